@@ -72,6 +72,7 @@ clean: ## Delete what the demo and the tools left; your clips, caches, runs and 
 	@echo 'Deleting the synthetic clips and their cache in $(DEMO), and the caches of Python, pytest, ruff, mypy'
 	@echo 'and hypothesis. Your clips, caches and runs stay, and so does the environment (rm -r .venv).'
 	@test ! -d $(DEMO) || find $(DEMO) -type f -name '*synthetic_*_s*_*.*' -exec rm -f {} +
+	@rm -f $(DEMO)/features.h5 $(DEMO)/features.h5.*
 	@test ! -d $(DEMO) || find $(DEMO) -depth -type d -exec rmdir {} + 2>/dev/null || true
 	@find . -name '.venv*' -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
