@@ -1,0 +1,42 @@
+"""python -m cache: look into a cache, and verify it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cache.terminal import run
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(help="The HDF5 file that featurize wrote.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@app.callback()
+def commands() -> None:
+    """Look into a cache of mel spectrograms, and verify it."""
+
+
+@app.command()
+def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None:
+    """Say in a screen what is in a cache."""
+    from cache import contents, open_cache
+
+    cache = open_cache(file)
+    print(json.dumps(contents.as_json(cache)) if as_json else contents.as_text(cache))
+
+
+@app.command()
+def verify(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None:
+    """Read every row and check it against its crc32 and the range [0, 1]."""
+    from cache.reader import open_cache
+    from cache.verify import check_rows
+
+    n_rows = check_rows(open_cache(file))
+    print(json.dumps({"cache": str(file), "n_rows": n_rows}) if as_json else f"{file}: all {n_rows} rows are whole")
+
+
+if __name__ == "__main__":
+    run(app, "python -m cache")

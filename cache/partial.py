@@ -1,0 +1,208 @@
+"""Rows that are finished but not yet published, in two files beside the cache that survive a SIGKILL.
+
+`<cache>.partial` holds the rows where the published file will have them, so that publishing a cache built from
+nothing only writes the HDF5 structure around them. `<cache>.partial.journal` says in JSON lines what each row is.
+A row is written before its line, both with plain write calls, whose effect no signal takes back; the line's crc32
+is checked before a row is reused, so a power cut, after which some blocks may be missing, costs only those rows.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.layout import ALIGNMENT, ROW_SHAPE
+
+PARTIAL_VERSION = 1
+
+
+class Row(NamedTuple):
+    """What the cache says of one clip; the fields are those of `cache.layout.COLUMNS`."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    n_frames: int
+    duration: float
+    sr: int
+    format: str
+    crc32: int
+
+
+class Rejected(NamedTuple):
+    """A clip that could not be used; a size of -1 never matches a file, so such a clip is tried again."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    reason: str
+
+
+@dataclass
+class Partial:
+    """The rows that are kept so far.
+
+    Attributes
+    ----------
+    rows_file, journal_file
+        Open descriptors.
+    row_bytes
+        Bytes of one row of X.
+    n_slots
+        Rows written, the unusable ones among them included.
+    slots
+        Of every usable row, where it lies and what it is, by path.
+    rejected
+        The clips found unusable, by path.
+    """
+
+    rows_path: Path
+    journal_path: Path
+    rows_file: int
+    journal_file: int
+    row_bytes: int
+    n_slots: int = 0
+    slots: dict[str, tuple[int, Row]] = field(default_factory=dict)
+    rejected: dict[str, Rejected] = field(default_factory=dict)
+
+
+def partial_paths(cache_file: Path) -> tuple[Path, Path]:
+    """Return where the finished rows of a cache lie and where their journal does."""
+    rows = cache_file.with_name(cache_file.name + ".partial")
+    return rows, rows.with_name(rows.name + ".journal")
+
+
+def open_partial(cache_file: Path, header: Mapping[str, object], dtype: np.dtype[np.floating]) -> tuple[Partial, str]:
+    """Open the rows that an interrupted run left, or start with none.
+
+    Parameters
+    ----------
+    cache_file
+        The cache they are for.
+    header
+        Everything the rows depend on (settings, versions, classes). Rows under another header are set aside.
+    dtype
+        Element type of X.
+
+    Returns
+    -------
+    Partial
+        Its rows were read and match their crc32.
+    str
+        A line for the user about rows that were set aside, or "".
+    """
+    rows_path, journal_path = partial_paths(cache_file)
+    head = json.dumps({"partial_version": PARTIAL_VERSION, **header}, sort_keys=True)
+    notice = _set_aside_others(rows_path, journal_path, head)
+    # The journal goes first when either is missing: it must never describe rows that it was not written for.
+    if not (rows_path.exists() and journal_path.exists()):
+        journal_path.unlink(missing_ok=True)
+    rows_file = os.open(rows_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    journal_file = os.open(journal_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    row_bytes = int(np.prod(ROW_SHAPE)) * dtype.itemsize
+    partial = Partial(rows_path, journal_path, rows_file, journal_file, row_bytes)
+    _recover(partial)
+    if not os.fstat(journal_file).st_size:
+        write_all(journal_file, head.encode() + b"\n")
+    return partial, notice
+
+
+def _set_aside_others(rows_path: Path, journal_path: Path, head: str) -> str:
+    try:
+        with journal_path.open("rb") as journal:
+            found = journal.readline().rstrip(b"\n")
+    except FileNotFoundError:
+        return ""
+    if found == head.encode() or not rows_path.exists():
+        return ""
+    aside = rows_path.with_name(rows_path.name + ".other")
+    journal_path.replace(aside.with_name(aside.name + ".journal"))
+    rows_path.replace(aside)
+    return f"unfinished rows of other settings are set aside in {aside}; delete it if you do not need them"
+
+
+def _recover(partial: Partial) -> None:
+    size = os.fstat(partial.journal_file).st_size
+    text = os.pread(partial.journal_file, size, 0)
+    # A line that was cut by a kill must not swallow the next one that is appended to it.
+    whole = text.rfind(b"\n") + 1
+    os.ftruncate(partial.journal_file, whole)
+    for line in text[:whole].splitlines()[1:]:
+        try:
+            entry = json.loads(line)
+            if "reason" in entry:
+                _reject(partial, Rejected(**entry))
+                continue
+            slot = int(entry.pop("slot"))
+            row = Row(**entry)
+        except (ValueError, TypeError, KeyError):
+            continue
+        partial.n_slots = max(partial.n_slots, slot + 1)
+        stored = os.pread(partial.rows_file, partial.row_bytes, row_offset(partial, slot))
+        if len(stored) == partial.row_bytes and zlib.crc32(stored) == row.crc32:
+            _keep(partial, slot, row)
+
+
+def row_offset(partial: Partial, slot: int) -> int:
+    """Return where in the file a row starts."""
+    return ALIGNMENT + slot * partial.row_bytes
+
+
+def append(
+    partial: Partial, rows: Sequence[Row], X: npt.NDArray[np.floating], rejected: Sequence[Rejected] = ()
+) -> None:
+    """Keep some finished rows and rejected clips.
+
+    Parameters
+    ----------
+    rows
+        What each row is.
+    X
+        The rows, shape (len(rows), 128, 128, 1), in the element type that the partial was opened with.
+    rejected
+        Clips found unusable.
+    """
+    write_all(partial.rows_file, np.ascontiguousarray(X).data, row_offset(partial, partial.n_slots))
+    slots = range(partial.n_slots, partial.n_slots + len(rows))
+    lines = [json.dumps({"slot": slot, **row._asdict()}) for slot, row in zip(slots, rows, strict=True)]
+    lines += [json.dumps(clip._asdict()) for clip in rejected]
+    write_all(partial.journal_file, "".join(line + "\n" for line in lines).encode())
+    partial.n_slots += len(rows)
+    for slot, row in zip(slots, rows, strict=True):
+        _keep(partial, slot, row)
+    for clip in rejected:
+        _reject(partial, clip)
+
+
+def _keep(partial: Partial, slot: int, row: Row) -> None:
+    partial.slots[row.path] = slot, row
+    partial.rejected.pop(row.path, None)
+
+
+def _reject(partial: Partial, clip: Rejected) -> None:
+    partial.rejected[clip.path] = clip
+    partial.slots.pop(clip.path, None)
+
+
+def write_all(file: int, data: bytes | memoryview, offset: int | None = None) -> None:
+    """Write all of `data` at `offset`, or where the file stands; a full disk is an OSError, never a short file."""
+    view = memoryview(data).cast("B")
+    while view:
+        n = os.write(file, view) if offset is None else os.pwrite(file, view, offset)
+        view = view[n:]
+        offset = None if offset is None else offset + n
+
+
+def close_partial(partial: Partial) -> None:
+    """Close the files and leave them for the next run; a second call does nothing."""
+    for file in (partial.rows_file, partial.journal_file):
+        if file >= 0:
+            os.close(file)
+    partial.rows_file = partial.journal_file = -1

@@ -1,0 +1,245 @@
+"""open_cache(): check that a file is a whole and well-formed cache, then map it."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from cache.layout import (
+    ATTRIBUTES,
+    COLUMNS,
+    FORMAT,
+    FORMAT_VERSION,
+    REJECTED,
+    ROW_SHAPE,
+    SETTINGS,
+    X_DTYPES,
+    CacheError,
+    Columns,
+    Setting,
+    metadata_digest,
+)
+
+_REMEDY = "; make it anew with `python -m featurize`"
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+class MissingCache(CacheError):
+    """There is no file of that name."""
+
+
+class DamagedCache(CacheError):
+    """A file that is a cache, or was to be one, but cannot be trusted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """An open cache; every array is mapped read-only from the file and costs no memory until it is read.
+
+    Attributes
+    ----------
+    file
+        Where it was opened.
+    X
+        Normalised mel spectrograms in [0, 1], shape (N, 128, 128, 1), float32 or float16.
+    y
+        One-hot labels, shape (N, n_classes), float32.
+    columns
+        A row a clip, shape (N,), by the names in `cache.layout.COLUMNS`; strings are UTF-8 bytes.
+    rejected
+        A row a clip that could not be used, by the names in `cache.layout.REJECTED`.
+    class_names
+        The position is the label index.
+    settings
+        The feature settings, by the names in `cache.layout.SETTINGS`.
+    feature_version
+        Version of the code that computed X.
+    fingerprint
+        64 hexadecimal digits naming the content.
+    versions
+        The libraries that made it.
+    data_dir
+        DATA as it was when the cache was written, relative to the cache's directory.
+    """
+
+    file: Path
+    X: npt.NDArray[np.floating]
+    y: npt.NDArray[np.float32]
+    columns: Columns
+    rejected: Columns
+    class_names: tuple[str, ...]
+    settings: dict[str, Setting]
+    feature_version: int
+    fingerprint: str
+    versions: dict[str, str]
+    data_dir: str
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def labels(self) -> npt.NDArray[np.intp]:
+        """Label index of every row, shape (N,)."""
+        labels: npt.NDArray[np.intp] = self.y.argmax(axis=1)
+        return labels
+
+    @property
+    def n_per_class(self) -> dict[str, int]:
+        """How many rows each class has, in the order of the label index."""
+        return dict(zip(self.class_names, self.y.sum(axis=0, dtype=int).tolist(), strict=True))
+
+    @property
+    def paths(self) -> list[str]:
+        """Path of every row's clip, relative to DATA."""
+        return [path.decode() for path in self.columns["path"].tolist()]
+
+    @property
+    def rejections(self) -> list[tuple[str, str]]:
+        """(path, reason) of every clip that could not be used."""
+        pairs = zip(self.rejected["rejected_path"].tolist(), self.rejected["rejected_reason"].tolist(), strict=True)
+        return [(path.decode(), reason.decode()) for path, reason in pairs]
+
+
+def open_cache(file: str | os.PathLike[str]) -> Cache:
+    """Validate a cache and map it.
+
+    Nothing of X is read: its rows come from the page cache as they are used, whatever N. The file is opened once, so
+    a cache that is published meanwhile is either seen whole or not at all.
+
+    Parameters
+    ----------
+    file
+        The HDF5 file that `python -m featurize` wrote.
+
+    Returns
+    -------
+    Cache
+        Its arrays stay valid after the file is replaced or unlinked.
+
+    Raises
+    ------
+    MissingCache
+        There is no such file.
+    DamagedCache
+        It is a cache, or was to be one, but not a whole one.
+    CacheError
+        It is something else, a cache of a newer format among them, or cannot be read.
+    """
+    path = Path(file)
+    try:
+        with path.open("rb") as raw:
+            return _read(path, raw)
+    except CacheError as error:
+        raise type(error)(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise MissingCache(f"{path}: there is no such cache; make it with `python -m featurize`") from None
+    except OSError as error:
+        raise CacheError(f"{path}: it cannot be read ({error.strerror})") from None
+
+
+def _read(path: Path, raw: BinaryIO) -> Cache:
+    signature = raw.read(len(_SIGNATURE))
+    if signature and signature != _SIGNATURE:
+        raise CacheError("it is not an HDF5 file; give the cache that `python -m featurize` wrote")
+    with _hdf5(raw) as h5:
+        attributes = _attributes(h5)
+        arrays = {name: _map(h5, name, raw) for name in ("X", "y", *COLUMNS, *REJECTED)}
+    class_names = tuple(attributes["class_names"])
+    X = arrays.pop("X")
+    if attributes.pop("metadata_sha256") != metadata_digest(attributes, arrays):
+        raise DamagedCache(f"its metadata does not match its checksum{_REMEDY}")
+    y = arrays["y"]
+    _check_shapes(X, arrays, class_names)
+    if not (np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()):
+        raise DamagedCache(f"its labels are not one-hot{_REMEDY}")
+    return Cache(
+        file=path,
+        X=X,
+        y=y,
+        columns={name: arrays[name] for name in COLUMNS},
+        rejected={name: arrays[name] for name in REJECTED},
+        class_names=class_names,
+        settings={name: attributes[name] for name in SETTINGS},
+        feature_version=attributes["feature_version"],
+        fingerprint=attributes["fingerprint"],
+        versions=json.loads(attributes["versions"]),
+        data_dir=attributes["data_dir"],
+    )
+
+
+@contextmanager
+def _hdf5(raw: BinaryIO) -> Iterator[h5py.File]:
+    # Through our own file object HDF5 takes no lock, and X is mapped from the very inode that was checked.
+    # HDF5 answers damage with whatever exception the layer that met it raises.
+    try:
+        with h5py.File(raw, "r") as h5:
+            yield h5
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError, OverflowError):
+        raise DamagedCache(f"it is not a whole HDF5 file{_REMEDY}") from None
+
+
+def _attributes(h5: h5py.File) -> dict[str, Any]:
+    found = dict(h5.attrs)
+    if found.get("format") != FORMAT:
+        raise CacheError("it is an HDF5 file, but not a cache; give the one that `python -m featurize` wrote")
+    version = found.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CacheError(
+            f"it has format version {version}, and this program reads version {FORMAT_VERSION};"
+            " use the program that made it, or make another cache with `python -m featurize`"
+        )
+    missing = [name for name in (*ATTRIBUTES, *SETTINGS) if name not in found]
+    if missing:
+        raise DamagedCache(f"it lacks the attribute {missing[0]!r}{_REMEDY}")
+    # Back to the plain Python values that the writer was given: numpy scalars and arrays have tolist().
+    return {name: found[name].tolist() if hasattr(found[name], "tolist") else found[name] for name in found}
+
+
+def _map(h5: h5py.File, name: str, raw: BinaryIO) -> npt.NDArray[Any]:
+    # A soft or external link, or storage outside of the file, could make us read any file: never followed.
+    if not isinstance(h5.get(name, getlink=True), h5py.HardLink):
+        raise DamagedCache(f"it has no dataset {name!r} of its own{_REMEDY}")
+    dataset = h5[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise DamagedCache(f"{name!r} is not a dataset{_REMEDY}")
+    plist = dataset.id.get_create_plist()
+    if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_nfilters() or plist.get_external_count():
+        raise DamagedCache(f"{name!r} is not contiguous and uncompressed, so it cannot be mapped{_REMEDY}")
+    _check_dtype(name, dataset.dtype)
+    if dataset.size == 0:
+        return np.empty(dataset.shape, dataset.dtype)
+    offset = dataset.id.get_offset()
+    if offset is None or offset + dataset.nbytes > os.fstat(raw.fileno()).st_size:
+        raise DamagedCache(f"{name!r} reaches past the end of the file, so the file is cut short{_REMEDY}")
+    return np.memmap(raw, dataset.dtype, "r", offset, dataset.shape)
+
+
+def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+    if name == "X":
+        fits = dtype in X_DTYPES.values()
+    elif name == "y":
+        fits = dtype == np.dtype("<f4")
+    else:
+        expected = {**COLUMNS, **REJECTED}[name]
+        fits = dtype.kind == "S" if expected == "S" else dtype == np.dtype(expected)
+    if not fits:
+        raise DamagedCache(f"{name!r} has the type {dtype}, which this format does not have there{_REMEDY}")
+
+
+def _check_shapes(X: npt.NDArray[Any], arrays: Columns, class_names: tuple[str, ...]) -> None:
+    n = len(X) if X.ndim else 0
+    n_rejected = arrays["rejected_path"].size
+    expected: dict[str, tuple[int, ...]] = {"y": (n, len(class_names))}
+    expected |= dict.fromkeys(COLUMNS, (n,)) | dict.fromkeys(REJECTED, (n_rejected,))
+    if n == 0 or X.shape != (n, *ROW_SHAPE):
+        raise DamagedCache(f"X has the shape {X.shape}, not (N, {', '.join(map(str, ROW_SHAPE))}){_REMEDY}")
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            raise DamagedCache(f"{name!r} has the shape {arrays[name].shape}, not {shape}{_REMEDY}")

@@ -1,0 +1,1 @@
+"""Clips to normalised mel spectrograms, once, into the cache."""

@@ -1,0 +1,86 @@
+"""python -m featurize: bring the cache of mel spectrograms up to date with the clips."""
+
+import os
+
+# Workers are threads of ours; a BLAS that starts its own would only fight them. It reads this when numpy loads it.
+for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cache.terminal import complain, printable, run
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class Dtype(StrEnum):
+    """Element types of X."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+@app.command()
+def featurize(
+    data: Annotated[Path, typer.Argument(help="Folder that holds a folder of clips per class.")] = Path("data"),
+    cache: Annotated[Path | None, typer.Option(help="The HDF5 file.", show_default="DATA/features.h5")] = None,
+    classes: Annotated[str, typer.Option(help="Class folders, in the order of their label index.")] = "dog,cat,bird",
+    max_per_class: Annotated[
+        int | None, typer.Option(min=1, help="Take only the first so many clips of each class, by name.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Worker threads.", show_default="all cores")] = None,
+    dtype: Annotated[Dtype, typer.Option(help="Element type of X; float16 halves the file.")] = Dtype.float32,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at a clip that cannot be used.")] = False,
+    rehash: Annotated[bool, typer.Option("--rehash", help="Compare contents, not sizes and times.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this cache.")] = False,
+    check: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only compare N random rows with librosa's own.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")] = False,
+) -> None:
+    """Turn every clip in DATA's class folders into a mel spectrogram, and keep them all in one HDF5 cache.
+
+    Only new and changed clips are computed. A clip that cannot be used is named and left out.
+    """
+    file = cache or data / "features.h5"
+    if check is not None:
+        from featurize.check import compare
+
+        print(compare(data, file, check))
+        return
+    from featurize import summary
+    from featurize.build import Job, build
+
+    job = Job(
+        data,
+        file,
+        class_names=_class_names(classes),
+        n_jobs=jobs or os.cpu_count() or 1,
+        max_per_class=max_per_class,
+        dtype=dtype.value,
+        strict=strict,
+        rehash=rehash,
+        wait=wait,
+        say=complain,
+    )
+    result = build(job)
+    print(json.dumps(summary.as_json(result)) if as_json else summary.as_text(result))
+
+
+def _class_names(classes: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in classes.split(","))
+    for name in names:
+        if not name or name in (".", "..") or "/" in name or "\0" in name:
+            raise typer.BadParameter(f"{printable(name)!r} is no folder name", param_hint="--classes")
+    if len(set(names)) < len(names):
+        raise typer.BadParameter("a class is named twice", param_hint="--classes")
+    return names
+
+
+if __name__ == "__main__":
+    run(app, "python -m featurize")

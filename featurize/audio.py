@@ -1,0 +1,247 @@
+"""An audio file to its waveform: mono float32 at the wanted sample rate, as `librosa.load` gives it, in blocks."""
+
+import hashlib
+import math
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+
+# A file up to this size is read in one go, a longer one in blocks, so that memory does not follow its length.
+_SMALL_BYTES = 4 << 20
+_BLOCK_SAMPLES = 1 << 18
+
+# Outside of these a sample rate is a damaged header's, not a recorder's.
+_LOWEST_SR, _HIGHEST_SR = 1_000, 1_000_000
+
+
+class ClipError(Exception):
+    """A clip that cannot be used; the message is the reason in words, without the clip's name.
+
+    `passing` tells a trouble that may be over at the next try although the file has not changed.
+    """
+
+    def __init__(self, reason: str, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
+
+
+class Audio(NamedTuple):
+    """An open clip.
+
+    Attributes
+    ----------
+    sha256
+        Hex digest of the file's content.
+    sr
+        The file's own sample rate in Hz.
+    n_samples
+        Samples of a channel that its header states.
+    format
+        Container and encoding, such as "WAV/PCM_16".
+    blocks
+        Starts to read from the beginning: yields (n, n_channels) float32.
+    """
+
+    sha256: str
+    sr: int
+    n_samples: int
+    format: str
+    blocks: Callable[[], Iterator[Float32]]
+
+
+@contextmanager
+def open_audio(path: str, size: int | None = None, mtime_ns: int | None = None) -> Iterator[Audio]:
+    """Open a clip, and see to it that it stays the same file until it is closed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    size, mtime_ns
+        What it was when it was found, if that matters.
+
+    Raises
+    ------
+    ClipError
+        It cannot be opened, is no audio, or changed while it was read.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for its other end for ever.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ClipError(_gone_or(error), passing=True) from None
+    try:
+        before = os.fstat(file)
+        if not stat.S_ISREG(before.st_mode):
+            raise ClipError("it is not a file any more", passing=True)
+        found = (before.st_size if size is None else size, before.st_mtime_ns if mtime_ns is None else mtime_ns)
+        if found != (before.st_size, before.st_mtime_ns):
+            raise ClipError("it changed after it was found; run it again", passing=True)
+        if before.st_size == 0:
+            raise ClipError("the file is empty")
+        yield _decode(file, before.st_size)
+        _check_unchanged(path, before)
+    except OSError as error:
+        raise ClipError(f"it cannot be read ({error.strerror})", passing=True) from None
+    finally:
+        os.close(file)
+
+
+def _gone_or(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it disappeared while it was to be read"
+    return f"it cannot be opened ({error.strerror})"
+
+
+def _check_unchanged(path: str, before: os.stat_result) -> None:
+    try:
+        after = os.stat(path)  # noqa: PTH116
+    except OSError:
+        raise ClipError("it disappeared while it was read", passing=True) from None
+    identity = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
+    if any(getattr(before, name) != getattr(after, name) for name in identity):
+        raise ClipError("it changed while it was read", passing=True)
+
+
+def _decode(file: int, size: int) -> Audio:
+    if size > _SMALL_BYTES:
+        with open(file, "rb", buffering=0, closefd=False) as stream:
+            return _open_any(file, hashlib.file_digest(stream, "sha256").hexdigest())
+    data = os.pread(file, size, 0)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return _pcm16(data, sha256) or _open_any(file, sha256)
+
+
+def _pcm16(data: bytes, sha256: str) -> Audio | None:
+    """Read the plainest and commonest file, a PCM16 WAV whose sizes all fit; anything else is left to libsndfile."""
+    if data[:4] != b"RIFF" or data[8:20] != b"WAVEfmt \x10\0\0\0" or len(data) < 44:
+        return None
+    (riff_size,) = struct.unpack_from("<I", data, 4)
+    tag, n_channels, sr, byte_rate, frame_bytes, bits = struct.unpack_from("<HHIIHH", data, 20)
+    plain = tag == 1 and bits == 16 and 1 <= n_channels <= 8
+    if not plain or frame_bytes != 2 * n_channels or byte_rate != sr * frame_bytes or riff_size + 8 != len(data):
+        return None
+    if data[36:40] != b"data":
+        return None
+    (n_bytes,) = struct.unpack_from("<I", data, 40)
+    if n_bytes == 0 or n_bytes % frame_bytes or 44 + n_bytes > len(data):
+        return None
+    _check_sr(sr)
+    samples = np.frombuffer(data, "<i2", n_bytes // 2, 44).reshape(-1, n_channels)
+
+    def blocks() -> Iterator[Float32]:
+        yield np.multiply(samples, np.float32(1 / 32768), dtype=np.float32)
+
+    return Audio(sha256, sr, len(samples), "WAV/PCM_16", blocks)
+
+
+def _open_any(file: int, sha256: str) -> Audio:
+    import soundfile
+
+    def sound() -> soundfile.SoundFile:
+        os.lseek(file, 0, os.SEEK_SET)
+        try:
+            return soundfile.SoundFile(file, closefd=False)
+        except soundfile.LibsndfileError as error:
+            raise ClipError(f"libsndfile does not read it ({error.error_string.rstrip('. ')})") from None
+
+    with sound() as header:
+        sr, n_channels, n_samples = header.samplerate, header.channels, header.frames
+        name = f"{header.format}/{header.subtype}"
+    _check_sr(sr)
+    if n_samples == 0:
+        raise ClipError("it holds no samples")
+
+    def blocks() -> Iterator[Float32]:
+        # A header may claim any length: room is made for what is read, not for what is claimed.
+        block = np.empty((max(1, _BLOCK_SAMPLES // n_channels), n_channels), np.float32)
+        n_read = 0
+        with sound() as stream:
+            while n_read < n_samples:
+                try:
+                    n = len(stream.read(out=block[: n_samples - n_read]))
+                except soundfile.LibsndfileError as error:
+                    reason = error.error_string.rstrip(". ")
+                    raise ClipError(f"it cannot be decoded after {n_read / sr:.2f} s ({reason})") from None
+                if n == 0:
+                    break
+                n_read += n
+                yield block[:n]
+        if n_read == 0:
+            raise ClipError("it holds no samples that can be decoded")
+        # The length of an MP3 is only estimated; every other header knows it.
+        if n_read < n_samples and not name.startswith("MP3"):
+            raise ClipError(
+                f"it is cut short: {n_read / sr:.2f} s of the {n_samples / sr:.2f} s that its header states"
+            )
+
+    return Audio(sha256, sr, n_samples, name, blocks)
+
+
+def _check_sr(sr: int) -> None:
+    if not _LOWEST_SR <= sr <= _HIGHEST_SR:
+        raise ClipError(f"its header states a sample rate of {sr} Hz, outside of {_LOWEST_SR} to {_HIGHEST_SR} Hz")
+
+
+def n_resampled(n_samples: int, sr_in: int, sr_out: int) -> int:
+    """Return how many samples so many become, by the formula of `librosa.resample`."""
+    return n_samples if sr_in == sr_out else math.ceil(n_samples * (float(sr_out) / sr_in))
+
+
+def mono_blocks(audio: Audio, sr: int) -> Iterator[Float32]:
+    """Yield the waveform: the mean of the channels, resampled by soxr's HQ filter.
+
+    Parameters
+    ----------
+    audio
+        An open clip.
+    sr
+        Sample rate of the result in Hz.
+
+    Yields
+    ------
+    ndarray
+        Consecutive samples, shape (n,), float32. All of them together are what
+        `librosa.load(path, sr=sr, res_type="soxr_hq")` returns, whatever the size of the blocks.
+
+    Raises
+    ------
+    ClipError
+        The file cannot be decoded to its end, or holds no samples.
+    """
+    mono = (_mix(block) for block in audio.blocks())
+    if audio.sr == sr:
+        yield from mono
+        return
+    import soxr
+
+    stream = soxr.ResampleStream(audio.sr, sr, 1, dtype="float32", quality="soxr_hq")
+    n_in = n_out = 0
+    for block in mono:
+        n_in += len(block)
+        resampled = stream.resample_chunk(block)
+        n_out += len(resampled)
+        yield resampled
+    tail = stream.resample_chunk(np.empty(0, np.float32), last=True)
+    # librosa makes the length exact: cut, or filled up with zeros.
+    missing = max(0, n_resampled(n_in, audio.sr, sr) - n_out)
+    yield tail[:missing] if missing <= len(tail) else np.pad(tail, (0, missing - len(tail)))
+
+
+def _mix(block: Float32) -> Float32:
+    if block.shape[1] == 1:
+        return block[:, 0]
+    # Channel by channel: numpy's mean over a short last axis is ten times slower.
+    total = block[:, 0] + block[:, 1]
+    for channel in range(2, block.shape[1]):
+        total += block[:, channel]
+    total /= block.shape[1]
+    return total

@@ -1,0 +1,141 @@
+"""What a run has to do: which rows it can reuse, which clips it must compute, which are known to be bad."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import compress
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.layout import Columns
+from cache.partial import Partial, Rejected
+from cache.reader import Cache
+from cache.writer import Header
+from featurize.batch import Task
+from featurize.clips import Clip, Found
+
+# Where a row comes from, in `Plan.source`: i >= 0 is row i of the old cache, -1 - i is slot i of the partial file.
+_PENDING = np.iinfo(np.int64).min
+
+
+@dataclass
+class Plan:
+    """What to do about each clip.
+
+    Attributes
+    ----------
+    clips
+        All clips, in final order.
+    source
+        Where each clip's row comes from, as `cache.writer.publish` takes it.
+    tasks
+        The clips that must be read.
+    rejected
+        The clips that are known to be unusable, by path.
+    """
+
+    clips: list[Clip]
+    source: npt.NDArray[np.int64]
+    tasks: list[Task]
+    rejected: dict[str, Rejected]
+
+
+def why_recompute(old: Cache, header: Header) -> str:
+    """Return in words what makes the rows of an old cache useless, or "" if they can be reused."""
+    if old.feature_version != header.feature_version:
+        return f"the feature code is version {header.feature_version}, the cache's was {old.feature_version}"
+    for name, value in header.settings.items():
+        if old.settings[name] != value:
+            return f"{name} is {value!r}, the cache's was {old.settings[name]!r}"
+    if old.class_names != header.class_names:
+        return f"the classes are {','.join(header.class_names)}, the cache's were {','.join(old.class_names)}"
+    if old.X.dtype.name != header.dtype:
+        return f"the dtype is {header.dtype}, the cache's was {old.X.dtype.name}"
+    return ""
+
+
+def make_plan(found: Found, old: Cache | None, partial: Partial | None, rehash: bool) -> Plan:
+    """Decide for every clip whether its row is there already.
+
+    Parameters
+    ----------
+    found
+        The clips on disk.
+    old
+        The published cache, if its rows can be reused.
+    partial
+        The rows that an interrupted run left.
+    rehash
+        Compare contents: every clip is read, and only those of new content are computed.
+    """
+    plan = Plan(found.clips, np.full(len(found.clips), _PENDING, np.int64), [], {c.path: c for c in found.rejected})
+    reusable = _reusable(old, partial)
+    bad = {} if rehash else _known_bad(old, partial)
+    for i, clip in enumerate(found.clips):
+        source, stamp, sha256 = reusable.get(clip.path, (_PENDING, None, ""))
+        if stamp == (clip.size, clip.mtime_ns) and not rehash:
+            plan.source[i] = source
+        elif clip.path in bad and bad[clip.path][1:3] == (clip.size, clip.mtime_ns):
+            plan.rejected[clip.path] = bad[clip.path]
+        else:
+            plan.tasks.append(Task(clip, sha256 if rehash else ""))
+    return plan
+
+
+def _reusable(old: Cache | None, partial: Partial | None) -> dict[str, tuple[int, tuple[int, int], str]]:
+    """Every row there is, by path: its source, the size and mtime of its clip, the content's sha256."""
+    rows: dict[str, tuple[int, tuple[int, int], str]] = {}
+    if old is not None:
+        stamps = zip(old.columns["size"].tolist(), old.columns["mtime_ns"].tolist(), strict=True)
+        hashes = (sha256.decode() for sha256 in old.columns["sha256"].tolist())
+        rows = dict(zip(old.paths, zip(range(len(old)), stamps, hashes, strict=True), strict=True))
+    if partial is not None:
+        for path, (slot, row) in partial.slots.items():
+            rows[path] = -1 - slot, (row.size, row.mtime_ns), row.sha256
+    return rows
+
+
+def _known_bad(old: Cache | None, partial: Partial | None) -> dict[str, Rejected]:
+    bad: dict[str, Rejected] = {}
+    if old is not None:
+        sizes, times = (old.rejected[name].tolist() for name in ("rejected_size", "rejected_mtime_ns"))
+        for (path, reason), size, mtime_ns in zip(old.rejections, sizes, times, strict=True):
+            bad[path] = Rejected(path, size, mtime_ns, reason)
+    return bad | partial.rejected if partial is not None else bad
+
+
+def settle(plan: Plan, old: Cache | None, partial: Partial) -> None:
+    """Enter what the run found out: every clip now has a row, new or known to be unchanged, or is rejected."""
+    rows = _reusable(old, partial)
+    index = {clip.path: i for i, clip in enumerate(plan.clips)}
+    for task in plan.tasks:
+        path = task.clip.path
+        if path in partial.rejected:
+            plan.rejected[path] = partial.rejected[path]
+        else:
+            plan.source[index[path]] = rows[path][0]
+    plan.tasks = []
+
+
+def is_published(plan: Plan, old: Cache | None) -> bool:
+    """Whether the old cache is already what this plan would publish."""
+    if old is None or plan.tasks:
+        return False
+    rejected = _known_bad(old, None)
+    return np.array_equal(usable(plan)[1], np.arange(len(old))) and rejected == plan.rejected
+
+
+def usable(plan: Plan) -> tuple[list[Clip], npt.NDArray[np.int64]]:
+    """Return the clips that have a row, and where each row comes from."""
+    there = plan.source != _PENDING
+    return list(compress(plan.clips, there.tolist())), plan.source[there]
+
+
+def clip_columns(clips: Sequence[Clip]) -> tuple[Columns, npt.NDArray[np.intp]]:
+    """Return the columns that come from the walk, and the label indices, shape (N,) each."""
+    columns: Columns = {
+        "path": np.array([clip.path.encode() for clip in clips], "S"),
+        "size": np.array([clip.size for clip in clips], "<i8"),
+        "mtime_ns": np.array([clip.mtime_ns for clip in clips], "<i8"),
+    }
+    return columns, np.array([clip.label for clip in clips], np.intp)
