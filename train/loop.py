@@ -1,0 +1,153 @@
+"""train_model(): the training loop, from a compiled model and rows of a cache to the weights of its best epoch."""
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from cache.terminal import UserError, human_seconds
+from train.backend import keras
+from train.batches import Batches
+from train.checkpoint import Checkpoint, History, Weights, best_epoch
+
+Rows = npt.NDArray[np.intp]
+
+
+def train_model(
+    model: Any,
+    X: npt.NDArray[Any],
+    y: npt.NDArray[np.float32],
+    train_rows: Rows,
+    val_rows: Rows,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    class_weight: dict[int, float] | None = None,
+    patience: int | None = None,
+    run_dir: Path | None = None,
+    title: str = "",
+) -> tuple[History, int]:
+    """Train a model; it ends with the weights of its best epoch.
+
+    The best epoch is the one with the highest validation accuracy, and among equals the one with the lowest validation
+    loss; without validation rows it is the last.
+
+    Parameters
+    ----------
+    model
+        Compiled, with the metric accuracy.
+    X, y
+        Spectrograms and one-hot labels of all rows, mapped.
+    train_rows, val_rows
+        Indices into X; `val_rows` may be empty.
+    epochs
+        How many at most.
+    batch_size
+        Rows an optimiser step.
+    seed
+        Decides the order of the rows in every epoch.
+    class_weight
+        Label index -> weight of its clips in the loss.
+    patience
+        Stop when so many epochs have passed since the best one.
+    run_dir
+        Where every epoch is kept; training goes on after the last one that is found there.
+    title
+        Precedes each line of progress.
+
+    Returns
+    -------
+    history : list of dict
+        `epoch` (from 1), `loss`, `accuracy`, and with validation rows `val_loss` and `val_accuracy`.
+    best : int
+        The best epoch, from 1.
+
+    Raises
+    ------
+    UserError
+        The loss is not a number any more.
+    """
+    batches = Batches(X, y, train_rows, batch_size)
+    loop = _Epochs(batches, epochs, seed, patience, run_dir, title)
+    model.fit(
+        batches,
+        validation_data=Batches(X, y, val_rows, batch_size) if len(val_rows) else None,
+        epochs=epochs,
+        class_weight=class_weight,
+        callbacks=[loop],
+        shuffle=False,  # the batches come in an order of their own
+        verbose=0,
+    )
+    model.set_weights(loop.best_weights)
+    return loop.history, best_epoch(loop.history)
+
+
+class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
+    """What happens around the epochs: order, progress, history, best weights, checkpoint, stop."""
+
+    def __init__(
+        self, batches: Batches, epochs: int, seed: int, patience: int | None, run_dir: Path | None, title: str
+    ) -> None:
+        super().__init__()
+        self.batches, self.epochs, self.seed, self.patience, self.title = batches, epochs, seed, patience, title
+        self.history: History = []
+        self.best_weights: Weights = []
+        self.checkpoint = None if run_dir is None else Checkpoint(run_dir)
+        # Quiet when nobody watches (disable=None).
+        self.bar = tqdm(unit="batch", leave=False, disable=None)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self.checkpoint is not None:
+            self.history, self.best_weights = self.checkpoint.restore(self.model, len(self.batches))
+        # Where fit() starts, whatever it was told: Keras's own BackupAndRestore sets it the same way.
+        self.model._initial_epoch = self.epochs if self._patience_is_over() else len(self.history)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.batches.shuffle(self.seed, epoch)
+        self.started = time.perf_counter()
+        self.bar.reset(len(self.batches))
+        self.bar.set_description(f"{self.title}epoch {epoch + 1}/{self.epochs}")
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.bar.update()
+        if not math.isfinite(logs["loss"]):
+            self.bar.close()
+            raise UserError(
+                f"the loss is {logs['loss']} in epoch {len(self.history) + 1}, so training has diverged; "
+                "try a lower --learning-rate"
+            )
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.history.append({"epoch": epoch + 1, **{name: float(logs[name]) for name in logs}})
+        is_best = best_epoch(self.history) == len(self.history)
+        if is_best:
+            self.best_weights = self.model.get_weights()
+        if self.checkpoint is not None:
+            self.checkpoint.save(self.model, self.history, self.best_weights if is_best else None)
+        if not self.bar.disable:
+            self.bar.write(
+                self.title + _line(self.history[-1], self.epochs, time.perf_counter() - self.started), sys.stderr
+            )
+        if self._patience_is_over():
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.bar.close()
+
+    def _patience_is_over(self) -> bool:
+        if self.patience is None or not self.history:
+            return False
+        return len(self.history) - best_epoch(self.history) >= self.patience
+
+
+def _line(row: dict[str, float], epochs: int, seconds: float) -> str:
+    line = f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:6.1%}"
+    if "val_loss" in row:
+        line += f"  val loss {row['val_loss']:.4f}  val accuracy {row['val_accuracy']:6.1%}"
+    return f"{line}  {human_seconds(seconds)}"

@@ -1,0 +1,97 @@
+"""How good predictions are: accuracy with its interval, macro-F1, precision and recall per class, confusion matrix."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.integer]
+
+# The standard normal quantile of a two-sided 95 % interval.
+Z_95 = 1.959963984540054
+
+
+def score(true: Ints, predicted: Ints, class_names: tuple[str, ...], groups: Ints) -> dict[str, Any]:
+    """Score predictions against the truth.
+
+    Parameters
+    ----------
+    true, predicted
+        Label index of every clip, shape (N,), N at least 1.
+    class_names
+        The position is the label index.
+    groups
+        Group index of every clip, shape (N,), for the interval.
+
+    Returns
+    -------
+    dict
+        `n`, `accuracy`, `interval` (its 95 % interval), `macro_f1`, `per_class` (by class name: `precision`, `recall`,
+        `f1`, `n`), `confusion` (rows: true class, columns: predicted class). Precision, recall and F1 of a class that
+        was never predicted, or never there, are 0.
+    """
+    confusion = confusion_matrix(true, predicted, len(class_names))
+    correct = true == predicted
+    right = confusion.diagonal().astype(float)
+    precision = _ratio(right, confusion.sum(axis=0))
+    recall = _ratio(right, confusion.sum(axis=1))
+    f1 = _ratio(2 * right, confusion.sum(axis=0) + confusion.sum(axis=1))
+    per_class = {
+        name: {
+            "precision": float(precision[i]),
+            "recall": float(recall[i]),
+            "f1": float(f1[i]),
+            "n": int(confusion[i].sum()),
+        }
+        for i, name in enumerate(class_names)
+    }
+    return {
+        "n": len(true),
+        "accuracy": float(correct.mean()),
+        "interval": list(accuracy_interval(correct.astype(float), groups)),
+        "macro_f1": float(f1.mean()),
+        "per_class": per_class,
+        "confusion": confusion.tolist(),
+    }
+
+
+def confusion_matrix(true: Ints, predicted: Ints, n_classes: int) -> npt.NDArray[np.int64]:
+    """Count the clips of each true class (row) by predicted class (column), shape (n_classes, n_classes)."""
+    pairs = np.asarray(true) * n_classes + np.asarray(predicted)
+    return np.bincount(pairs, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
+
+
+def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> tuple[float, float]:
+    """Return the 95 % interval of an accuracy over grouped clips.
+
+    Wilson's score interval (E. B. Wilson, JASA 1927) with the effective number of clips: clips of one speaker are
+    right or wrong together, so N clips tell less than N independent ones. N is divided by the design effect, the
+    variance of the mean between groups over the binomial variance, when it exceeds 1 (C. Franco et al., Journal of
+    Survey Statistics and Methodology 2019). Where every clip is its own group it is Wilson's interval itself.
+
+    Parameters
+    ----------
+    correct
+        1 for a clip that was classified rightly, 0 for wrongly, between for the mean of repeats; shape (N,).
+    groups
+        Group index of every clip, shape (N,).
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end, in [0, 1].
+    """
+    n: float = len(correct)
+    p = float(np.mean(correct))
+    if 0 < p < 1:
+        deviations = np.bincount(groups, weights=correct - p)
+        n /= max(1.0, float((deviations**2).sum()) / (n * p * (1 - p)))
+    centre = p + Z_95**2 / (2 * n)
+    half = Z_95 * math.sqrt(p * (1 - p) / n + Z_95**2 / (4 * n * n))
+    scale = 1 + Z_95**2 / n
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def _ratio(part: npt.NDArray[np.float64], whole: Ints) -> npt.NDArray[np.float64]:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

@@ -1,0 +1,85 @@
+"""What a person reads at the end of a command: scores, tables and verdicts as plain text, 80 columns wide."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cache.terminal import human_seconds, printable
+from train.predict import Prediction
+
+_MAX_NAME = 20
+
+
+def fit_summary(folder: Path, record: Mapping[str, Any]) -> str:
+    """Return the summary of a finished fit."""
+    split = record["split"]
+    lines = [
+        f"{record['options']['model']}, {record['n_parameters']:,} parameters, on {printable(record['cache']['file'])}",
+        "clips: " + ", ".join(f"{s['n']} {name} (groups: {s['n_groups']})" for name, s in split.items() if s["n"]),
+        f"kept epoch {record['best_epoch']} of {record['n_epochs']}"
+        + (", the best on the validation clips" if split["val"]["n"] else ", the last (no validation clips)"),
+    ]
+    if record["metrics"] is None:
+        lines.append("no test clips (--test 0), so there is no score")
+    else:
+        title = f"test: {record['metrics']['n']} clips never trained on"
+        lines += ["", *score_lines(record["metrics"], title, record["sanity"])]
+    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record['seconds'])})"])
+
+
+def evaluate_summary(result: Mapping[str, Any]) -> str:
+    """Return the summary of evaluate()."""
+    title = f"{printable(result['run'])} on {printable(result['cache'])}: {result['scored']}, {result['n']} clips"
+    return "\n".join(score_lines(result, title))
+
+
+def score_lines(score: Mapping[str, Any], title: str, sanity: Mapping[str, Any] | None = None) -> list[str]:
+    """Return a score beside its sanity baselines, its table of classes and its confusion matrix, under a title."""
+    low, high = score["interval"]
+    names = [_short(name) for name in score["per_class"]]
+    width = max(len("class"), *map(len, names))
+    lines = [
+        title,
+        f"  accuracy        {_percent(score['accuracy'])}  (95 % interval {100 * low:.1f} to {100 * high:.1f} %)",
+        f"  macro-F1        {_percent(score['macro_f1'])}",
+    ]
+    for name, baseline in (sanity or {}).items():
+        lines.append(f"  {name:<16}{_percent(baseline['accuracy'])}")
+    table = ["", f"  {'class':<{width}}  precision  recall      F1  clips"]
+    for name, one in zip(names, score["per_class"].values(), strict=True):
+        table.append(
+            f"  {name:<{width}}  {one['precision']:9.1%}  {one['recall']:6.1%}  {one['f1']:6.1%}  {one['n']:5d}"
+        )
+    return lines + table + ["", *confusion_lines(score["confusion"], names)]
+
+
+def confusion_lines(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> list[str]:
+    """Return a confusion matrix as lines; past a screen's width, its largest errors instead."""
+    corner = "true \\ predicted"
+    width = max(len(corner), *map(len, names))
+    cell = max(5, *map(len, names))
+    if 2 + width + len(names) * (cell + 2) <= 80:
+        head = f"  {corner:<{width}}" + "".join(f"  {name:>{cell}}" for name in names)
+        rows = (
+            f"  {name:<{width}}" + "".join(f"  {n:>{cell}}" for n in row)
+            for name, row in zip(names, confusion, strict=True)
+        )
+        return [head, *rows]
+    errors = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if n and i != j]
+    worst = sorted(errors, key=lambda error: -error[0])[:10]
+    return ["  most frequent confusions", *(f"  {n:5d}  {names[i]} taken for {names[j]}" for n, i, j in worst)]
+
+
+def prediction_line(prediction: Prediction) -> str:
+    """Return one file's line: its name, its class, all probabilities."""
+    probabilities = "  ".join(f"{printable(name)} {p:.3f}" for name, p in prediction.probabilities.items())
+    return f"{printable(str(prediction.path))}: {printable(prediction.class_name)}  ({probabilities})"
+
+
+def _short(name: str) -> str:
+    name = printable(name)
+    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 2] + ".."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:5.1f} %"
