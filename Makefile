@@ -40,7 +40,8 @@ help: ## List the targets
 demo: $(READY) ## Synthesise clips into data/synthetic, featurise them, train on them and print the score
 	$(PY) data/synthesize.py $(DEMO)
 	$(PY) -m featurize $(DEMO)
-	$(PY) -m train fit $(DEMO)/features.h5 $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model $(MODEL)) \
+	@rm -rf $(DEMO)/run
+	$(PY) -m train fit $(DEMO)/features.h5 --run "$(or $(RUN),$(DEMO)/run)" $(if $(MODEL),--model $(MODEL)) \
 		--epochs $(or $(EPOCHS),8) $(ARGS)
 
 install: $(READY) ## Make the environment from requirements.lock (every other target does so when it must)
@@ -69,10 +70,10 @@ lock: $(READY) ## Write requirements.lock anew after pyproject.toml changed (ARG
 		--no-header $(ARGS) pyproject.toml -o requirements.lock
 
 clean: ## Delete what the demo and the tools left; your clips, caches, runs and environments stay
-	@echo 'Deleting the synthetic clips and their cache in $(DEMO), and the caches of Python, pytest, ruff, mypy'
-	@echo 'and hypothesis. Your clips, caches and runs stay, and so does the environment (rm -r .venv).'
+	@echo 'Deleting the synthetic clips, their cache and run in $(DEMO), and what Python, pytest, ruff, mypy and'
+	@echo 'hypothesis keep between runs. Your own clips, caches and runs stay, and so does .venv.'
 	@test ! -d $(DEMO) || find $(DEMO) -type f -name '*synthetic_*_s*_*.*' -exec rm -f {} +
-	@rm -f $(DEMO)/features.h5 $(DEMO)/features.h5.*
+	@rm -rf $(DEMO)/run $(DEMO)/features.h5 $(DEMO)/features.h5.*
 	@test ! -d $(DEMO) || find $(DEMO) -depth -type d -exec rmdir {} + 2>/dev/null || true
 	@find . -name '.venv*' -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
