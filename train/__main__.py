@@ -77,6 +77,7 @@ def fit(
     from train import fit as fits
     from train import screen
     from train.models import recipe
+    from train.record import flat
 
     if resume is not None:
         given = _given(context)
@@ -100,7 +101,9 @@ def fit(
             deterministic=deterministic,
         )
         folder, record = fits.fit(cache, run, options)
-    print(json.dumps({"run": str(folder), **record}) if as_json else screen.fit_summary(folder, record))
+    for line in record["warnings"]:
+        complain(f"warning: {line}")
+    print(json.dumps(flat(folder, record)) if as_json else screen.fit_summary(folder, record))
 
 
 def _given(context: typer.Context) -> set[str]:

@@ -1,14 +1,12 @@
 """fit(): one run, from a cache to a run directory with a trained and scored model."""
 
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +14,13 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.terminal import Interrupted, UserError
 from train import models
+from train.record import describe_cache, describe_split, versions, write_predictions
 from train.runs import FINISHED, UNFINISHED, new_run, read_record, read_table, write_record, write_table
-from train.sanity import BASELINES
+from train.sanity import BASELINES, leak_probe, warnings
 from train.score import score
 from train.splits import SPLITS, clip_groups, split_clips
 
-LIBRARIES = ("h5py", "keras", "numpy", "tensorflow")
+Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def fit(cache_file: Path, run: Path | None, options: Options) -> tuple[Path, dic
         "state": UNFINISHED,
         "command": "fit",
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        **_describe(cache),
+        **describe_cache(cache),
         "options": asdict(options),
         "split": describe_split(cache, groups, split),
         "clip_duration": float(np.median(cache.columns["duration"][split == 0])),
@@ -112,21 +111,29 @@ def resume_fit(folder: Path, cache_file: Path | None) -> tuple[Path, dict[str, A
     record = read_record(folder)
     if record["state"] == FINISHED or record.get("command") != "fit":
         raise UserError(f"{folder} is finished; there is nothing to go on with")
-    try:
-        options = Options(**record["options"])
-        file, fingerprint = Path(cache_file or record["cache"]["file"]), record["cache"]["fingerprint"]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'run.json'} is not the record of a fit ({error} is missing or wrong)") from None
-    cache = open_cache(file)
-    if cache.fingerprint != fingerprint:
-        raise UserError(f"{file} has changed since {folder} was started on it; start a new fit")
+    options = _recorded_options(folder, record)
+    cache = open_cache(cache_file or Path(record["cache"]["file"]))
+    if cache.fingerprint != record["cache"]["fingerprint"]:
+        raise UserError(f"{cache.file} has changed since {folder} was started on it; start a new fit")
     sides = {row["path"]: row["split"] for row in read_table(folder / "split.csv")}
     try:
         split = np.array([SPLITS.index(sides[path]) for path in cache.paths], np.int8)
     except (KeyError, ValueError):
-        raise UserError(f"{folder / 'split.csv'} does not list the clips of {file}; start a new fit") from None
+        raise UserError(f"{folder / 'split.csv'} does not list the clips of {cache.file}; start a new fit") from None
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
     return folder, _train(folder, record, options, cache, groups, split)
+
+
+def _recorded_options(folder: Path, record: dict[str, Any]) -> Options:
+    try:
+        options = Options(**record["options"])
+        fits = all(isinstance(getattr(options, name), hint) for name, hint in get_type_hints(Options).items())
+        fits = fits and all(isinstance(record["cache"][name], str) for name in ("file", "fingerprint"))
+    except (KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise UserError(f"{folder / 'run.json'} is damaged: its options make no sense; start a new fit")
+    return options
 
 
 def _train(
@@ -134,7 +141,7 @@ def _train(
     record: dict[str, Any],
     options: Options,
     cache: Cache,
-    groups: npt.NDArray[np.intp],
+    groups: Rows,
     split: npt.NDArray[np.int8],
 ) -> dict[str, Any]:
     from train.backend import seed_everything
@@ -160,34 +167,51 @@ def _train(
             patience=options.patience,
             run_dir=folder,
         )
-    metrics, sanity = None, None
-    if len(test_rows):
-        probabilities = predict_rows(model, cache.X, test_rows)
-        labels, of_groups = cache.labels[test_rows], groups[test_rows]
-        metrics = score(labels, probabilities.argmax(axis=1), cache.class_names, of_groups)
-        sanity = {
-            name: score(labels, guess(cache, train_rows, test_rows), cache.class_names, of_groups)
-            for name, guess in BASELINES.items()
-        }
-        write_predictions(folder / "predictions.csv", cache, test_rows, probabilities)
-    save_model(model, options.model, len(cache.class_names), folder / "model.keras")
     record = {
         **record,
-        "state": FINISHED,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "n_parameters": model.count_params(),
         "n_epochs": len(history),
         "best_epoch": best,
+        **_scores(folder, options, cache, groups, train_rows, test_rows, predict_rows(model, cache.X, test_rows)),
+        "versions": versions(),
+        "state": FINISHED,
         "seconds": round(time.perf_counter() - started, 3),
-        "metrics": metrics,
-        "sanity": sanity,
     }
+    _save_model(model, options.model, len(cache.class_names), folder / "model.keras")
     write_record(folder, record)
     Checkpoint(folder).discard()
     return record
 
 
-def balanced_weights(labels: npt.NDArray[np.intp]) -> dict[int, float]:
+def _scores(
+    folder: Path,
+    options: Options,
+    cache: Cache,
+    groups: Rows,
+    train_rows: Rows,
+    test_rows: Rows,
+    probabilities: npt.NDArray[np.float32],
+) -> dict[str, Any]:
+    metrics: dict[str, Any] | None = None
+    sanity: dict[str, Any] = {}
+    if len(test_rows):
+        guesses = {name: guess(cache, train_rows, test_rows, options.seed) for name, guess in BASELINES.items()}
+        metrics, *others = (
+            score(cache.labels[test_rows], predicted, cache.class_names, groups[test_rows])
+            for predicted in (probabilities.argmax(axis=1), *guesses.values())
+        )
+        sanity = dict(zip(guesses, others, strict=True))
+        write_predictions(folder / "predictions.csv", cache, test_rows, probabilities)
+    probe = leak_probe(cache, groups, options.seed)
+    return {
+        "metrics": metrics,
+        "sanity": sanity,
+        "leak_probe": probe,
+        "warnings": warnings(metrics, sanity, probe),
+    }
+
+
+def balanced_weights(labels: Rows) -> dict[int, float]:
     """Return for every class the weight that makes all classes count alike, with mean 1 over the clips."""
     counts = np.bincount(labels)
     return {label: len(labels) / (len(counts) * n) for label, n in enumerate(counts.tolist()) if n}
@@ -202,50 +226,7 @@ def _resumable(folder: Path) -> Iterator[None]:
         raise
 
 
-def _describe(cache: Cache) -> dict[str, Any]:
-    return {
-        "class_names": list(cache.class_names),
-        "settings": cache.settings,
-        "feature_version": cache.feature_version,
-        "cache": {
-            "file": str(cache.file.absolute()),
-            "fingerprint": cache.fingerprint,
-            "n_clips": len(cache),
-            "dtype": cache.X.dtype.name,
-            "data_dir": cache.data_dir,
-            "versions": cache.versions,
-        },
-    }
-
-
-def describe_split(cache: Cache, groups: npt.NDArray[np.intp], split: npt.NDArray[np.int8]) -> dict[str, Any]:
-    """Return clips, groups and clips per class of each split, by its name."""
-    return {
-        name: {
-            "n": int(np.count_nonzero(split == side)),
-            "n_groups": len(np.unique(groups[split == side])),
-            "n_per_class": {
-                class_name: int(np.count_nonzero((split == side) & (cache.labels == label)))
-                for label, class_name in enumerate(cache.class_names)
-            },
-        }
-        for side, name in enumerate(SPLITS)
-    }
-
-
-def write_predictions(
-    file: Path, cache: Cache, rows: npt.NDArray[np.intp], probabilities: npt.NDArray[np.float32]
-) -> None:
-    """Write a CSV file with a line for every clip that was tested: path, class, predicted class, probabilities."""
-    names, paths, labels = cache.class_names, cache.paths, cache.labels
-    lines = (
-        (paths[row], names[labels[row]], names[p.argmax()], *(f"{value:.6g}" for value in p.tolist()))
-        for row, p in zip(rows.tolist(), probabilities, strict=True)
-    )
-    write_table(file, ("path", "class", "predicted", *(f"p_{name}" for name in names)), lines)
-
-
-def save_model(model: Any, name: str, n_classes: int, file: Path) -> None:
+def _save_model(model: Any, name: str, n_classes: int, file: Path) -> None:
     """Save a trained model for plain Keras, compiled but without the state of its optimiser (twice its own size)."""
     fresh = models.build_model(name, n_classes)
     fresh.set_weights(model.get_weights())

@@ -34,8 +34,11 @@ class Prediction:
 def predict_rows(model: Any, X: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Probabilities:
     """Return the model's probabilities for some rows of a cache, shape (n_rows, n_classes)."""
     X = np.asarray(X)
-    starts = range(0, len(rows), BATCH_SIZE)
-    return np.concatenate([predict_batch(model, X[rows[i : i + BATCH_SIZE]]) for i in starts])
+    probabilities = np.empty((len(rows), model.output_shape[1]), np.float32)
+    for start in range(0, len(rows), BATCH_SIZE):
+        batch = slice(start, start + BATCH_SIZE)
+        probabilities[batch] = predict_batch(model, X[rows[batch]])
+    return probabilities
 
 
 def predict_batch(model: Any, batch: npt.NDArray[Any]) -> Probabilities:
@@ -112,7 +115,7 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 def _features(path: Path, reason: str, settings: Any, dtype: str) -> tuple[Path, npt.NDArray[Any] | None, str]:
     from featurize.audio import ClipError
-    from featurize.build import featurize_clip
+    from featurize.batch import featurize_clip
 
     if reason:
         return path, None, reason
@@ -121,3 +124,5 @@ def _features(path: Path, reason: str, settings: Any, dtype: str) -> tuple[Path,
         return path, featurize_clip(path, settings).astype(dtype).astype(np.float32), ""
     except ClipError as error:
         return path, None, str(error)
+    except OSError as error:
+        return path, None, error.strerror or str(error)

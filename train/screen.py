@@ -14,7 +14,7 @@ def fit_summary(folder: Path, record: Mapping[str, Any]) -> str:
     """Return the summary of a finished fit."""
     split = record["split"]
     lines = [
-        f"{record['options']['model']}, {record['n_parameters']:,} parameters, on {printable(record['cache']['file'])}",
+        f"{record['options']['model']}, {record['n_parameters']:,} parameters, on {_shown(record['cache']['file'])}",
         "clips: " + ", ".join(f"{s['n']} {name} (groups: {s['n_groups']})" for name, s in split.items() if s["n"]),
         f"kept epoch {record['best_epoch']} of {record['n_epochs']}"
         + (", the best on the validation clips" if split["val"]["n"] else ", the last (no validation clips)"),
@@ -23,7 +23,7 @@ def fit_summary(folder: Path, record: Mapping[str, Any]) -> str:
         lines.append("no test clips (--test 0), so there is no score")
     else:
         title = f"test: {record['metrics']['n']} clips never trained on"
-        lines += ["", *score_lines(record["metrics"], title, record["sanity"])]
+        lines += ["", *score_lines(record["metrics"], title, record["sanity"], record["leak_probe"])]
     return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record['seconds'])})"])
 
 
@@ -33,7 +33,12 @@ def evaluate_summary(result: Mapping[str, Any]) -> str:
     return "\n".join(score_lines(result, title))
 
 
-def score_lines(score: Mapping[str, Any], title: str, sanity: Mapping[str, Any] | None = None) -> list[str]:
+def score_lines(
+    score: Mapping[str, Any],
+    title: str,
+    sanity: Mapping[str, Any] | None = None,
+    probe: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Return a score beside its sanity baselines, its table of classes and its confusion matrix, under a title."""
     low, high = score["interval"]
     names = [_short(name) for name in score["per_class"]]
@@ -45,11 +50,12 @@ def score_lines(score: Mapping[str, Any], title: str, sanity: Mapping[str, Any] 
     ]
     for name, baseline in (sanity or {}).items():
         lines.append(f"  {name:<16}{_percent(baseline['accuracy'])}")
-    table = ["", f"  {'class':<{width}}  precision  recall      F1  clips"]
+    if probe:
+        lines.append(f"  without sound   {_percent(probe['accuracy'])}  (from duration, sample rate and file format)")
+    table = ["", f"  {'class':<{width}}  precision   recall       F1  clips"]
     for name, one in zip(names, score["per_class"].values(), strict=True):
-        table.append(
-            f"  {name:<{width}}  {one['precision']:9.1%}  {one['recall']:6.1%}  {one['f1']:6.1%}  {one['n']:5d}"
-        )
+        precision, recall, f1 = (_percent(one[measure]) for measure in ("precision", "recall", "f1"))
+        table.append(f"  {name:<{width}}  {precision:>9}  {recall}  {f1}  {one['n']:5d}")
     return lines + table + ["", *confusion_lines(score["confusion"], names)]
 
 
@@ -79,6 +85,11 @@ def prediction_line(prediction: Prediction) -> str:
 def _short(name: str) -> str:
     name = printable(name)
     return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 2] + ".."
+
+
+def _shown(file: str) -> str:
+    path = Path(file)
+    return printable(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 def _percent(share: float) -> str:
