@@ -1,25 +1,15 @@
 """python -m train: train on a cache, score, and classify clips."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cache.terminal import UserError, complain, run
+from train import options
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
-
-CACHE = Path("data/features.h5")
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")]
-Model = Annotated[str, typer.Option(help="Which model; `python -m train summary` shows its layers.")]
-
-
-class ClassWeight(StrEnum):
-    """How clips are weighted in the loss."""
-
-    balanced = "balanced"
 
 
 @app.callback()
@@ -33,42 +23,25 @@ def train() -> None:
 @app.command()
 def fit(
     context: typer.Context,
-    cache: Annotated[Path, typer.Argument(help="What `python -m featurize` wrote.")] = CACHE,
+    cache: options.CacheFile = options.CACHE,
     run: Annotated[
         Path | None, typer.Option(help="Directory to make for this run.", show_default="runs/<date-time>-<model>")
     ] = None,
-    model: Model = "baseline",
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Times through the clips.", show_default="the model's: 15 for baseline")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips an optimiser step.")] = 32,
-    learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Of the optimiser.", show_default="the model's")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the split, the order of clips, the first weights.")] = 0,
-    val: Annotated[float, typer.Option(min=0, max=0.9, help="Share of clips that choose the epoch to keep.")] = 0.15,
+    model: options.Model = "baseline",
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = 32,
+    learning_rate: options.LearningRate = None,
+    seed: options.Seed = 0,
+    val: options.Val = 0.15,
     test: Annotated[float, typer.Option(min=0, max=0.9, help="Share of clips for the final score.")] = 0.15,
-    group_by: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            help="What its one (group) captures in a path stays on one side of the split.",
-            show_default="speaker or recording where the file names tell it",
-        ),
-    ] = None,
-    class_weight: Annotated[
-        ClassWeight | None, typer.Option(help="`balanced`: a rare class counts as much as a frequent one.")
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Stop after N epochs without a better one.")
-    ] = None,
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="The same weights to the bit from the same seed; slower.")
-    ] = False,
+    group_by: options.GroupBy = None,
+    class_weight: options.Weight = None,
+    patience: options.Patience = None,
+    deterministic: options.Deterministic = False,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted fit; takes no other option.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train a model on a cache and score it on clips it never saw.
 
@@ -76,39 +49,59 @@ def fit(
     """
     from train import fit as fits
     from train import screen
-    from train.models import recipe
     from train.record import flat
 
     if resume is not None:
-        given = _given(context)
+        given = options.given(context)
         beside = sorted(given - {"cache", "resume", "as_json"})
         if beside:
             option = "--" + beside[0].replace("_", "-")
             raise typer.BadParameter(f"the fit goes on with its own options; leave out {option}", param_hint="--resume")
         folder, record = fits.resume_fit(resume, cache if "cache" in given else None)
     else:
-        options = fits.Options(
-            model=model,
-            epochs=epochs or recipe(model).epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
-            val=val,
-            test=test,
-            group_by=group_by,
-            class_weight=class_weight and class_weight.value,
-            patience=patience,
-            deterministic=deterministic,
-        )
-        folder, record = fits.fit(cache, run, options)
+        folder, record = fits.fit(cache, run, options.chosen(context))
     for line in record["warnings"]:
         complain(f"warning: {line}")
     print(json.dumps(flat(folder, record)) if as_json else screen.fit_summary(folder, record))
 
 
-def _given(context: typer.Context) -> set[str]:
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name != "DEFAULT"}
+@app.command()
+def crossval(
+    context: typer.Context,
+    cache: options.CacheFile = options.CACHE,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Directory to make for this run.", show_default="runs/<date-time>-crossval-<model>"),
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the clips, each tested once.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Times all of that, with new folds each time.")] = 1,
+    model: options.Model = "baseline",
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = 32,
+    learning_rate: options.LearningRate = None,
+    seed: options.Seed = 0,
+    val: options.Val = 0.15,
+    group_by: options.GroupBy = None,
+    class_weight: options.Weight = None,
+    patience: options.Patience = None,
+    deterministic: options.Deterministic = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train and test on every clip in turn.
+
+    The clips are divided into folds; each is tested by a network trained on the others. Slower than `fit`, and far
+    surer of the score.
+
+    Example: python -m train crossval data/features.h5 --folds 5 --repeats 3
+    """
+    from train import crossval as validation
+    from train import screen
+    from train.record import flat
+
+    folder, record = validation.crossval(cache, run, options.chosen(context), folds, repeats)
+    for line in record["warnings"]:
+        complain(f"warning: {line}")
+    print(json.dumps(flat(folder, record)) if as_json else screen.crossval_summary(folder, record))
 
 
 @app.command()
@@ -117,7 +110,7 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Argument(help="Score on this cache.", show_default="the one the run was trained on")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Score a run again, on its test clips or another cache.
 
@@ -141,7 +134,7 @@ def evaluate(
 def predict(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Audio files, or folders of them.")],
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Classify audio files with a run.
 
@@ -171,7 +164,7 @@ def predict(
 
 @app.command()
 def summary(
-    model: Model = "baseline",
+    model: options.Model = "baseline",
 ) -> None:
     """Show a model's layers and parameters, for three classes."""
     from train.models import build_model, recipe

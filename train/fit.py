@@ -109,7 +109,9 @@ def resume_fit(folder: Path, cache_file: Path | None) -> tuple[Path, dict[str, A
         The fit is finished, or is not a fit, or its cache has changed since.
     """
     record = read_record(folder)
-    if record["state"] == FINISHED or record.get("command") != "fit":
+    if record.get("command") != "fit":
+        raise UserError(f"{folder} is a cross-validation, which cannot go on where it stopped; start a new one")
+    if record["state"] == FINISHED:
         raise UserError(f"{folder} is finished; there is nothing to go on with")
     options = _recorded_options(folder, record)
     cache = open_cache(cache_file or Path(record["cache"]["file"]))

@@ -59,7 +59,7 @@ def train_model(
     run_dir
         Where every epoch is kept; training goes on after the last one that is found there.
     title
-        Precedes each line of progress.
+        What the progress bar calls this training, when it is one of many; otherwise every epoch leaves a line.
 
     Returns
     -------
@@ -112,7 +112,7 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         self.batches.shuffle(self.seed, epoch)
         self.started = time.perf_counter()
         self.bar.reset(len(self.batches))
-        self.bar.set_description(f"{self.title}epoch {epoch + 1}/{self.epochs}")
+        self.bar.set_description(f"{self.title} epoch {epoch + 1}/{self.epochs}".strip())
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.bar.update()
@@ -130,10 +130,8 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
             self.best_weights = self.model.get_weights()
         if self.checkpoint is not None:
             self.checkpoint.save(self.model, self.history, self.best_weights if is_best else None)
-        if not self.bar.disable:
-            self.bar.write(
-                self.title + _line(self.history[-1], self.epochs, time.perf_counter() - self.started), sys.stderr
-            )
+        if not self.bar.disable and not self.title:
+            self.bar.write(_line(self.history[-1], self.epochs, time.perf_counter() - self.started), sys.stderr)
         if self._patience_is_over():
             self.model.stop_training = True
 

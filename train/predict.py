@@ -1,6 +1,6 @@
 """Probabilities from a trained model: for rows of a cache, and for audio files."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,16 +34,24 @@ class Prediction:
 def predict_rows(model: Any, X: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Probabilities:
     """Return the model's probabilities for some rows of a cache, shape (n_rows, n_classes)."""
     X = np.asarray(X)
+    probabilities_of = forward(model)
     probabilities = np.empty((len(rows), model.output_shape[1]), np.float32)
     for start in range(0, len(rows), BATCH_SIZE):
         batch = slice(start, start + BATCH_SIZE)
-        probabilities[batch] = predict_batch(model, X[rows[batch]])
+        probabilities[batch] = probabilities_of(X[rows[batch]])
     return probabilities
 
 
-def predict_batch(model: Any, batch: npt.NDArray[Any]) -> Probabilities:
-    """Return the model's probabilities for some spectrograms, shape (n, 128, 128, 1) -> (n, n_classes)."""
-    return np.asarray(model.predict_on_batch(batch.astype(np.float32, copy=False)))
+def forward(model: Any) -> Callable[[npt.NDArray[Any]], Probabilities]:
+    """Return the model as a function of spectrograms, shape (n, 128, 128, 1) -> (n, n_classes), traced once for any n.
+
+    Keras's own predict_on_batch() is traced anew for every n, the last batch of a folder for one.
+    """
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+    traced = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
+    return lambda batch: np.asarray(traced(batch.astype(np.float32, copy=False)))
 
 
 def predict_files(run: Run, paths: Iterable[Path]) -> Iterator[Prediction]:
@@ -75,11 +83,11 @@ def predict_files(run: Run, paths: Iterable[Path]) -> Iterator[Prediction]:
             f"version {FEATURE_VERSION}; run `python -m featurize` and train again"
         )
     settings = MelSettings(**run.settings)  # type: ignore[arg-type]  # checked by the class itself
-    model = load_model(run)
+    probabilities_of = forward(load_model(run))
     rows = (_features(path, reason, settings, run.dtype) for path, reason in _files(paths))
     while batch := list(islice(rows, BATCH_SIZE)):
         good = [features for _, features, _ in batch if features is not None]
-        probabilities = iter(predict_batch(model, np.stack(good)).tolist() if good else ())
+        probabilities = iter(probabilities_of(np.stack(good)).tolist() if good else ())
         for path, features, reason in batch:
             values = [] if features is None else next(probabilities)
             yield Prediction(path, dict(zip(run.class_names, values, strict=bool(values))), reason)

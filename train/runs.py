@@ -125,6 +125,8 @@ def open_run(folder: Path) -> Run:
         The directory is missing, is no run, is damaged, or its fit was interrupted.
     """
     record = read_record(folder)
+    if record.get("command") != "fit":
+        raise UserError(f"{folder} holds a cross-validation and no model; make one with `python -m train fit`")
     if record["state"] != FINISHED:
         raise UserError(f"{folder} is an unfinished fit; go on with `python -m train fit --resume {folder}`")
     try:

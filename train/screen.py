@@ -27,6 +27,26 @@ def fit_summary(folder: Path, record: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record['seconds'])})"])
 
 
+def crossval_summary(folder: Path, record: Mapping[str, Any]) -> str:
+    """Return the summary of a finished cross-validation."""
+    options, folds = record["options"], record["folds"]
+    n_clips = record["cache"]["n_clips"]
+    lines = [
+        f"{options['model']} on {_shown(record['cache']['file'])}: {n_clips} clips in {record['n_groups']} groups",
+        "",
+        "  repeat  fold  train    val   test  accuracy  epoch      time",
+    ]
+    for fold in folds:
+        lines.append(
+            f"  {fold['repeat']:6d}  {fold['fold']:4d}  {fold['n_train']:5d}  {fold['n_val']:5d}  {fold['n_test']:5d}"
+            f"   {_percent(fold['accuracy'])}  {fold['best_epoch']:5d}  {human_seconds(fold['seconds']):>8}"
+        )
+    often = "once" if options["repeats"] == 1 else f"{options['repeats']} times"
+    title = f"every clip tested {often}, by a network that never saw its group"
+    lines += ["", *score_lines(record["metrics"], title, record["sanity"], record["leak_probe"])]
+    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record['seconds'])})"])
+
+
 def evaluate_summary(result: Mapping[str, Any]) -> str:
     """Return the summary of evaluate()."""
     title = f"{printable(result['run'])} on {printable(result['cache'])}: {result['scored']}, {result['n']} clips"

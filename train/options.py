@@ -1,0 +1,59 @@
+"""The options that several commands share, each with one meaning, and what was chosen with them."""
+
+from dataclasses import fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from train.fit import Options
+
+
+class ClassWeight(StrEnum):
+    """How clips are weighted in the loss."""
+
+    balanced = "balanced"
+
+
+CACHE = Path("data/features.h5")
+CacheFile = Annotated[Path, typer.Argument(help="What `python -m featurize` wrote.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")]
+Model = Annotated[str, typer.Option(help="Which model; `python -m train summary` shows its layers.")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Times through the clips.", show_default="the model's: 15 for baseline")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Clips an optimiser step.")]
+LearningRate = Annotated[float | None, typer.Option(min=0, help="Of the optimiser.", show_default="the model's")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides the split, the order of clips, the first weights.")]
+Val = Annotated[float, typer.Option(min=0, max=0.9, help="Share of clips that choose the epoch to keep.")]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="What its one (group) captures in a path stays on one side of the split.",
+        show_default="speaker or recording where the file names tell it",
+    ),
+]
+Weight = Annotated[ClassWeight | None, typer.Option(help="`balanced`: a rare class counts as much as a frequent one.")]
+Patience = Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N epochs without a better one.")]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="The same weights to the bit from the same seed; slower.")
+]
+
+
+def chosen(context: typer.Context) -> "Options":
+    """Return the options of a fit as they were given to a command, the epochs by the model's recipe if not given."""
+    from train.fit import Options
+    from train.models import recipe
+
+    values = {field.name: context.params[field.name] for field in fields(Options) if field.name in context.params}
+    values["epochs"] = values["epochs"] or recipe(values["model"]).epochs
+    return Options(**values)
+
+
+def given(context: typer.Context) -> set[str]:
+    """Return the parameters that were not left at their default."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name != "DEFAULT"}
