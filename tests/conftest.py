@@ -1,0 +1,46 @@
+"""What several test files need: a small cache, made from clips by the command itself."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).parent.parent
+PITCHES = {"dog": 300.0, "cat": 900.0, "bird": 2700.0}
+N_SPEAKERS = 8
+N_TAKES = 2
+
+
+def write_clips(data: Path, seed: int, n_speakers: int = N_SPEAKERS) -> Path:
+    """Noisy half-second tones, a pitch a class: DATA/<class>/<speaker>_nohash_<take>.wav."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(8000) / 16000
+    for name, pitch in PITCHES.items():
+        (data / name).mkdir(parents=True)
+        for speaker in range(n_speakers):
+            for take in range(N_TAKES):
+                y = np.sin(2 * np.pi * pitch * rng.uniform(0.8, 1.25) * t) + rng.normal(0, 0.5, len(t))
+                soundfile.write(data / name / f"{seed}s{speaker}_nohash_{take}.wav", 0.2 * y, 16000)
+    return data
+
+
+def featurize(data: Path, cache_file: Path, *arguments: str) -> Path:
+    command = [sys.executable, "-m", "featurize", str(data), "--cache", str(cache_file), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return cache_file
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 tones of three pitches by 8 speakers; treat it as read-only."""
+    return write_clips(tmp_path_factory.mktemp("tones") / "data", seed=1)
+
+
+@pytest.fixture(scope="session")
+def tones_cache(tones: Path) -> Path:
+    """The cache of `tones`."""
+    return featurize(tones, tones.parent / "features.h5")
