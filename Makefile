@@ -26,8 +26,8 @@ SUPPORTED = sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
 DEMO = data/synthetic
 FEATURIZE = $(PY) -m featurize "$(DATA)" --cache "$(CACHE)"
-FIT = $(PY) -m train fit "$(CACHE)" $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model $(MODEL)) \
-	$(if $(EPOCHS),--epochs $(EPOCHS))
+FIT_OPTIONS = $(strip $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model $(MODEL)) \
+	$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS))
 
 .PHONY: help demo install features train test lint bench lock clean
 
@@ -37,12 +37,13 @@ help: ## List the targets
 	@echo 'Variables: PYTHON=python3.12, DATA=folder, CACHE=file, RUN=folder, MODEL=name, EPOCHS=n,'
 	@echo 'ARGS="further options of the command that the target ends with"'
 
+demo: RUN = $(DEMO)/run
+demo: EPOCHS = 8
 demo: $(READY) ## Synthesise clips into data/synthetic, featurise them, train on them and print the score
 	$(PY) data/synthesize.py $(DEMO)
 	$(PY) -m featurize $(DEMO)
 	@rm -rf $(DEMO)/run
-	$(PY) -m train fit $(DEMO)/features.h5 --run "$(or $(RUN),$(DEMO)/run)" $(if $(MODEL),--model $(MODEL)) \
-		--epochs $(or $(EPOCHS),8) $(ARGS)
+	$(PY) -m train fit $(DEMO)/features.h5 $(FIT_OPTIONS)
 
 install: $(READY) ## Make the environment from requirements.lock (every other target does so when it must)
 
@@ -51,7 +52,7 @@ features: $(READY) ## Bring the cache up to date with the clips in DATA
 
 train: $(READY) ## Bring the cache up to date, then train on it
 	$(FEATURIZE)
-	$(FIT) $(ARGS)
+	$(PY) -m train fit "$(CACHE)" $(FIT_OPTIONS)
 
 test: $(READY) ## Run the tests
 	$(PY) -m pytest $(ARGS)
@@ -88,7 +89,7 @@ $(READY): requirements.lock $(if $(shell test -x $(PY) && echo yes),,no-environm
 			fi; \
 		done; \
 		if test -z "$$python"; then \
-			echo 'make: none of "$(PYTHONS)" is a working Python 3.11 to 3.13 with venv: install one, or name it with PYTHON=' >&2; \
+			echo 'make: found no working Python 3.11 to 3.13 with venv as $(PYTHONS): name one with PYTHON=' >&2; \
 			exit 1; \
 		fi; \
 		echo "Making $(VENV) with $$python"; \
