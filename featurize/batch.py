@@ -1,14 +1,14 @@
 """The unit of work: a batch of clips to finished rows. Pure and picklable, so any executor can run it."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.layout import ROW_SHAPE, X_DTYPES
+from cache.layout import ROW_SHAPE
 from cache.partial import Rejected, Row
 from featurize.audio import Audio, ClipError, mono_blocks, n_resampled, open_audio
 from featurize.clips import Clip
@@ -45,7 +45,7 @@ class Done(NamedTuple):
     rejected: list[Rejected]
 
 
-def featurize_batch(data: str, tasks: Sequence[Task], settings: MelSettings, dtype: str) -> Done:
+def featurize_batch(data: str, tasks: Iterable[Task], settings: MelSettings, X: npt.NDArray[np.floating]) -> Done:
     """Compute the rows of some clips.
 
     Parameters
@@ -56,30 +56,34 @@ def featurize_batch(data: str, tasks: Sequence[Task], settings: MelSettings, dty
         The clips.
     settings
         What to compute.
-    dtype
-        Element type of X, a key of `cache.layout.X_DTYPES`.
+    X
+        Room for the rows, shape (at least as many as there are tasks, 128, 128, 1), float32 or float16.
+
+    Returns
+    -------
+    Done
+        Its X is the part of `X` that was filled.
     """
-    X = np.zeros((len(tasks), *ROW_SHAPE), np.float32)
-    done = Done([], X, [], [])
+    rows: list[Row] = []
+    unchanged: list[str] = []
+    rejected: list[Rejected] = []
     for clip, known_sha256 in tasks:
-        out = X[len(done.rows)]
+        x = X[len(rows)]
         try:
-            row = _compute(f"{data}/{clip.path}", clip, known_sha256, settings, out)
+            row = _compute(f"{data}/{clip.path}", clip, known_sha256, settings, x)
         except ClipError as error:
             stamp = (-1, -1) if error.passing else (clip.size, clip.mtime_ns)
-            done.rejected.append(Rejected(clip.path, *stamp, str(error)))
-            out[...] = 0
+            rejected.append(Rejected(clip.path, *stamp, str(error)))
             continue
         if row is None:
-            done.unchanged.append(clip.path)
+            unchanged.append(clip.path)
         else:
-            done.rows.append(row)
-    finished = X[: len(done.rows)].astype(X_DTYPES[dtype], copy=False)
-    rows = [row._replace(crc32=zlib.crc32(x)) for row, x in zip(done.rows, finished, strict=True)]
-    return done._replace(rows=rows, X=finished)
+            rows.append(row)
+    return Done(rows, X[: len(rows)], unchanged, rejected)
 
 
-def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, out: Float32) -> Row | None:
+def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row | None:
+    out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
     try:
         with open_audio(path, clip.size, clip.mtime_ns) as audio:
             if audio.sha256 == known_sha256:
@@ -90,33 +94,29 @@ def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, ou
     except Exception as error:
         # A file of unknown origin may make a decoder fail in any way; that must cost this clip only.
         raise ClipError(f"it cannot be decoded ({type(error).__name__}: {error})") from None
-    n_frames = n_frames_of(n_samples, settings)
-    duration = audio.n_samples / audio.sr
-    return Row(clip.path, clip.size, clip.mtime_ns, audio.sha256, n_frames, duration, audio.sr, audio.format, 0)
+    if out is not x:
+        x[...] = out
+    return Row(
+        clip.path,
+        clip.size,
+        clip.mtime_ns,
+        audio.sha256,
+        n_frames_of(n_samples, settings),
+        audio.n_samples / audio.sr,
+        audio.sr,
+        audio.format,
+        zlib.crc32(x.data),
+    )
 
 
 def _spectrogram(audio: Audio, settings: MelSettings, out: Float32) -> int:
     """Write one clip's spectrogram and return its length in samples at `settings.sr`."""
     announced = n_resampled(audio.n_samples, audio.sr, settings.sr)
-    n_samples = _stream(audio, announced, settings, out)
+    n_samples = write_spectrogram(mono_blocks(audio, settings.sr), announced, settings, out[:, :, 0])
     if n_samples != announced:
         # The header was wrong about the length, and with it we about where the centre is.
-        out[...] = 0
-        _stream(audio, n_samples, settings, out)
+        write_spectrogram(mono_blocks(audio, settings.sr), n_samples, settings, out[:, :, 0])
     return n_samples
-
-
-def _stream(audio: Audio, n_samples: int, settings: MelSettings, out: Float32) -> int:
-    n_read = 0
-
-    def counted() -> Iterator[Float32]:
-        nonlocal n_read
-        for block in mono_blocks(audio, settings.sr):
-            n_read += len(block)
-            yield block
-
-    write_spectrogram(counted(), n_samples, settings, out[:, :, 0])
-    return n_read
 
 
 def featurize_clip(path: Path, settings: MelSettings | None = None) -> Float32:

@@ -1,18 +1,23 @@
-"""Run the batches on an executor and keep their rows as they come."""
+"""Hand batches to the workers and keep their rows as they come."""
 
+import math
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy.typing as npt
 from tqdm import tqdm
 
 from cache.partial import Partial, append
 from cache.terminal import UserError
-from featurize.batch import Done, Task, featurize_batch
+from featurize import workers
+from featurize.batch import Done, Task
 from featurize.mel import MelSettings
 
 # A batch ends at so many clips or bytes: small enough to share the work evenly, large enough that handing it over
@@ -26,8 +31,16 @@ _WINDOW = 8
 # What a clip costs beyond its bytes, for the progress bar: opening it and making a row take as long as so many bytes.
 _CLIP_BYTES = 100_000
 
-# The kernel is told to start writing to the disk whenever so much is waiting, so that the end has little to wait for.
-_FLUSH_BYTES = 64 << 20
+# The disk is set to work whenever so much is waiting for it, so that there is little to wait for at the end.
+_SYNC_BYTES = 128 << 20
+
+_fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+
+
+class _Batch(NamedTuple):
+    block: int
+    tasks: list[Task]
+    future: Future[Done]
 
 
 def compute(
@@ -44,7 +57,7 @@ def compute(
     settings, dtype
         What to compute.
     n_jobs
-        Worker threads.
+        Workers.
     strict
         Stop at a clip that cannot be used.
     partial
@@ -55,86 +68,112 @@ def compute(
     int
         Rows computed.
     """
-    n_computed = n_seen = n_flushed = 0
-    started = time.perf_counter()
-    executor = ThreadPoolExecutor(n_jobs)
-    flusher = ThreadPoolExecutor(1)
-    flush: Future[None] | None = None
+    n_computed = n_unsynced = 0
+    sync: Future[None] | None = None
+    syncer = ThreadPoolExecutor(1)
+    bar = _progress(tasks)
+    try:
+        for done, X in _run(str(data), tasks, settings, dtype, n_jobs, bar):
+            append(partial, done.rows, X, done.rejected)
+            if strict and done.rejected:
+                bad = done.rejected[0]
+                raise UserError(f"{data / bad.path}: {bad.reason}; nothing was published because of --strict")
+            n_computed += len(done.rows)
+            n_unsynced += X.nbytes
+            if n_unsynced >= _SYNC_BYTES and (sync is None or sync.done()):
+                if sync is not None:
+                    sync.result()
+                sync = syncer.submit(_fdatasync, partial.rows_file)
+                n_unsynced = 0
+        if sync is not None:
+            sync.result()
+    finally:
+        bar.close()
+        syncer.shutdown(wait=False)
+    return n_computed
+
+
+def _progress(tasks: Sequence[Task]) -> "tqdm[Any]":
     # Bytes keep the time left true when lengths differ; the clips and their rate are shown behind them.
-    total = sum(task.clip.size + _CLIP_BYTES for task in tasks)
-    bar = tqdm(
-        total=total,
+    return tqdm(
+        total=sum(task.clip.size + _CLIP_BYTES for task in tasks),
         disable=None,
         leave=False,
         file=sys.stderr,
         dynamic_ncols=True,
         bar_format="{percentage:3.0f}% |{bar}|{postfix}, {remaining} left",
     )
-    try:
-        for batch, done in _run(executor, str(data), tasks, settings, dtype, n_jobs):
-            append(partial, done.rows, done.X, done.rejected)
-            if strict and done.rejected:
-                bad = done.rejected[0]
-                raise UserError(f"{data / bad.path}: {bad.reason}; nothing was published because of --strict")
-            n_computed += len(done.rows)
-            n_seen += len(batch)
-            n_flushed += done.X.nbytes
-            if n_flushed >= _FLUSH_BYTES and (flush is None or flush.done()):
-                if flush is not None:
-                    flush.result()
-                flush = flusher.submit(os.fdatasync, partial.rows_file)
-                n_flushed = 0
-            rate = n_seen / (time.perf_counter() - started)
-            bar.set_postfix_str(f"{n_seen} of {len(tasks)} clips, {rate:.0f} clips/s", refresh=False)
-            bar.update(sum(task.clip.size + _CLIP_BYTES for task in batch))
-    finally:
-        bar.close()
-        executor.shutdown(wait=False, cancel_futures=True)
-        flusher.shutdown(wait=False)
-    return n_computed
 
 
 def _run(
-    executor: Executor, data: str, tasks: Sequence[Task], settings: MelSettings, dtype: str, n_jobs: int
-) -> Iterator[tuple[list[Task], Done]]:
+    data: str, tasks: Sequence[Task], settings: MelSettings, dtype: str, n_jobs: int, bar: "tqdm[Any]"
+) -> Iterator[tuple[Done, npt.NDArray[Any]]]:
+    """Yield what became of each batch, and its rows, which are only there until the next."""
+    started = time.perf_counter()
+    n_seen = 0
+    n_rows = max(1, min(_BATCH_CLIPS, math.ceil(len(tasks) / (4 * n_jobs))))
+    n_blocks = n_jobs + _WINDOW
+    executor = workers.start(n_jobs, n_blocks, n_rows, dtype, settings)
+    free = list(range(n_blocks))
+    try:
+        for batch, done in _in_order(executor, data, _batches(tasks, n_rows), settings, free, n_jobs):
+            yield done, workers.rows_of(batch.block, done)
+            free.append(batch.block)
+            n_seen += len(batch.tasks)
+            rate = n_seen / (time.perf_counter() - started)
+            bar.set_postfix_str(f"{n_seen} of {len(tasks)} clips, {rate:.0f} clips/s", refresh=False)
+            bar.update(sum(task.clip.size + _CLIP_BYTES for task in batch.tasks))
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_order(
+    executor: Executor,
+    data: str,
+    batches: Iterator[list[Task]],
+    settings: MelSettings,
+    free: list[int],
+    n_jobs: int,
+) -> Iterator[tuple[_Batch, Done]]:
     """Yield finished batches, in order as long as the first is not much slower than those behind it.
 
     In order, the rows lie in the partial file as the cache will have them, and publishing moves none. But a recording
     of hours must not keep the other workers waiting until it is done.
     """
-    batches = _batches(tasks)
-    window: deque[tuple[list[Task], Future[Done]]] = deque()
+    window: deque[_Batch] = deque()
     while True:
-        while len(window) < n_jobs + _WINDOW and (batch := next(batches, None)) is not None:
-            window.append((batch, executor.submit(featurize_batch, data, batch, settings, dtype)))
+        while free and (tasks := next(batches, None)) is not None:
+            block = free.pop()
+            window.append(_Batch(block, tasks, executor.submit(workers.work, block, data, tasks, settings)))
         if not window:
             return
-        wait([window[0][1]], timeout=0.05)
-        n_finished = sum(future.done() for _, future in window)
-        if not window[0][1].done() and n_finished < _WINDOW:
+        wait([window[0].future], timeout=0.05)
+        n_finished = sum(batch.future.done() for batch in window)
+        if not window[0].future.done() and n_finished + n_jobs < len(window):
             continue
-        first_done = next(i for i, (_, future) in enumerate(window) if future.done())
-        batch, future = window[first_done]
-        del window[first_done]
-        yield batch, _result(batch, future)
+        first_done = next((i for i, batch in enumerate(window) if batch.future.done()), None)
+        if first_done is not None:
+            batch = window[first_done]
+            del window[first_done]
+            try:
+                yield batch, batch.future.result()
+            except BrokenProcessPool:
+                raise _worker_died([batch, *window]) from None
 
 
-def _result(batch: list[Task], future: Future[Done]) -> Done:
-    try:
-        return future.result()
-    except Exception as error:
-        names = ", ".join(task.clip.path for task in batch)
-        raise UserError(
-            f"a worker failed ({type(error).__name__}: {error}) on one of {names};"
-            " finished clips are kept: take the bad one away and run it again"
-        ) from error
+def _worker_died(batches: Iterable[_Batch]) -> UserError:
+    suspects = [path for batch in batches if (path := workers.held(batch.block, batch.tasks)) is not None]
+    return UserError(
+        f"a worker died while it was on {' or '.join(suspects) or 'no clip'}; finished clips are kept:"
+        " take the bad one away and run it again"
+    )
 
 
-def _batches(tasks: Sequence[Task]) -> Iterator[list[Task]]:
+def _batches(tasks: Sequence[Task], n_rows: int) -> Iterator[list[Task]]:
     batch: list[Task] = []
     n_bytes = 0
     for task in tasks:
-        if batch and (len(batch) == _BATCH_CLIPS or n_bytes + task.clip.size > _BATCH_BYTES):
+        if batch and (len(batch) == n_rows or n_bytes + task.clip.size > _BATCH_BYTES):
             yield batch
             batch, n_bytes = [], 0
         batch.append(task)

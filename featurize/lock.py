@@ -1,21 +1,26 @@
 """One writer at a time: a lock beside the cache that vanishes with its holder."""
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from cache.terminal import UserError
 
+# What a file system without flock() says to it.
+_NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+
 
 @contextmanager
-def writing(cache_file: Path, wait: bool) -> Iterator[None]:
+def writing(cache_file: Path, wait: bool, say: Callable[[str], None]) -> Iterator[bool]:
     """Hold the right to write a cache.
 
     The lock is the operating system's (flock), so it goes when its holder dies, however it dies. On a file system
-    without locks filelock keeps a file with the holder's name instead, which such a death may leave behind.
+    without flock the lock is that a file exists which names its holder. After a holder that was killed, the next run
+    on the same machine takes such a file away; on another machine it counts as held until somebody deletes it.
 
     Parameters
     ----------
@@ -23,6 +28,13 @@ def writing(cache_file: Path, wait: bool) -> Iterator[None]:
         The cache.
     wait
         Wait for another writer to finish instead of giving up.
+    say
+        Takes notices for the user, a line each.
+
+    Yields
+    ------
+    bool
+        Whether another writer was waited for.
 
     Raises
     ------
@@ -30,27 +42,51 @@ def writing(cache_file: Path, wait: bool) -> Iterator[None]:
         Another process is writing the cache.
     """
     path = cache_file.with_name(cache_file.name + ".lock")
-    lock = FileLock(path, on_acquired=_sign)
+    lock, is_soft = _first_try(path, say)
+    waited = not lock.is_locked
+    if waited and not wait:
+        raise UserError(f"{_holder(path)} is writing {cache_file}; let it finish, or wait for it with --wait")
     try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        raise UserError(f"{_holder(path)} is writing {cache_file}; let it finish, or wait for it with --wait") from None
-    try:
-        yield
+        if waited:
+            say(f"{_holder(path)} is writing {cache_file}; waiting for it")
+            lock.acquire()
+        yield waited
     finally:
         # While it is held nobody else can take it: whoever waits for this file sees that it has gone and tries anew.
-        with suppress(FileNotFoundError):
-            path.unlink()
+        if lock.is_locked and not is_soft:
+            with suppress(OSError):
+                path.unlink()
         lock.release()
 
 
+def _first_try(path: Path, say: Callable[[str], None]) -> tuple[FileLock | SoftFileLock, bool]:
+    """Return the lock, held if it was free, and whether it is only a file."""
+    lock = FileLock(path, on_acquired=_sign)
+    try:
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+    except OSError as error:
+        if error.errno not in _NO_FLOCK:
+            raise
+    else:
+        return lock, False
+    say(f"{path.parent} is on a file system without locks: {path} stands for one, and a killed run may leave it behind")
+    soft = SoftFileLock(path)
+    # The attempt above has made the file that says that somebody holds it.
+    with suppress(Timeout):
+        soft.acquire(timeout=0)
+    return soft, True
+
+
 def _sign(file: int) -> None:
-    os.ftruncate(file, 0)
-    os.pwrite(file, b"%d\n" % os.getpid(), 0)
+    # Only for the message to others: a disk too full for it must not be in the way of the run that makes room.
+    with suppress(OSError):
+        os.ftruncate(file, 0)
+        os.pwrite(file, b"%d\n" % os.getpid(), 0)
 
 
 def _holder(path: Path) -> str:
     try:
-        return f"process {int(path.read_text())}"
-    except (OSError, ValueError):
+        return f"process {int(path.read_text().split()[0])}"
+    except (OSError, ValueError, IndexError):
         return "another process"

@@ -122,7 +122,7 @@ def n_frames_of(n_samples: int, settings: MelSettings) -> int:
     return 1 + n_samples // settings.hop_length
 
 
-def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSettings, out: Float32) -> None:
+def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSettings, out: Float32) -> int:
     """Compute the normalised mel spectrogram of one clip.
 
     The steps are those of `librosa.feature.melspectrogram` and `librosa.power_to_db(ref=np.max)`, then a centre crop or
@@ -135,11 +135,16 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
         The mono waveform at `settings.sr` in consecutive blocks of any length, in [-1, 1] unless it is clipped.
         A clip gives the same bits however it is cut.
     n_samples
-        The samples in all blocks together; they decide which frames are the centre.
+        The samples in all blocks together, or so it is announced; they decide which frames are the centre.
     settings
         What to compute.
     out
-        The result, shape (n_mels, n_frames), float32; must hold zeros.
+        Takes the result, shape (n_mels, n_frames), float32.
+
+    Returns
+    -------
+    int
+        The samples that there were. If they are not `n_samples`, the result is not centred and must be computed again.
 
     Raises
     ------
@@ -163,6 +168,9 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
     # A clip that ends before the frames it announced leaves no stale frames of the clip before it.
     kept[max(0, position - first) :] = 0
     _normalise(kept, peak, settings, out[:, : len(kept)])
+    # The minimum of a spectrogram, which fills what is missing of it, becomes 0.
+    out[:, len(kept) :] = 0
+    return work.n_samples
 
 
 def _normalise(kept: Float32, peak: np.float32, settings: MelSettings, out: Float32) -> None:
@@ -183,10 +191,12 @@ class _Workspace(threading.local):
         from scipy.fft import rfft
 
         self.rfft = rfft
+        self.n_samples = 0
         n_fft, hop = settings.n_fft, settings.hop_length
         n_bins = 1 + n_fft // 2
         # The periodic Hann window, as scipy.signal.get_window("hann", n_fft) has it.
         self.window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
+        self.silence = np.zeros(n_fft // 2, np.float32)
         self.segment = np.zeros((_FRAMES_PER_CALL - 1) * hop + n_fft, np.float32)
         self.frames = np.lib.stride_tricks.sliding_window_view(self.segment, n_fft)[::hop]
         self.windowed = np.empty((_FRAMES_PER_CALL, n_fft), np.float32)
@@ -194,6 +204,11 @@ class _Workspace(threading.local):
         self.mel = np.empty((_FRAMES_PER_CALL, settings.n_mels), np.float32)
         self.kept = np.empty((settings.n_frames, settings.n_mels), np.float32)
         self.bands = list(_bands(mel_filterbank(settings)))
+
+
+def prepare(settings: MelSettings) -> None:
+    """Do now what the first clip would have to wait for."""
+    _workspace(settings)
 
 
 @cache
@@ -216,8 +231,10 @@ def _mel_power(blocks: Iterable[Float32], settings: MelSettings, work: _Workspac
     # Centred frames: the first and the last are half over silence.
     filled = n_fft // 2
     segment[:filled] = 0
-    for block in chain(blocks, [np.zeros(n_fft // 2, np.float32)]):
+    work.n_samples = -len(work.silence)
+    for block in chain(blocks, [work.silence]):
         taken = 0
+        work.n_samples += len(block)
         while taken < len(block):
             n = min(len(block) - taken, len(segment) - filled)
             segment[filled : filled + n] = block[taken : taken + n]
