@@ -2,8 +2,9 @@
 
 `<cache>.partial` holds the rows where the published file will have them, so that publishing a cache built from
 nothing only writes the HDF5 structure around them. `<cache>.partial.journal` says in JSON lines what each row is.
-A row is written before its line, both with plain write calls, whose effect no signal takes back; the line's crc32
-is checked before a row is reused, so a power cut, after which some blocks may be missing, costs only those rows.
+A row is written before its line, both with plain write calls, whose effect no signal takes back. Every line starts
+with its own crc32 and holds its row's; both are checked before a row is reused, so a power cut, after which any block
+of either file may be missing, costs only those rows.
 """
 
 import json
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,17 @@ class Partial:
 def partial_paths(cache_file: Path) -> tuple[Path, Path]:
     """Return where the finished rows of a cache lie and where their journal does."""
     rows = cache_file.with_name(cache_file.name + ".partial")
-    return rows, rows.with_name(rows.name + ".journal")
+    return rows, journal_of(rows)
+
+
+def journal_of(rows_path: Path) -> Path:
+    """Return where the journal of some rows lies."""
+    return rows_path.with_name(rows_path.name + ".journal")
+
+
+def gathered_path(rows_path: Path) -> Path:
+    """Return where rows are copied to that do not lie in their final order."""
+    return rows_path.with_name(rows_path.name + ".new")
 
 
 def open_partial(cache_file: Path, header: Mapping[str, object], dtype: np.dtype[np.floating]) -> tuple[Partial, str]:
@@ -99,55 +110,92 @@ def open_partial(cache_file: Path, header: Mapping[str, object], dtype: np.dtype
         A line for the user about rows that were set aside, or "".
     """
     rows_path, journal_path = partial_paths(cache_file)
-    head = json.dumps({"partial_version": PARTIAL_VERSION, **header}, sort_keys=True)
-    notice = _set_aside_others(rows_path, journal_path, head)
+    # A kill during publish() leaves its copy.
+    gathered_path(rows_path).unlink(missing_ok=True)
+    head = json.dumps({"partial_version": PARTIAL_VERSION, **header}, sort_keys=True).encode()
+    notice = _make_room(rows_path, journal_path, head)
     # The journal goes first when either is missing: it must never describe rows that it was not written for.
-    if not (rows_path.exists() and journal_path.exists()):
+    if not rows_path.exists():
         journal_path.unlink(missing_ok=True)
-    rows_file = os.open(rows_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    journal_file = os.open(journal_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    # No link is followed: what lies beside the cache must not lead the writing elsewhere.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    rows_file = os.open(rows_path, flags, 0o666)
+    journal_file = os.open(journal_path, flags | os.O_APPEND, 0o666)
     row_bytes = int(np.prod(ROW_SHAPE)) * dtype.itemsize
     partial = Partial(rows_path, journal_path, rows_file, journal_file, row_bytes)
     _recover(partial)
     if not os.fstat(journal_file).st_size:
-        write_all(journal_file, head.encode() + b"\n")
+        write_all(journal_file, head + b"\n")
     return partial, notice
 
 
-def _set_aside_others(rows_path: Path, journal_path: Path, head: str) -> str:
+def _make_room(rows_path: Path, journal_path: Path, head: bytes) -> str:
+    """Leave the names to rows under `head`, those of an earlier time if there are any, and say what was in the way."""
+    notice = ""
+    found = _head_of(journal_path)
+    if found and found != head and rows_path.exists():
+        aside = _aside(rows_path, found)
+        rows_path.replace(aside)
+        journal_path.replace(journal_of(aside))
+        notice = f"unfinished rows of other settings are set aside in {aside}; delete it if you do not need them"
+    if found != head:
+        # What has no head says nothing: the journal of a run that was killed before it wrote one.
+        journal_path.unlink(missing_ok=True)
+    # Either half may be aside alone, when a kill came between the two moves.
+    own = _aside(rows_path, head)
+    if own.exists() and not (found == head and rows_path.exists()):
+        own.replace(rows_path)
+    if not journal_path.exists() and journal_of(own).exists():
+        journal_of(own).replace(journal_path)
+    return notice
+
+
+def _head_of(journal_path: Path) -> bytes:
     try:
         with journal_path.open("rb") as journal:
-            found = journal.readline().rstrip(b"\n")
+            line = journal.readline()
     except FileNotFoundError:
-        return ""
-    if found == head.encode() or not rows_path.exists():
-        return ""
-    aside = rows_path.with_name(rows_path.name + ".other")
-    journal_path.replace(aside.with_name(aside.name + ".journal"))
-    rows_path.replace(aside)
-    return f"unfinished rows of other settings are set aside in {aside}; delete it if you do not need them"
+        return b""
+    return line[:-1] if line.endswith(b"\n") else b""
+
+
+def _aside(rows_path: Path, head: bytes) -> Path:
+    return rows_path.with_name(f"{rows_path.name}-{zlib.crc32(head):08x}")
 
 
 def _recover(partial: Partial) -> None:
     size = os.fstat(partial.journal_file).st_size
     text = os.pread(partial.journal_file, size, 0)
-    # A line that was cut by a kill must not swallow the next one that is appended to it.
+    # A line that was cut by a full disk must not swallow the next one that is appended to it.
     whole = text.rfind(b"\n") + 1
-    os.ftruncate(partial.journal_file, whole)
-    for line in text[:whole].splitlines()[1:]:
-        try:
-            entry = json.loads(line)
-            if "reason" in entry:
-                _reject(partial, Rejected(**entry))
-                continue
-            slot = int(entry.pop("slot"))
-            row = Row(**entry)
-        except (ValueError, TypeError, KeyError):
+    if whole < size:
+        os.ftruncate(partial.journal_file, whole)
+    for line in text[:whole].split(b"\n")[1:-1]:
+        entry = _entry(line)
+        if entry is None:
             continue
+        if "reason" in entry:
+            _reject(partial, Rejected(**entry))
+            continue
+        slot = entry.pop("slot")
+        row = Row(**entry)
         partial.n_slots = max(partial.n_slots, slot + 1)
         stored = os.pread(partial.rows_file, partial.row_bytes, row_offset(partial, slot))
         if len(stored) == partial.row_bytes and zlib.crc32(stored) == row.crc32:
             _keep(partial, slot, row)
+
+
+def _line(entry: Mapping[str, object]) -> bytes:
+    text = json.dumps(entry).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    crc, _, text = line.partition(b" ")
+    if crc != b"%08x" % zlib.crc32(text):
+        return None
+    entry: dict[str, Any] = json.loads(text)
+    return entry
 
 
 def row_offset(partial: Partial, slot: int) -> int:
@@ -171,9 +219,9 @@ def append(
     """
     write_all(partial.rows_file, np.ascontiguousarray(X).data, row_offset(partial, partial.n_slots))
     slots = range(partial.n_slots, partial.n_slots + len(rows))
-    lines = [json.dumps({"slot": slot, **row._asdict()}) for slot, row in zip(slots, rows, strict=True)]
-    lines += [json.dumps(clip._asdict()) for clip in rejected]
-    write_all(partial.journal_file, "".join(line + "\n" for line in lines).encode())
+    lines = [_line({"slot": slot, **row._asdict()}) for slot, row in zip(slots, rows, strict=True)]
+    lines += [_line(clip._asdict()) for clip in rejected]
+    write_all(partial.journal_file, b"".join(lines))
     partial.n_slots += len(rows)
     for slot, row in zip(slots, rows, strict=True):
         _keep(partial, slot, row)
@@ -202,7 +250,8 @@ def write_all(file: int, data: bytes | memoryview, offset: int | None = None) ->
 
 def close_partial(partial: Partial) -> None:
     """Close the files and leave them for the next run; a second call does nothing."""
-    for file in (partial.rows_file, partial.journal_file):
+    files = partial.rows_file, partial.journal_file
+    partial.rows_file = partial.journal_file = -1
+    for file in files:
         if file >= 0:
             os.close(file)
-    partial.rows_file = partial.journal_file = -1

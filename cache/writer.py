@@ -28,11 +28,14 @@ from cache.layout import (
     fingerprint,
     metadata_digest,
 )
-from cache.partial import Partial, Rejected, close_partial, row_offset, write_all
+from cache.partial import Partial, Rejected, close_partial, gathered_path, row_offset, write_all
 from cache.reader import Cache, open_cache
 
-_COPY_BYTES = 1 << 24
-_NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+# Copied at once: between two of these a signal is answered.
+_COPY_BYTES = 1 << 26
+_NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+# What a file system says that does not sync directories.
+_NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def publish(
     arrays: Columns = {"y": np.eye(len(header.class_names), dtype="<f4")[labels], **columns, **_rejected(rejected)}
     attributes = _attributes(header, columns)
     in_place = partial.n_slots == len(source) and np.array_equal(source, -1 - np.arange(len(source)))
-    file = partial.rows_path if in_place else partial.rows_path.with_name(partial.rows_path.name + ".new")
+    file = partial.rows_path if in_place else gathered_path(partial.rows_path)
     try:
         if not in_place:
             _gather_rows(file, source, old, partial)
@@ -125,10 +128,13 @@ def discard(partial: Partial) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename in `directory` survive a power cut, on systems that can open directories."""
+    """Make a rename in `directory` survive a power cut, on file systems that can."""
     file = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(file)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
     finally:
         os.close(file)
 
@@ -185,6 +191,8 @@ def _gather_rows(file: Path, source: npt.NDArray[np.int64], old: Cache | None, p
     target = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     old_file = os.open(old.file, os.O_RDONLY | os.O_CLOEXEC) if old is not None else -1
     try:
+        if old is not None and open_cache(old.file).fingerprint != old.fingerprint:
+            raise CacheError(f"{old.file} was replaced by another program meanwhile; run it again")
         for start, stop in _runs(source):
             first = int(source[start])
             if first < 0:
@@ -216,18 +224,19 @@ def _copy(origin: int, origin_offset: int, target: int, target_offset: int, n_by
         n = 0
         if in_kernel:
             try:
-                n = os.copy_file_range(origin, target, n_bytes - done, origin_offset + done, target_offset + done)
+                n_wanted = min(_COPY_BYTES, n_bytes - done)
+                n = os.copy_file_range(origin, target, n_wanted, origin_offset + done, target_offset + done)
             except OSError as error:
                 if error.errno not in _NO_RANGE_COPY:
                     raise
-                in_kernel = False
-                continue
+            # Some file systems say that they copied nothing instead of that they cannot.
+            in_kernel = n > 0
         else:
             block = os.pread(origin, min(_COPY_BYTES, n_bytes - done), origin_offset + done)
+            if not block:
+                raise CacheError("rows that were to be reused have gone from their file; run it again")
             write_all(target, block, target_offset + done)
             n = len(block)
-        if n == 0:
-            raise CacheError("rows that were to be reused have gone from their file; run it again")
         done += n
 
 
@@ -248,6 +257,7 @@ def _seal(file: Path, n_rows: int, dtype: np.dtype[Any], arrays: Columns, attrib
                     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array), dataset.get_type())
             h5.attrs.update(attributes)
             h5.attrs["metadata_sha256"] = metadata_digest(attributes, arrays)
+        os.ftruncate(rows.fileno(), raw.end)
         os.fsync(rows.fileno())
 
 
@@ -256,7 +266,7 @@ class _AroundRows(io.RawIOBase):
 
     def __init__(self, rows: io.FileIO) -> None:
         self._rows = rows
-        self._end = self._position = 0
+        self.end = self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -271,12 +281,12 @@ class _AroundRows(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._position = offset + (0, self._position, self._end)[whence]
+        self._position = offset + (0, self._position, self.end)[whence]
         return self._position
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        data = os.pread(self._rows.fileno(), max(0, min(len(view), self._end - self._position)), self._position)
+        data = os.pread(self._rows.fileno(), max(0, min(len(view), self.end - self._position)), self._position)
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -285,12 +295,13 @@ class _AroundRows(io.RawIOBase):
         view = memoryview(data).cast("B")
         write_all(self._rows.fileno(), view, self._position)
         self._position += len(view)
-        self._end = max(self._end, self._position)
+        self.end = max(self.end, self._position)
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        self._end = self._position if size is None else size
-        return self._rows.truncate(self._end)
+        # The file itself keeps its length until all is written: HDF5 truncates also when it gives up.
+        self.end = self._position if size is None else size
+        return self.end
 
 
 def _allocate(h5: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:

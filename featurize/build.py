@@ -1,5 +1,6 @@
 """Bring a cache up to date: plan what is new, compute it in parallel, hand the rows to the writer."""
 
+import errno
 import os
 import shutil
 import time
@@ -14,10 +15,8 @@ from cache.reader import Cache, DamagedCache, MissingCache, open_cache
 from cache.terminal import Interrupted, UserError, human_size
 from cache.writer import Header, discard, publish
 from featurize.clips import CLASS_NAMES, Found, find_clips
-from featurize.compute import compute
-from featurize.lock import writing
 from featurize.mel import FEATURE_VERSION, MelSettings
-from featurize.plan import Plan, clip_columns, is_published, make_plan, settle, usable, why_recompute
+from featurize.plan import Plan, clip_columns, is_published, make_plan, n_rows_to_write, settle, usable, why_recompute
 
 _VERSIONS_OF = ("numpy", "scipy", "soxr", "soundfile", "h5py")
 
@@ -95,17 +94,45 @@ def build(job: Job) -> Result:
     found = find_clips(job.data, job.class_names, job.max_per_class)
     # Where the user keeps a link, the cache belongs where it leads.
     job = replace(job, cache_file=Path(os.path.realpath(job.cache_file)))
+    _check_place(job.cache_file)
     old, why, _ = _old_cache(job)
     plan = make_plan(found, None if why else old, None, job.rehash)
     leftovers = any(path.exists() for path in partial_paths(job.cache_file))
     if old is None or not is_published(plan, old) or leftovers:
-        with writing(job.cache_file, job.wait):
-            old, n_computed, cache = _update(job, found)
+        # A run that finds nothing to do need not load this.
+        from featurize.lock import writing
+
+        try:
+            with writing(job.cache_file, job.wait, job.say) as waited:
+                if waited:
+                    found = find_clips(job.data, job.class_names, job.max_per_class)
+                old, n_computed, cache = _update(job, found)
+        except OSError as error:
+            raise _unwritable(job.cache_file, error) from error
     else:
         n_computed, cache = 0, old
     n_removed = len(set(old.paths).difference(cache.paths)) if old is not None and old is not cache else 0
     seconds = time.perf_counter() - started
     return Result(cache, found.ignored, n_computed, len(cache) - n_computed, n_removed, seconds)
+
+
+def _check_place(cache_file: Path) -> None:
+    if not cache_file.parent.is_dir():
+        raise UserError(f"{cache_file.parent} is not a folder; make it, or choose another place with --cache")
+    if cache_file.exists() and not cache_file.is_file():
+        raise UserError(f"{cache_file} is not a file; give --cache the name of a file to make or to bring up to date")
+
+
+def _unwritable(cache_file: Path, error: OSError) -> UserError:
+    what_to_do = "put that right"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what_to_do = "make room"
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        what_to_do = "make its folder writable or choose another place with --cache"
+    return UserError(
+        f"{cache_file} cannot be written ({error.strerror or error}); {what_to_do} and run it again:"
+        " the old cache, if there is one, is whole, and finished clips are kept"
+    )
 
 
 def _old_cache(job: Job) -> tuple[Cache | None, str, bool]:
@@ -121,6 +148,8 @@ def _old_cache(job: Job) -> tuple[Cache | None, str, bool]:
 
 def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
     """Compute what is missing and publish; return the old cache, the number of rows computed, and the new cache."""
+    from featurize.compute import compute
+
     # Read again: until we held the lock another run might have replaced it.
     old, why, damaged = _old_cache(job)
     if why:
@@ -132,7 +161,7 @@ def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
     try:
         plan = make_plan(found, reusable, partial, job.rehash)
         _check_strict(job, plan)
-        _check_space(job, plan)
+        _check_space(job, plan, partial)
         n_computed = compute(job.data, plan.tasks, job.settings, job.dtype, job.n_jobs, job.strict, partial)
         settle(plan, reusable, partial)
         if is_published(plan, reusable) and reusable is not None:
@@ -140,16 +169,20 @@ def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
             return old, 0, reusable
         _check_classes(job, plan)
         if damaged:
-            aside = job.cache_file.with_name(job.cache_file.name + ".damaged")
+            aside = _free_name(job.cache_file.with_name(job.cache_file.name + ".damaged"))
             job.say(f"the damaged cache is set aside as {aside}")
             job.cache_file.replace(aside)
         _publish(job, plan, reusable, partial)
     except Interrupted as interrupt:
-        n_kept = len(partial.slots) + (len(reusable) if reusable is not None else 0)
-        interrupt.kept = f"{n_kept} finished clips are kept; run the same command again to go on"
+        n_clips, n_missing = len(found.clips), len(make_plan(found, reusable, partial, rehash=False).tasks)
+        interrupt.kept = f"{n_clips - n_missing} of {n_clips} clips are finished and kept"
         raise
     finally:
-        close_partial(partial)
+        # Rows that are not worth a file would only be litter.
+        if partial.n_slots or partial.rejected:
+            close_partial(partial)
+        else:
+            discard(partial)
     return old, n_computed, open_cache(job.cache_file)
 
 
@@ -159,11 +192,13 @@ def _check_strict(job: Job, plan: Plan) -> None:
         raise UserError(f"{job.data / bad.path}: {bad.reason}; nothing was published because of --strict")
 
 
-def _check_space(job: Job, plan: Plan) -> None:
-    row_bytes = X_DTYPES[job.dtype].itemsize * job.settings.n_mels * job.settings.n_frames
-    n_reused = len(plan.source) - len(plan.tasks) - len(plan.rejected)
-    # Reused rows are copied into the new file, and rows finished out of order once more; the old file goes last.
-    needed = (len(plan.tasks) + (n_reused + len(plan.tasks) if n_reused else 0)) * row_bytes
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}{suffix}") for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
+    return next((name for name in names if not name.exists()), path)
+
+
+def _check_space(job: Job, plan: Plan, partial: Partial) -> None:
+    needed = n_rows_to_write(plan, partial.n_slots) * partial.row_bytes
     free = shutil.disk_usage(job.cache_file.parent).free
     if needed > free:
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, SoftFileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from cache.terminal import UserError
 
@@ -41,8 +41,7 @@ def writing(cache_file: Path, wait: bool, say: Callable[[str], None]) -> Iterato
     UserError
         Another process is writing the cache.
     """
-    path = cache_file.with_name(cache_file.name + ".lock")
-    lock, is_soft = _first_try(path, say)
+    lock, path = _first_try(cache_file, say)
     waited = not lock.is_locked
     if waited and not wait:
         raise UserError(f"{_holder(path)} is writing {cache_file}; let it finish, or wait for it with --wait")
@@ -53,14 +52,15 @@ def writing(cache_file: Path, wait: bool, say: Callable[[str], None]) -> Iterato
         yield waited
     finally:
         # While it is held nobody else can take it: whoever waits for this file sees that it has gone and tries anew.
-        if lock.is_locked and not is_soft:
+        if lock.is_locked and not isinstance(lock, SoftFileLock):
             with suppress(OSError):
                 path.unlink()
         lock.release()
 
 
-def _first_try(path: Path, say: Callable[[str], None]) -> tuple[FileLock | SoftFileLock, bool]:
-    """Return the lock, held if it was free, and whether it is only a file."""
+def _first_try(cache_file: Path, say: Callable[[str], None]) -> tuple[BaseFileLock, Path]:
+    """Return the lock, held if it was free, and the file it is on."""
+    path = cache_file.with_name(cache_file.name + ".lock")
     lock = FileLock(path, on_acquired=_sign)
     try:
         with suppress(Timeout):
@@ -69,13 +69,16 @@ def _first_try(path: Path, say: Callable[[str], None]) -> tuple[FileLock | SoftF
         if error.errno not in _NO_FLOCK:
             raise
     else:
-        return lock, False
-    say(f"{path.parent} is on a file system without locks: {path} stands for one, and a killed run may leave it behind")
+        return lock, path
+    # The attempt made the file; that the lock by existence has another name keeps the two apart.
+    with suppress(OSError):
+        path.unlink()
+    path = cache_file.with_name(cache_file.name + ".locked")
+    say(f"{path.parent} is on a file system without locks; while {path.name} is there, nobody else writes the cache")
     soft = SoftFileLock(path)
-    # The attempt above has made the file that says that somebody holds it.
     with suppress(Timeout):
         soft.acquire(timeout=0)
-    return soft, True
+    return soft, path
 
 
 def _sign(file: int) -> None:

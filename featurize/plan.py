@@ -125,6 +125,15 @@ def is_published(plan: Plan, old: Cache | None) -> bool:
     return np.array_equal(usable(plan)[1], np.arange(len(old))) and rejected == plan.rejected
 
 
+def n_rows_to_write(plan: Plan, n_slots: int) -> int:
+    """Return how many rows this plan writes, copies included, to a partial file that has `n_slots` now."""
+    n_new = sum(not task.known_sha256 for task in plan.tasks)
+    rows = plan.source[[clip.path not in plan.rejected for clip in plan.clips]]
+    # Rows that lie where they belong stay there; otherwise all of them are copied into a new file.
+    in_place = np.array_equal(rows[:n_slots], -1 - np.arange(n_slots)) and bool((rows[n_slots:] == _PENDING).all())
+    return n_new if in_place else n_new + len(rows)
+
+
 def usable(plan: Plan) -> tuple[list[Clip], npt.NDArray[np.int64]]:
     """Return the clips that have a row, and where each row comes from."""
     there = plan.source != _PENDING
