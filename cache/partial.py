@@ -217,7 +217,8 @@ def append(
     rejected
         Clips found unusable.
     """
-    write_all(partial.rows_file, np.ascontiguousarray(X).data, row_offset(partial, partial.n_slots))
+    if rows:
+        write_all(partial.rows_file, np.ascontiguousarray(X).data, row_offset(partial, partial.n_slots))
     slots = range(partial.n_slots, partial.n_slots + len(rows))
     lines = [_line({"slot": slot, **row._asdict()}) for slot, row in zip(slots, rows, strict=True)]
     lines += [_line(clip._asdict()) for clip in rejected]
