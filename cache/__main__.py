@@ -1,12 +1,15 @@
 """python -m cache: look into a cache, and verify it."""
 
+from cache.terminal import leave_on_signals, run
+
+if __name__ == "__main__":
+    leave_on_signals("python -m cache")
+
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from cache.terminal import run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 

@@ -3,10 +3,17 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import typer
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# Seconds from a signal to the exit, whatever is in the way.
+_PATIENCE = 1.0
 
 
 class UserError(Exception):
@@ -22,7 +29,23 @@ class Interrupted(BaseException):
         self.kept = kept
 
 
-def run(app: "typer.Typer", name: str) -> NoReturn:
+def leave_on_signals(name: str, kept: str = "") -> None:
+    """Answer SIGINT and SIGTERM with one line and the exit code 128 + the signal, whatever is going on.
+
+    For the time in which a command is still being imported, and after it has ended.
+
+    Parameters
+    ----------
+    name
+        What the user typed to start the command.
+    kept
+        What is saved at any time and how to go on, in words.
+    """
+    for signum in _SIGNALS:
+        signal.signal(signum, lambda signum, _frame: _leave(name, signum, kept))
+
+
+def run(app: "typer.Typer", name: str, kept: str = "") -> NoReturn:
     """Run a command to its exit code: 0, 1 for an error, 2 for bad usage, 128 + the signal when interrupted.
 
     Parameters
@@ -31,37 +54,71 @@ def run(app: "typer.Typer", name: str) -> NoReturn:
         The typer application.
     name
         What the user typed to start it, such as "python -m featurize".
+    kept
+        What is saved whenever a signal may arrive, in words; `Interrupted.kept` knows better.
     """
+    leave_on_signals(name, kept)
+    sys.unraisablehook = _all_but_interrupts
+    try:
+        for signum in _SIGNALS:
+            signal.signal(signum, _interrupt(name, kept))
+        code = _exit_code(app, name)
+        leave_on_signals(name, kept)
+    except Interrupted as error:
+        with suppress(OSError):
+            sys.stdout.flush()
+        _leave(name, error.signum, error.kept or kept)
+    sys.exit(code)
+
+
+def _exit_code(app: "typer.Typer", name: str) -> int:
     from typer.exceptions import TyperException
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _interrupt)
     try:
-        code = app(standalone_mode=False, prog_name=name)
+        return app(standalone_mode=False, prog_name=name) or 0
     except TyperException as error:
         message = getattr(error, "format_message", error.__str__)()
         complain(f"{name}: {message} (see `{name} --help`)")
-        code = getattr(error, "exit_code", 2)
+        return int(getattr(error, "exit_code", 2))
     except UserError as error:
         complain(f"{name}: {error}")
-        code = 1
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 1
     except OSError as error:
         complain(f"{name}: {error.filename or 'input/output'}: {error.strerror or error}")
-        code = 1
-    except Interrupted as error:
-        complain(f"{name}: interrupted" + (f"; {error.kept}" if error.kept else ""))
-        # Worker threads may be deep in a decoder; everything kept is on disk, so nobody waits for them.
-        sys.stdout.flush()
-        os._exit(128 + error.signum)
-    sys.exit(code or 0)
+    return 1
 
 
-def _interrupt(signum: int, _frame: object) -> NoReturn:
-    raise Interrupted(signum)
+def _interrupt(name: str, kept: str) -> Callable[[int, object], NoReturn]:
+    main = os.getpid()
+
+    def interrupt(signum: int, _frame: object) -> NoReturn:
+        # A worker that was forked a moment ago: the main process speaks for it.
+        if os.getpid() != main:
+            os._exit(128 + signum)
+        for other in _SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        # The exception is lost if it meets a callback or a destructor, and a clean-up may take its time.
+        signal.signal(signal.SIGALRM, lambda *_: _leave(name, signum, kept))
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+        raise Interrupted(signum)
+
+    return interrupt
+
+
+def _leave(name: str, signum: int, kept: str) -> NoReturn:
+    line = printable(f"{name}: interrupted" + (f"; {kept}" if kept else "")) + "\n"
+    # Not by print(): the signal may have come in the middle of one.
+    with suppress(OSError):
+        os.write(2, line.encode("utf-8", "backslashreplace"))
+    # Workers may be deep in a decoder; everything kept is on disk, so nobody waits for them.
+    os._exit(128 + signum)
+
+
+def _all_but_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
+    if not isinstance(unraisable.exc_value, Interrupted):
+        sys.__unraisablehook__(unraisable)
 
 
 def complain(line: str) -> None:

@@ -2,6 +2,12 @@
 
 import os
 
+from cache.terminal import complain, leave_on_signals, printable, run
+
+KEPT = "finished clips are kept; run the same command again to go on"
+if __name__ == "__main__":
+    leave_on_signals("python -m featurize", KEPT)
+
 # Workers are threads of ours; a BLAS that starts its own would only fight them. It reads this when numpy loads it.
 for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
@@ -12,8 +18,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from cache.terminal import complain, printable, run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -83,4 +87,4 @@ def _class_names(classes: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    run(app, "python -m featurize")
+    run(app, "python -m featurize", KEPT)

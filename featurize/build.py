@@ -175,7 +175,9 @@ def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
         _publish(job, plan, reusable, partial)
     except Interrupted as interrupt:
         n_clips, n_missing = len(found.clips), len(make_plan(found, reusable, partial, rehash=False).tasks)
-        interrupt.kept = f"{n_clips - n_missing} of {n_clips} clips are finished and kept"
+        interrupt.kept = (
+            f"{n_clips - n_missing} of {n_clips} clips are finished and kept; run the same command again to go on"
+        )
         raise
     finally:
         # Rows that are not worth a file would only be litter.
