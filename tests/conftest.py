@@ -3,15 +3,20 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from train import models
+from train.fit import Options, fit
+
 ROOT = Path(__file__).parent.parent
 PITCHES = {"dog": 300.0, "cat": 900.0, "bird": 2700.0}
 N_SPEAKERS = 8
 N_TAKES = 2
+OPTIONS = Options(model="tiny", epochs=3, batch_size=8, val=0.2, test=0.2, deterministic=True)
 
 
 def write_clips(data: Path, seed: int, n_speakers: int = N_SPEAKERS) -> Path:
@@ -44,3 +49,37 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tones_cache(tones: Path) -> Path:
     """The cache of `tones`."""
     return featurize(tones, tones.parent / "features.h5")
+
+
+def build_tiny(n_classes: int, learning_rate: float | None) -> Any:
+    from train.backend import keras
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((128, 128, 1)),
+            layers.AveragePooling2D(8),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.BatchNormalization(momentum=0.5),
+            layers.Flatten(),
+            layers.Dropout(0.2),
+            layers.Dense(n_classes, activation="softmax"),
+        ]
+    )
+    optimizer = keras.optimizers.Adam(0.01 if learning_rate is None else learning_rate)
+    model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny() -> str:
+    """The name of a model that trains in no time, with everything that has a state: dropout and batch statistics."""
+    models.RECIPES["tiny"] = models.Recipe(build_tiny, epochs=3)
+    return "tiny"
+
+
+@pytest.fixture(scope="session")
+def run(tiny: str, tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `tiny` on the tones; treat it as read-only."""
+    folder, _ = fit(tones_cache, tmp_path_factory.mktemp("runs") / "run", OPTIONS)
+    return folder

@@ -1,6 +1,10 @@
 """Keras on TensorFlow, started without its chatter: every other module takes `keras` from here, and only here."""
 
+import logging
 import os
+from typing import Any
+
+import numpy as np
 
 # Both are read while TensorFlow and Keras load. Level 3 silences the C++ side (missing CUDA, CPU features); what goes
 # wrong still comes as an exception.
@@ -9,11 +13,14 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
 
+# TensorFlow's Python side: advice on retracing and the like.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
 # A user's ~/.keras/keras.json may say otherwise, and the rows of the cache are what they are.
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
 
-__all__ = ["keras", "seed_everything"]
+__all__ = ["keras", "reseed", "seed_everything"]
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
@@ -23,3 +30,14 @@ def seed_everything(seed: int, deterministic: bool) -> None:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+
+
+def reseed(model: Any, seed: int, epoch: int) -> None:
+    """Set the random state of a model's layers, such as Dropout, to what it is at the start of an epoch of a fit.
+
+    Keras saves it with neither weights nor optimiser: only so does a resumed fit draw what an uninterrupted one draws.
+    """
+    states = [v for v in model.variables if v.name == "seed_generator_state"]
+    rng = np.random.default_rng([seed, epoch])
+    for state in states:
+        state.assign(rng.integers(2**32, size=state.shape, dtype=np.uint32))

@@ -148,27 +148,14 @@ def _train(
 ) -> dict[str, Any]:
     from train.backend import seed_everything
     from train.checkpoint import Checkpoint
-    from train.loop import train_model
+    from train.loop import train_by_recipe
     from train.predict import predict_rows
 
     started = time.perf_counter()
     seed_everything(options.seed, options.deterministic)
-    model = models.build_model(options.model, len(cache.class_names), options.learning_rate)
     train_rows, val_rows, test_rows = (np.flatnonzero(split == side) for side in range(len(SPLITS)))
     with _resumable(folder):
-        history, best = train_model(
-            model,
-            cache.X,
-            cache.y,
-            train_rows,
-            val_rows,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            class_weight=balanced_weights(cache.labels[train_rows]) if options.class_weight else None,
-            patience=options.patience,
-            run_dir=folder,
-        )
+        model, history, best = train_by_recipe(cache, options, train_rows, val_rows, run_dir=folder)
     record = {
         **record,
         "n_parameters": model.count_params(),
@@ -229,9 +216,10 @@ def _resumable(folder: Path) -> Iterator[None]:
 
 
 def _save_model(model: Any, name: str, n_classes: int, file: Path) -> None:
-    """Save a trained model for plain Keras, compiled but without the state of its optimiser (twice its own size)."""
+    """Save a trained model for plain Keras, compiled as if new: the optimiser's state is not that of the best epoch."""
     fresh = models.build_model(name, n_classes)
     fresh.set_weights(model.get_weights())
+    fresh.optimizer.build(fresh.trainable_variables)  # without its variables Keras warns whoever loads the file
     beside = file.with_name(f"next-{file.name}")
     fresh.save(beside)
     beside.replace(file)

@@ -10,12 +10,68 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from cache import Cache
 from cache.terminal import UserError, human_seconds
-from train.backend import keras
+from train import models
+from train.augment import Augmentation
+from train.backend import keras, reseed
 from train.batches import Batches
 from train.checkpoint import Checkpoint, History, Weights, best_epoch
+from train.fit import Options, balanced_weights
 
 Rows = npt.NDArray[np.intp]
+
+
+def train_by_recipe(
+    cache: Cache, options: Options, train_rows: Rows, val_rows: Rows, run_dir: Path | None = None, title: str = ""
+) -> tuple[Any, History, int]:
+    """Build the model that the options name and train it as its recipe says.
+
+    Parameters
+    ----------
+    cache, options
+        See train_model().
+    train_rows, val_rows, run_dir, title
+        See train_model().
+
+    Returns
+    -------
+    model : keras.Model
+        Trained, of the full width.
+    history, best
+        See train_model().
+    """
+    recipe, n_classes = models.recipe(options.model), len(cache.class_names)
+    n_frames = cache.columns["n_frames"].astype(np.int64)
+    widest = int(n_frames[np.concatenate([train_rows, val_rows])].max())
+    model = models.build_model(
+        options.model,
+        n_classes,
+        options.learning_rate,
+        n_steps=options.epochs * math.ceil(len(train_rows) / options.batch_size),
+        n_columns=models.input_columns(options.model, widest),
+    )
+    history, best = train_model(
+        model,
+        cache.X,
+        cache.y,
+        train_rows,
+        val_rows,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        class_weight=balanced_weights(cache.labels[train_rows]) if options.class_weight else None,
+        patience=options.patience,
+        augmentation=recipe.augmentation,
+        n_frames=n_frames,
+        run_dir=run_dir,
+        title=title,
+    )
+    if model.input_shape[2] == models.N_COLUMNS:
+        return model, history, best
+    whole = models.build_model(options.model, n_classes)
+    whole.set_weights(model.get_weights())
+    return whole, history, best
 
 
 def train_model(
@@ -30,6 +86,8 @@ def train_model(
     seed: int,
     class_weight: dict[int, float] | None = None,
     patience: int | None = None,
+    augmentation: Augmentation | None = None,
+    n_frames: npt.NDArray[np.integer] | None = None,
     run_dir: Path | None = None,
     title: str = "",
 ) -> tuple[History, int]:
@@ -41,7 +99,7 @@ def train_model(
     Parameters
     ----------
     model
-        Compiled, with the metric accuracy.
+        Compiled, with the metric accuracy; the columns of X beyond its width must hold padding alone.
     X, y
         Spectrograms and one-hot labels of all rows, mapped.
     train_rows, val_rows
@@ -51,11 +109,13 @@ def train_model(
     batch_size
         Rows an optimiser step.
     seed
-        Decides the order of the rows in every epoch.
+        Decides the order of the rows, and what random layers draw, in every epoch.
     class_weight
         Label index -> weight of its clips in the loss.
     patience
         Stop when so many epochs have passed since the best one.
+    augmentation, n_frames
+        How the training rows are varied, and the frames of every clip; see Batches.
     run_dir
         Where every epoch is kept; training goes on after the last one that is found there.
     title
@@ -73,11 +133,12 @@ def train_model(
     UserError
         The loss is not a number any more.
     """
-    batches = Batches(X, y, train_rows, batch_size)
+    n_columns = model.input_shape[2]
+    batches = Batches(X, y, train_rows, batch_size, n_columns, augmentation, n_frames)
     loop = _Epochs(batches, epochs, seed, patience, run_dir, title)
     model.fit(
         batches,
-        validation_data=Batches(X, y, val_rows, batch_size) if len(val_rows) else None,
+        validation_data=Batches(X, y, val_rows, batch_size, n_columns) if len(val_rows) else None,
         epochs=epochs,
         class_weight=class_weight,
         callbacks=[loop],
@@ -110,6 +171,7 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.batches.shuffle(self.seed, epoch)
+        reseed(self.model, self.seed, epoch)
         self.started = time.perf_counter()
         self.bar.reset(len(self.batches))
         self.bar.set_description(f"{self.title} epoch {epoch + 1}/{self.epochs}".strip())
