@@ -121,8 +121,11 @@ def is_published(plan: Plan, old: Cache | None) -> bool:
     """Whether the old cache is already what this plan would publish."""
     if old is None or plan.tasks:
         return False
-    rejected = _known_bad(old, None)
-    return np.array_equal(usable(plan)[1], np.arange(len(old))) and rejected == plan.rejected
+    clips, source = usable(plan)
+    if _known_bad(old, None) != plan.rejected or not np.array_equal(source, np.arange(len(old))):
+        return False
+    # Compared by content, a clip may have been touched: what is known of it has to follow, or it never ends.
+    return np.array_equal([clip.mtime_ns for clip in clips], old.columns["mtime_ns"])
 
 
 def n_rows_to_write(plan: Plan, n_slots: int) -> int:
