@@ -1,13 +1,14 @@
 """Hand batches to the workers and keep their rows as they come."""
 
 import math
+import multiprocessing
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,18 +74,19 @@ def compute(
     syncer = ThreadPoolExecutor(1)
     bar = _progress(tasks)
     try:
-        for done, X in _run(str(data), tasks, settings, dtype, n_jobs, bar):
-            append(partial, done.rows, X, done.rejected)
-            if strict and done.rejected:
-                bad = done.rejected[0]
-                raise UserError(f"{data / bad.path}: {bad.reason}; nothing was published because of --strict")
-            n_computed += len(done.rows)
-            n_unsynced += X.nbytes
-            if n_unsynced >= _SYNC_BYTES and (sync is None or sync.done()):
-                if sync is not None:
-                    sync.result()
-                sync = syncer.submit(_fdatasync, partial.rows_file)
-                n_unsynced = 0
+        with closing(_run(str(data), tasks, settings, dtype, n_jobs, bar)) as finished:
+            for done, X in finished:
+                append(partial, done.rows, X, done.rejected)
+                if strict and done.rejected:
+                    bad = done.rejected[0]
+                    raise UserError(f"{data / bad.path}: {bad.reason}; nothing was published because of --strict")
+                n_computed += len(done.rows)
+                n_unsynced += X.nbytes
+                if n_unsynced >= _SYNC_BYTES and (sync is None or sync.done()):
+                    if sync is not None:
+                        sync.result()
+                    sync = syncer.submit(_fdatasync, partial.rows_file)
+                    n_unsynced = 0
         if sync is not None:
             sync.result()
     finally:
@@ -107,7 +109,7 @@ def _progress(tasks: Sequence[Task]) -> "tqdm[Any]":
 
 def _run(
     data: str, tasks: Sequence[Task], settings: MelSettings, dtype: str, n_jobs: int, bar: "tqdm[Any]"
-) -> Iterator[tuple[Done, npt.NDArray[Any]]]:
+) -> Generator[tuple[Done, npt.NDArray[Any]], None, None]:
     """Yield what became of each batch, and its rows, which are only there until the next."""
     started = time.perf_counter()
     n_seen = 0
@@ -123,6 +125,11 @@ def _run(
             rate = n_seen / (time.perf_counter() - started)
             bar.set_postfix_str(f"{n_seen} of {len(tasks)} clips, {rate:.0f} clips/s", refresh=False)
             bar.update(sum(task.clip.size + _CLIP_BYTES for task in batch.tasks))
+    except BaseException:
+        # An error must not wait for a worker that is inside a long recording.
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        raise
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
@@ -143,8 +150,7 @@ def _in_order(
     window: deque[_Batch] = deque()
     while True:
         while free and (tasks := next(batches, None)) is not None:
-            block = free.pop()
-            window.append(_Batch(block, tasks, executor.submit(workers.work, block, data, tasks, settings)))
+            window.append(_submit(executor, window, free.pop(), data, tasks, settings))
         if not window:
             return
         wait([window[0].future], timeout=0.05)
@@ -154,17 +160,31 @@ def _in_order(
         first_done = next((i for i, batch in enumerate(window) if batch.future.done()), None)
         if first_done is not None:
             batch = window[first_done]
+            error = batch.future.exception()
+            if error is not None:
+                raise _worker_failed(error, window if isinstance(error, BrokenExecutor) else [batch])
             del window[first_done]
-            try:
-                yield batch, batch.future.result()
-            except BrokenProcessPool:
-                raise _worker_died([batch, *window]) from None
+            yield batch, batch.future.result()
 
 
-def _worker_died(batches: Iterable[_Batch]) -> UserError:
+def _submit(
+    executor: Executor, window: Iterable[_Batch], block: int, data: str, tasks: list[Task], settings: MelSettings
+) -> _Batch:
+    try:
+        return _Batch(block, tasks, executor.submit(workers.work, block, data, tasks, settings))
+    except BrokenExecutor as error:
+        raise _worker_failed(error, window) from None
+    except OSError as error:
+        raise UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs") from error
+
+
+def _worker_failed(error: BaseException, batches: Iterable[_Batch]) -> UserError:
+    # A signal that ends a whole group takes the workers first, and ours is on its way.
+    time.sleep(0.2)
     suspects = [path for batch in batches if (path := workers.held(batch.block, batch.tasks)) is not None]
+    how = "died" if isinstance(error, BrokenExecutor) else f"failed ({type(error).__name__}: {error})"
     return UserError(
-        f"a worker died while it was on {' or '.join(suspects) or 'no clip'}; finished clips are kept:"
+        f"a worker {how} while it was on {' or '.join(suspects) or 'no clip'}; finished clips are kept:"
         " take the bad one away and run it again"
     )
 
