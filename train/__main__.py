@@ -80,7 +80,7 @@ def crossval(
     batch_size: options.BatchSize = 32,
     learning_rate: options.LearningRate = None,
     seed: options.Seed = 0,
-    val: options.Val = 0.15,
+    val: options.ValOfModel = None,
     group_by: options.GroupBy = None,
     class_weight: options.Weight = None,
     patience: options.Patience = None,

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from train.augment import Augmentation, augment, mix
 from train.backend import keras
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -25,23 +26,48 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         Which rows, in which order.
     batch_size
         Rows a batch; the last one holds what is left.
+    n_columns
+        Width of the batches; the columns of X beyond it hold padding alone.
+    augmentation
+        How the rows are varied, anew in every epoch; None: not at all.
+    n_frames
+        Frames of every clip before crop or pad, shape (N,); the augmentation leaves padding as it is.
     """
 
-    def __init__(self, X: npt.NDArray[Any], y: npt.NDArray[np.float32], rows: npt.NDArray[np.intp], batch_size: int):
+    def __init__(
+        self,
+        X: npt.NDArray[Any],
+        y: npt.NDArray[np.float32],
+        rows: npt.NDArray[np.intp],
+        batch_size: int,
+        n_columns: int | None = None,
+        augmentation: Augmentation | None = None,
+        n_frames: npt.NDArray[np.integer] | None = None,
+    ) -> None:
         super().__init__()
         self.X = np.asarray(X)
         self.y = np.asarray(y)
         self.rows = rows
         self.order = rows
         self.batch_size = batch_size
+        self.n_columns = self.X.shape[2] if n_columns is None else n_columns
+        self.augmentation = augmentation
+        self.n_frames = np.full(len(self.X), self.n_columns) if n_frames is None else np.asarray(n_frames)
+        self.seeds = (0, 0)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self.X[rows].astype(np.float32, copy=False), self.y[rows]
+        X, y = self.X[rows, :, : self.n_columns].astype(np.float32, copy=False), self.y[rows]
+        if self.augmentation is None:
+            return X, y
+        # numpy takes [seed, epoch] for [seed, epoch, 0], which is the order's generator already.
+        rng = np.random.default_rng([*self.seeds, index + 1])
+        return mix(augment(X, self.n_frames[rows], rng, self.augmentation), y, rng, self.augmentation)
 
     def shuffle(self, seed: int, epoch: int) -> None:
-        """Reorder the rows for an epoch; the order depends on the seed and the epoch alone, so a fit can be resumed."""
+        """Begin an epoch: its order and variations depend on the seed and the epoch alone, so a fit can be resumed."""
+        self.seeds = (seed, epoch)
         self.order = np.random.default_rng([seed, epoch]).permutation(self.rows)

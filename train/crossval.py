@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.terminal import UserError, complain, human_seconds
 from train import models
-from train.fit import Options, balanced_weights
+from train.fit import Options
 from train.record import describe_cache, versions
 from train.runs import FINISHED, UNFINISHED, new_run, write_record, write_table
 from train.sanity import BASELINES, leak_probe, warnings
@@ -136,27 +136,15 @@ class _Result(NamedTuple):
 
 def _run_fold(cache: Cache, fold: Fold, options: Options) -> _Result:
     from train.backend import keras, seed_everything
-    from train.loop import train_model
+    from train.loop import train_by_recipe
     from train.predict import predict_rows
 
     started = time.perf_counter()
     keras.utils.clear_session()
     # Every fold starts from weights of its own.
     seed_everything(options.seed + 1000 * fold.repeat + fold.number, options.deterministic)
-    model = models.build_model(options.model, len(cache.class_names), options.learning_rate)
-    history, best = train_model(
-        model,
-        cache.X,
-        cache.y,
-        fold.train,
-        fold.val,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        class_weight=balanced_weights(cache.labels[fold.train]) if options.class_weight else None,
-        patience=options.patience,
-        title=f"repeat {fold.repeat} fold {fold.number}",
-    )
+    title = f"repeat {fold.repeat} fold {fold.number}"
+    model, history, best = train_by_recipe(cache, options, fold.train, fold.val, title=title)
     seconds = time.perf_counter() - started
     probabilities = predict_rows(model, cache.X, fold.test)
     predicted = {"network": probabilities.argmax(axis=1)} | {

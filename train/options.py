@@ -22,12 +22,22 @@ CacheFile = Annotated[Path, typer.Argument(help="What `python -m featurize` wrot
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")]
 Model = Annotated[str, typer.Option(help="Which model; `python -m train summary` shows its layers.")]
 Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Times through the clips.", show_default="the model's: 15 for baseline")
+    int | None,
+    typer.Option(min=1, help="Times through the clips.", show_default="the model's: 15 for baseline, 60 for compact"),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Clips an optimiser step.")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="Of the optimiser.", show_default="the model's")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides the split, the order of clips, the first weights.")]
 Val = Annotated[float, typer.Option(min=0, max=0.9, help="Share of clips that choose the epoch to keep.")]
+ValOfModel = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.9,
+        help="Share of clips that choose the epoch to keep.",
+        show_default="the model's: 0.15 for baseline, 0 for compact",
+    ),
+]
 GroupBy = Annotated[
     str | None,
     typer.Option(
@@ -44,12 +54,14 @@ Deterministic = Annotated[
 
 
 def chosen(context: typer.Context) -> "Options":
-    """Return the options of a fit as they were given to a command, the epochs by the model's recipe if not given."""
+    """Return the options of a fit as they were given to a command; what is None comes from the model's recipe."""
     from train.fit import Options
     from train.models import recipe
 
     values = {field.name: context.params[field.name] for field in fields(Options) if field.name in context.params}
-    values["epochs"] = values["epochs"] or recipe(values["model"]).epochs
+    for name in ("epochs", "val"):
+        if values[name] is None:
+            values[name] = getattr(recipe(values["model"]), name)
     return Options(**values)
 
 

@@ -1,0 +1,201 @@
+"""augment() and mix(): spectrograms as other speakers, rooms and microphones might have given them.
+
+All works on the cached features, a batch at a time, in numpy; only training sees it. Distances in level are in units
+of the features: 1 is the range that power_to_db leaves, 80 dB.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+# Levels are decibels over 80, so that a level x stands for an energy of 10 ** (8 x) = exp(_LOG_ENERGY x).
+_LOG_ENERGY = 8 * math.log(10)
+_N_COSINES = 4
+_MAX_TILT = 0.15
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far each random change goes; 0 switches it off.
+
+    Attributes
+    ----------
+    time_stretch
+        The clip becomes faster or slower by a factor of up to exp(this).
+    time_shift
+        It moves to either side by up to this share of its frames; what moves out is lost.
+    mel_stretch, mel_shift
+        Its mel axis is scaled by up to 1 + this and moved by up to so many bands (vocal tract length perturbation,
+        Jaitly & Hinton 2013).
+    equalizer
+        Standard deviation of each of four cosines over the mel axis that are added, as another microphone would.
+    noise, noise_share
+        Coloured noise of a level of up to this below the clip's maximum is added to this share of the clips.
+    gain
+        Contrast changes by up to this share, and brightness by up to half of it.
+    n_masks, mel_mask, time_mask
+        So many bands of silence on each axis (SpecAugment, Park et al. 2019), up to `mel_mask` mel bands high and
+        up to `time_mask` of the clip's frames wide.
+    mixup
+        Both parameters of the beta distribution of the share of another clip (Zhang et al. 2018).
+    """
+
+    time_stretch: float = 0.15
+    time_shift: float = 0.125
+    mel_stretch: float = 0.1
+    mel_shift: float = 4.0
+    equalizer: float = 0.05
+    noise: float = 0.5
+    noise_share: float = 0.7
+    gain: float = 0.1
+    n_masks: int = 2
+    mel_mask: float = 16.0
+    time_mask: float = 0.2
+    mixup: float = 0.3
+
+
+def augment(
+    X: npt.NDArray[np.floating], n_frames: npt.NDArray[np.integer], rng: np.random.Generator, settings: Augmentation
+) -> Floats:
+    """Return a randomly changed copy of some rows.
+
+    Parameters
+    ----------
+    X
+        Spectrograms in [0, 1], shape (n, n_mels, n_columns, 1).
+    n_frames
+        Frames of each clip, shape (n,); the columns from there on are padding.
+    rng
+        Decides everything that is random.
+    settings
+        How far it goes.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same shape, float32 in [0, 1]; padding is still 0.
+    """
+    frames = np.clip(n_frames, 1, X.shape[2])[:, None].astype(np.float32)
+    Y, is_clip = _warp(X[..., 0].astype(np.float32, copy=False), frames, rng, settings)
+    Y += _equalizer(len(Y), Y.shape[1], rng, settings)[:, :, None]
+    _add_noise(Y, rng, settings)
+    _rescale(Y, is_clip)
+    contrast, brightness = rng.uniform(-settings.gain, settings.gain, (2, len(Y), 1, 1)).astype(np.float32)
+    Y *= 1 + contrast
+    Y += brightness / 2
+    np.clip(Y, 0, 1, out=Y)
+    mel_mask, time_mask = _masks(Y.shape, frames, rng, settings)
+    Y *= mel_mask[:, :, None]
+    Y *= (time_mask & is_clip)[:, None, :]
+    return Y[..., None]
+
+
+def mix(X: Floats, y: Floats, rng: np.random.Generator, settings: Augmentation) -> tuple[Floats, Floats]:
+    """Mix every row, and its label, with another row of the batch (mixup, Zhang et al. 2018).
+
+    Parameters
+    ----------
+    X
+        Spectrograms, shape (n, n_mels, n_columns, 1).
+    y
+        Labels that sum to one, shape (n, n_classes).
+    rng, settings
+        As for augment().
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        X and y mixed; each row keeps at least half of itself, and each label still sums to one.
+    """
+    if not settings.mixup:
+        return X, y
+    share = rng.beta(settings.mixup, settings.mixup, len(X)).astype(np.float32)
+    own = np.maximum(share, 1 - share)
+    other = rng.permutation(len(X))
+    X_own, y_own = own[:, None, None, None], own[:, None]
+    return X * X_own + X[other] * (1 - X_own), y * y_own + y[other] * (1 - y_own)
+
+
+def _warp(
+    X: Floats, frames: Floats, rng: np.random.Generator, settings: Augmentation
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Stretch and shift both axes by linear interpolation; the second result says which columns show the clip."""
+    n, n_mels, n_columns = X.shape
+    column, band = np.arange(n_columns), np.arange(n_mels)
+    speed = np.exp(rng.uniform(-settings.time_stretch, settings.time_stretch, (n, 1)))
+    shift = rng.uniform(-settings.time_shift, settings.time_shift, (n, 1)) * frames
+    source = column * speed + shift
+    is_clip = (source >= -0.5) & (source <= frames - 0.5) & (column < frames)
+    scale = 1 + rng.uniform(-settings.mel_stretch, settings.mel_stretch, (n, 1))
+    offset = rng.uniform(-settings.mel_shift, settings.mel_shift, (n, 1))
+    Y = _read(X, np.clip(band * scale + offset, 0, n_mels - 1))
+    Y = _read(Y.transpose(0, 2, 1), np.clip(source, 0, frames - 1)).transpose(0, 2, 1)
+    return np.ascontiguousarray(Y), is_clip
+
+
+def _read(X: Floats, source: npt.NDArray[np.floating]) -> Floats:
+    """Return X, shape (n, length, width), at the positions `source` of its second axis, shape (n, m): (n, m, width)."""
+    row, below = np.arange(len(X))[:, None], source.astype(np.intp)
+    share = (source - below).astype(np.float32)[:, :, None]
+    Y = X[row, below]
+    Y += share * (X[row, np.minimum(below + 1, X.shape[1] - 1)] - Y)
+    return Y
+
+
+def _equalizer(n: int, n_mels: int, rng: np.random.Generator, settings: Augmentation) -> Floats:
+    turns = np.arange(_N_COSINES)[:, None] * (np.arange(n_mels) + 0.5) / n_mels
+    weights = rng.normal(0, settings.equalizer, (n, _N_COSINES))
+    return (weights @ np.cos(np.pi * turns)).astype(np.float32)
+
+
+def _add_noise(Y: Floats, rng: np.random.Generator, settings: Augmentation) -> None:
+    """Add the energy of noise with a random level and a random tilt over the mel axis."""
+    noisy = np.flatnonzero(rng.random(len(Y)) < settings.noise_share)
+    if not (settings.noise and len(noisy)):
+        return
+    _, n_mels, n_columns = Y.shape
+    level = rng.uniform(0, settings.noise, (len(noisy), 1, 1)).astype(np.float32)
+    tilt = rng.uniform(-_MAX_TILT, _MAX_TILT, (len(noisy), 1, 1)) * np.linspace(-1, 1, n_mels)[:, None]
+    # A mel band averages several bins of the spectrum: its energy scatters less than the exponential of a single one.
+    scatter = np.log(rng.standard_exponential((len(noisy), n_mels, n_columns), np.float32) + 1e-3) / (1.5 * _LOG_ENERGY)
+    noise = level + tilt.astype(np.float32) + scatter
+    clip = Y[noisy]
+    apart = np.abs(clip - noise)
+    apart *= -_LOG_ENERGY
+    Y[noisy] = np.maximum(clip, noise) + np.log1p(np.exp(apart)) / _LOG_ENERGY
+
+
+def _rescale(Y: Floats, is_clip: npt.NDArray[np.bool_]) -> None:
+    """Bring each clip back to the range from 0 to 1, as the features of a real clip would have it."""
+    inside = np.broadcast_to(is_clip[:, None, :], Y.shape)
+    low = Y.min(axis=(1, 2), where=inside, initial=np.inf, keepdims=True)
+    high = Y.max(axis=(1, 2), where=inside, initial=-np.inf, keepdims=True)
+    # A clip of which nothing is left to see stays as it is: all of it is padding.
+    low = np.where(np.isfinite(low), low, 0)
+    Y -= low
+    Y /= np.maximum(np.where(np.isfinite(high), high, 1) - low, 1e-3)
+
+
+def _masks(
+    shape: tuple[int, ...], frames: Floats, rng: np.random.Generator, settings: Augmentation
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return what stays visible of the mel bands, shape (n, n_mels), and of the columns, shape (n, n_columns)."""
+    n, n_mels, n_columns = shape
+    bands, columns = np.ones((n, n_mels), np.bool_), np.ones((n, n_columns), np.bool_)
+    for _ in range(settings.n_masks):
+        bands &= _outside(n_mels, rng.uniform(0, settings.mel_mask, (n, 1)), np.full((n, 1), n_mels), rng)
+        columns &= _outside(n_columns, rng.uniform(0, settings.time_mask, (n, 1)) * frames, frames, rng)
+    return bands, columns
+
+
+def _outside(
+    n: int, width: npt.NDArray[np.floating], end: npt.NDArray[np.floating], rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Say which of n positions lie outside of a span of that width, placed at random before `end`."""
+    start = rng.uniform(0, 1, width.shape) * (end - width)
+    position = np.arange(n)
+    return (position < start) | (position >= start + width)
