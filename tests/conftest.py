@@ -20,14 +20,14 @@ OPTIONS = Options(model="tiny", epochs=3, batch_size=8, val=0.2, test=0.2, deter
 
 
 def write_clips(data: Path, seed: int, n_speakers: int = N_SPEAKERS) -> Path:
-    """Noisy half-second tones, a pitch a class: DATA/<class>/<speaker>_nohash_<take>.wav."""
+    """Noisy half-second square waves, a pitch a class: DATA/<class>/<speaker>_nohash_<take>.wav."""
     rng = np.random.default_rng(seed)
     t = np.arange(8000) / 16000
     for name, pitch in PITCHES.items():
         (data / name).mkdir(parents=True)
         for speaker in range(n_speakers):
             for take in range(N_TAKES):
-                y = np.sin(2 * np.pi * pitch * rng.uniform(0.8, 1.25) * t) + rng.normal(0, 0.5, len(t))
+                y = np.sign(np.sin(2 * np.pi * pitch * rng.uniform(0.9, 1.1) * t)) + rng.normal(0, 0.3, len(t))
                 soundfile.write(data / name / f"{seed}s{speaker}_nohash_{take}.wav", 0.2 * y, 16000)
     return data
 

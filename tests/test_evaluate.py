@@ -6,10 +6,10 @@ from pathlib import Path
 
 import h5py
 import pytest
-from conftest import featurize, write_clips
 
 from cache.layout import metadata_digest
 from cache.terminal import UserError
+from tests.conftest import featurize, write_clips
 from train.evaluate import evaluate
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import OPTIONS
 from sklearn.utils.class_weight import compute_class_weight
 
 from cache import open_cache
 from cache.terminal import Interrupted, UserError
+from tests.conftest import OPTIONS
 from train.fit import balanced_weights, fit, resume_fit
 
 
