@@ -1,33 +1,21 @@
-"""Hand batches to the workers and keep their rows as they come."""
+"""Compute clips and keep their rows as they come, with a progress bar."""
 
-import math
-import multiprocessing
 import os
 import sys
 import time
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy.typing as npt
 from tqdm import tqdm
 
 from cache.partial import Partial, append
 from cache.terminal import UserError
-from featurize import workers
-from featurize.batch import Done, Task
+from featurize.batch import Task
+from featurize.dispatch import run_batches
 from featurize.mel import MelSettings
-
-# A batch ends at so many clips or bytes: small enough to share the work evenly, large enough that handing it over
-# costs nothing beside computing it.
-_BATCH_CLIPS = 32
-_BATCH_BYTES = 8 << 20
-
-# Batches that may be under way or waiting to be written, beyond those that the workers are on.
-_WINDOW = 8
 
 # What a clip costs beyond its bytes, for the progress bar: opening it and making a row take as long as so many bytes.
 _CLIP_BYTES = 100_000
@@ -36,12 +24,6 @@ _CLIP_BYTES = 100_000
 _SYNC_BYTES = 128 << 20
 
 _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
-
-
-class _Batch(NamedTuple):
-    block: int
-    tasks: list[Task]
-    future: Future[Done]
 
 
 def compute(
@@ -69,17 +51,19 @@ def compute(
     int
         Rows computed.
     """
-    n_computed = n_unsynced = 0
+    n_seen = n_computed = n_unsynced = 0
+    started = time.perf_counter()
     sync: Future[None] | None = None
     syncer = ThreadPoolExecutor(1)
     bar = _progress(tasks)
     try:
-        with closing(_run(str(data), tasks, settings, dtype, n_jobs, bar)) as finished:
-            for done, X in finished:
+        with closing(run_batches(str(data), tasks, settings, dtype, n_jobs)) as finished:
+            for batch, done, X in finished:
                 append(partial, done.rows, X, done.rejected)
                 if strict and done.rejected:
                     bad = done.rejected[0]
                     raise UserError(f"{data / bad.path}: {bad.reason}; nothing was published because of --strict")
+                n_seen += len(batch)
                 n_computed += len(done.rows)
                 n_unsynced += X.nbytes
                 if n_unsynced >= _SYNC_BYTES and (sync is None or sync.done()):
@@ -87,6 +71,9 @@ def compute(
                         sync.result()
                     sync = syncer.submit(_fdatasync, partial.rows_file)
                     n_unsynced = 0
+                rate = n_seen / (time.perf_counter() - started)
+                bar.set_postfix_str(f"{n_seen} of {len(tasks)} clips, {rate:.0f} clips/s", refresh=False)
+                bar.update(sum(task.clip.size + _CLIP_BYTES for task in batch))
         if sync is not None:
             sync.result()
     finally:
@@ -105,98 +92,3 @@ def _progress(tasks: Sequence[Task]) -> "tqdm[Any]":
         dynamic_ncols=True,
         bar_format="{percentage:3.0f}% |{bar}|{postfix}, {remaining} left",
     )
-
-
-def _run(
-    data: str, tasks: Sequence[Task], settings: MelSettings, dtype: str, n_jobs: int, bar: "tqdm[Any]"
-) -> Generator[tuple[Done, npt.NDArray[Any]], None, None]:
-    """Yield what became of each batch, and its rows, which are only there until the next."""
-    started = time.perf_counter()
-    n_seen = 0
-    n_rows = max(1, min(_BATCH_CLIPS, math.ceil(len(tasks) / (4 * n_jobs))))
-    n_blocks = n_jobs + _WINDOW
-    executor = workers.start(n_jobs, n_blocks, n_rows, dtype, settings)
-    free = list(range(n_blocks))
-    try:
-        for batch, done in _in_order(executor, data, _batches(tasks, n_rows), settings, free, n_jobs):
-            yield done, workers.rows_of(batch.block, done)
-            free.append(batch.block)
-            n_seen += len(batch.tasks)
-            rate = n_seen / (time.perf_counter() - started)
-            bar.set_postfix_str(f"{n_seen} of {len(tasks)} clips, {rate:.0f} clips/s", refresh=False)
-            bar.update(sum(task.clip.size + _CLIP_BYTES for task in batch.tasks))
-    except BaseException:
-        # An error must not wait for a worker that is inside a long recording.
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        raise
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _in_order(
-    executor: Executor,
-    data: str,
-    batches: Iterator[list[Task]],
-    settings: MelSettings,
-    free: list[int],
-    n_jobs: int,
-) -> Iterator[tuple[_Batch, Done]]:
-    """Yield finished batches, in order as long as the first is not much slower than those behind it.
-
-    In order, the rows lie in the partial file as the cache will have them, and publishing moves none. But a recording
-    of hours must not keep the other workers waiting until it is done.
-    """
-    window: deque[_Batch] = deque()
-    while True:
-        while free and (tasks := next(batches, None)) is not None:
-            window.append(_submit(executor, window, free.pop(), data, tasks, settings))
-        if not window:
-            return
-        wait([window[0].future], timeout=0.05)
-        n_finished = sum(batch.future.done() for batch in window)
-        if not window[0].future.done() and n_finished + n_jobs < len(window):
-            continue
-        first_done = next((i for i, batch in enumerate(window) if batch.future.done()), None)
-        if first_done is not None:
-            batch = window[first_done]
-            error = batch.future.exception()
-            if error is not None:
-                raise _worker_failed(error, window if isinstance(error, BrokenExecutor) else [batch])
-            del window[first_done]
-            yield batch, batch.future.result()
-
-
-def _submit(
-    executor: Executor, window: Iterable[_Batch], block: int, data: str, tasks: list[Task], settings: MelSettings
-) -> _Batch:
-    try:
-        return _Batch(block, tasks, executor.submit(workers.work, block, data, tasks, settings))
-    except BrokenExecutor as error:
-        raise _worker_failed(error, window) from None
-    except OSError as error:
-        raise UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs") from error
-
-
-def _worker_failed(error: BaseException, batches: Iterable[_Batch]) -> UserError:
-    # A signal that ends a whole group takes the workers first, and ours is on its way.
-    time.sleep(0.2)
-    suspects = [path for batch in batches if (path := workers.held(batch.block, batch.tasks)) is not None]
-    how = "died" if isinstance(error, BrokenExecutor) else f"failed ({type(error).__name__}: {error})"
-    return UserError(
-        f"a worker {how} while it was on {' or '.join(suspects) or 'no clip'}; finished clips are kept:"
-        " take the bad one away and run it again"
-    )
-
-
-def _batches(tasks: Sequence[Task], n_rows: int) -> Iterator[list[Task]]:
-    batch: list[Task] = []
-    n_bytes = 0
-    for task in tasks:
-        if batch and (len(batch) == n_rows or n_bytes + task.clip.size > _BATCH_BYTES):
-            yield batch
-            batch, n_bytes = [], 0
-        batch.append(task)
-        n_bytes += task.clip.size
-    if batch:
-        yield batch
