@@ -156,12 +156,14 @@ def _train(
     train_rows, val_rows, test_rows = (np.flatnonzero(split == side) for side in range(len(SPLITS)))
     with _resumable(folder):
         model, history, best = train_by_recipe(cache, options, train_rows, val_rows, run_dir=folder)
+        probabilities = predict_rows(model, cache.X, test_rows)
+        scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
     record = {
         **record,
         "n_parameters": model.count_params(),
         "n_epochs": len(history),
         "best_epoch": best,
-        **_scores(folder, options, cache, groups, train_rows, test_rows, predict_rows(model, cache.X, test_rows)),
+        **scores,
         "versions": versions(),
         "state": FINISHED,
         "seconds": round(time.perf_counter() - started, 3),

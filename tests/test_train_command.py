@@ -1,0 +1,89 @@
+"""python -m train as its user meets it: what is on the screen, and what a run is worth without this project."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def train(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "train", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def fitted(tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedProcess[str]":
+    run = tmp_path_factory.mktemp("command") / "run"
+    return train("fit", tones_cache, "--run", run, "--epochs", "1", "--test", "0.25", "--json")
+
+
+def test_json_is_one_object_on_stdout_and_nothing_but_our_warnings_is_on_stderr(
+    fitted: "subprocess.CompletedProcess[str]",
+) -> None:
+    assert fitted.returncode == 0, fitted.stderr
+    result = json.loads(fitted.stdout)
+    assert {"run", "accuracy", "macro_f1", "n", "confusion", "per_class", "interval"} <= result.keys()
+    assert all(line.startswith("warning: ") for line in fitted.stderr.splitlines())
+    assert len(fitted.stderr.splitlines()) == len(result["warnings"])
+
+
+def test_the_saved_model_loads_with_plain_keras_where_none_of_our_code_is(
+    fitted: "subprocess.CompletedProcess[str]", tmp_path: Path
+) -> None:
+    model = Path(json.loads(fitted.stdout)["run"]) / "model.keras"
+    code = (
+        "import sys, numpy, keras\n"
+        f"model = keras.models.load_model({str(model)!r})\n"
+        "p = model.predict(numpy.zeros((2, 128, 128, 1), 'float32'), verbose=0)\n"
+        "assert p.shape == (2, 3) and abs(p.sum(axis=1) - 1).max() < 1e-5\n"
+        "assert model.optimizer is not None\n"
+        "assert not {'train', 'cache', 'featurize'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "error::UserWarning", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["fit", "missing.h5"], 1, "no such cache"),
+        (["fit", "missing.h5", "--model", "nonsense"], 1, "there is no model 'nonsense'"),
+        (["fit", "--epochs", "0"], 2, "--epochs"),
+        (["fit", "--resume", "missing"], 1, "no such run"),
+        (["fit", "--resume", "missing", "--seed", "1"], 2, "leave out --seed"),
+        (["evaluate", "missing"], 1, "no such run"),
+        (["predict", "missing", "clip.wav"], 1, "no such run"),
+        (["crossval", "missing.h5", "--folds", "1"], 2, "--folds"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr(arguments: list[str], code: int, complaint: str) -> None:
+    done = train(*arguments)
+    assert done.returncode == code
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("python -m train: ")
+    assert complaint in line
+
+
+def test_no_help_of_a_command_loads_what_only_training_needs() -> None:
+    code = (
+        "import sys\n"
+        "from train.__main__ import app\n"
+        "from typer.testing import CliRunner\n"
+        "for name in ('fit', 'crossval', 'evaluate', 'predict', 'summary'):\n"
+        "    assert CliRunner().invoke(app, [name, '--help']).exit_code == 0\n"
+        "heavy = {'tensorflow', 'keras', 'librosa', 'sklearn', 'h5py', 'numpy', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
