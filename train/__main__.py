@@ -173,5 +173,24 @@ def summary(
     build_model(model, n_classes=3).summary(line_length=80)
 
 
+@app.command()
+def preview(
+    cache: options.CacheFile = options.CACHE,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: png, svg or pdf.")] = Path("sheet.png"),
+    model: Annotated[str, typer.Option(help="Whose augmentation to show.")] = "compact",
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the clips and how they are varied.")] = 0,
+) -> None:
+    """Draw clips as the cache holds them and as training varies them.
+
+    Needs matplotlib, which the extra `report` installs.
+
+    Example: python -m train preview data/features.h5 --out sheet.png
+    """
+    from train.preview import draw_sheet
+
+    n_clips = draw_sheet(cache, out, model, seed)
+    print(f"{n_clips} clips of {cache}, before and after: {out}")
+
+
 if __name__ == "__main__":
     run(app, "python -m train")

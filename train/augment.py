@@ -40,8 +40,9 @@ class Augmentation:
     n_masks, mel_mask, time_mask
         So many bands of silence on each axis (SpecAugment, Park et al. 2019), up to `mel_mask` mel bands high and
         up to `time_mask` of the clip's frames wide.
-    mixup
-        Both parameters of the beta distribution of the share of another clip (Zhang et al. 2018).
+    mixup, mixup_share
+        Both parameters of the beta distribution of how much another clip is mixed in (Zhang et al. 2018), and the share
+        of the clips to which that happens.
     """
 
     time_stretch: float = 0.15
@@ -49,13 +50,14 @@ class Augmentation:
     mel_stretch: float = 0.1
     mel_shift: float = 4.0
     equalizer: float = 0.05
-    noise: float = 0.5
+    noise: float = 0.35
     noise_share: float = 0.7
     gain: float = 0.1
     n_masks: int = 2
     mel_mask: float = 16.0
     time_mask: float = 0.2
     mixup: float = 0.3
+    mixup_share: float = 0.5
 
 
 def augment(
@@ -95,7 +97,7 @@ def augment(
 
 
 def mix(X: Floats, y: Floats, rng: np.random.Generator, settings: Augmentation) -> tuple[Floats, Floats]:
-    """Mix every row, and its label, with another row of the batch (mixup, Zhang et al. 2018).
+    """Mix some rows, and their labels, with other rows of the batch (mixup, Zhang et al. 2018).
 
     Parameters
     ----------
@@ -114,7 +116,7 @@ def mix(X: Floats, y: Floats, rng: np.random.Generator, settings: Augmentation) 
     if not settings.mixup:
         return X, y
     share = rng.beta(settings.mixup, settings.mixup, len(X)).astype(np.float32)
-    own = np.maximum(share, 1 - share)
+    own = np.where(rng.random(len(X)) < settings.mixup_share, np.maximum(share, 1 - share), np.float32(1))
     other = rng.permutation(len(X))
     X_own, y_own = own[:, None, None, None], own[:, None]
     return X * X_own + X[other] * (1 - X_own), y * y_own + y[other] * (1 - y_own)

@@ -198,9 +198,9 @@ def _with_schedule(model: Any, learning_rate: float, n_steps: int) -> Any:
 # Filters, kernel, strides, pool of each block, as (mel, time); the mel axis, which has bands to spare, shrinks first.
 _COMPACT_BLOCKS: tuple[tuple[int, int, tuple[int, int], tuple[int, int] | None], ...] = (
     (24, 5, (2, 1), None),
-    (32, 3, (2, 2), None),
+    (32, 3, (2, 2), (2, 1)),
     (64, 3, (1, 1), (2, 2)),
-    (96, 3, (1, 1), (2, 2)),
+    (96, 3, (1, 1), (1, 2)),
     (128, 3, (1, 1), None),
 )
 _COMPACT_STRIDE = 8  # of all blocks, along time
