@@ -1,0 +1,103 @@
+"""The clips that are measured on, made once in a scratch folder: short words, mixed recordings, one long one."""
+
+import io
+import shutil
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+CLASSES = ("dog", "cat", "bird")
+N_WORDS = 20_000
+N_MIXED = 600
+LONG_SECONDS = 3600
+
+
+def _noise(rng: np.random.Generator, seconds: float, sr: int, n_channels: int = 1) -> np.ndarray:
+    """Noise whose level rises and falls, so that decibels and encoders have something to do."""
+    n_samples = max(1, round(seconds * sr))
+    envelope = 0.2 * np.abs(np.sin(np.linspace(0, 6 * np.pi, n_samples))) + 0.01
+    y = envelope[:, None] * rng.normal(0, 0.3, (n_samples, n_channels))
+    return np.clip(y, -1, 1)
+
+
+def words(scratch: Path, real: Path | None, n_clips: int = N_WORDS) -> Path:
+    """One-second 16 kHz PCM16 WAVs in three classes: copies of real ones if there are any, else of synthetic ones."""
+    data = scratch / f"words-{n_clips}"
+    if data.exists():
+        return data
+    beside = data.with_name(data.name + ".unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(CLASSES):
+        folder = beside / name
+        folder.mkdir(parents=True)
+        originals: Sequence[Path] = sorted((real / name).glob("*.wav")) if real else []
+        if not originals:
+            for i in range(150):
+                soundfile.write(folder / f"{i:03}_nohash_0.wav", _noise(rng, 1.0, 16000), 16000, "PCM_16")
+            originals = sorted(folder.glob("*.wav"))
+        for i in range(len(list(folder.iterdir())), n_clips // 3 + (label < n_clips % 3)):
+            original = originals[i % len(originals)]
+            shutil.copyfile(original, folder / f"{original.stem}_{i // len(originals)}.wav")
+    beside.rename(data)
+    return data
+
+
+def mixed(scratch: Path, n_clips: int = N_MIXED) -> Path:
+    """Recordings of 0.2 to 40 s, 8 to 48 kHz, 8 to 32 bit, mono or stereo: WAV, FLAC, OGG, MP3 and MP3 in WAV."""
+    data = scratch / f"mixed-{n_clips}"
+    if data.exists():
+        return data
+    beside = data.with_name(data.name + ".unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    rng = np.random.default_rng(1)
+    kinds = [("WAV", "PCM_U8"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")]
+    kinds += [("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("WAV", "MPEG_LAYER_III")]
+    for i in range(n_clips):
+        folder = beside / CLASSES[i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        container, subtype = kinds[i % len(kinds)]
+        rates = (8000, 16000, 22050, 44100, 48000) if "MPEG" not in subtype else (16000, 22050, 44100, 48000)
+        sr = int(rng.choice(rates))
+        seconds = float(np.exp(rng.uniform(np.log(0.2), np.log(40))))
+        y = _noise(rng, seconds, sr, n_channels=int(rng.integers(1, 3)))
+        file = folder / f"{i:04}.{container.lower()}"
+        if (container, subtype) == ("WAV", "MPEG_LAYER_III"):
+            file.write_bytes(_mp3_in_wav(y, sr))
+        else:
+            soundfile.write(file, y, sr, subtype=subtype, format=container)
+    beside.rename(data)
+    return data
+
+
+def _mp3_in_wav(y: np.ndarray, sr: int) -> bytes:
+    """An MP3 stream under a RIFF header, as some recorders and sound archives have it; libsndfile only reads it."""
+    stream = io.BytesIO()
+    soundfile.write(stream, y, sr, subtype="MPEG_LAYER_III", format="MP3")
+    data = stream.getvalue()
+    n_channels, byte_rate = y.shape[1], max(1, len(data) * sr // len(y))
+    fmt = struct.pack("<HHIIHHHHIHHH", 0x55, n_channels, sr, byte_rate, 1, 0, 12, 1, 2, 1152, 1, 1393)
+    fact = struct.pack("<I", len(y))
+    chunks = b"".join(
+        name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+        for name, body in ((b"fmt ", fmt), (b"fact", fact), (b"data", data))
+    )
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+def long_recording(scratch: Path, seconds: int = LONG_SECONDS) -> Path:
+    """A stereo WAV at 44.1 kHz, written block by block."""
+    file = scratch / f"long-{seconds}" / "recording.wav"
+    if file.exists():
+        return file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(2)
+    beside = file.with_suffix(".unfinished")
+    with soundfile.SoundFile(beside, "w", 44100, 2, "PCM_16", format="WAV") as sound:
+        for _ in range(0, seconds, 10):
+            sound.write(_noise(rng, min(10, seconds), 44100, 2))
+    beside.replace(file)
+    return file

@@ -1,0 +1,94 @@
+"""Measure two sides in turns, so that a machine whose speed drifts slows both, and keep the medians."""
+
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+
+
+class Pair(NamedTuple):
+    """Medians of both sides, and the median, least and greatest of their ratios pair by pair."""
+
+    ours: float
+    theirs: float
+    ratio: float
+    least: float
+    greatest: float
+
+
+def in_turns(ours: Callable[[], float], theirs: Callable[[], float], n_pairs: int) -> Pair:
+    """Measure A B A B ..; the ratio is ours to theirs."""
+    pairs = [(ours(), theirs()) for _ in range(n_pairs)]
+    ratios = [a / b for a, b in pairs]
+    a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return Pair(a, b, statistics.median(ratios), min(ratios), max(ratios))
+
+
+def run(*command: str) -> str:
+    """Run a Python module to its end from the project's root and return what it printed."""
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+def printed(*command: str) -> float:
+    """Return the number that a module prints."""
+    return float(run(*command).strip().splitlines()[-1])
+
+
+def seconds(*command: str) -> float:
+    """Return how long a whole process takes."""
+    started = time.perf_counter()
+    run(*command)
+    return time.perf_counter() - started
+
+
+def peak_memory(*command: str) -> int:
+    """Return the greatest memory of a process and its children in bytes: shared pages once, the page cache not.
+
+    The proportional set size of anonymous and shared-memory pages, read while it runs.
+    """
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    peak = 0
+    done = threading.Event()
+    threading.Thread(target=lambda: (process.wait(), done.set()), daemon=True).start()
+    while not done.wait(0.02):
+        peak = max(peak, sum(_private(pid) for pid in _family(process.pid)))
+    return peak
+
+
+def _family(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(member for child in children for member in _family(int(child)))]
+
+
+def _private(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    # Pss counts a page that n processes share as 1/n for each of them.
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def machine() -> str:
+    """Return the processor and how many of its cores there are."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = os.uname().machine
+    return f"{model}, {os.cpu_count()} cores"
