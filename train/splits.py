@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +64,7 @@ def _names_by(pattern: str, paths: list[str]) -> list[str | None]:
 
 
 def _known_name(path: str) -> str | None:
-    stem = PurePosixPath(path).stem
+    stem = path.rpartition("/")[2].rpartition(".")[0]
     return next((match[1] for regex in KNOWN_NAMES if (match := regex.fullmatch(stem))), None)
 
 
@@ -143,20 +142,20 @@ def _have(side: Ints, counts: Ints) -> Ints:
 def _place(counts: Ints, target: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int8]:
     sizes = counts.sum(axis=1)
     side = np.zeros(len(counts), np.int8)
-    have = np.zeros_like(target)
+    excess = -target
+    weight = 1 / np.maximum(target, 1e-9)  # nothing goes where nothing is wanted
     shuffled = rng.permutation(len(counts))
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     for group in order[: np.count_nonzero(sizes > 1)]:
         added = counts[group]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            change = np.where(added > 0, added * (2 * (have - target) + added) / target, 0)
-        side[group] = change.sum(axis=1).argmin()
-        have[side[group]] += added
+        change = (added * (2 * excess + added) * weight).sum(axis=1)
+        side[group] = change.argmin()
+        excess[side[group]] += added
     single = order[np.count_nonzero(sizes > 1) :]
     for label in range(counts.shape[1]):
         rest = single[counts[single, label] == 1]
         for split in (1, 2):
-            n = max(0, round(target[split, label] - have[split, label]))
+            n = max(0, round(-excess[split, label]))
             side[rest[:n]] = split
             rest = rest[n:]
     return side
