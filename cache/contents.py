@@ -41,7 +41,7 @@ def as_text(cache: Cache) -> str:
         f"{cache.file}: {human_size(status.st_size)}, made {age} ago",
         f"X            ({n}, {', '.join(map(str, ROW_SHAPE))}) {cache.X.dtype}",
         f"y            {cache.y.shape} {cache.y.dtype}, one-hot",
-        *(f"{printable(name):12} {count} clips" for name, count in cache.n_per_class.items()),
+        *(f"{name:12} {count} clips" for name, count in cache.n_per_class.items()),
         f"audio        {human_seconds(total)} in all; a clip {shortest:.2f} to {longest:.2f} s, median {median:.2f} s",
         "sample rate  " + ", ".join(f"{rate} Hz ({count})" for rate, count in zip(rates, n_clips, strict=True)),
         "format       " + ", ".join(f"{name.decode()} ({k})" for name, k in zip(formats, n_files, strict=True)),
@@ -52,7 +52,7 @@ def as_text(cache: Cache) -> str:
         f"rejected     {len(cache.rejections)} clips",
     ]
     shown = cache.rejections[:_N_REJECTED_SHOWN]
-    lines += [f"  {printable(path)}: {printable(reason)}" for path, reason in shown]
+    lines += [f"  {path}: {reason}" for path, reason in shown]
     if len(shown) < len(cache.rejections):
         lines.append(f"  and {len(cache.rejections) - len(shown)} more (--json has them all)")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

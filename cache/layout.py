@@ -44,26 +44,26 @@ REJECTED: dict[str, str] = {
 }
 
 # The feature settings, each a root attribute under the name that librosa gives it.
-SETTINGS = (
-    "sr",
-    "mono",
-    "res_type",
-    "n_fft",
-    "hop_length",
-    "window",
-    "center",
-    "pad_mode",
-    "n_mels",
-    "fmin",
-    "fmax",
-    "htk",
-    "norm",
-    "power",
-    "ref",
-    "amin",
-    "top_db",
-    "n_frames",
-)
+SETTINGS: dict[str, type[int] | type[float] | type[str] | type[bool]] = {
+    "sr": int,
+    "mono": bool,
+    "res_type": str,
+    "n_fft": int,
+    "hop_length": int,
+    "window": str,
+    "center": bool,
+    "pad_mode": str,
+    "n_mels": int,
+    "fmin": float,
+    "fmax": float,
+    "htk": bool,
+    "norm": str,
+    "power": float,
+    "ref": str,
+    "amin": float,
+    "top_db": float,
+    "n_frames": int,
+}
 
 # The other root attributes.
 ATTRIBUTES = (
@@ -83,6 +83,14 @@ Columns = dict[str, npt.NDArray[Any]]
 
 class CacheError(UserError):
     """A cache that cannot be used, or cannot be written; the message is one line for the user."""
+
+
+class MissingCache(CacheError):
+    """There is no file of that name."""
+
+
+class DamagedCache(CacheError):
+    """A file that is a cache, or was to be one, but cannot be trusted."""
 
 
 def fingerprint(

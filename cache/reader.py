@@ -1,7 +1,9 @@
 """open_cache(): check that a file is a whole and well-formed cache, then map it."""
 
 import json
+import math
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,25 +20,21 @@ from cache.layout import (
     FORMAT,
     FORMAT_VERSION,
     REJECTED,
-    ROW_SHAPE,
     SETTINGS,
     X_DTYPES,
     CacheError,
     Columns,
+    DamagedCache,
+    MissingCache,
     Setting,
     metadata_digest,
 )
+from cache.validate import check_arrays, check_attributes
 
 _REMEDY = "; make it anew with `python -m featurize`"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
-
-class MissingCache(CacheError):
-    """There is no file of that name."""
-
-
-class DamagedCache(CacheError):
-    """A file that is a cache, or was to be one, but cannot be trusted."""
+_DATASETS = ("X", "y", *COLUMNS, *REJECTED)
+_ATTRIBUTES = (*ATTRIBUTES, *SETTINGS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +132,9 @@ def open_cache(file: str | os.PathLike[str]) -> Cache:
     """
     path = Path(file)
     try:
+        # Opening a pipe would wait for its other end for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CacheError("it is not a file; give the cache that `python -m featurize` wrote")
         with path.open("rb") as raw:
             return _read(path, raw)
     except CacheError as error:
@@ -150,22 +151,22 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
         raise CacheError("it is not an HDF5 file; give the cache that `python -m featurize` wrote")
     with _hdf5(raw) as h5:
         attributes = _attributes(h5)
-        arrays = {name: _map(h5, name, raw) for name in ("X", "y", *COLUMNS, *REJECTED)}
-    class_names = tuple(attributes["class_names"])
-    X = arrays.pop("X")
-    if attributes.pop("metadata_sha256") != metadata_digest(attributes, arrays):
-        raise DamagedCache(f"its metadata does not match its checksum{_REMEDY}")
-    y = arrays["y"]
-    _check_shapes(X, arrays, class_names)
-    if not (np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()):
-        raise DamagedCache(f"its labels are not one-hot{_REMEDY}")
+        if set(h5) != set(_DATASETS):
+            odd = min(set(h5) ^ set(_DATASETS))[:40]
+            raise DamagedCache(f"it has other datasets than this format, {odd!r} is lacking or too much")
+        arrays = {name: _map(h5, name, raw) for name in _DATASETS}
+        X = arrays.pop("X")
+        if attributes.pop("metadata_sha256") != metadata_digest(attributes, arrays):
+            raise DamagedCache("its metadata does not match its checksum")
+        check_attributes(attributes)
+        check_arrays(attributes, X, arrays)
     return Cache(
         file=path,
         X=X,
-        y=y,
+        y=arrays["y"],
         columns={name: arrays[name] for name in COLUMNS},
         rejected={name: arrays[name] for name in REJECTED},
-        class_names=class_names,
+        class_names=tuple(attributes["class_names"]),
         settings={name: attributes[name] for name in SETTINGS},
         feature_version=attributes["feature_version"],
         fingerprint=attributes["fingerprint"],
@@ -177,69 +178,69 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
 @contextmanager
 def _hdf5(raw: BinaryIO) -> Iterator[h5py.File]:
     # Through our own file object HDF5 takes no lock, and X is mapped from the very inode that was checked.
-    # HDF5 answers damage with whatever exception the layer that met it raises.
     try:
         with h5py.File(raw, "r") as h5:
             yield h5
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError, OverflowError):
+    except DamagedCache as error:
+        raise DamagedCache(f"{error}{_REMEDY}") from None
+    except CacheError:
+        raise
+    # HDF5 and h5py answer damage with whatever exception the layer that met it raises.
+    except Exception:
         raise DamagedCache(f"it is not a whole HDF5 file{_REMEDY}") from None
 
 
 def _attributes(h5: h5py.File) -> dict[str, Any]:
-    found = dict(h5.attrs)
-    if found.get("format") != FORMAT:
+    names = set(h5.attrs)
+    if _value(h5, "format", names) != FORMAT:
         raise CacheError("it is an HDF5 file, but not a cache; give the one that `python -m featurize` wrote")
-    version = found.get("format_version")
-    if version != FORMAT_VERSION:
+    version = _value(h5, "format_version", names)
+    if not isinstance(version, int) or version != FORMAT_VERSION:
         raise CacheError(
-            f"it has format version {version}, and this program reads version {FORMAT_VERSION};"
+            f"it has format version {str(version)[:20]}, and this program reads version {FORMAT_VERSION};"
             " use the program that made it, or make another cache with `python -m featurize`"
         )
-    missing = [name for name in (*ATTRIBUTES, *SETTINGS) if name not in found]
-    if missing:
-        raise DamagedCache(f"it lacks the attribute {missing[0]!r}{_REMEDY}")
-    # Back to the plain Python values that the writer was given: numpy scalars and arrays have tolist().
-    return {name: found[name].tolist() if hasattr(found[name], "tolist") else found[name] for name in found}
+    if odd := names ^ set(_ATTRIBUTES):
+        raise DamagedCache(f"it has other attributes than this format, {min(odd)[:40]!r} is lacking or too much")
+    return {name: _value(h5, name, names) for name in _ATTRIBUTES}
+
+
+def _value(h5: h5py.File, name: str, names: set[str]) -> Any:
+    """Return an attribute as the plain Python value that the writer was given."""
+    if name not in names:
+        return None
+    value = h5.attrs[name]
+    # numpy scalars and arrays have tolist().
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _map(h5: h5py.File, name: str, raw: BinaryIO) -> npt.NDArray[Any]:
     # A soft or external link, or storage outside of the file, could make us read any file: never followed.
     if not isinstance(h5.get(name, getlink=True), h5py.HardLink):
-        raise DamagedCache(f"it has no dataset {name!r} of its own{_REMEDY}")
+        raise DamagedCache(f"it has no dataset {name!r} of its own")
     dataset = h5[name]
     if not isinstance(dataset, h5py.Dataset):
-        raise DamagedCache(f"{name!r} is not a dataset{_REMEDY}")
+        raise DamagedCache(f"{name!r} is not a dataset")
     plist = dataset.id.get_create_plist()
     if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_nfilters() or plist.get_external_count():
-        raise DamagedCache(f"{name!r} is not contiguous and uncompressed, so it cannot be mapped{_REMEDY}")
-    _check_dtype(name, dataset.dtype)
-    if dataset.size == 0:
-        return np.empty(dataset.shape, dataset.dtype)
+        raise DamagedCache(f"{name!r} is not contiguous and uncompressed, so it cannot be mapped")
+    dtype, shape = _dtype(name, dataset), dataset.shape
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if n_bytes == 0:
+        return np.empty(shape, dtype)
     offset = dataset.id.get_offset()
-    if offset is None or offset + dataset.nbytes > os.fstat(raw.fileno()).st_size:
-        raise DamagedCache(f"{name!r} reaches past the end of the file, so the file is cut short{_REMEDY}")
-    return np.memmap(raw, dataset.dtype, "r", offset, dataset.shape)
+    if offset is None or offset + n_bytes > os.fstat(raw.fileno()).st_size:
+        raise DamagedCache(f"{name!r} reaches past the end of the file, so the file is cut short")
+    return np.memmap(raw, dtype, "r", offset, shape)
 
 
-def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
-    if name == "X":
-        fits = dtype in X_DTYPES.values()
-    elif name == "y":
-        fits = dtype == np.dtype("<f4")
-    else:
-        expected = {**COLUMNS, **REJECTED}[name]
-        fits = dtype.kind == "S" if expected == "S" else dtype == np.dtype(expected)
-    if not fits:
-        raise DamagedCache(f"{name!r} has the type {dtype}, which this format does not have there{_REMEDY}")
-
-
-def _check_shapes(X: npt.NDArray[Any], arrays: Columns, class_names: tuple[str, ...]) -> None:
-    n = len(X) if X.ndim else 0
-    n_rejected = arrays["rejected_path"].size
-    expected: dict[str, tuple[int, ...]] = {"y": (n, len(class_names))}
-    expected |= dict.fromkeys(COLUMNS, (n,)) | dict.fromkeys(REJECTED, (n_rejected,))
-    if n == 0 or X.shape != (n, *ROW_SHAPE):
-        raise DamagedCache(f"X has the shape {X.shape}, not (N, {', '.join(map(str, ROW_SHAPE))}){_REMEDY}")
-    for name, shape in expected.items():
-        if arrays[name].shape != shape:
-            raise DamagedCache(f"{name!r} has the shape {arrays[name].shape}, not {shape}{_REMEDY}")
+def _dtype(name: str, dataset: h5py.Dataset) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = dataset.dtype
+    kinds = {"X": tuple(X_DTYPES.values()), "y": (np.dtype("<f4"),)}
+    wanted = {**COLUMNS, **REJECTED}.get(name)
+    fits = dtype.kind == "S" if wanted == "S" else dtype in kinds.get(name, (np.dtype(wanted),))
+    # HDF5 knows more types than numpy, such as floats of another exponent: what is mapped must be the plain one.
+    kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
+    if not (fits and dataset.id.get_type().equal(h5py.h5t.py_create(kind, logical=True))):
+        raise DamagedCache(f"{name!r} has the type {dtype}, which this format does not have there")
+    return dtype

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from cache.layout import X_DTYPES
+from cache.layout import X_DTYPES, DamagedCache, MissingCache
 from cache.partial import Partial, close_partial, open_partial, partial_paths
-from cache.reader import Cache, DamagedCache, MissingCache, open_cache
+from cache.reader import Cache, open_cache
 from cache.terminal import Interrupted, UserError, human_size
 from cache.writer import Header, discard, publish
 from featurize.clips import CLASS_NAMES, Found, find_clips

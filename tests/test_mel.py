@@ -29,7 +29,7 @@ def tone(frequency, n_samples=16000):
 
 def test_the_settings_are_those_of_the_file_format_and_of_the_notebook():
     settings = SETTING.as_dict()
-    assert tuple(settings) == SETTINGS
+    assert tuple(settings) == tuple(SETTINGS)
     expected = {
         "sr": 16000,
         "n_fft": 1024,
