@@ -1,5 +1,6 @@
 """fit(): one run, from a cache to a run directory with a trained and scored model."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -158,6 +159,7 @@ def _train(
         model, history, best = train_by_recipe(cache, options, train_rows, val_rows, run_dir=folder)
         probabilities = predict_rows(model, cache.X, test_rows)
         scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
+        _save_model(model, options.model, len(cache.class_names), folder / "model.keras")
     record = {
         **record,
         "n_parameters": model.count_params(),
@@ -168,7 +170,6 @@ def _train(
         "state": FINISHED,
         "seconds": round(time.perf_counter() - started, 3),
     }
-    _save_model(model, options.model, len(cache.class_names), folder / "model.keras")
     write_record(folder, record)
     Checkpoint(folder).discard()
     return record
@@ -210,11 +211,16 @@ def balanced_weights(labels: Rows) -> dict[int, float]:
 
 @contextmanager
 def _resumable(folder: Path) -> Iterator[None]:
+    go_on = f"go on with `python -m train fit --resume {folder}`"
     try:
         yield
     except Interrupted as stop:
-        stop.kept = f"every finished epoch is kept; go on with `python -m train fit --resume {folder}`"
+        stop.kept = f"every finished epoch is kept; {go_on}"
         raise
+    except OSError as error:
+        # HDF5 puts a paragraph into the message, and its number is that of the system.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"{folder} cannot be written ({reason}); put that right, then {go_on}") from None
 
 
 def _save_model(model: Any, name: str, n_classes: int, file: Path) -> None:
