@@ -3,8 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # Seconds from a signal to the exit, whatever is in the way.
 _PATIENCE = 1.0
+
+# The signals that came inside signals_held().
+_held: list[int] | None = None
 
 
 class UserError(Exception):
@@ -71,6 +74,25 @@ def run(app: "typer.Typer", name: str, kept: str = "") -> NoReturn:
     sys.exit(code)
 
 
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Answer a signal only at the end of the block, for a library that calls back and cannot pass an exception on.
+
+    Raises
+    ------
+    Interrupted
+        At the end, when a signal came.
+    """
+    global _held
+    _held = []
+    try:
+        yield
+    finally:
+        came, _held = _held, None
+        if came:
+            raise Interrupted(came[0])
+
+
 def _exit_code(app: "typer.Typer", name: str) -> int:
     from typer.exceptions import TyperException
 
@@ -84,16 +106,16 @@ def _exit_code(app: "typer.Typer", name: str) -> int:
         complain(f"{name}: {error}")
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         complain(f"{name}: {error.filename or 'input/output'}: {error.strerror or error}")
     return 1
 
 
-def _interrupt(name: str, kept: str) -> Callable[[int, object], NoReturn]:
+def _interrupt(name: str, kept: str) -> Callable[[int, object], None]:
     main = os.getpid()
 
-    def interrupt(signum: int, _frame: object) -> NoReturn:
+    def interrupt(signum: int, _frame: object) -> None:
         # A worker that was forked a moment ago: the main process speaks for it.
         if os.getpid() != main:
             os._exit(128 + signum)
@@ -102,6 +124,9 @@ def _interrupt(name: str, kept: str) -> Callable[[int, object], NoReturn]:
         # The exception is lost if it meets a callback or a destructor, and a clean-up may take its time.
         signal.signal(signal.SIGALRM, lambda *_: _leave(name, signum, kept))
         signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+        if _held is not None:
+            _held.append(signum)
+            return
         raise Interrupted(signum)
 
     return interrupt

@@ -30,6 +30,7 @@ from cache.layout import (
 )
 from cache.partial import Partial, Rejected, close_partial, gathered_path, row_offset, write_all
 from cache.reader import Cache, open_cache
+from cache.terminal import signals_held
 
 # Copied at once: between two of these a signal is answered.
 _COPY_BYTES = 1 << 26
@@ -245,7 +246,7 @@ def _seal(file: Path, n_rows: int, dtype: np.dtype[Any], arrays: Columns, attrib
     with file.open("r+b", buffering=0) as rows, _AroundRows(rows) as raw:
         # The v110 format has checksums in its structures, which the earliest has not.
         options = {"libver": "v110", "alignment_threshold": ALIGNMENT // 2, "alignment_interval": ALIGNMENT}
-        with h5py.File(raw, "w", **options) as h5:
+        with signals_held(), h5py.File(raw, "w", **options) as h5:
             offset = _allocate(h5, "X", (n_rows, *ROW_SHAPE), dtype).get_offset()
             if offset != ALIGNMENT:
                 raise CacheError(
@@ -257,6 +258,8 @@ def _seal(file: Path, n_rows: int, dtype: np.dtype[Any], arrays: Columns, attrib
                     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array), dataset.get_type())
             h5.attrs.update(attributes)
             h5.attrs["metadata_sha256"] = metadata_digest(attributes, arrays)
+        if raw.error is not None:
+            raise raw.error
         os.ftruncate(rows.fileno(), raw.end)
         os.fsync(rows.fileno())
 
@@ -267,6 +270,7 @@ class _AroundRows(io.RawIOBase):
     def __init__(self, rows: io.FileIO) -> None:
         self._rows = rows
         self.end = self._position = 0
+        self.error: OSError | None = None
 
     def readable(self) -> bool:
         return True
@@ -292,8 +296,13 @@ class _AroundRows(io.RawIOBase):
         return len(data)
 
     def write(self, data: Any) -> int:
+        # HDF5 gets over an error by writing on, and loses it; it is raised when HDF5 is done.
         view = memoryview(data).cast("B")
-        write_all(self._rows.fileno(), view, self._position)
+        try:
+            if self.error is None:
+                write_all(self._rows.fileno(), view, self._position)
+        except OSError as error:
+            self.error = error
         self._position += len(view)
         self.end = max(self.end, self._position)
         return len(view)
