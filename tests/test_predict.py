@@ -82,7 +82,10 @@ def change_record(run: Path, folder: Path, **changes: object) -> Path:
         ({"class_names": [1, 2, 3]}, "make no sense"),
         ({"class_names": None}, "not the record"),
         ({"settings": {}}, "sr"),
-        ({"cache": {"dtype": "object"}}, "make no sense"),
+        ({"cache": {"dtype": "object", "file": "x", "fingerprint": "y"}}, "make no sense"),
+        ({"cache": {"dtype": [], "file": "x", "fingerprint": "y"}}, "make no sense"),
+        ({"cache": {"dtype": "float32"}}, "file"),
+        ({"options": None}, "not the record"),
         ({"feature_version": "x"}, "make no sense"),
     ],
 )

@@ -38,7 +38,7 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
         The run or the cache cannot be used, or they do not fit each other.
     """
     run = open_run(folder)
-    cache = open_cache(cache_file or Path(str(run.record["cache"].get("file", "data/features.h5"))))
+    cache = open_cache(cache_file or Path(run.record["cache"]["file"]))
     _refuse_mismatch(run, cache)
     rows, scored, n_seen = _rows_to_score(run, cache)
 
@@ -46,7 +46,7 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
     from train.predict import predict_rows
 
     predicted = predict_rows(load_model(run), cache.X, rows).argmax(axis=1)
-    groups = clip_groups(cache.paths, cache.columns["sha256"], run.record["options"].get("group_by"))
+    groups = clip_groups(cache.paths, cache.columns["sha256"], run.record["options"]["group_by"])
     return {
         "run": str(folder),
         "cache": str(cache.file),

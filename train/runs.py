@@ -130,18 +130,20 @@ def open_run(folder: Path) -> Run:
     if record["state"] != FINISHED:
         raise UserError(f"{folder} is an unfinished fit; go on with `python -m train fit --resume {folder}`")
     try:
+        cache, options = record["cache"], record["options"]
         run = Run(
             folder=folder,
             record=record,
             class_names=tuple(record["class_names"]),
             settings={name: record["settings"][name] for name in SETTINGS},
             feature_version=record["feature_version"],
-            dtype=record["cache"]["dtype"],
+            dtype=cache["dtype"],
         )
+        strings = (run.dtype, cache["file"], cache["fingerprint"], options["group_by"] or "", *run.class_names)
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / 'run.json'} is not the record of a fit ({error} is missing or wrong)") from None
-    named = run.class_names and all(isinstance(name, str) for name in run.class_names)
     plain = all(isinstance(value, Setting) for value in run.settings.values())
+    named = run.class_names and all(isinstance(value, str) for value in strings)
     if not (named and plain and isinstance(run.feature_version, int) and run.dtype in X_DTYPES):
         raise UserError(f"{folder / 'run.json'} is damaged: its classes or feature settings make no sense; train again")
     return run
