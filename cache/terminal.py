@@ -97,19 +97,29 @@ def _exit_code(app: "typer.Typer", name: str) -> int:
     from typer.exceptions import TyperException
 
     try:
-        return app(standalone_mode=False, prog_name=name) or 0
+        code = app(standalone_mode=False, prog_name=name) or 0
+        sys.stdout.flush()
+        return code
     except TyperException as error:
         message = getattr(error, "format_message", error.__str__)()
         complain(f"{name}: {message} (see `{name} --help`)")
         return int(getattr(error, "exit_code", 2))
     except UserError as error:
         complain(f"{name}: {error}")
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        complain(f"{name}: {error.filename or 'input/output'}: {error.strerror or error}")
+        # A reader of our output that has gone (`| head`) is no error that anybody wants to read.
+        if not isinstance(error, BrokenPipeError):
+            complain(f"{name}: {error.filename or 'input/output'}: {error.strerror or error}")
+        _drop_stuck_output()
     return 1
+
+
+def _drop_stuck_output() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would try and complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(name: str, kept: str) -> Callable[[int, object], None]:

@@ -2,6 +2,7 @@
 
 import os
 
+from cache.chatter import silence_libraries
 from cache.terminal import complain, leave_on_signals, printable, run
 
 KEPT = "finished clips are kept; run the same command again to go on"
@@ -51,6 +52,7 @@ def featurize(
 
     Only new and changed clips are computed. A clip that cannot be used is named and left out.
     """
+    silence_libraries()
     file = cache or data / "features.h5"
     if check is not None:
         from featurize.check import compare

@@ -21,6 +21,9 @@ _BLOCK_SAMPLES = 1 << 18
 # Outside of these a sample rate is a damaged header's, not a recorder's.
 _LOWEST_SR, _HIGHEST_SR = 1_000, 1_000_000
 
+# libsndfile's codes, from its sndfile.h and common.h: no format fits, the operating system failed, no file to decode.
+_UNRECOGNISED, _SYSTEM, _BAD_FILE = 1, 2, 7
+
 
 class ClipError(Exception):
     """A clip that cannot be used; the message is the reason in words, without the clip's name.
@@ -121,7 +124,7 @@ def _decode(file: int, size: int) -> Audio:
 
 
 def _pcm16(data: bytes, sha256: str) -> Audio | None:
-    """Read the plainest and commonest file, a PCM16 WAV whose sizes all fit; anything else is left to libsndfile."""
+    """Read the plainest and commonest file, a PCM16 WAV of header and samples only; the rest is left to libsndfile."""
     if data[:4] != b"RIFF" or data[8:20] != b"WAVEfmt \x10\0\0\0" or len(data) < 44:
         return None
     (riff_size,) = struct.unpack_from("<I", data, 4)
@@ -132,7 +135,7 @@ def _pcm16(data: bytes, sha256: str) -> Audio | None:
     if data[36:40] != b"data":
         return None
     (n_bytes,) = struct.unpack_from("<I", data, 40)
-    if n_bytes == 0 or n_bytes % frame_bytes or 44 + n_bytes > len(data):
+    if n_bytes == 0 or n_bytes % frame_bytes or 44 + n_bytes != len(data):
         return None
     _check_sr(sr)
     samples = np.frombuffer(data, "<i2", n_bytes // 2, 44).reshape(-1, n_channels)
@@ -151,7 +154,7 @@ def _open_any(file: int, sha256: str) -> Audio:
         try:
             return soundfile.SoundFile(file, closefd=False)
         except soundfile.LibsndfileError as error:
-            raise ClipError(f"libsndfile does not read it ({error.error_string.rstrip('. ')})") from None
+            raise _unreadable(error.code, error.error_string.rstrip(". ")) from None
 
     with sound() as header:
         sr, n_channels, n_samples = header.samplerate, header.channels, header.frames
@@ -170,7 +173,7 @@ def _open_any(file: int, sha256: str) -> Audio:
                     n = len(stream.read(out=block[: n_samples - n_read]))
                 except soundfile.LibsndfileError as error:
                     reason = error.error_string.rstrip(". ")
-                    raise ClipError(f"it cannot be decoded after {n_read / sr:.2f} s ({reason})") from None
+                    raise ClipError(f"it is damaged after {n_read / sr:.2f} s (libsndfile: {reason})") from None
                 if n == 0:
                     break
                 n_read += n
@@ -184,6 +187,15 @@ def _open_any(file: int, sha256: str) -> Audio:
             )
 
     return Audio(sha256, sr, n_samples, name, blocks)
+
+
+def _unreadable(code: int, reason: str) -> ClipError:
+    if code == _UNRECOGNISED:
+        return ClipError("it is not audio in any format that libsndfile knows")
+    # The words for this code speak of a missing file, and it stands for an MP3 without a whole frame.
+    if code == _BAD_FILE:
+        return ClipError("its header promises audio that libsndfile does not find")
+    return ClipError(f"its header is damaged or of an unknown kind (libsndfile: {reason})", passing=code == _SYSTEM)
 
 
 def _check_sr(sr: int) -> None:

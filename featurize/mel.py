@@ -122,6 +122,8 @@ def n_frames_of(n_samples: int, settings: MelSettings) -> int:
     return 1 + n_samples // settings.hop_length
 
 
+# Samples that are NaN or beyond measure are answered for the clip as a whole, at the end.
+@np.errstate(over="ignore", invalid="ignore")
 def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSettings, out: Float32) -> int:
     """Compute the normalised mel spectrogram of one clip.
 

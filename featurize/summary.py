@@ -44,7 +44,7 @@ def as_text(result: Result) -> str:
     )
     lines += [f"rejected {printable(path)}: {printable(reason)}" for path, reason in cache.rejections]
     lines += [f"ignored {printable(path)}: it is {what}, not a file" for path, what in result.ignored]
-    lines += [f"silent {printable(path)}: every sample is zero" for path in silent(cache)]
+    lines += [f"silent {printable(path)}: there is no sound in it, its row is all zeros" for path in silent(cache)]
     lines += [f"conflict {' = '.join(map(printable, paths))}: the same content in two classes" for paths in conflicts]
     if n_duplicates:
         lines.append(f"{n_duplicates} clips repeat another clip of their class; a split keeps them together")

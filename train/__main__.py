@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cache.chatter import silence_libraries
 from cache.terminal import UserError, complain, run
 from train import options
 
@@ -148,6 +149,7 @@ def predict(
     from train.predict import predict_files, predictions_as_json
     from train.runs import open_run
 
+    silence_libraries()
     bundle = open_run(run)
     done = []
     for prediction in predict_files(bundle, paths):
