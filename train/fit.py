@@ -165,6 +165,7 @@ def _train(
         "n_parameters": model.count_params(),
         "n_epochs": len(history),
         "best_epoch": best,
+        "validation_accuracy": history[best - 1].get("val_accuracy"),
         **scores,
         "versions": versions(),
         "state": FINISHED,

@@ -12,12 +12,16 @@ _MAX_NAME = 20
 
 def fit_summary(folder: Path, record: Mapping[str, Any]) -> str:
     """Return the summary of a finished fit."""
-    split = record["split"]
+    split, validation = record["split"], record["validation_accuracy"]
     lines = [
         f"{record['options']['model']}, {record['n_parameters']:,} parameters, on {_shown(record['cache']['file'])}",
         "clips: " + ", ".join(f"{s['n']} {name} (groups: {s['n_groups']})" for name, s in split.items() if s["n"]),
         f"kept epoch {record['best_epoch']} of {record['n_epochs']}"
-        + (", the best on the validation clips" if split["val"]["n"] else ", the last (no validation clips)"),
+        + (
+            ", the last"
+            if validation is None
+            else f", the best on the validation clips: {_percent(validation).strip()}"
+        ),
     ]
     if record["metrics"] is None:
         lines.append("no test clips (--test 0), so there is no score")
