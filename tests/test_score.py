@@ -33,11 +33,17 @@ def test_the_interval_of_independent_clips_is_wilsons(right: int, n: int) -> Non
     assert accuracy_interval(correct.astype(float), np.arange(n)) == pytest.approx((expected.low, expected.high))
 
 
-def test_copies_of_a_clip_in_one_group_tell_no_more_than_the_clip() -> None:
-    correct = (np.arange(40) < 31).astype(float)
+@pytest.mark.parametrize("n_right", [0, 1, 31, 40])
+def test_copies_of_a_clip_in_one_group_tell_no_more_than_the_clip(n_right: int) -> None:
+    correct = (np.arange(40) < n_right).astype(float)
     once = accuracy_interval(correct, np.arange(40))
     copied = accuracy_interval(np.repeat(correct, 5), np.repeat(np.arange(40), 5))
     assert copied == pytest.approx(once)
+
+
+def test_one_group_tells_as_little_as_one_clip() -> None:
+    low, high = accuracy_interval(np.array([1.0, 0.0, 1.0]), np.zeros(3, int))
+    assert high - low > 0.7
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says_when_groups_err_together() -> None:

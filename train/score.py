@@ -68,7 +68,8 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> tuple[f
     Wilson's score interval (E. B. Wilson, JASA 1927) with the effective number of clips: clips of one speaker are
     right or wrong together, so N clips tell less than N independent ones. N is divided by the design effect, the
     variance of the mean between groups over the binomial variance, when it exceeds 1 (C. Franco et al., Journal of
-    Survey Statistics and Methodology 2019). Where every clip is its own group it is Wilson's interval itself.
+    Survey Statistics and Methodology 2019). Where every clip is its own group it is Wilson's interval itself. Where no
+    difference between groups can be seen, with one group or all clips right or all wrong, each group counts as a clip.
 
     Parameters
     ----------
@@ -83,8 +84,11 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> tuple[f
         Lower and upper end, in [0, 1].
     """
     n: float = len(correct)
+    n_groups = len(np.unique(groups))
     p = float(np.mean(correct))
-    if 0 < p < 1:
+    if n_groups == 1 or p in (0, 1):
+        n = n_groups
+    else:
         deviations = np.bincount(groups, weights=correct - p)
         n /= max(1.0, float((deviations**2).sum()) / (n * p * (1 - p)))
     centre = p + Z_95**2 / (2 * n)
