@@ -156,18 +156,19 @@ def _open_any(file: int, sha256: str) -> Audio:
         except soundfile.LibsndfileError as error:
             raise _unreadable(error.code, error.error_string.rstrip(". ")) from None
 
-    with sound() as header:
-        sr, n_channels, n_samples = header.samplerate, header.channels, header.frames
-        name = f"{header.format}/{header.subtype}"
+    # An MP3 is searched to its end when it is opened: once is enough.
+    opened = [sound()]
+    sr, n_channels, n_samples = opened[0].samplerate, opened[0].channels, opened[0].frames
+    name = f"{opened[0].format}/{opened[0].subtype}"
     _check_sr(sr)
     if n_samples == 0:
         raise ClipError("it holds no samples")
 
     def blocks() -> Iterator[Float32]:
         # A header may claim any length: room is made for what is read, not for what is claimed.
-        block = np.empty((max(1, _BLOCK_SAMPLES // n_channels), n_channels), np.float32)
+        block = np.empty((min(n_samples, max(1, _BLOCK_SAMPLES // n_channels)), n_channels), np.float32)
         n_read = 0
-        with sound() as stream:
+        with opened.pop() if opened else sound() as stream:
             while n_read < n_samples:
                 try:
                     n = len(stream.read(out=block[: n_samples - n_read]))
