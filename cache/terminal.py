@@ -146,7 +146,7 @@ def _leave(name: str, signum: int, kept: str) -> NoReturn:
     line = printable(f"{name}: interrupted" + (f"; {kept}" if kept else "")) + "\n"
     # Not by print(): the signal may have come in the middle of one.
     with suppress(OSError):
-        os.write(2, line.encode("utf-8", "backslashreplace"))
+        os.write(sys.stderr.fileno(), line.encode("utf-8", "backslashreplace"))
     # Workers may be deep in a decoder; everything kept is on disk, so nobody waits for them.
     os._exit(128 + signum)
 
