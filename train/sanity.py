@@ -13,8 +13,8 @@ Rows = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
 
 # Past so many rows a forest gains little and its time and memory would rival the network's.
-MAX_FOREST_ROWS = 10_000
-N_TREES = 200
+MAX_FOREST_ROWS = 5_000
+N_TREES = 100
 PROBE_FOLDS = 5
 # The recordings give the class away when the probe is surely right in more than this share of the cases in which the
 # majority class is wrong.
