@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from train import models
-from train.fit import Options, fit
+from train.fit import fit
+from train.options import Options
 
 ROOT = Path(__file__).parent.parent
 PITCHES = {"dog": 300.0, "cat": 900.0, "bird": 2700.0}

@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from cache import open_cache
 from cache.terminal import Interrupted, UserError
 from tests.conftest import OPTIONS
-from train.fit import balanced_weights, fit, resume_fit
+from train.fit import fit, resume_fit
 
 
 def table(file: Path) -> list[dict[str, str]]:
@@ -168,6 +168,8 @@ def test_a_loss_that_is_not_a_number_stops_with_a_line(tiny: str, tones_cache: P
 
 
 def test_balanced_class_weights_are_scikit_learns() -> None:
+    from train.loop import balanced_weights
+
     labels = np.repeat([0, 1, 2], [50, 10, 3])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     assert list(balanced_weights(labels).values()) == pytest.approx(expected.tolist())

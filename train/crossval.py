@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.terminal import UserError, complain, human_seconds
 from train import models
-from train.fit import Options
+from train.options import Options
 from train.record import describe_cache, versions
 from train.runs import FINISHED, UNFINISHED, new_run, write_record, write_table
 from train.sanity import BASELINES, leak_probe, warnings

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.terminal import Interrupted, UserError
 from train import models
+from train.options import Options
 from train.record import describe_cache, describe_split, versions, write_predictions
 from train.runs import FINISHED, UNFINISHED, new_run, read_record, read_table, write_record, write_table
 from train.sanity import BASELINES, leak_probe, warnings
@@ -22,23 +23,6 @@ from train.score import score
 from train.splits import SPLITS, clip_groups, split_clips
 
 Rows = npt.NDArray[np.intp]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What decides a fit, beside the cache; the names and meanings are those of `python -m train fit --help`."""
-
-    model: str = "baseline"
-    epochs: int = 15
-    batch_size: int = 32
-    learning_rate: float | None = None
-    seed: int = 0
-    val: float = 0.15
-    test: float = 0.15
-    group_by: str | None = None
-    class_weight: str | None = None
-    patience: int | None = None
-    deterministic: bool = False
 
 
 def fit(cache_file: Path, run: Path | None, options: Options) -> tuple[Path, dict[str, Any]]:
@@ -202,12 +186,6 @@ def _scores(
         "leak_probe": probe,
         "warnings": warnings(metrics, sanity, probe),
     }
-
-
-def balanced_weights(labels: Rows) -> dict[int, float]:
-    """Return for every class the weight that makes all classes count alike, with mean 1 over the clips."""
-    counts = np.bincount(labels)
-    return {label: len(labels) / (len(counts) * n) for label, n in enumerate(counts.tolist()) if n}
 
 
 @contextmanager

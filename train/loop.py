@@ -17,7 +17,7 @@ from train.augment import Augmentation
 from train.backend import keras, reseed
 from train.batches import Batches
 from train.checkpoint import Checkpoint, History, Weights, best_epoch
-from train.fit import Options, balanced_weights
+from train.options import Options
 
 Rows = npt.NDArray[np.intp]
 
@@ -147,6 +147,12 @@ def train_model(
     )
     model.set_weights(loop.best_weights)
     return loop.history, best_epoch(loop.history)
+
+
+def balanced_weights(labels: Rows) -> dict[int, float]:
+    """Return for every class the weight that makes all classes count alike, with mean 1 over the clips."""
+    counts = np.bincount(labels)
+    return {label: len(labels) / (len(counts) * n) for label, n in enumerate(counts.tolist()) if n}
 
 
 class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]

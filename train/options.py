@@ -1,14 +1,28 @@
 """The options that several commands share, each with one meaning, and what was chosen with them."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from train.fit import Options
+
+@dataclass(frozen=True)
+class Options:
+    """What decides a fit, beside the cache; the names and meanings are those of `python -m train fit --help`."""
+
+    model: str = "baseline"
+    epochs: int = 15
+    batch_size: int = 32
+    learning_rate: float | None = None
+    seed: int = 0
+    val: float = 0.15
+    test: float = 0.15
+    group_by: str | None = None
+    class_weight: str | None = None
+    patience: int | None = None
+    deterministic: bool = False
 
 
 class ClassWeight(StrEnum):
@@ -53,9 +67,8 @@ Deterministic = Annotated[
 ]
 
 
-def chosen(context: typer.Context) -> "Options":
+def chosen(context: typer.Context) -> Options:
     """Return the options of a fit as they were given to a command; what is None comes from the model's recipe."""
-    from train.fit import Options
     from train.models import recipe
 
     values = {field.name: context.params[field.name] for field in fields(Options) if field.name in context.params}
