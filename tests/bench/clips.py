@@ -14,6 +14,16 @@ N_WORDS = 20_000
 N_MIXED = 600
 LONG_SECONDS = 3600
 
+# Of 20 mixed recordings: WAV of 8 to 32 bit as recorders write it, and four kinds of compression.
+KINDS = (
+    [("WAV", "PCM_16")] * 8
+    + [("WAV", "PCM_24")] * 3
+    + [("WAV", "PCM_U8"), ("WAV", "PCM_32"), ("WAV", "FLOAT")]
+    + [("FLAC", "PCM_16")] * 2
+    + [("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")]
+    + [("WAV", "MPEG_LAYER_III")] * 2
+)
+
 
 def _noise(rng: np.random.Generator, seconds: float, sr: int, n_channels: int = 1) -> np.ndarray:
     """Noise whose level rises and falls, so that decibels and encoders have something to do."""
@@ -47,22 +57,20 @@ def words(scratch: Path, real: Path | None, n_clips: int = N_WORDS) -> Path:
 
 
 def mixed(scratch: Path, n_clips: int = N_MIXED) -> Path:
-    """Recordings of 0.2 to 40 s, 8 to 48 kHz, 8 to 32 bit, mono or stereo: WAV, FLAC, OGG, MP3 and MP3 in WAV."""
+    """Recordings of 0.2 to 40 s, half of them under 2 s, at 8 to 48 kHz, mono or stereo, of the kinds in KINDS."""
     data = scratch / f"mixed-{n_clips}"
     if data.exists():
         return data
     beside = data.with_name(data.name + ".unfinished")
     shutil.rmtree(beside, ignore_errors=True)
     rng = np.random.default_rng(1)
-    kinds = [("WAV", "PCM_U8"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")]
-    kinds += [("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("WAV", "MPEG_LAYER_III")]
     for i in range(n_clips):
         folder = beside / CLASSES[i % 3]
         folder.mkdir(parents=True, exist_ok=True)
-        container, subtype = kinds[i % len(kinds)]
+        container, subtype = KINDS[i % len(KINDS)]
         rates = (8000, 16000, 22050, 44100, 48000) if "MPEG" not in subtype else (16000, 22050, 44100, 48000)
         sr = int(rng.choice(rates))
-        seconds = float(np.exp(rng.uniform(np.log(0.2), np.log(40))))
+        seconds = float(np.clip(rng.lognormal(np.log(2), 1), 0.2, 40))
         y = _noise(rng, seconds, sr, n_channels=int(rng.integers(1, 3)))
         file = folder / f"{i:04}.{container.lower()}"
         if (container, subtype) == ("WAV", "MPEG_LAYER_III"):
