@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,22 @@ def test_no_help_of_a_command_loads_what_only_training_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_fit_that_is_told_to_stop_says_in_one_line_what_it_kept_and_how_to_go_on(
+    tones_cache: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "train", "fit", tones_cache, "--run", run, "--epochs", "1000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoint" / "latest.weights.h5").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143, stderr
+    assert stdout == ""
+    (line,) = stderr.splitlines()
+    assert f"python -m train fit --resume {run}" in line
+    assert len((run / "history.csv").read_text().splitlines()) >= 2
+    assert json.loads((run / "run.json").read_text())["state"] == "unfinished"
