@@ -130,7 +130,8 @@ def _interrupt(name: str, kept: str) -> Callable[[int, object], None]:
         if os.getpid() != main:
             os._exit(128 + signum)
         for other in _SIGNALS:
-            signal.signal(other, signal.SIG_IGN)
+            # Not SIG_IGN: of a signal that is already on its way, Python would complain.
+            signal.signal(other, lambda *_: None)
         # The exception is lost if it meets a callback or a destructor, and a clean-up may take its time.
         signal.signal(signal.SIGALRM, lambda *_: _leave(name, signum, kept))
         signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
