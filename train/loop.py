@@ -1,4 +1,4 @@
-"""train_model(): the training loop, from a compiled model and rows of a cache to the weights of its best epoch."""
+"""train_by_recipe() and train_model(): the training loop, from rows of a cache to the weights of the best epoch."""
 
 import math
 import sys
@@ -29,8 +29,10 @@ def train_by_recipe(
 
     Parameters
     ----------
-    cache, options
-        See train_model().
+    cache
+        Holds the rows.
+    options
+        The model by name, and what the user decides about its training.
     train_rows, val_rows, run_dir, title
         See train_model().
 
