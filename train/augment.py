@@ -34,7 +34,7 @@ class Augmentation:
     equalizer
         Standard deviation of each of four cosines over the mel axis that are added, as another microphone would.
     noise, noise_share
-        Coloured noise of a level of up to this below the clip's maximum is added to this share of the clips.
+        Coloured noise, up to so far above the silence that 0 stands for, is added to this share of the clips.
     gain
         Contrast changes by up to this share, and brightness by up to half of it.
     n_masks, mel_mask, time_mask
