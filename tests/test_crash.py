@@ -8,6 +8,7 @@ import sys
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from cache.layout import ALIGNMENT
 from cache.verify import check_rows
 from featurize.build import Job, build
 from featurize.summary import as_json
-from tests.faults import ROOT, forked_runs
+from tests.faults import ROOT, WRITING, forked_runs
 
 CLASS_NAMES = ("dog", "cat", "bird")
 N_PER_CLASS = 8
@@ -28,6 +29,8 @@ ROW_BYTES = 128 * 128 * 4
 
 @pytest.fixture(scope="module")
 def run():
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("the names of open files are read from Linux's /proc")
     with forked_runs() as run:
         yield run
 
@@ -124,12 +127,20 @@ def calls(run, data, earlier, tmp_path_factory):
     return calls
 
 
-def some_of(calls, n_wanted, seed):
-    """Numbers of calls to break: the first and last of each kind, and up to n_wanted others at random."""
+def some_of(calls, n_wanted, how):
+    """Numbers of calls to break: the first and last of each kind, and up to n_wanted others at random.
+
+    What breaks in the middle breaks only where bytes are written.
+    """
+    if "half-" in how or how == "kill-half":
+        writes = [number for number, call in enumerate(calls, 1) if call.split()[0] in WRITING]
+        return sorted(
+            {*(n for n in some_of(calls, 0, "") if n in writes), *random.Random(how).sample(writes, n_wanted)}
+        )
     kinds = ["memory" if "pym-" in call else call for call in calls]
     ends = {kinds.index(kind) + 1 for kind in kinds} | {len(kinds) - kinds[::-1].index(kind) for kind in kinds}
     others = sorted(set(range(1, len(calls) + 1)) - ends)
-    return sorted(ends | set(random.Random(seed).sample(others, min(len(others), n_wanted))))
+    return sorted(ends | set(random.Random(how).sample(others, n_wanted)))
 
 
 def put_back(cache_file, earlier, was_there):
@@ -143,7 +154,7 @@ def test_a_run_killed_at_any_write_leaves_a_whole_cache_and_is_resumed(
     run, calls, data, cache_file, earlier, whole, how
 ):
     was_there = cache_file.exists()
-    for number in some_of(calls[was_there], 12, seed=how):
+    for number in some_of(calls[was_there], 10, how):
         put_back(cache_file, earlier, was_there)
         broken = run(data, "--cache", cache_file, "--jobs", 1, number=number, how=how)
         assert broken.code == -signal.SIGKILL, broken
@@ -159,7 +170,7 @@ def test_a_write_that_fails_is_one_line_and_costs_nothing_that_was_finished(
     run, calls, data, cache_file, earlier, whole, how
 ):
     was_there = cache_file.exists()
-    for number in some_of(calls[was_there], 6, seed=how):
+    for number in some_of(calls[was_there], 3, how):
         put_back(cache_file, earlier, was_there)
         broken = run(data, "--cache", cache_file, "--jobs", 1, number=number, how=how)
         lock = {"features.h5.lock"} if broken.calls[number - 1].endswith(".lock") else set()
@@ -178,7 +189,7 @@ def test_an_interrupt_at_any_write_is_one_line_and_keeps_what_was_finished(
     run, calls, data, cache_file, earlier, whole
 ):
     was_there = cache_file.exists()
-    for number in some_of(calls[was_there], 6, seed="interrupt"):
+    for number in some_of(calls[was_there], 3, "interrupt"):
         put_back(cache_file, earlier, was_there)
         how = ("SIGINT", "SIGTERM")[number % 2]
         broken = run(data, "--cache", cache_file, "--jobs", 1, number=number, how=how)
@@ -216,6 +227,6 @@ def test_fifty_runs_killed_at_random_moments_lose_nothing(data, tmp_path, earlie
     with ThreadPoolExecutor(2) as two_at_once:
         killed = list(two_at_once.map(kill_one, range(50)))
     n_finished = {len(finished) for _, finished in killed}
-    assert len(n_finished) > 4, n_finished  # they did die in different phases
+    assert {0, len(whole)} < n_finished, n_finished  # they did die in different phases
     for cache_file, finished in killed:
         assert_resumes(data, cache_file, whole, finished)

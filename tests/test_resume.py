@@ -236,6 +236,13 @@ def test_a_place_where_no_cache_can_be_is_refused_in_a_line(data, tmp_path, plac
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_data_that_is_not_there_is_said_before_anything_is_made(cache_file):
+    cache_file.parent.mkdir()
+    with pytest.raises(UserError, match="nowhere is not a folder; give the folder that holds dog, cat, bird"):
+        build(Job(cache_file.parent / "nowhere", cache_file))
+    assert names(cache_file) == []
+
+
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
 def test_a_folder_that_cannot_be_written_is_said_in_a_line(data, cache_file, monkeypatch, code):
     cache_file.parent.mkdir()
