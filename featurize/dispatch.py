@@ -63,7 +63,10 @@ def run_batches(
     n_rows = max(1, min(_BATCH_CLIPS, math.ceil(len(tasks) / (4 * n_jobs))))
     n_blocks = n_jobs + _WINDOW
     others = set(multiprocessing.active_children())
-    executor = workers.start(n_jobs, n_blocks, n_rows, dtype, settings)
+    try:
+        executor = workers.start(n_jobs, n_blocks, n_rows, dtype, settings)
+    except OSError as error:
+        raise _no_worker(error) from error
     free = list(range(n_blocks))
     try:
         for batch, done in _in_order(executor, data, _batches(tasks, n_rows), settings, free, n_jobs):
@@ -119,7 +122,11 @@ def _submit(
     except BrokenExecutor as error:
         raise _worker_failed(error, window) from None
     except OSError as error:
-        raise UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs") from error
+        raise _no_worker(error) from error
+
+
+def _no_worker(error: OSError) -> UserError:
+    return UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs")
 
 
 def _worker_failed(error: BaseException, batches: Iterable[_Batch]) -> UserError:

@@ -137,8 +137,7 @@ def some_of(calls, n_wanted, how):
         return sorted(
             {*(n for n in some_of(calls, 0, "") if n in writes), *random.Random(how).sample(writes, n_wanted)}
         )
-    kinds = ["memory" if "pym-" in call else call for call in calls]
-    ends = {kinds.index(kind) + 1 for kind in kinds} | {len(kinds) - kinds[::-1].index(kind) for kind in kinds}
+    ends = {calls.index(call) + 1 for call in calls} | {len(calls) - calls[::-1].index(call) for call in calls}
     others = sorted(set(range(1, len(calls) + 1)) - ends)
     return sorted(ends | set(random.Random(how).sample(others, n_wanted)))
 

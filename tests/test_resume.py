@@ -16,7 +16,7 @@ from cache import open_cache, partial, writer
 from cache.layout import ALIGNMENT, CacheError
 from cache.terminal import UserError
 from featurize import build as build_module
-from featurize import compute
+from featurize import compute, workers
 from featurize.build import Job, build
 
 N_PER_CLASS = 4
@@ -273,6 +273,14 @@ def test_a_failure_of_the_sync_behind_the_work_is_an_error(data, cache_file, who
     result = build(Job(data, cache_file))
     assert result.n_reused > 0
     assert_same(result.cache, whole)
+
+
+def test_workers_that_cannot_be_started_are_not_blamed_on_the_cache(data, cache_file, monkeypatch):
+    cache_file.parent.mkdir()
+    monkeypatch.setattr(workers, "start", full_disk)
+    with pytest.raises(UserError, match=r"no worker can be started \(No space left on device\); use fewer with --jobs"):
+        build(Job(data, cache_file, n_jobs=2))
+    assert names(cache_file) == []
 
 
 def says_zero(*_):
