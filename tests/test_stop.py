@@ -100,6 +100,7 @@ def test_an_interrupt_during_the_imports_is_one_line(data, module):
 
 
 def test_a_second_interrupt_does_not_break_into_the_first(data):
+    hours_of_silence(data / "dog" / "20.wav", 5)
     for delay in (0, 0.001, 0.005):
         with start(data, "--jobs", 1) as process:
             wait_for_rows(data, process, 0)
