@@ -1,5 +1,10 @@
 """python -m train: train on a cache, score, and classify clips."""
 
+from cache.terminal import UserError, complain, leave_on_signals, run
+
+if __name__ == "__main__":
+    leave_on_signals("python -m train")
+
 import json
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +12,6 @@ from typing import Annotated
 import typer
 
 from cache.chatter import silence_libraries
-from cache.terminal import UserError, complain, run
 from train import options
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
