@@ -1,4 +1,4 @@
-"""Keras on TensorFlow, started without its chatter: every other module takes `keras` from here, and only here."""
+"""Keras on TensorFlow, started as it runs best: every other module takes `keras` and `tf` from here, and only here."""
 
 import logging
 import os
@@ -6,12 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from train.memory import keep_memory
+
+keep_memory()
+
 # Both are read while TensorFlow and Keras load. Level 3 silences the C++ side (missing CUDA, CPU features); what goes
 # wrong still comes as an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-import keras
+import keras  # noqa: E402  # after what it reads while it loads
+import tensorflow as tf  # noqa: E402
 
 # TensorFlow's Python side: advice on retracing and the like.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -20,15 +25,13 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
 
-__all__ = ["keras", "reseed", "seed_everything"]
+__all__ = ["keras", "reseed", "seed_everything", "tf"]
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
     """Seed every generator a fit draws from; `deterministic` also fixes the order of parallel sums."""
     keras.utils.set_random_seed(seed)
     if deterministic:
-        import tensorflow as tf
-
         tf.config.experimental.enable_op_determinism()
 
 

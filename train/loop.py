@@ -46,13 +46,8 @@ def train_by_recipe(
     recipe, n_classes = models.recipe(options.model), len(cache.class_names)
     n_frames = cache.columns["n_frames"].astype(np.int64)
     widest = int(n_frames[np.concatenate([train_rows, val_rows])].max())
-    model = models.build_model(
-        options.model,
-        n_classes,
-        options.learning_rate,
-        n_steps=options.epochs * math.ceil(len(train_rows) / options.batch_size),
-        n_columns=models.input_columns(options.model, widest),
-    )
+    n_steps = options.epochs * math.ceil(len(train_rows) / options.batch_size)
+    model = models.build_to_train(options.model, n_classes, options.learning_rate, n_steps, widest)
     history, best = train_model(
         model,
         cache.X,
@@ -69,8 +64,6 @@ def train_by_recipe(
         run_dir=run_dir,
         title=title,
     )
-    if model.input_shape[2] == models.N_COLUMNS:
-        return model, history, best
     whole = models.build_model(options.model, n_classes)
     whole.set_weights(model.get_weights())
     return whole, history, best

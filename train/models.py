@@ -32,6 +32,8 @@ class Recipe:
         `build` also takes `n_steps`, over which the learning rate follows a schedule, and `n_columns`, the width of the
         input: the padding of short clips decides nothing, so the same weights are the same function at any width that
         holds the clips.
+    spares
+        It is trained through its equivalent; see train.equivalent.
     """
 
     build: Callable[..., Any]
@@ -39,6 +41,7 @@ class Recipe:
     val: float = 0.15
     augmentation: Augmentation | None = None
     adapts: bool = False
+    spares: bool = False
 
 
 def build_model(
@@ -75,8 +78,31 @@ def build_model(
     return found.build(n_classes, learning_rate, n_steps, n_columns)
 
 
+def build_to_train(name: str, n_classes: int, learning_rate: float | None, n_steps: int, n_frames: int) -> Any:
+    """Build what a model is trained through: the same weights in the same order, of as few columns as hold the clips.
+
+    Parameters
+    ----------
+    name, n_classes, learning_rate, n_steps
+        See build_model().
+    n_frames
+        Frames of the longest clip.
+
+    Returns
+    -------
+    keras.Model
+        As build_model() returns it, but that its input (batch, 128, n_columns, 1) lacks columns of padding alone.
+    """
+    model = build_model(name, n_classes, learning_rate, n_steps, input_columns(name, n_frames))
+    if not recipe(name).spares:
+        return model
+    from train.equivalent import equivalent
+
+    return equivalent(model, n_frames)
+
+
 def input_columns(name: str, n_frames: int) -> int:
-    """Return the narrowest input on which a model can be trained when no clip has more frames than `n_frames`."""
+    """Return the narrowest input for which a model can be built when no clip has more frames than `n_frames`."""
     if not recipe(name).adapts:
         return N_COLUMNS
     return min(N_COLUMNS, -(-n_frames // _COMPACT_STRIDE) * _COMPACT_STRIDE)
@@ -206,8 +232,8 @@ _COMPACT_BLOCKS: tuple[tuple[int, int, tuple[int, int], tuple[int, int] | None],
 _COMPACT_STRIDE = 8  # of all blocks, along time
 
 RECIPES: dict[str, Recipe] = {
-    "baseline": Recipe(_baseline, epochs=15),
-    "dropout": Recipe(_dropout, epochs=20),
+    "baseline": Recipe(_baseline, epochs=15, spares=True),
+    "dropout": Recipe(_dropout, epochs=20, spares=True),
     # The schedule ends at a learning rate of 0, so the last epoch is the one to keep and all clips can train.
     "compact": Recipe(_compact, epochs=60, val=0.0, augmentation=Augmentation(), adapts=True),
 }

@@ -47,7 +47,7 @@ def forward(model: Any) -> Callable[[npt.NDArray[Any]], Probabilities]:
 
     Keras's own predict_on_batch() is traced anew for every n, the last batch of a folder for one.
     """
-    import tensorflow as tf
+    from train.backend import tf
 
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
     traced = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
