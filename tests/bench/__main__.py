@@ -8,26 +8,27 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tests.bench import featurizing
+from tests.bench import featurizing, training
 from tests.bench.measure import machine
 
-VERSIONS_OF = ("numpy", "scipy", "librosa", "soxr", "soundfile", "h5py", "tensorflow", "keras")
+ROWS = {**featurizing.ROWS, **training.ROWS}
+VERSIONS_OF = ("numpy", "scipy", "librosa", "soxr", "soundfile", "h5py", "tensorflow", "keras", "torch")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("rows", nargs="*", help=f"which to measure, of {', '.join(featurizing.ROWS)}; all by default")
+    parser.add_argument("rows", nargs="*", help=f"which to measure, of {', '.join(ROWS)}; all by default")
     parser.add_argument("--pairs", type=int, default=5, help="how often each pair is measured (5)")
     parser.add_argument("--clips", type=Path, help="folder of real one-second clips in dog, cat and bird")
     parser.add_argument("--scratch", type=Path, help="folder to keep the clips in that are made (a temporary one)")
     arguments = parser.parse_args()
-    unknown = set(arguments.rows) - set(featurizing.ROWS)
+    unknown = set(arguments.rows) - set(ROWS)
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory() as temporary:
         scratch = arguments.scratch or Path(temporary)
         scratch.mkdir(parents=True, exist_ok=True)
-        report(arguments.rows or list(featurizing.ROWS), featurizing.Set(scratch, arguments.clips, arguments.pairs))
+        report(arguments.rows or list(ROWS), featurizing.Set(scratch, arguments.clips, arguments.pairs))
 
 
 def report(names: list[str], given: "featurizing.Set") -> None:
@@ -39,7 +40,7 @@ def report(names: list[str], given: "featurizing.Set") -> None:
     print("| what | ours | theirs | ratio (least to greatest) | wanted |")
     print("|---|---|---|---|---|")
     for name in names:
-        for line in featurizing.ROWS[name](given):
+        for line in ROWS[name](given):
             print(line, flush=True)
 
 

@@ -56,6 +56,22 @@ def words(scratch: Path, real: Path | None, n_clips: int = N_WORDS) -> Path:
     return data
 
 
+def wide(scratch: Path, n_clips: int, seconds: float = 5.0) -> Path:
+    """16 kHz PCM16 WAVs that are longer than the spectrogram's 128 frames, in three classes."""
+    data = scratch / f"wide-{n_clips}"
+    if data.exists():
+        return data
+    beside = data.with_name(data.name + ".unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    rng = np.random.default_rng(3)
+    for i in range(n_clips):
+        folder = beside / CLASSES[i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{i:04}.wav", _noise(rng, seconds, 16000), 16000, "PCM_16")
+    beside.rename(data)
+    return data
+
+
 def mixed(scratch: Path, n_clips: int = N_MIXED) -> Path:
     """Recordings of 0.2 to 40 s, half of them under 2 s, at 8 to 48 kHz, mono or stereo, of the kinds in KINDS."""
     data = scratch / f"mixed-{n_clips}"

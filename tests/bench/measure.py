@@ -51,6 +51,25 @@ def seconds(*command: str) -> float:
     return time.perf_counter() - started
 
 
+def peak_anonymous(*command: str) -> int:
+    """Return the greatest anonymous memory of a process in bytes, read while it runs (Linux)."""
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, _anonymous(process.pid))
+        time.sleep(0.02)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}")
+    return peak
+
+
+def _anonymous(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+
 def peak_memory(*command: str) -> int:
     """Return the greatest memory of a process and its children in bytes: shared pages once, the page cache not.
 

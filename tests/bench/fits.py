@@ -1,0 +1,151 @@
+"""What is compared of training, each a whole process: `python -m tests.bench.fits NAME ...` prints one number.
+
+A rate is samples a second once the first steps are over; nothing of one side is loaded in the process of another.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+N_ROWS = 480
+BATCH_SIZE = 32
+SECONDS = 6.0
+
+
+def rate(epoch: Callable[[], object], n_rows: int = N_ROWS) -> float:
+    """Samples a second of the median of some seconds' epochs, after one to warm up."""
+    epoch()
+    rates, began = [], time.perf_counter()
+    while len(rates) < 3 or time.perf_counter() - began < SECONDS:
+        started = time.perf_counter()
+        epoch()
+        rates.append(n_rows / (time.perf_counter() - started))
+    return sorted(rates)[len(rates) // 2]
+
+
+def ours(cache_file: Path) -> float:
+    """What `train fit` runs in an epoch, validation aside."""
+    from cache import open_cache
+    from train import models
+    from train.batches import Batches
+
+    cache = open_cache(cache_file)
+    rows = spread(len(cache))
+    widest = int(cache.columns["n_frames"].max())
+    model = models.build_to_train("baseline", len(cache.class_names), None, 1000, widest)
+    batches = Batches(cache.X, cache.y, rows, BATCH_SIZE, model.input_shape[2])
+    return rate(lambda: model.fit(batches, shuffle=False, verbose=0))
+
+
+def notebook(cache_file: Path) -> float:
+    """The notebook's cells 7 to 9 on arrays in memory, with this batch size."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from tensorflow.keras import layers, models
+
+    X, y = arrays(cache_file)
+    model = models.Sequential(
+        [
+            layers.Input((128, 128, 1)),
+            layers.Conv2D(filters=32, kernel_size=(3, 3), activation="relu", padding="same"),
+            layers.MaxPooling2D(pool_size=(2, 2)),
+            layers.Conv2D(filters=64, kernel_size=(3, 3), activation="relu", padding="same"),
+            layers.MaxPooling2D(pool_size=(2, 2)),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(y.shape[1], activation="softmax"),
+        ]
+    )
+    model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
+    return rate(lambda: model.fit(X, y, batch_size=BATCH_SIZE, verbose=0))
+
+
+def torch(cache_file: Path, n_threads: int) -> float:
+    """The same network in PyTorch: channels last, pooling before ReLU, its one-pass Adam."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(n_threads)
+    X, y = (torch.from_numpy(array) for array in arrays(cache_file))
+    X = X.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    network = nn.Sequential(
+        *(nn.Conv2d(1, 32, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(32 * 32 * 64, 64), nn.ReLU(), nn.Linear(64, y.shape[1])),
+    ).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters(), eps=1e-7, fused=True)
+
+    def epoch() -> None:
+        order = torch.randperm(len(X))
+        for start in range(0, len(X), BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            optimizer.zero_grad(set_to_none=True)
+            nn.functional.cross_entropy(network(X[rows]), y[rows]).backward()
+            optimizer.step()
+
+    return rate(epoch)
+
+
+def batches(cache_file: Path) -> float:
+    """The input alone: shuffled batches of all rows from the map, as wide as the model takes them."""
+    import numpy as np
+
+    from cache import open_cache
+    from train import models
+    from train.batches import Batches
+
+    cache = open_cache(cache_file)
+    model = models.build_to_train("baseline", len(cache.class_names), None, 1000, int(cache.columns["n_frames"].max()))
+    feed = Batches(cache.X, cache.y, np.arange(len(cache)), BATCH_SIZE, model.input_shape[2])
+
+    def epoch() -> None:
+        feed.shuffle(0, 0)
+        for index in range(len(feed)):
+            feed[index]
+
+    return rate(epoch, len(cache))
+
+
+def first_step(cache_file: Path, run: Path) -> None:
+    """`train fit` up to the end of its first optimiser step, where the process ends."""
+    import runpy
+
+    import tqdm
+
+    # The progress bar is told of every step, whether it is shown or not.
+    tqdm.tqdm.update = lambda *_: os._exit(0)
+    sys.argv = ["train", "fit", str(cache_file), "--run", str(run)]
+    runpy.run_module("train", run_name="__main__")
+
+
+def spread(n_clips: int) -> Any:
+    """Rows from the whole cache, whose rows are in the order of the classes."""
+    import numpy as np
+
+    return np.linspace(0, n_clips - 1, N_ROWS).astype(int)
+
+
+def arrays(cache_file: Path) -> tuple[Any, Any]:
+    """The same rows and labels as arrays in memory, as the notebook has them."""
+    import numpy as np
+
+    from cache import open_cache
+
+    cache = open_cache(cache_file)
+    rows = spread(len(cache))
+    return np.array(cache.X[rows], np.float32), np.array(cache.y[rows])
+
+
+def main(name: str, cache_file: str, *rest: str) -> None:
+    if name == "first-step":
+        first_step(Path(cache_file), Path(rest[0]))
+    elif name == "torch":
+        print(torch(Path(cache_file), int(rest[0])))
+    else:
+        print({"ours": ours, "notebook": notebook, "batches": batches}[name](Path(cache_file)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,107 @@
+"""The rows of the benchmark that are about train."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.bench import clips
+from tests.bench.featurizing import Set
+from tests.bench.measure import Pair, in_turns, peak_anonymous, printed, run, seconds
+
+FITS = ("-m", "tests.bench.fits")
+
+N_SHORT = 600  # clips of the caches that rates are measured on
+N_FEW, N_MANY = 200, clips.N_WORDS
+
+
+def _line(what: str, pair: Pair, unit: str, wanted: str) -> str:
+    ours, theirs = f"{pair.ours:,.3g} {unit}", f"{pair.theirs:,.3g} {unit}"
+    return f"| {what} | {ours} | {theirs} | {pair.ratio:.2f} ({pair.least:.2f} to {pair.greatest:.2f}) | {wanted} |"
+
+
+def _cache(given: Set, data: Path) -> Path:
+    file = given.scratch / f"{data.name}.h5"
+    run("-m", "featurize", str(data), "--cache", str(file))
+    return file
+
+
+def _words(given: Set, n_clips: int = N_SHORT) -> Path:
+    return _cache(given, clips.words(given.scratch, given.real, n_clips))
+
+
+def _wide(given: Set) -> Path:
+    return _cache(given, clips.wide(given.scratch, N_SHORT))
+
+
+def _against(given: Set, cache: Path, kind: str, notebook: str, torch: str) -> Iterator[str]:
+    pair = in_turns(
+        lambda: printed(*FITS, "ours", str(cache)), lambda: printed(*FITS, "notebook", str(cache)), given.n_pairs
+    )
+    yield _line(f"baseline on {kind} / the notebook's model.fit", pair, "samples/s", f"at least {notebook}")
+    if find_spec("torch") is None:
+        yield f"| baseline on {kind} / PyTorch | | | skipped: torch is not installed | |"
+        return
+    n_threads = max({1, os.cpu_count() or 1}, key=lambda n: printed(*FITS, "torch", str(cache), str(n)))
+    pair = in_turns(
+        lambda: printed(*FITS, "ours", str(cache)),
+        lambda: printed(*FITS, "torch", str(cache), str(n_threads)),
+        given.n_pairs,
+    )
+    yield _line(f"baseline on {kind} / PyTorch, {n_threads} threads", pair, "samples/s", f"at least {torch}")
+
+
+def training(given: Set) -> Iterator[str]:
+    """Clips of one second, which fill a quarter of the columns."""
+    yield from _against(given, _words(given), "one-second clips", "3", "1.4")
+
+
+def training_wide(given: Set) -> Iterator[str]:
+    """Clips that fill all columns."""
+    yield from _against(given, _wide(given), "clips that fill all columns", "1.2", "0.9")
+
+
+def starting(given: Set) -> Iterator[str]:
+    """From the command to the end of its first optimiser step against the import of TensorFlow alone."""
+    cache, folder = _words(given), given.scratch / "first-step"
+
+    def first_step() -> float:
+        shutil.rmtree(folder, ignore_errors=True)
+        return seconds(*FITS, "first-step", str(cache), str(folder))
+
+    pair = in_turns(first_step, lambda: seconds("-c", "import tensorflow"), given.n_pairs)
+    yield _line("command to first optimiser step / importing TensorFlow", pair, "s", "at most 1.3")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def feeding(given: Set) -> Iterator[str]:
+    """How fast batches come from the map of 20,000 rows, and how fast the model takes them."""
+    many = _words(given, N_MANY)
+    pair = in_turns(
+        lambda: printed(*FITS, "batches", str(many)), lambda: printed(*FITS, "ours", str(many)), given.n_pairs
+    )
+    yield _line("batches from the map / training on them", pair, "samples/s", "over 20")
+
+
+def fitting(given: Set) -> Iterator[str]:
+    """Greatest anonymous memory of a fit on many rows and on few: what the map shows of the file is not in it."""
+    peaks = []
+    for n_clips, epochs in ((N_MANY, 1), (N_FEW, 10)):
+        cache, folder = _words(given, n_clips), given.scratch / "fitting"
+        shutil.rmtree(folder, ignore_errors=True)
+        fit = ("-m", "train", "fit", str(cache), "--run", str(folder), "--epochs", str(epochs))
+        peaks.append(peak_anonymous(*fit) / 1e6)
+        shutil.rmtree(folder, ignore_errors=True)
+    many, few = peaks
+    more = f"{many - few:+.0f} MB"
+    yield f"| anonymous memory of a fit on 20,000 rows / 200 | {many:.0f} MB | {few:.0f} MB | {more} | under +150 MB |"
+
+
+ROWS: dict[str, Callable[[Set], Iterator[str]]] = {
+    "training": training,
+    "training-wide": training_wide,
+    "starting": starting,
+    "feeding": feeding,
+    "fitting": fitting,
+}
