@@ -15,13 +15,13 @@ class Width(NamedTuple):
         Columns of the input.
     n_edge
         Columns at the right end, before Flatten, that depend on what a convolution finds beyond the input.
-    n_repeats
-        How often the column before those is repeated there.
+    n_like
+        Columns of the plain model that the one before those stands for.
     """
 
     n_columns: int
     n_edge: int
-    n_repeats: int
+    n_like: int
 
 
 def equivalent(plain: Any, n_frames: int) -> Any:
@@ -30,15 +30,16 @@ def equivalent(plain: Any, n_frames: int) -> Any:
     It reads and trains the variables of `plain`; nothing has to be copied. Two things are spared:
 
     The columns from `n_frames` on are 0, so from some column on all columns of every layer are alike, up to those that
-    the zeros around a convolution reach from the right. One of the like columns is computed and, before Flatten,
-    repeated.
+    the zeros around a convolution reach from the right. One of the like columns is computed; what the first Dense has
+    for each of them is added up and applied to that one.
 
     Bias and ReLU come after the pooling, on a quarter of the values. Both are monotone, so the maximum is the same.
 
     Parameters
     ----------
     plain
-        A compiled keras.Sequential: pairs of Conv2D (stride 1, "same", relu) and MaxPooling2D, Flatten, the rest.
+        A compiled keras.Sequential: pairs of Conv2D (stride 1, "same", relu) and MaxPooling2D, then Flatten, Dense,
+        the rest.
     n_frames
         Frames of the longest clip, at least 1.
 
@@ -63,10 +64,10 @@ def narrowest(plain: Any, n_frames: int) -> Width:
         stride *= size
     n_columns = plain.input_shape[2]
     n_needed = first + 1 + n_edge
-    n_repeats = n_columns // stride - n_needed
-    if n_columns % stride or n_repeats <= 0:
-        return Width(n_columns, n_edge, 0)
-    return Width(n_needed * stride, n_edge, n_repeats)
+    n_like = 1 + n_columns // stride - n_needed
+    if n_columns % stride or n_like <= 1:
+        return Width(n_columns, n_edge, 1)
+    return Width(n_needed * stride, n_edge, n_like)
 
 
 def _blocks(plain: Any) -> list[tuple[Any, Any]]:
@@ -86,19 +87,26 @@ class _Equivalent(keras.layers.Layer):  # type: ignore[misc]
         return (input_shape[0], self.n_classes)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
-        head, tail = self.layers[: 2 * self.n_blocks], self.layers[2 * self.n_blocks :]
-        for conv, pool in zip(head[::2], head[1::2], strict=True):
+        blocks, (flatten, dense, *rest) = self.layers[: 2 * self.n_blocks], self.layers[2 * self.n_blocks :]
+        for conv, pool in zip(blocks[::2], blocks[1::2], strict=True):
             x = tf.nn.conv2d(x, conv.kernel, 1, "SAME")
             x = tf.nn.max_pool2d(x, pool.pool_size, pool.strides, "VALID")
             x = tf.nn.relu(tf.nn.bias_add(x, conv.bias))
-        x = self._widened(x)
-        for layer in tail:
+        kernel = self._summed(tf.convert_to_tensor(dense.kernel), x.shape)
+        x = dense.activation(tf.nn.bias_add(tf.matmul(flatten(x), kernel), dense.bias))
+        for layer in rest:
             x = layer(x, training=training) if isinstance(layer, keras.layers.Dropout) else layer(x)
         return x
 
-    def _widened(self, x: Any) -> Any:
-        _, n_edge, n_repeats = self.width
-        if not n_repeats:
-            return x
-        clip, edge = x[:, :, :-n_edge], x[:, :, -n_edge:]
-        return tf.concat([clip, tf.tile(clip[:, :, -1:], (1, 1, n_repeats, 1)), edge], axis=2)
+    def _summed(self, kernel: Any, shape: Any) -> Any:
+        """Return the kernel of the Dense on all columns, shape (n_mels * n_columns * n_filters, n_units), for x's."""
+        _, n_edge, n_like = self.width
+        if n_like == 1:
+            return kernel
+        _, n_mels, n_columns, n_filters = shape
+        n_units = kernel.shape[1]
+        n_clip = n_columns - 1 - n_edge
+        columns = tf.reshape(kernel, (n_mels, -1, n_filters * n_units))
+        clip, like, edge = tf.split(columns, (n_clip, n_like, n_edge), axis=1)
+        columns = tf.concat([clip, tf.reduce_sum(like, axis=1, keepdims=True), edge], axis=1)
+        return tf.reshape(columns, (-1, n_units))
