@@ -154,7 +154,7 @@ def _open_any(file: int, sha256: str) -> Audio:
         try:
             return soundfile.SoundFile(file, closefd=False)
         except soundfile.LibsndfileError as error:
-            raise _unreadable(error.code, error.error_string.rstrip(". ")) from None
+            raise _unreadable(error.code, _words(error.error_string)) from None
 
     # An MP3 is searched to its end when it is opened: once is enough.
     opened = [sound()]
@@ -170,24 +170,31 @@ def _open_any(file: int, sha256: str) -> Audio:
         n_read = 0
         with opened.pop() if opened else sound() as stream:
             while n_read < n_samples:
+                room = block[: n_samples - n_read]
                 try:
-                    n = len(stream.read(out=block[: n_samples - n_read]))
+                    n = len(stream.read(out=room))
                 except soundfile.LibsndfileError as error:
-                    reason = error.error_string.rstrip(". ")
+                    reason = _words(error.error_string)
                     raise ClipError(f"it is damaged after {n_read / sr:.2f} s (libsndfile: {reason})") from None
-                if n == 0:
-                    break
                 n_read += n
-                yield block[:n]
+                if n:
+                    yield block[:n]
+                # What libsndfile gives after it stopped short comes from behind a hole.
+                if n < len(room):
+                    break
         if n_read == 0:
             raise ClipError("it holds no samples that can be decoded")
         # The length of an MP3 is only estimated; every other header knows it.
         if n_read < n_samples and not name.startswith("MP3"):
             raise ClipError(
-                f"it is cut short: {n_read / sr:.2f} s of the {n_samples / sr:.2f} s that its header states"
+                f"it is cut short or damaged: {n_read / sr:.2f} s of the {n_samples / sr:.2f} s that its header states"
             )
 
     return Audio(sha256, sr, n_samples, name, blocks)
+
+
+def _words(error_string: str) -> str:
+    return error_string.removeprefix("Error : ").rstrip(". ")
 
 
 def _unreadable(code: int, reason: str) -> ClipError:

@@ -1,0 +1,64 @@
+"""Audio files as bytes: every container and encoding that is tested, and WAV headers that say what they are told."""
+
+import io
+import struct
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from tests.bench.clips import _mp3_in_wav
+
+# Every container of the usual tools, and within WAV every encoding.
+FORMATS = [
+    *(("WAV", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW")),
+    *(("WAV", subtype) for subtype in ("IMA_ADPCM", "MS_ADPCM", "MPEG_LAYER_III")),
+    *((container, "PCM_16") for container in ("WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC")),
+    *(("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")),
+]
+
+
+def noise(n_samples: int, n_channels: int = 1, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Noise whose level rises and falls, shape (n_samples, n_channels)."""
+    level = 0.1 * np.abs(np.sin(np.linspace(0, 20, n_samples)))[:, None] + 0.02
+    return np.clip(level * np.random.default_rng(seed).normal(0, 1, (n_samples, n_channels)), -1, 1)
+
+
+def encoded(container: str, subtype: str, y: npt.NDArray[np.float64], sr: int = 16000) -> bytes:
+    if (container, subtype) == ("WAV", "MPEG_LAYER_III"):
+        return _mp3_in_wav(y, sr)
+    stream = io.BytesIO()
+    soundfile.write(stream, y, sr, subtype=subtype, format=container)
+    return stream.getvalue()
+
+
+def wav(
+    y: npt.NDArray[np.generic],
+    tag: int = 1,
+    sr: int = 16000,
+    n_channels: int = 1,
+    riff_size: int | None = None,
+    data_size: int | None = None,
+) -> bytes:
+    """A WAV of the samples' own bytes under a header of any claims."""
+    body, bits = y.tobytes(), 8 * y.itemsize
+    frame_bytes = n_channels * y.itemsize
+    fmt = struct.pack("<HHIIHH", tag, n_channels, sr, sr * frame_bytes & 0xFFFFFFFF, frame_bytes, bits)
+    return (
+        b"RIFF"
+        + struct.pack("<I", 36 + len(body) if riff_size is None else riff_size)
+        + b"WAVEfmt \x10\0\0\0"
+        + fmt
+        + b"data"
+        + struct.pack("<I", len(body) if data_size is None else data_size)
+        + body
+    )
+
+
+def pcm16(n_samples: int = 4000, seed: int = 0) -> npt.NDArray[np.int16]:
+    return (noise(n_samples, seed=seed)[:, 0] * 32767).astype(np.int16)
+
+
+def flipped(data: bytes, first: int, last: int) -> bytes:
+    """The same bytes with all bits of some of them turned over."""
+    return data[:first] + bytes(b ^ 0xFF for b in data[first:last]) + data[last:]
