@@ -1,0 +1,170 @@
+"""Unusual clips that are good all the same: each row is the notebook's, whatever the container, encoding or length."""
+
+import random
+
+import numpy as np
+import pytest
+import soundfile
+
+from featurize.audio import ClipError, _pcm16, mono_blocks
+from featurize.batch import featurize_clip
+from featurize.build import Job, build
+from featurize.mel import MelSettings, n_frames_of
+from featurize.summary import as_json
+from tests.oracle import notebook
+from tests.sounds import FORMATS, encoded, flipped, noise, pcm16, wav
+
+HOP = 512
+
+
+def check(path):
+    """The row equals librosa's and is finite and within [0, 1]; return it."""
+    x = featurize_clip(path)
+    assert x.shape == (128, 128, 1)
+    assert x.dtype == np.float32
+    assert np.isfinite(x).all()
+    assert x.min() >= 0
+    assert x.max() <= 1
+    np.testing.assert_allclose(x, notebook(path), atol=1e-4)
+    return x
+
+
+def written(folder, container, subtype, y, sr=16000):
+    path = folder / f"clip.{container.lower()}"
+    path.write_bytes(encoded(container, subtype, y, sr))
+    return path
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+@pytest.mark.parametrize(("container", "subtype"), FORMATS)
+def test_every_container_and_encoding_is_the_notebooks_row(tmp_path, container, subtype, n_channels):
+    path = written(tmp_path, container, subtype, noise(48000, n_channels))
+    assert check(path).max() > 0.99
+
+
+@pytest.mark.parametrize(("container", "subtype"), FORMATS)
+def test_a_clip_that_is_read_in_blocks_is_the_notebooks_row(tmp_path, container, subtype):
+    check(written(tmp_path, container, subtype, noise(300_001), 48000))
+
+
+@pytest.mark.parametrize("container", ["WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"])
+@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW"])
+def test_every_sample_format_of_the_other_containers_is_the_notebooks_row(tmp_path, container, subtype):
+    if not soundfile.check_format(container, subtype):
+        pytest.skip("there is no such file")
+    assert check(written(tmp_path, container, subtype, noise(9000))).max() > 0.99
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("FLAC", "PCM_S8"), ("FLAC", "PCM_24"), ("AIFF", "PCM_S8")])
+def test_the_other_depths_of_flac_and_aiff_are_the_notebooks_rows(tmp_path, container, subtype):
+    assert check(written(tmp_path, container, subtype, noise(9000))).max() > 0.99
+
+
+@pytest.mark.parametrize("n_channels", range(1, 9))
+@pytest.mark.parametrize("sr", [16000, 44100])
+def test_one_to_eight_channels_are_mixed_to_their_mean(tmp_path, n_channels, sr):
+    check(written(tmp_path, "WAV", "PCM_16", noise(9000, n_channels), sr))
+
+
+@pytest.mark.parametrize("sr", [8000, 11025, 16000, 22050, 32000, 37800, 44100, 48000, 88200, 96000, 176400, 192000])
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_rates_from_8_to_192_khz_are_the_notebooks_rows(tmp_path, sr, subtype):
+    check(written(tmp_path, "WAV", subtype, noise(sr), sr))
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 100, 511, 512, 513, 1023, 1024])
+@pytest.mark.parametrize("sr", [8000, 16000, 44100])
+def test_a_clip_shorter_than_a_frame_is_the_notebooks_row(tmp_path, n_samples, sr):
+    check(written(tmp_path, "WAV", "PCM_16", noise(n_samples), sr))
+
+
+@pytest.mark.parametrize("n_frames", [127, 128, 129, 130, 256, 257])
+@pytest.mark.parametrize("extra", [0, HOP - 1])
+def test_around_the_width_of_the_spectrogram_every_length_is_the_notebooks_row(tmp_path, n_frames, extra):
+    n_samples = (n_frames - 1) * HOP + extra
+    assert n_frames_of(n_samples, MelSettings()) == n_frames
+    check(written(tmp_path, "WAV", "PCM_16", noise(n_samples)))
+
+
+def test_ten_minutes_are_the_notebooks_row(tmp_path):
+    check(written(tmp_path, "WAV", "PCM_16", noise(600 * 8000), 8000))
+
+
+@pytest.mark.parametrize("level", [0.25, 1.0, -1.0])
+def test_a_constant_is_the_notebooks_row(tmp_path, level):
+    assert check(written(tmp_path, "WAV", "FLOAT", np.full((9000, 1), level))).any()
+
+
+@pytest.mark.parametrize("gain", [50, 1e4])
+def test_a_clipped_recording_is_the_notebooks_row(tmp_path, gain):
+    check(written(tmp_path, "WAV", "PCM_16", np.clip(gain * noise(9000), -1, 1)))
+
+
+@pytest.mark.parametrize("gain", [1e-7, 20, 1e6])
+def test_floats_far_below_and_above_full_scale_are_the_notebooks_row(tmp_path, gain):
+    path = tmp_path / "clip.wav"
+    path.write_bytes(wav((gain * noise(9000)[:, 0]).astype(np.float32), tag=3))
+    check(path)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")])
+def test_silence_is_a_clip_of_zeros_and_reported_as_silent(tmp_path, container, subtype):
+    for name in ("dog", "cat", "bird"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "sound.wav").write_bytes(wav(pcm16(seed=ord(name[0]))))
+    silent = written(tmp_path / "cat", container, subtype, np.zeros((9000, 1)))
+    assert not check(silent).any()
+    result = build(Job(tmp_path, tmp_path / "features.h5"))
+    report = as_json(result)
+    assert (report["n_clips"], report["n_silent"], report["rejected"]) == (4, 1, [])
+    assert not result.cache.X[result.cache.paths.index(f"cat/{silent.name}")].any()
+
+
+def plain_wavs(rng):
+    """PCM16 WAVs of all lengths and channel counts, as they are and with some bytes of the header changed."""
+    for _ in range(3000):
+        n_channels = rng.choice([1, 1, 2, 3, 8, 9])
+        y = pcm16(rng.randint(0, 40) * n_channels, seed=rng.randint(0, 9))
+        data = wav(y, sr=rng.choice([8000, 16000, 44100, 999, 1_000_001]), n_channels=n_channels)
+        match rng.randint(0, 5):
+            case 1:
+                data = data[: rng.randint(0, len(data))]
+            case 2:
+                data += bytes(rng.randint(1, 9))
+            case 3:
+                at = rng.randrange(len(data))
+                data = flipped(data, at, at + rng.randint(1, 2))
+            case 4 | 5:
+                at = rng.randrange(44)
+                data = data[:at] + bytes([rng.choice([0, 1, 2, 4, 16, 32, 255])]) + data[at + 1 :]
+        yield data
+
+
+def test_the_fast_reader_takes_nothing_that_libsndfile_reads_otherwise(tmp_path):
+    path = tmp_path / "clip.wav"
+    n_taken = n_left = 0
+    for data in plain_wavs(random.Random(0)):
+        try:
+            audio = _pcm16(data, "")
+        except ClipError:
+            # Of the sample rate, which the slow reader would refuse as well.
+            continue
+        if audio is None:
+            n_left += 1
+            continue
+        n_taken += 1
+        path.write_bytes(data)
+        expected, sr = soundfile.read(path, dtype="float32", always_2d=True)
+        assert (audio.sr, audio.n_samples, audio.format) == (sr, len(expected), "WAV/PCM_16")
+        np.testing.assert_array_equal(np.concatenate(list(audio.blocks())), expected)
+    # Both ways are taken often enough to mean something.
+    assert n_taken > 300
+    assert n_left > 300
+
+
+@pytest.mark.parametrize("n_channels", range(1, 9))
+def test_the_fast_reader_takes_every_plain_wav(n_channels):
+    data = wav(pcm16(20 * n_channels), n_channels=n_channels)
+    audio = _pcm16(data, "")
+    assert audio is not None
+    assert sum(map(len, mono_blocks(audio, 16000))) == 20
