@@ -29,7 +29,7 @@ FEATURIZE = $(PY) -m featurize "$(DATA)" --cache "$(CACHE)"
 FIT_OPTIONS = $(strip $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model $(MODEL)) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS))
 
-.PHONY: help demo install features train test lint bench lock clean
+.PHONY: help demo install features train test fuzz lint bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,9 @@ train: $(READY) ## Bring the cache up to date, then train on it
 
 test: $(READY) ## Run the tests
 	$(PY) -m pytest $(ARGS)
+
+fuzz: $(READY) ## Featurise damaged files, 20000 of every format, for an hour or so
+	FUZZ_EXAMPLES=20000 $(PY) -m pytest tests/test_fuzz.py $(ARGS)
 
 lint: $(READY) ## Check style, format and types
 	$(PY) -m ruff check .
