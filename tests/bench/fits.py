@@ -12,7 +12,7 @@ from typing import Any
 
 N_ROWS = 480
 BATCH_SIZE = 32
-SECONDS = 6.0
+SECONDS = 4.0
 
 
 def rate(epoch: Callable[[], object], n_rows: int = N_ROWS) -> float:
