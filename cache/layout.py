@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +18,13 @@ FORMAT_VERSION = 1
 # X starts on a multiple of this: rows stay aligned to the file system's blocks, so that a file
 # system which shares blocks can share whole rows between the old cache and the new one.
 ALIGNMENT = 65536
+
+# The last bytes before X hold a seal: magic, where X ends, where the file ends, sha256 of all that is not X. It is
+# checked before HDF5 sees the file, which may loop for ever over a damaged structure.
+SEAL = struct.Struct("<8sQQ32s")
+SEAL_MAGIC = b"melseal1"
+SEAL_OFFSET = ALIGNMENT - 64
+_SEAL_BLOCK = 1 << 20
 
 N_MELS = 128
 N_FRAMES = 128
@@ -117,6 +126,14 @@ def fingerprint(
     digest.update(b"\0".join(columns["sha256"].tolist()))
     digest.update(np.ascontiguousarray(columns["crc32"], "<u4").tobytes())
     return digest.hexdigest()
+
+
+def seal(file: int, x_end: int, end: int) -> bytes:
+    """Return the seal of a file whose X lies from ALIGNMENT to `x_end`, and which ends at `end`."""
+    digest = hashlib.sha256(os.pread(file, SEAL_OFFSET, 0))
+    for start in range(x_end, end, _SEAL_BLOCK):
+        digest.update(os.pread(file, min(_SEAL_BLOCK, end - start), start))
+    return SEAL.pack(SEAL_MAGIC, x_end, end, digest.digest())
 
 
 def metadata_digest(attributes: Mapping[str, object], arrays: Columns) -> str:

@@ -15,11 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.layout import (
+    ALIGNMENT,
     ATTRIBUTES,
     COLUMNS,
     FORMAT,
     FORMAT_VERSION,
     REJECTED,
+    SEAL,
+    SEAL_MAGIC,
+    SEAL_OFFSET,
     SETTINGS,
     X_DTYPES,
     CacheError,
@@ -28,6 +32,7 @@ from cache.layout import (
     MissingCache,
     Setting,
     metadata_digest,
+    seal,
 )
 from cache.validate import check_arrays, check_attributes
 
@@ -149,6 +154,7 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
     signature = raw.read(len(_SIGNATURE))
     if signature and signature != _SIGNATURE:
         raise CacheError("it is not an HDF5 file; give the cache that `python -m featurize` wrote")
+    _check_seal(raw)
     with _hdf5(raw) as h5:
         attributes = _attributes(h5)
         if set(h5) != set(_DATASETS):
@@ -175,6 +181,17 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
     )
 
 
+def _check_seal(raw: BinaryIO) -> None:
+    # A file without one is left to HDF5 and to the checks behind it: it may be another program's.
+    file = raw.fileno()
+    found = os.pread(file, SEAL.size, SEAL_OFFSET)
+    if len(found) < SEAL.size or not found.startswith(SEAL_MAGIC):
+        return
+    _, x_end, end, _ = SEAL.unpack(found)
+    if end != os.fstat(file).st_size or not ALIGNMENT <= x_end <= end or seal(file, x_end, end) != found:
+        raise DamagedCache("its structure or its metadata is not what was written")
+
+
 @contextmanager
 def _hdf5(raw: BinaryIO) -> Iterator[h5py.File]:
     # Through our own file object HDF5 takes no lock, and X is mapped from the very inode that was checked.
@@ -195,7 +212,8 @@ def _attributes(h5: h5py.File) -> dict[str, Any]:
     if _value(h5, "format", names) != FORMAT:
         raise CacheError("it is an HDF5 file, but not a cache; give the one that `python -m featurize` wrote")
     version = _value(h5, "format_version", names)
-    if not isinstance(version, int) or version != FORMAT_VERSION:
+    # Exactly, because True is an int too.
+    if type(version) is not int or version != FORMAT_VERSION:
         raise CacheError(
             f"it has format version {str(version)[:20]}, and this program reads version {FORMAT_VERSION};"
             " use the program that made it, or make another cache with `python -m featurize`"

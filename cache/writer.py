@@ -21,12 +21,14 @@ from cache.layout import (
     FORMAT_VERSION,
     REJECTED,
     ROW_SHAPE,
+    SEAL_OFFSET,
     X_DTYPES,
     CacheError,
     Columns,
     Setting,
     fingerprint,
     metadata_digest,
+    seal,
 )
 from cache.partial import Partial, Rejected, close_partial, gathered_path, row_offset, write_all
 from cache.reader import Cache, open_cache
@@ -260,7 +262,11 @@ def _seal(file: Path, n_rows: int, dtype: np.dtype[Any], arrays: Columns, attrib
             h5.attrs["metadata_sha256"] = metadata_digest(attributes, arrays)
         if raw.error is not None:
             raise raw.error
+        if raw.head_end > SEAL_OFFSET:
+            raise CacheError("HDF5 left no room for the seal; please report this with the version of h5py")
         os.ftruncate(rows.fileno(), raw.end)
+        x_end = ALIGNMENT + n_rows * int(np.prod(ROW_SHAPE)) * dtype.itemsize
+        write_all(rows.fileno(), seal(rows.fileno(), x_end, raw.end), SEAL_OFFSET)
         os.fsync(rows.fileno())
 
 
@@ -269,7 +275,7 @@ class _AroundRows(io.RawIOBase):
 
     def __init__(self, rows: io.FileIO) -> None:
         self._rows = rows
-        self.end = self._position = 0
+        self.end = self.head_end = self._position = 0
         self.error: OSError | None = None
 
     def readable(self) -> bool:
@@ -304,6 +310,8 @@ class _AroundRows(io.RawIOBase):
         except OSError as error:
             self.error = error
         self._position += len(view)
+        if self._position <= ALIGNMENT:
+            self.head_end = max(self.head_end, self._position)
         self.end = max(self.end, self._position)
         return len(view)
 

@@ -31,6 +31,9 @@ def load_model(run: Run) -> Any:
             if archive.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:
                 raise ValueError("its configuration is larger than any model's")
             _refuse_code(json.loads(archive.read("config.json")))
+            # Keras reads the weights in place, past the checksum that zipfile would compare.
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} does not match its checksum")
         return _checked(_load(str(file)), len(run.class_names))
     except UserError as error:
         raise UserError(f"{file} {error}") from None
