@@ -359,7 +359,7 @@ def odd_attributes():
         no_settings[name] = wrong
     return [(name, value) for name, values in no_settings.items() for value in values] + [
         (name, value)
-        for name in ("format", "fingerprint", "versions", "data_dir", "metadata_sha256")
+        for name in ("format", "fingerprint", "versions", "data_dir")
         for value in (b"bytes", 1, ["a", "b"], np.array([]), h5py.Empty("S1"), np.array([b"a", b"b"]))
     ]
 
