@@ -47,7 +47,7 @@ def as_text(result: Result) -> str:
     lines += [f"silent {printable(path)}: there is no sound in it, its row is all zeros" for path in silent(cache)]
     lines += [f"conflict {' = '.join(map(printable, paths))}: the same content in two classes" for paths in conflicts]
     if n_duplicates:
-        lines.append(f"{n_duplicates} clips repeat another clip of their class; a split keeps them together")
+        lines.append(f"clips that repeat another of their class: {n_duplicates}; a split keeps them together")
     size = human_size(cache.file.stat().st_size)
     shape = " x ".join(map(str, (len(cache), *ROW_SHAPE[:2])))
     lines.append(f"{cache.file}: {size}, {shape} {cache.X.dtype}, {human_seconds(result.seconds)}")
