@@ -56,6 +56,18 @@ def test_every_fold_has_its_own_score_and_time_beside_the_baselines(result: tupl
     assert record["sanity"]["random forest"]["accuracy"] > 0.6
 
 
+def test_the_learning_curve_of_every_fold_is_kept(result: tuple[Path, dict[str, Any]]) -> None:
+    folder, record = result
+    with (folder / "history.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["repeat"], row["fold"], row["epoch"]) for row in rows] == [
+        (str(fold["repeat"]), str(fold["fold"]), str(epoch + 1))
+        for fold in record["folds"]
+        for epoch in range(fold["n_epochs"])
+    ]
+    assert all(float(row["loss"]) > 0 and 0 <= float(row["val_accuracy"]) <= 1 for row in rows)
+
+
 def test_the_run_directory_says_what_it_is(result: tuple[Path, dict[str, Any]]) -> None:
     record = json.loads((result[0] / "run.json").read_text())
     assert (record["command"], record["state"]) == ("crossval", "finished")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.terminal import UserError, complain, human_seconds
 from train import models
+from train.checkpoint import History
 from train.options import Options
 from train.record import describe_cache, versions
 from train.runs import FINISHED, UNFINISHED, new_run, write_record, write_table
@@ -56,7 +57,7 @@ def crossval(
     Returns
     -------
     folder : Path
-        The run directory: `run.json` and `predictions.csv`, and no model.
+        The run directory: `run.json`, `history.csv` and `predictions.csv`, and no model.
     record : dict
         What its `run.json` says; its `metrics` are those of all test clips of all repeats, with the interval of each
         clip's mean over the repeats.
@@ -82,6 +83,7 @@ def crossval(
     write_record(folder, record)
     started = time.perf_counter()
     results = [_run_fold(cache, fold, options) for fold in folds]
+    _write_history(folder / "history.csv", folds, results)
     _write_predictions(folder / "predictions.csv", cache, folds, results)
     metrics, *baselines = (
         _pooled(cache, groups, folds, [result.predicted[name] for result in results]) for name in results[0].predicted
@@ -130,6 +132,7 @@ def make_folds(cache: Cache, groups: Rows, options: Options, n_folds: int, n_rep
 
 class _Result(NamedTuple):
     summary: dict[str, Any]
+    history: History
     probabilities: npt.NDArray[np.float32]
     predicted: dict[str, Rows]  # by the network, then by each baseline
 
@@ -165,7 +168,7 @@ def _run_fold(cache: Cache, fold: Fold, options: Options) -> _Result:
     }
     if sys.stderr.isatty():
         complain(f"repeat {fold.repeat} fold {fold.number}: {summary['accuracy']:.1%} in {human_seconds(seconds)}")
-    return _Result(summary, probabilities, predicted)
+    return _Result(summary, history, probabilities, predicted)
 
 
 def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]) -> dict[str, Any]:
@@ -175,6 +178,15 @@ def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]
     # Repeats test the same clips again: they steady the mean, and are no further clips.
     n_correct = np.bincount(rows, weights=guesses == labels[rows], minlength=len(labels))
     return {**pooled, "interval": list(accuracy_interval(n_correct / folds[-1].repeat, groups))}
+
+
+def _write_history(file: Path, folds: list[Fold], results: list[_Result]) -> None:
+    lines = (
+        (fold.repeat, fold.number, *row.values())
+        for fold, result in zip(folds, results, strict=True)
+        for row in result.history
+    )
+    write_table(file, ("repeat", "fold", *results[0].history[0]), lines)
 
 
 def _write_predictions(file: Path, cache: Cache, folds: list[Fold], results: list[_Result]) -> None:

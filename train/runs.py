@@ -4,7 +4,7 @@ model.keras      the trained model; plain Keras loads it
 run.json         what it was trained on, how, and how well it did; written last, so it marks a finished run
 split.csv        path, split of every clip
 content.csv      sha256, split of every clip's content, so that a clip is known again under any name
-history.csv      one line an epoch
+history.csv      one line an epoch (crossval: of every fold)
 predictions.csv  path, class, predicted class and probabilities of every test clip
 checkpoint/      only while the fit is unfinished
 """
