@@ -1,13 +1,13 @@
 """What a run tells its user at the end, as text or as JSON."""
 
 import zlib
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
 from cache.layout import ROW_SHAPE
 from cache.reader import Cache
+from cache.repeats import equal_content
 from cache.terminal import human_seconds, human_size, printable
 from featurize.build import Result
 
@@ -70,12 +70,7 @@ def repeated_content(cache: Cache) -> tuple[int, list[list[str]]]:
     list of list of str
         The paths of clips that have the same content but not the same class, grouped by content.
     """
-    _, which, counts = np.unique(cache.columns["sha256"], return_inverse=True, return_counts=True)
-    repeated = np.flatnonzero(counts[which] > 1)
-    by_content: dict[int, list[int]] = defaultdict(list)
-    for i in repeated.tolist():
-        by_content[int(which[i])].append(i)
-    labels = cache.labels
-    n_duplicates = sum(len(rows) - len({int(labels[i]) for i in rows}) for rows in by_content.values())
-    conflicts = [rows for rows in by_content.values() if len({int(labels[i]) for i in rows}) > 1]
+    labels, repeats = cache.labels, equal_content(cache)
+    n_duplicates = sum(len(rows) - len({int(labels[i]) for i in rows}) for rows in repeats)
+    conflicts = [rows for rows in repeats if len({int(labels[i]) for i in rows}) > 1]
     return n_duplicates, [[cache.columns["path"][i].decode() for i in rows] for rows in conflicts]

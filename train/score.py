@@ -97,5 +97,47 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> tuple[f
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
+def calibration(
+    confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], groups: Ints, n_bins: int = 10
+) -> dict[str, Any]:
+    """Compare how sure a network is of its answers with how often they are right.
+
+    Parameters
+    ----------
+    confidence
+        Probability of the predicted class, shape (N,), in [0, 1], N at least 1.
+    correct
+        Whether that was the true class, shape (N,).
+    groups
+        Group index of every prediction, shape (N,), for the intervals.
+    n_bins
+        Bins of equal width from 0 to 1; each but the first is open on the left.
+
+    Returns
+    -------
+    dict
+        `error`, the expected calibration error (M. P. Naeini et al., AAAI 2015): the mean gap between confidence and
+        accuracy, weighted by clips; and `bins`, those with clips in them: `low`, `high`, `n`, `confidence` (their
+        mean), `accuracy` and its 95 % `interval`.
+    """
+    edges = np.linspace(0, 1, n_bins + 1)
+    which = np.searchsorted(edges[1:-1], confidence)
+    bins = []
+    for i in np.unique(which).tolist():
+        inside = which == i
+        bins.append(
+            {
+                "low": float(edges[i]),
+                "high": float(edges[i + 1]),
+                "n": int(inside.sum()),
+                "confidence": float(confidence[inside].mean()),
+                "accuracy": float(correct[inside].mean()),
+                "interval": list(accuracy_interval(correct[inside].astype(float), groups[inside])),
+            }
+        )
+    gaps = [one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins]
+    return {"error": float(sum(gaps) / len(correct)), "bins": bins}
+
+
 def _ratio(part: npt.NDArray[np.float64], whole: Ints) -> npt.NDArray[np.float64]:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
