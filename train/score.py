@@ -122,7 +122,7 @@ def calibration(
     """
     edges = np.linspace(0, 1, n_bins + 1)
     which = np.searchsorted(edges[1:-1], confidence)
-    bins = []
+    bins: list[dict[str, Any]] = []
     for i in np.unique(which).tolist():
         inside = which == i
         bins.append(
