@@ -149,6 +149,7 @@ def _old_cache(job: Job) -> tuple[Cache | None, str, bool]:
 def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
     """Compute what is missing and publish; return the old cache, the number of rows computed, and the new cache."""
     from featurize.compute import compute
+    from featurize.workers import processes
 
     # Read again: until we held the lock another run might have replaced it.
     old, why, damaged = _old_cache(job)
@@ -162,7 +163,8 @@ def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
         plan = make_plan(found, reusable, partial, job.rehash)
         _check_strict(job, plan)
         _check_space(job, plan, partial)
-        n_computed = compute(job.data, plan.tasks, job.settings, job.dtype, job.n_jobs, job.strict, partial)
+        with processes(job.n_jobs, len(plan.tasks), job.settings, job.dtype) as crew:
+            n_computed = compute(job.data, plan.tasks, job.settings, crew, job.strict, partial)
         settle(plan, reusable, partial)
         if is_published(plan, reusable) and reusable is not None:
             discard(partial)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cache.partial import Partial, append
 from cache.terminal import UserError
 from featurize.batch import Task
-from featurize.dispatch import run_batches
+from featurize.dispatch import Crew, run_batches
 from featurize.mel import MelSettings
 
 # What a clip costs beyond its bytes, for the progress bar: opening it and making a row take as long as so many bytes.
@@ -27,7 +27,7 @@ _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 def compute(
-    data: Path, tasks: Sequence[Task], settings: MelSettings, dtype: str, n_jobs: int, strict: bool, partial: Partial
+    data: Path, tasks: Sequence[Task], settings: MelSettings, crew: Crew, strict: bool, partial: Partial
 ) -> int:
     """Compute clips and keep their rows in `partial`.
 
@@ -37,10 +37,10 @@ def compute(
         The folder that the clips' paths are relative to.
     tasks
         The clips.
-    settings, dtype
+    settings
         What to compute.
-    n_jobs
-        Workers.
+    crew
+        Who computes.
     strict
         Stop at a clip that cannot be used.
     partial
@@ -57,7 +57,7 @@ def compute(
     syncer = ThreadPoolExecutor(1)
     bar = _progress(tasks)
     try:
-        with closing(run_batches(str(data), tasks, settings, dtype, n_jobs)) as finished:
+        with closing(run_batches(str(data), tasks, settings, crew)) as finished:
             for batch, done, X in finished:
                 append(partial, done.rows, X, done.rejected)
                 if strict and done.rejected:

@@ -1,143 +1,224 @@
-"""Send batches to the workers and take back what they made of them, in order as far as that costs no time."""
+"""Send batches to whoever computes, and take back what became of them, in order as far as that costs no time."""
 
-import math
-import multiprocessing
-import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, wait
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, wait
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
+from cache.layout import ROW_SHAPE
+from cache.partial import Rejected
 from cache.terminal import UserError
-from featurize import workers
 from featurize.batch import Done, Task
 from featurize.mel import MelSettings
 
-# A batch ends at so many clips or bytes: small enough to share the work evenly, large enough that handing it over
-# costs nothing beside computing it.
-_BATCH_CLIPS = 32
+# A batch ends at so many bytes: a long recording is a batch of its own.
 _BATCH_BYTES = 8 << 20
 
-# Batches that may be under way or waiting to be written, beyond those that the workers are on.
-_WINDOW = 8
+# Finished batches that may wait for one before them, whatever the crew: they are in memory.
+_MAX_WAITING = 256
+
+_NO_ROWS = np.empty((0, *ROW_SHAPE), np.float32)
+
+# When so many clips have cost a worker, it is hardly the clips.
+_MAX_KILLERS = 10
+
+
+class Crew(Protocol):
+    """Who computes: processes of this machine, or the workers of a cluster.
+
+    Attributes
+    ----------
+    executor
+        Runs what `task` returns.
+    n_rows
+        Clips of a batch at most.
+    died
+        What a batch fails with whose worker died.
+    """
+
+    executor: Executor
+    n_rows: int
+    died: type[BaseException]
+
+    def n_workers(self) -> int:
+        """Return how many batches can be computed at once; raises UserError when nobody computes any more."""
+
+    def n_blocks(self) -> int:
+        """Return how many batches may be under way or wait to be written; this may grow."""
+
+    def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
+        """Return the picklable call that computes a batch, and may use a block that no other batch uses."""
+
+    def rows_of(self, block: int, done: Done) -> npt.NDArray[Any]:
+        """Return the rows of a finished batch, shape (len(done.rows), 128, 128, 1)."""
+
+    def suspects(self, block: int, tasks: Sequence[Task], future: "Future[Done]") -> Sequence[Task]:
+        """Return the clips of a batch, all or one, of which a worker may have died; none if it lives."""
+
+    def renew(self) -> None:
+        """Make the crew whole after a worker died."""
+
+    def failed(self, error: BaseException, tasks: Sequence[Task], block: int) -> UserError:
+        """Put into words what a batch failed with."""
 
 
 class _Batch(NamedTuple):
     block: int
     tasks: list[Task]
-    future: Future[Done]
+    future: "Future[Done]"
+
+
+@dataclass
+class _Queue:
+    """What is to be computed, in order.
+
+    Attributes
+    ----------
+    batches
+        What no worker has had.
+    parts
+        Of batches whose worker died: halves, or all but the clip it was on if that is known.
+    alone
+        Single clips whose worker died. Another clip on that worker may be to blame, so they come last, and each is
+        computed while nothing else is.
+    """
+
+    batches: Iterator[list[Task]]
+    parts: deque[list[Task]] = field(default_factory=deque)
+    alone: dict[str, Task] = field(default_factory=dict)
+    n_killers: int = 0
+
+    def next(self, idle: bool) -> list[Task] | None:
+        if self.parts:
+            return self.parts.popleft()
+        tasks = next(self.batches, None)
+        if tasks is None and idle and self.alone:
+            tasks = [next(iter(self.alone.values()))]
+        return tasks
+
+    def split(self, tasks: list[Task], suspects: Sequence[Task]) -> list[Rejected]:
+        """Put a batch whose worker died back in parts, or name the clip of which it must have died."""
+        clip = suspects[0].clip
+        if len(suspects) > 1:
+            middle = len(tasks) // 2
+            self.parts += (tasks[:middle], tasks[middle:])
+            return []
+        if clip.path not in self.alone:
+            self.alone[clip.path] = suspects[0]
+            if others := [task for task in tasks if task is not suspects[0]]:
+                self.parts.append(others)
+            return []
+        del self.alone[clip.path]
+        self.n_killers += 1
+        if self.n_killers == _MAX_KILLERS:
+            raise UserError(
+                f"workers died of {self.n_killers} clips, {clip.path} the last, so it is hardly the clips;"
+                " finished clips are kept: see whether memory is short and run it again"
+            )
+        # With a stamp that never matches: memory may have been short, so the next run tries it again.
+        return [Rejected(clip.path, -1, -1, "the worker that computes it dies of it; the next run tries it again")]
 
 
 def run_batches(
-    data: str, tasks: Sequence[Task], settings: MelSettings, dtype: str, n_jobs: int
+    data: str, tasks: Sequence[Task], settings: MelSettings, crew: Crew
 ) -> Generator[tuple[list[Task], Done, npt.NDArray[Any]], None, None]:
-    """Compute clips on workers, a batch at a time.
+    """Compute clips, a batch at a time.
 
     Parameters
     ----------
     data
-        The folder that the clips' paths are relative to.
+        The folder that the clips' paths are relative to, as the crew sees it.
     tasks
         The clips.
-    settings, dtype
+    settings
         What to compute.
-    n_jobs
-        Workers.
+    crew
+        Who computes.
 
     Yields
     ------
     tasks
         The clips of a batch, in order unless one takes much longer than those behind it.
     done
-        What became of them; its X is empty.
+        What became of them; a clip of which a worker dies is rejected.
     X
         The rows, shape (len(done.rows), 128, 128, 1); they are only there until the next batch is asked for.
 
     Raises
     ------
     UserError
-        A worker died or failed; names the clips it may have been on.
+        Nobody computes any more, or what they do fails.
     """
-    n_rows = max(1, min(_BATCH_CLIPS, math.ceil(len(tasks) / (4 * n_jobs))))
-    n_blocks = n_jobs + _WINDOW
-    others = set(multiprocessing.active_children())
-    try:
-        executor = workers.start(n_jobs, n_blocks, n_rows, dtype, settings)
-    except OSError as error:
-        raise _no_worker(error) from error
-    free = list(range(n_blocks))
-    try:
-        for batch, done in _in_order(executor, data, _batches(tasks, n_rows), settings, free, n_jobs):
-            yield batch.tasks, done, workers.rows_of(batch.block, done)
-            free.append(batch.block)
-    except BaseException:
-        # An error must not wait for a worker that is inside a long recording.
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.kill()
-        raise
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _in_order(
-    executor: Executor,
-    data: str,
-    batches: Iterator[list[Task]],
-    settings: MelSettings,
-    free: list[int],
-    n_jobs: int,
-) -> Iterator[tuple[_Batch, Done]]:
-    """Yield finished batches, in order as long as the first is not much slower than those behind it.
-
-    In order, the rows lie in the partial file as the cache will have them, and publishing moves none. But a recording
-    of hours must not keep the other workers waiting until it is done.
-    """
+    queue = _Queue(_batches(tasks, crew.n_rows))
     window: deque[_Batch] = deque()
+    free: list[int] = []
+    n_blocks = 0
     while True:
-        while free and (tasks := next(batches, None)) is not None:
-            window.append(_submit(executor, window, free.pop(), data, tasks, settings))
+        # More of them when workers have joined.
+        free += range(n_blocks, crew.n_blocks())
+        n_blocks = max(n_blocks, crew.n_blocks())
+        while free and (todo := queue.next(idle=not window)) is not None:
+            window.append(_submit(crew, free.pop(), data, todo, settings))
         if not window:
             return
-        wait([window[0].future], timeout=0.05)
-        n_finished = sum(batch.future.done() for batch in window)
-        if not window[0].future.done() and n_finished + n_jobs < len(window):
+        batch = _next_finished(window, crew.n_workers(), more=not free)
+        if batch is None:
             continue
-        first_done = next((i for i, batch in enumerate(window) if batch.future.done()), None)
-        if first_done is not None:
-            batch = window[first_done]
-            error = batch.future.exception()
-            if error is not None:
-                raise _worker_failed(error, window if isinstance(error, BrokenExecutor) else [batch])
-            del window[first_done]
-            yield batch, batch.future.result()
+        error = _error_of(batch.future)
+        if error is None:
+            window.remove(batch)
+            done = batch.future.result()
+            queue.alone.pop(batch.tasks[0].clip.path, None)
+            yield batch.tasks, done, crew.rows_of(batch.block, done)
+            free.append(batch.block)
+            continue
+        suspects = [(batch, some) for batch in window if (some := crew.suspects(*batch))]
+        if not isinstance(error, crew.died) or not suspects:
+            raise crew.failed(error, batch.tasks, batch.block)
+        crew.renew()
+        for batch, some in suspects:
+            window.remove(batch)
+            free.append(batch.block)
+            if rejected := queue.split(batch.tasks, some):
+                yield batch.tasks, Done([], _NO_ROWS, [], rejected), _NO_ROWS
+        for i, (block, tasks_of, future) in enumerate(window):
+            if isinstance(_error_of(future), crew.died):
+                window[i] = _submit(crew, block, data, tasks_of, settings)
 
 
-def _submit(
-    executor: Executor, window: Iterable[_Batch], block: int, data: str, tasks: list[Task], settings: MelSettings
-) -> _Batch:
+def _submit(crew: Crew, block: int, data: str, tasks: list[Task], settings: MelSettings) -> _Batch:
     try:
-        return _Batch(block, tasks, executor.submit(workers.work, block, data, tasks, settings))
-    except BrokenExecutor as error:
-        raise _worker_failed(error, window) from None
-    except OSError as error:
-        raise _no_worker(error) from error
+        future = crew.executor.submit(crew.task(block, data, tasks, settings))
+    except (BrokenExecutor, OSError) as error:
+        future = Future()
+        future.set_exception(error)
+    return _Batch(block, tasks, future)
 
 
-def _no_worker(error: OSError) -> UserError:
-    return UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs")
+def _next_finished(window: deque[_Batch], n_workers: int, more: bool) -> _Batch | None:
+    """Wait a moment for the first batch; return it, or a later one if it is much slower than those behind it.
+
+    In order, the rows lie in the partial file as the cache will have them, and publishing moves none. But a recording
+    of hours must keep neither the workers waiting, if there is more to do, nor finished rows unwritten.
+    """
+    wait([window[0].future], timeout=0.05 if more else 1.0)
+    if window[0].future.done():
+        return window[0]
+    finished = [batch for batch in window if batch.future.done()]
+    if more and len(finished) + n_workers < len(window) and len(finished) < _MAX_WAITING:
+        return None
+    return finished[0] if finished else None
 
 
-def _worker_failed(error: BaseException, batches: Iterable[_Batch]) -> UserError:
-    # A signal that ends a whole group takes the workers first, and ours is on its way.
-    time.sleep(0.2)
-    suspects = [path for batch in batches if (path := workers.held(batch.block, batch.tasks)) is not None]
-    how = "died" if isinstance(error, BrokenExecutor) else f"failed ({type(error).__name__}: {error})"
-    return UserError(
-        f"a worker {how} while it was on {' or '.join(suspects) or 'no clip'}; finished clips are kept:"
-        " take the bad one away and run it again"
-    )
+def _error_of(future: "Future[Done]") -> BaseException | None:
+    """Return what a batch failed with, None also while it is under way."""
+    if future.cancelled():
+        return CancelledError()
+    return future.exception() if future.done() else None
 
 
 def _batches(tasks: Sequence[Task], n_rows: int) -> Iterator[list[Task]]:

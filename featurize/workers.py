@@ -5,21 +5,33 @@ interpreter's lock back, so that two threads are no faster than one. Rows in sha
 """
 
 import ctypes
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cache.layout import ROW_SHAPE, X_DTYPES
+from cache.terminal import UserError
 from featurize.batch import Done, Task, featurize_batch
+from featurize.dispatch import Crew
 from featurize.mel import MelSettings, prepare
+
+# A batch is small enough to share the work evenly, large enough that handing it over costs nothing beside computing it.
+_BATCH_CLIPS = 32
+
+# Batches that may be under way or waiting to be written, beyond those that the workers are on.
+_WINDOW = 8
 
 # In a worker, and in the main process: the blocks of rows, shape (n_blocks, n_rows, 128, 128, 1), and for every block
 # 1 + the position of the clip being computed, or 0.
@@ -27,54 +39,115 @@ _blocks: npt.NDArray[Any]
 _current: npt.NDArray[np.int64]
 
 
-def start(n_jobs: int, n_blocks: int, n_rows: int, dtype: str, settings: MelSettings) -> Executor:
-    """Start workers and allot the blocks that they write to.
+class _Processes:
+    """A `Crew` on this machine.
 
     Parameters
     ----------
     n_jobs
         Worker processes; a single worker is a thread, which needs no start.
-    n_blocks, n_rows
-        How many blocks of how many rows.
+    n_rows
+        Clips of a batch at most.
     dtype
         Element type of a row.
-    settings
+    """
+
+    def __init__(self, n_jobs: int, n_rows: int, dtype: str) -> None:
+        self.n_jobs, self.n_rows = n_jobs, n_rows
+        self.died: type[BaseException] = BrokenExecutor
+        n_blocks = self.n_blocks()
+        n_bytes = n_blocks * n_rows * int(np.prod(ROW_SHAPE)) * X_DTYPES[dtype].itemsize
+        # Forked, a worker has all modules and tables already; elsewhere forking is not safe.
+        self._context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        memory = self._context.RawArray(ctypes.c_char, n_bytes)
+        current = self._context.RawArray(ctypes.c_int64, n_blocks)
+        self._shared = (memory, current, (n_blocks, n_rows, *ROW_SHAPE), dtype)
+        _share(*self._shared)
+        self.executor = self._start()
+
+    def _start(self) -> Executor:
+        if self.n_jobs == 1:
+            return ThreadPoolExecutor(1)
+        return ProcessPoolExecutor(self.n_jobs, self._context, _begin, self._shared)
+
+    def n_workers(self) -> int:
+        return self.n_jobs
+
+    def n_blocks(self) -> int:
+        return self.n_jobs + _WINDOW
+
+    def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
+        return partial(work, block, data, tasks, settings)
+
+    def rows_of(self, block: int, done: Done) -> npt.NDArray[Any]:
+        rows: npt.NDArray[Any] = _blocks[block, : len(done.rows)]
+        return rows
+
+    def suspects(self, block: int, tasks: Sequence[Task], future: Future[Done]) -> Sequence[Task]:
+        position = int(_current[block])
+        return tasks[position - 1 : position] if position else []
+
+    def renew(self) -> None:
+        # The pool ends all of its workers when one dies; until they are gone they write into the blocks.
+        self.executor.shutdown()
+        _current[:] = 0
+        # A signal that ends a whole group takes the workers first, and ours is on its way.
+        time.sleep(0.2)
+        self.executor = self._start()
+
+    def failed(self, error: BaseException, tasks: Sequence[Task], block: int) -> UserError:
+        if isinstance(error, BrokenExecutor):
+            return UserError("a worker died before it had a clip; finished clips are kept: run it again")
+        if isinstance(error, OSError):
+            return UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs")
+        position = int(_current[block])
+        path = tasks[position - 1].clip.path if position else "no clip"
+        return UserError(
+            f"a worker failed ({type(error).__name__}: {error}) while it was on {path}; finished clips are kept:"
+            " take the bad one away and run it again"
+        )
+
+
+@contextmanager
+def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> Iterator[Crew]:
+    """Have workers on this machine, which end with the block.
+
+    Parameters
+    ----------
+    n_jobs
+        How many.
+    n_tasks
+        Clips to compute, so that few clips are shared out evenly.
+    settings, dtype
         What will be computed.
 
-    Returns
-    -------
-    Executor
-        Runs `work`.
+    Raises
+    ------
+    UserError
+        There is no memory for them.
     """
-    n_bytes = n_blocks * n_rows * int(np.prod(ROW_SHAPE)) * X_DTYPES[dtype].itemsize
-    # Forked, a worker has all modules and tables already; elsewhere forking is not safe.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    memory = context.RawArray(ctypes.c_char, n_bytes)
-    current = context.RawArray(ctypes.c_int64, n_blocks)
-    shared = (memory, current, (n_blocks, n_rows, *ROW_SHAPE), dtype)
-    _share(*shared)
-    if n_jobs == 1:
-        return ThreadPoolExecutor(1)
-    prepare(settings)
-    return ProcessPoolExecutor(n_jobs, context, _begin, shared)
+    others = set(multiprocessing.active_children())
+    if n_jobs > 1:
+        prepare(settings)
+    try:
+        crew = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype)
+    except OSError as error:
+        raise UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs") from error
+    try:
+        yield crew
+    except BaseException:
+        # An error must not wait for a worker that is inside a long recording.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+        raise
+    finally:
+        crew.executor.shutdown(wait=False, cancel_futures=True)
 
 
 def work(block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Done:
-    """Compute a batch into a block; `rows_of` has the rows, and the result comes without them."""
+    """Compute a batch into a block, where its rows stay; the result comes without them."""
     done = featurize_batch(data, _marked(block, tasks), settings, _blocks[block])
     return done._replace(X=_blocks[block, :0])
-
-
-def rows_of(block: int, done: Done) -> npt.NDArray[Any]:
-    """Return the rows that a batch left in its block, shape (len(done.rows), 128, 128, 1)."""
-    rows: npt.NDArray[Any] = _blocks[block, : len(done.rows)]
-    return rows
-
-
-def held(block: int, tasks: Sequence[Task]) -> str | None:
-    """Return the path of the clip that a worker is, or died, working on."""
-    position = int(_current[block])
-    return tasks[position - 1].clip.path if position else None
 
 
 def _marked(block: int, tasks: Sequence[Task]) -> Iterator[Task]:

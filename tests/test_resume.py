@@ -277,7 +277,7 @@ def test_a_failure_of_the_sync_behind_the_work_is_an_error(data, cache_file, who
 
 def test_workers_that_cannot_be_started_are_not_blamed_on_the_cache(data, cache_file, monkeypatch):
     cache_file.parent.mkdir()
-    monkeypatch.setattr(workers, "start", full_disk)
+    monkeypatch.setattr(workers, "_Processes", full_disk)
     with pytest.raises(UserError, match=r"no worker can be started \(No space left on device\); use fewer with --jobs"):
         build(Job(data, cache_file, n_jobs=2))
     assert names(cache_file) == []

@@ -141,27 +141,59 @@ BREAKING = """
 import os, signal, featurize.batch
 open_audio = featurize.batch.open_audio
 def open_or_break(path, *rest):
-    if path.endswith("cat/07.wav"):
+    if "/".join(path.split("/")[-2:]) in {clips}:
         {how}
     return open_audio(path, *rest)
 featurize.batch.open_audio = open_or_break
 """
 
 
-@pytest.mark.parametrize("how", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)", "raise SystemExit(3)"])
-def test_a_worker_that_dies_is_an_error_that_names_its_clip(data, how):
+@pytest.mark.parametrize(
+    ("how", "killers"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", {"cat/07.wav"}),
+        ("os._exit(0)", {"dog/00.wav", "cat/07.wav", "cat/08.wav", "bird/39.wav"}),
+    ],
+)
+def test_a_clip_of_which_its_worker_dies_costs_only_itself(data, how, killers):
+    with start(data, "--jobs", 2, "--json", code=BREAKING.format(clips=killers, how=how)) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert complaints(err) == []
+    rejected = json.loads(out)["rejected"]
+    assert {bad["path"] for bad in rejected} == killers
+    assert {bad["reason"].split(";")[0] for bad in rejected} == {"the worker that computes it dies of it"}
+    # What had to be computed twice is the same as ever, and without the fault the clips are taken.
+    assert build(Job(data, data / "features.h5")).n_computed == len(killers)
+    expected = build(Job(data, data.parent / "expected.h5")).cache
+    assert open_cache(data / "features.h5").fingerprint == expected.fingerprint
+
+
+def test_workers_that_die_of_everything_end_the_run(data):
+    clips = {f"dog/{i:02}.wav" for i in range(20, 40)}
+    with start(data, "--jobs", 2, code=BREAKING.format(clips=clips, how="os._exit(0)")) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    (line,) = complaints(err)
+    assert "workers died of 10 clips, dog/" in line
+    assert "so it is hardly the clips; finished clips are kept" in line
+    assert out == ""
+    n_kept = (data / "features.h5.partial.journal").read_bytes().count(b"\n") - 1
+    result = build(Job(data, data / "features.h5"))
+    assert result.n_reused == n_kept - 9 > 0
+    assert len(result.cache) == 120
+
+
+def test_a_worker_that_fails_is_an_error_that_names_its_clip(data):
     hours_of_silence(data / "dog" / "20.wav", 5)  # for which nobody must wait
-    with start(data, "--jobs", 2, code=BREAKING.format(how=how)) as process:
+    code = BREAKING.format(clips={"cat/07.wav"}, how="raise SystemExit(3)")
+    with start(data, "--jobs", 2, code=code) as process:
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1, err
     (line,) = complaints(err)
-    assert line.startswith("python -m featurize: a worker ")
-    assert "cat/07.wav" in line
+    assert line.startswith("python -m featurize: a worker failed (SystemExit: 3) while it was on cat/07.wav")
     assert "finished clips are kept" in line
     assert out == ""
-    (data / "dog" / "20.wav").unlink()
-    n_kept = (data / "features.h5.partial.journal").read_bytes().count(b"\n") - 1
-    assert build(Job(data, data / "features.h5")).n_reused == n_kept > 0
 
 
 @pytest.mark.parametrize(
@@ -173,7 +205,7 @@ def test_a_worker_that_dies_is_an_error_that_names_its_clip(data, how):
     ],
 )
 def test_a_clip_that_changes_before_it_is_read_costs_only_itself(data, how, reason):
-    with start(data, "--jobs", 2, "--json", code=BREAKING.format(how=how)) as process:
+    with start(data, "--jobs", 2, "--json", code=BREAKING.format(clips={"cat/07.wav"}, how=how)) as process:
         out, err = process.communicate()
     assert process.returncode == 0, err
     assert json.loads(out)["rejected"] == [{"path": "cat/07.wav", "reason": reason}]
