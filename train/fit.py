@@ -17,7 +17,7 @@ from cache.terminal import Interrupted, UserError
 from train import models
 from train.options import Options
 from train.record import describe_cache, describe_split, versions, write_predictions
-from train.runs import FINISHED, UNFINISHED, new_run, read_record, read_table, write_record, write_table
+from train.runs import FINISHED, LOGS, UNFINISHED, new_run, read_record, read_table, write_record, write_table
 from train.sanity import BASELINES, leak_probe, warnings
 from train.score import score
 from train.splits import SPLITS, clip_groups, split_clips
@@ -25,7 +25,9 @@ from train.splits import SPLITS, clip_groups, split_clips
 Rows = npt.NDArray[np.intp]
 
 
-def fit(cache_file: Path, run: Path | None, options: Options) -> tuple[Path, dict[str, Any]]:
+def fit(
+    cache_file: Path, run: Path | None, options: Options, tensorboard: bool = False, title: str = ""
+) -> tuple[Path, dict[str, Any]]:
     """Train a model on a cache and leave everything about it in a new run directory.
 
     Parameters
@@ -36,6 +38,10 @@ def fit(cache_file: Path, run: Path | None, options: Options) -> tuple[Path, dic
         The new run directory; None: one named after the time and the model, in `runs`.
     options
         See Options.
+    tensorboard
+        Whether to log for TensorBoard, in the folder `tensorboard` of the run directory.
+    title
+        What the progress bar calls this fit, when it is one of many.
 
     Returns
     -------
@@ -67,11 +73,13 @@ def fit(cache_file: Path, run: Path | None, options: Options) -> tuple[Path, dic
     write_table(folder / "split.csv", ("path", "split"), zip(cache.paths, names, strict=True))
     sha256 = (digest.decode() for digest in cache.columns["sha256"].tolist())
     write_table(folder / "content.csv", ("sha256", "split"), zip(sha256, names, strict=True))
+    if tensorboard:
+        (folder / LOGS).mkdir()
     write_record(folder, record)
-    return folder, _train(folder, record, options, cache, groups, split)
+    return folder, _train(folder, record, options, cache, groups, split, title)
 
 
-def resume_fit(folder: Path, cache_file: Path | None) -> tuple[Path, dict[str, Any]]:
+def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[Path, dict[str, Any]]:
     """Go on with a fit that was interrupted, after its last whole epoch.
 
     Parameters
@@ -80,6 +88,8 @@ def resume_fit(folder: Path, cache_file: Path | None) -> tuple[Path, dict[str, A
         Its run directory.
     cache_file
         Where its cache is now; None: where it was.
+    title
+        See fit().
 
     Returns
     -------
@@ -108,7 +118,7 @@ def resume_fit(folder: Path, cache_file: Path | None) -> tuple[Path, dict[str, A
     except (KeyError, ValueError):
         raise UserError(f"{folder / 'split.csv'} does not list the clips of {cache.file}; start a new fit") from None
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
-    return folder, _train(folder, record, options, cache, groups, split)
+    return folder, _train(folder, record, options, cache, groups, split, title)
 
 
 def _recorded_options(folder: Path, record: dict[str, Any]) -> Options:
@@ -130,6 +140,7 @@ def _train(
     cache: Cache,
     groups: Rows,
     split: npt.NDArray[np.int8],
+    title: str,
 ) -> dict[str, Any]:
     from train.backend import seed_everything
     from train.checkpoint import Checkpoint
@@ -139,8 +150,9 @@ def _train(
     started = time.perf_counter()
     seed_everything(options.seed, options.deterministic)
     train_rows, val_rows, test_rows = (np.flatnonzero(split == side) for side in range(len(SPLITS)))
+    log_dir = folder / LOGS if (folder / LOGS).is_dir() else None
     with _resumable(folder):
-        model, history, best = train_by_recipe(cache, options, train_rows, val_rows, run_dir=folder)
+        model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title, log_dir)
         probabilities = predict_rows(model, cache.X, test_rows)
         scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
         _save_model(model, options.model, len(cache.class_names), folder / "model.keras")

@@ -23,7 +23,13 @@ Rows = npt.NDArray[np.intp]
 
 
 def train_by_recipe(
-    cache: Cache, options: Options, train_rows: Rows, val_rows: Rows, run_dir: Path | None = None, title: str = ""
+    cache: Cache,
+    options: Options,
+    train_rows: Rows,
+    val_rows: Rows,
+    run_dir: Path | None = None,
+    title: str = "",
+    log_dir: Path | None = None,
 ) -> tuple[Any, History, int]:
     """Build the model that the options name and train it as its recipe says.
 
@@ -33,7 +39,7 @@ def train_by_recipe(
         Holds the rows.
     options
         The model by name, and what the user decides about its training.
-    train_rows, val_rows, run_dir, title
+    train_rows, val_rows, run_dir, title, log_dir
         See train_model().
 
     Returns
@@ -63,6 +69,7 @@ def train_by_recipe(
         n_frames=n_frames,
         run_dir=run_dir,
         title=title,
+        log_dir=log_dir,
     )
     whole = models.build_model(options.model, n_classes)
     whole.set_weights(model.get_weights())
@@ -85,6 +92,7 @@ def train_model(
     n_frames: npt.NDArray[np.integer] | None = None,
     run_dir: Path | None = None,
     title: str = "",
+    log_dir: Path | None = None,
 ) -> tuple[History, int]:
     """Train a model; it ends with the weights of its best epoch.
 
@@ -115,6 +123,8 @@ def train_model(
         Where every epoch is kept; training goes on after the last one that is found there.
     title
         What the progress bar calls this training, when it is one of many; otherwise every epoch leaves a line.
+    log_dir
+        Where to log for TensorBoard.
 
     Returns
     -------
@@ -136,12 +146,20 @@ def train_model(
         validation_data=Batches(X, y, val_rows, batch_size, n_columns) if len(val_rows) else None,
         epochs=epochs,
         class_weight=class_weight,
-        callbacks=[loop],
+        callbacks=[*_logs(log_dir), loop],
         shuffle=False,  # the batches come in an order of their own
         verbose=0,
     )
     model.set_weights(loop.best_weights)
     return loop.history, best_epoch(loop.history)
+
+
+def _logs(log_dir: Path | None) -> list[Any]:
+    if log_dir is None:
+        return []
+    from train.tensorboard import EpochLog
+
+    return [EpochLog(log_dir)]
 
 
 def balanced_weights(labels: Rows) -> dict[int, float]:

@@ -1,9 +1,10 @@
 """The options that several commands share, each with one meaning, and what was chosen with them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,6 +53,7 @@ ValOfModel = Annotated[
         show_default="the model's: 0.15 for baseline, 0 for compact",
     ),
 ]
+Test = Annotated[float, typer.Option(min=0, max=0.9, help="Share of clips for the final score.")]
 GroupBy = Annotated[
     str | None,
     typer.Option(
@@ -66,12 +68,21 @@ Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="The same weights to the bit from the same seed; slower.")
 ]
 
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Log every epoch for TensorBoard, in the run's folder `tensorboard`.")
+]
+
 
 def chosen(context: typer.Context) -> Options:
-    """Return the options of a fit as they were given to a command; what is None comes from the model's recipe."""
+    """Return the options of a fit as they were given to a command."""
+    return options_of(context.params)
+
+
+def options_of(parameters: Mapping[str, Any]) -> Options:
+    """Return the options of a fit from a command's parameters; what is None comes from the model's recipe."""
     from train.models import recipe
 
-    values = {field.name: context.params[field.name] for field in fields(Options) if field.name in context.params}
+    values = {field.name: parameters[field.name] for field in fields(Options) if field.name in parameters}
     for name in ("epochs", "val"):
         if values[name] is None:
             values[name] = getattr(recipe(values["model"]), name)

@@ -6,6 +6,7 @@ split.csv        path, split of every clip
 content.csv      sha256, split of every clip's content, so that a clip is known again under any name
 history.csv      one line an epoch (crossval: of every fold)
 predictions.csv  path, class, predicted class and probabilities of every test clip
+tensorboard/     what --tensorboard logs
 checkpoint/      only while the fit is unfinished
 """
 
@@ -22,6 +23,7 @@ from cache.terminal import UserError
 
 RUN_FORMAT = 1
 UNFINISHED, FINISHED = "unfinished", "finished"
+LOGS = "tensorboard"
 
 
 @dataclass(frozen=True)
