@@ -1,0 +1,100 @@
+"""players(): the audio file behind each clip, as a page can play it, or why it cannot."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import quote
+
+# Past either, a page links to the file instead of holding it.
+MAX_CLIP_BYTES = 400_000
+MAX_PAGE_BYTES = 4_000_000
+
+_HEAD_BYTES = 4096
+# Encodings of WAV that browsers decode, by the tag in its header: PCM, float, A-law, mu-law.
+_WAV_TAGS = (1, 3, 6, 7)
+_WAV_EXTENSIBLE = 0xFFFE
+
+
+class Player(NamedTuple):
+    """What plays a clip: a data URI or a relative link as `source`, or else in `reason` why nothing does."""
+
+    source: str
+    reason: str = ""
+
+
+def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None]]) -> list[Player]:
+    """Find what plays each clip on a page.
+
+    Parameters
+    ----------
+    data
+        DATA, the folder that the paths are relative to.
+    page_folder
+        Where the page lies, for relative links.
+    clips
+        Path and, if it is known, sha256 of each. They may come from a file that somebody else has made, so what leads
+        out of DATA is not opened, and what is no audio is not shown.
+
+    Returns
+    -------
+    list of Player
+        One a clip. The first small ones are embedded, up to `MAX_PAGE_BYTES` of them; the others are linked.
+    """
+    found, budget = [], MAX_PAGE_BYTES
+    for path, sha256 in clips:
+        try:
+            content, mime = _playable(data, path, sha256)
+        except FileNotFoundError:
+            found.append(Player("", "the original clip is not there any more"))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            found.append(Player("", f"the original clip cannot be played here: {reason}"))
+        else:
+            if content is not None and len(content) <= budget:
+                budget -= len(content)
+                found.append(Player(f"data:{mime};base64,{base64.b64encode(content).decode()}"))
+            else:
+                found.append(Player(quote(os.path.relpath(_original(data, path), page_folder.resolve()))))
+    return found
+
+
+def _original(data: Path, path: str) -> Path:
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path:
+        raise ValueError("its path leads out of the folder of clips")
+    return data.resolve() / path
+
+
+def _playable(data: Path, path: str, sha256: str | None) -> tuple[bytes | None, str]:
+    """Return the content of a clip that is small enough to embed, and its MIME type."""
+    original = _original(data, path)
+    if original.exists() and not original.is_file():  # opening a pipe would wait for its other end for ever
+        raise ValueError("it is not a file any more")
+    with original.open("rb") as file:
+        mime = _mime_type(file.read(_HEAD_BYTES))
+        if mime is None:
+            raise ValueError(f"browsers do not play this kind of file ({PurePosixPath(path).suffix})")
+        file.seek(0)
+        if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise ValueError("its content has changed since")
+        file.seek(0)
+        return (file.read() if original.stat().st_size <= MAX_CLIP_BYTES else None), mime
+
+
+def _mime_type(head: bytes) -> str | None:
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        fmt = head[head.find(b"fmt ") :]
+        tag, bits = (int.from_bytes(fmt[i : i + 2], "little") for i in (8, 22))
+        if tag == _WAV_EXTENSIBLE:
+            tag = int.from_bytes(fmt[32:34], "little")
+        return "audio/wav" if tag in _WAV_TAGS and bits <= 32 else None
+    if head[:4] == b"fLaC":
+        return "audio/flac"
+    if head[:4] == b"OggS":
+        return "audio/ogg"
+    # A tag, or a frame of any MPEG audio layer.
+    if head[:3] == b"ID3" or (head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE0 == 0xE0 and head[1] & 0x06):
+        return "audio/mpeg"
+    return None
