@@ -39,13 +39,11 @@ def draw_sheet(cache_file: Path, out: Path, model: str, seed: int) -> int:
     Raises
     ------
     UserError
-        The model's recipe varies nothing, matplotlib is missing, the cache cannot be used, or the picture's format is
-        none that matplotlib writes.
+        The model's recipe varies nothing, the cache cannot be used, or the picture's format is none of these.
     """
     settings = models.recipe(model).augmentation
     if settings is None:
         raise UserError(f"the model {model!r} is trained on the clips as they are; there is nothing to preview")
-    figure_class = _figure_class()
     if out.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"{out}: the picture must end in .png, .svg or .pdf")
     cache = open_cache(cache_file)
@@ -57,16 +55,8 @@ def draw_sheet(cache_file: Path, out: Path, model: str, seed: int) -> int:
     columns = [("in the cache", X, y)]
     columns += [("varied", augment(X, n_frames, rng, settings), y) for _ in range(N_VARIATIONS)]
     columns += [("varied and mixed", *mix(augment(X, n_frames, rng, settings), y, rng, settings))]
-    _draw(figure_class, columns, [Path(cache.paths[row]).name for row in rows], cache.class_names).savefig(out, dpi=100)
+    _draw(columns, [Path(cache.paths[row]).name for row in rows], cache.class_names).savefig(out, dpi=100)
     return len(rows)
-
-
-def _figure_class() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("drawing needs matplotlib; install it with `pip install 'melcache[report]'`") from None
-    return Figure
 
 
 def _some_rows(cache: Cache, rng: np.random.Generator) -> Rows:
@@ -78,12 +68,13 @@ def _some_rows(cache: Cache, rng: np.random.Generator) -> Rows:
 
 
 def _draw(
-    figure_class: Any,
     columns: list[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float32]]],
     names: list[str],
     class_names: tuple[str, ...],
 ) -> Any:
-    figure = figure_class(figsize=(2.6 * len(columns), 1.9 * len(names) + 0.4), layout="constrained")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.6 * len(columns), 1.9 * len(names) + 0.4), layout="constrained")
     axes = figure.subplots(len(names), len(columns), squeeze=False, sharex=True, sharey=True)
     for j, (title, X, y) in enumerate(columns):
         for i, name in enumerate(names):
