@@ -1,6 +1,6 @@
 """python -m train: train on a cache, score, and classify clips."""
 
-from cache.terminal import UserError, complain, leave_on_signals, run
+from cache.terminal import UserError, complain, leave_on_signals, printable, run
 
 if __name__ == "__main__":
     leave_on_signals("python -m train")
@@ -50,6 +50,8 @@ def fit(
 ) -> None:
     """Train a model on a cache and score it on clips it never saw.
 
+    The run directory holds the model, and report.html to look at and to listen to.
+
     Example: python -m train fit data/features.h5 --epochs 30 --seed 1
     """
     from train import fit as fits
@@ -67,7 +69,8 @@ def fit(
         folder, record = fits.fit(cache, run, options.chosen(context))
     for line in record["warnings"]:
         complain(f"warning: {line}")
-    print(json.dumps(flat(folder, record)) if as_json else screen.fit_summary(folder, record))
+    print(json.dumps(flat(folder, record)) if as_json else screen.fit_summary(folder, record), flush=True)
+    _end_with_report(folder, as_json)
 
 
 @app.command()
@@ -95,7 +98,7 @@ def crossval(
     """Train and test on every clip in turn.
 
     The clips are divided into folds; each is tested by a network trained on the others. Slower than `fit`, and far
-    surer of the score.
+    surer of the score. The run directory holds report.html to look at and to listen to, and no model.
 
     Example: python -m train crossval data/features.h5 --folds 5 --repeats 3
     """
@@ -106,7 +109,32 @@ def crossval(
     folder, record = validation.crossval(cache, run, options.chosen(context), folds, repeats)
     for line in record["warnings"]:
         complain(f"warning: {line}")
-    print(json.dumps(flat(folder, record)) if as_json else screen.crossval_summary(folder, record))
+    print(json.dumps(flat(folder, record)) if as_json else screen.crossval_summary(folder, record), flush=True)
+    _end_with_report(folder, as_json)
+
+
+def _end_with_report(folder: Path, as_json: bool) -> None:
+    from train.report import report_finished
+
+    page = report_finished(folder)
+    if page and not as_json:
+        print(f"report: {printable(str(page))}")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")],
+) -> None:
+    """Write a run's report.html and its figures anew.
+
+    `fit` and `crossval` end with this. Spectrograms and players are in the page when the cache and the clips are where
+    they were.
+
+    Example: python -m train report runs/first
+    """
+    from train.report import write_report
+
+    print(printable(str(write_report(run))))
 
 
 @app.command()
@@ -187,8 +215,6 @@ def preview(
     seed: Annotated[int, typer.Option(min=0, help="Chooses the clips and how they are varied.")] = 0,
 ) -> None:
     """Draw clips as the cache holds them and as training varies them.
-
-    Needs matplotlib, which the extra `report` installs.
 
     Example: python -m train preview data/features.h5 --out sheet.png
     """
