@@ -5,9 +5,9 @@ import math
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,10 @@ _BLOCK_SAMPLES = 1 << 18
 
 # Outside of these a sample rate is a damaged header's, not a recorder's.
 _LOWEST_SR, _HIGHEST_SR = 1_000, 1_000_000
+
+# RIFF size; format tag, channels, sample rate, bytes a second, bytes a frame, bits; name and size of the next chunk.
+_PCM16_HEADER = struct.Struct("<4xI12xHHIIHH4sI")
+_PCM16_SCALE = np.float32(1 / 32768)
 
 # libsndfile's codes, from its sndfile.h and common.h: no format fits, the operating system failed, no file to decode.
 _UNRECOGNISED, _SYSTEM, _BAD_FILE = 1, 2, 7
@@ -36,13 +40,12 @@ class ClipError(Exception):
         self.passing = passing
 
 
-class Audio(NamedTuple):
+@dataclass
+class Audio:
     """An open clip.
 
     Attributes
     ----------
-    sha256
-        Hex digest of the file's content.
     sr
         The file's own sample rate in Hz.
     n_samples
@@ -50,14 +53,21 @@ class Audio(NamedTuple):
     format
         Container and encoding, such as "WAV/PCM_16".
     blocks
-        Starts to read from the beginning: yields (n, n_channels) float32.
+        Starts to read from the beginning: gives (n, n_channels) float32, a block at a time.
+    digest
+        Computes `sha256`.
     """
 
-    sha256: str
     sr: int
     n_samples: int
     format: str
-    blocks: Callable[[], Iterator[Float32]]
+    blocks: Callable[[], Iterable[Float32]]
+    digest: Callable[[], str]
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the file's content; a long file is read for it, so ask once."""
+        return self.digest()
 
 
 @contextmanager
@@ -74,7 +84,7 @@ def open_audio(path: str, size: int | None = None, mtime_ns: int | None = None) 
     Raises
     ------
     ClipError
-        It cannot be opened, is no audio, or changed while it was read.
+        It cannot be opened, is no audio, changed while it was read, or what is done with it while it is open fails.
     """
     try:
         # Without O_NONBLOCK, opening a pipe would wait for its other end for ever.
@@ -92,8 +102,13 @@ def open_audio(path: str, size: int | None = None, mtime_ns: int | None = None) 
             raise ClipError("the file is empty")
         yield _decode(file, before.st_size)
         _check_unchanged(path, before)
+    except ClipError:
+        raise
     except OSError as error:
         raise ClipError(f"it cannot be read ({error.strerror})", passing=True) from None
+    except Exception as error:
+        # A file of unknown origin may make a decoder fail in any way; that must cost this clip only.
+        raise ClipError(f"it cannot be decoded ({type(error).__name__}: {error})") from None
     finally:
         os.close(file)
 
@@ -109,44 +124,51 @@ def _check_unchanged(path: str, before: os.stat_result) -> None:
         after = os.stat(path)  # noqa: PTH116
     except OSError:
         raise ClipError("it disappeared while it was read", passing=True) from None
-    identity = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
-    if any(getattr(before, name) != getattr(after, name) for name in identity):
+    if _identity(after) != _identity(before):
         raise ClipError("it changed while it was read", passing=True)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _decode(file: int, size: int) -> Audio:
     if size > _SMALL_BYTES:
-        with open(file, "rb", buffering=0, closefd=False) as stream:
-            return _open_any(file, hashlib.file_digest(stream, "sha256").hexdigest())
+        return _open_any(file, lambda: _digest(file))
     data = os.pread(file, size, 0)
-    sha256 = hashlib.sha256(data).hexdigest()
-    return _pcm16(data, sha256) or _open_any(file, sha256)
+    return _pcm16(data) or _open_any(file, lambda: hashlib.sha256(data).hexdigest())
 
 
-def _pcm16(data: bytes, sha256: str) -> Audio | None:
+def _digest(file: int) -> str:
+    # libsndfile has this file open too, and goes on reading where it was.
+    position = os.lseek(file, 0, os.SEEK_CUR)
+    os.lseek(file, 0, os.SEEK_SET)
+    with open(file, "rb", buffering=0, closefd=False) as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    os.lseek(file, position, os.SEEK_SET)
+    return digest
+
+
+def _pcm16(data: bytes) -> Audio | None:
     """Read the plainest and commonest file, a PCM16 WAV of header and samples only; the rest is left to libsndfile."""
     if data[:4] != b"RIFF" or data[8:20] != b"WAVEfmt \x10\0\0\0" or len(data) < 44:
         return None
-    (riff_size,) = struct.unpack_from("<I", data, 4)
-    tag, n_channels, sr, byte_rate, frame_bytes, bits = struct.unpack_from("<HHIIHH", data, 20)
-    plain = tag == 1 and bits == 16 and 1 <= n_channels <= 8
+    riff_size, tag, n_channels, sr, byte_rate, frame_bytes, bits, name, n_bytes = _PCM16_HEADER.unpack_from(data)
+    plain = tag == 1 and bits == 16 and 1 <= n_channels <= 8 and name == b"data"
     if not plain or frame_bytes != 2 * n_channels or byte_rate != sr * frame_bytes or riff_size + 8 != len(data):
         return None
-    if data[36:40] != b"data":
-        return None
-    (n_bytes,) = struct.unpack_from("<I", data, 40)
     if n_bytes == 0 or n_bytes % frame_bytes or 44 + n_bytes != len(data):
         return None
     _check_sr(sr)
     samples = np.frombuffer(data, "<i2", n_bytes // 2, 44).reshape(-1, n_channels)
 
-    def blocks() -> Iterator[Float32]:
-        yield np.multiply(samples, np.float32(1 / 32768), dtype=np.float32)
+    def blocks() -> Iterable[Float32]:
+        return (np.multiply(samples, _PCM16_SCALE, dtype=np.float32),)
 
-    return Audio(sha256, sr, len(samples), "WAV/PCM_16", blocks)
+    return Audio(sr, len(samples), "WAV/PCM_16", blocks, lambda: hashlib.sha256(data).hexdigest())
 
 
-def _open_any(file: int, sha256: str) -> Audio:
+def _open_any(file: int, digest: Callable[[], str]) -> Audio:
     import soundfile
 
     def sound() -> soundfile.SoundFile:
@@ -190,7 +212,7 @@ def _open_any(file: int, sha256: str) -> Audio:
                 f"it is cut short or damaged: {n_read / sr:.2f} s of the {n_samples / sr:.2f} s that its header states"
             )
 
-    return Audio(sha256, sr, n_samples, name, blocks)
+    return Audio(sr, n_samples, name, blocks, digest)
 
 
 def _words(error_string: str) -> str:
@@ -216,8 +238,8 @@ def n_resampled(n_samples: int, sr_in: int, sr_out: int) -> int:
     return n_samples if sr_in == sr_out else math.ceil(n_samples * (float(sr_out) / sr_in))
 
 
-def mono_blocks(audio: Audio, sr: int) -> Iterator[Float32]:
-    """Yield the waveform: the mean of the channels, resampled by soxr's HQ filter.
+def mono_blocks(audio: Audio, sr: int) -> Iterable[Float32]:
+    """Give the waveform: the mean of the channels, resampled by soxr's HQ filter.
 
     Parameters
     ----------
@@ -226,9 +248,9 @@ def mono_blocks(audio: Audio, sr: int) -> Iterator[Float32]:
     sr
         Sample rate of the result in Hz.
 
-    Yields
-    ------
-    ndarray
+    Returns
+    -------
+    iterable of ndarray
         Consecutive samples, shape (n,), float32. All of them together are what
         `librosa.load(path, sr=sr, res_type="soxr_hq")` returns, whatever the size of the blocks.
 
@@ -237,13 +259,14 @@ def mono_blocks(audio: Audio, sr: int) -> Iterator[Float32]:
     ClipError
         The file cannot be decoded to its end, or holds no samples.
     """
-    mono = (_mix(block) for block in audio.blocks())
-    if audio.sr == sr:
-        yield from mono
-        return
+    mono = map(_mix, audio.blocks())
+    return mono if audio.sr == sr else _resampled(mono, audio.sr, sr)
+
+
+def _resampled(mono: Iterable[Float32], sr_in: int, sr_out: int) -> Iterator[Float32]:
     import soxr
 
-    stream = soxr.ResampleStream(audio.sr, sr, 1, dtype="float32", quality="soxr_hq")
+    stream = soxr.ResampleStream(sr_in, sr_out, 1, dtype="float32", quality="soxr_hq")
     n_in = n_out = 0
     for block in mono:
         n_in += len(block)
@@ -252,7 +275,7 @@ def mono_blocks(audio: Audio, sr: int) -> Iterator[Float32]:
         yield resampled
     tail = stream.resample_chunk(np.empty(0, np.float32), last=True)
     # librosa makes the length exact: cut, or filled up with zeros.
-    missing = max(0, n_resampled(n_in, audio.sr, sr) - n_out)
+    missing = max(0, n_resampled(n_in, sr_in, sr_out) - n_out)
     yield tail[:missing] if missing <= len(tail) else np.pad(tail, (0, missing - len(tail)))
 
 

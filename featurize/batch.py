@@ -84,23 +84,18 @@ def featurize_batch(data: str, tasks: Iterable[Task], settings: MelSettings, X: 
 
 def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row | None:
     out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
-    try:
-        with open_audio(path, clip.size, clip.mtime_ns) as audio:
-            if audio.sha256 == known_sha256:
-                return None
-            n_samples = _spectrogram(audio, settings, out)
-    except ClipError:
-        raise
-    except Exception as error:
-        # A file of unknown origin may make a decoder fail in any way; that must cost this clip only.
-        raise ClipError(f"it cannot be decoded ({type(error).__name__}: {error})") from None
+    with open_audio(path, clip.size, clip.mtime_ns) as audio:
+        sha256 = audio.sha256
+        if sha256 == known_sha256:
+            return None
+        n_samples = _spectrogram(audio, settings, out)
     if out is not x:
         x[...] = out
     return Row(
         clip.path,
         clip.size,
         clip.mtime_ns,
-        audio.sha256,
+        sha256,
         n_frames_of(n_samples, settings),
         audio.n_samples / audio.sr,
         audio.sr,
@@ -139,7 +134,7 @@ def featurize_clip(path: Path, settings: MelSettings | None = None) -> Float32:
     ClipError
         The file cannot be used; the message says why.
     """
-    out = np.zeros(ROW_SHAPE, np.float32)
-    status = path.stat()
-    _compute(str(path), Clip(path.name, 0, status.st_size, status.st_mtime_ns), "", settings or MelSettings(), out)
+    out = np.empty(ROW_SHAPE, np.float32)
+    with open_audio(str(path)) as audio:
+        _spectrogram(audio, settings or MelSettings(), out)
     return out

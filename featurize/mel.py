@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,10 @@ class MelSettings:
                 raise UserError(
                     f"this program computes {name} = {getattr(MelSettings, name)!r} only, not {getattr(self, name)!r}"
                 )
+
+    def __hash__(self) -> int:
+        # Asked for once a clip; of all fields it would take longer than reading the clip.
+        return hash((self.sr, self.n_fft, self.hop_length))
 
     def as_dict(self) -> dict[str, Setting]:
         """Return the settings by name, as the cache stores them."""
@@ -169,20 +174,27 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
         raise ClipError("it has samples that are NaN, infinite or too large to square")
     # A clip that ends before the frames it announced leaves no stale frames of the clip before it.
     kept[max(0, position - first) :] = 0
-    _normalise(kept, peak, settings, out[:, : len(kept)])
+    _normalise(kept, peak, work, out[:, : len(kept)])
     # The minimum of a spectrogram, which fills what is missing of it, becomes 0.
     out[:, len(kept) :] = 0
     return work.n_samples
 
 
-def _normalise(kept: Float32, peak: np.float32, settings: MelSettings, out: Float32) -> None:
-    dynamic_range = np.float32(10.0 ** (-settings.top_db / 10.0))
-    floor = np.maximum(np.float32(settings.amin), np.maximum(peak, np.float32(settings.amin)) * dynamic_range)
+def _normalise(kept: Float32, peak: np.float32, work: "_Workspace", out: Float32) -> None:
+    floor = max(work.amin, max(peak, work.amin) * work.dynamic_range)
     level = np.log(np.maximum(kept, floor, out=kept), out=kept)
     lowest, highest = level.min(), level.max()
-    # The notebook adds 1e-8 dB to the range; ln(10) / 10 of that where the level is a natural logarithm of power.
-    scale = highest - lowest + np.float32(1e-8 * np.log(10.0) / 10.0)
-    np.divide(np.subtract(level, lowest, out=level).T, scale, out=out)
+    np.divide(np.subtract(level, lowest, out=level).T, highest - lowest + work.epsilon, out=out)
+
+
+class _Views(NamedTuple):
+    """The parts of the buffers that so many frames use; a slice made anew costs as much as a small product."""
+
+    frames: Float32
+    windowed: Float32
+    power: Float32
+    mel: Float32
+    products: list[tuple[Float32, Float32, Float32]]
 
 
 class _Workspace(threading.local):
@@ -204,8 +216,18 @@ class _Workspace(threading.local):
         self.windowed = np.empty((_FRAMES_PER_CALL, n_fft), np.float32)
         self.power = np.empty((_FRAMES_PER_CALL, n_bins), np.float32)
         self.mel = np.empty((_FRAMES_PER_CALL, settings.n_mels), np.float32)
-        self.kept = np.empty((settings.n_frames, settings.n_mels), np.float32)
         self.bands = list(_bands(mel_filterbank(settings)))
+        self.views = [self._views(n) for n in range(_FRAMES_PER_CALL + 1)]
+        self.kept = np.empty((settings.n_frames, settings.n_mels), np.float32)
+        self.amin = np.float32(settings.amin)
+        self.dynamic_range = np.float32(10.0 ** (-settings.top_db / 10.0))
+        # The notebook adds 1e-8 dB to the range; ln(10) / 10 of that where the level is a natural logarithm of power.
+        self.epsilon = np.float32(1e-8 * np.log(10.0) / 10.0)
+
+    def _views(self, n: int) -> _Views:
+        power, mel = self.power[:n], self.mel[:n]
+        products = [(power[:, bins], weights, mel[:, bands]) for bands, bins, weights in self.bands]
+        return _Views(self.frames[:n], self.windowed[:n], power, mel, products)
 
 
 def prepare(settings: MelSettings) -> None:
@@ -252,10 +274,10 @@ def _mel_power(blocks: Iterable[Float32], settings: MelSettings, work: _Workspac
 
 
 def _transform(n: int, work: _Workspace) -> Float32:
-    windowed, power, mel = work.windowed[:n], work.power[:n], work.mel[:n]
-    np.multiply(work.frames[:n], work.window, out=windowed)
-    np.abs(work.rfft(windowed, overwrite_x=True), out=power)
+    frames, windowed, power, mel, products = work.views[n]
+    np.multiply(frames, work.window, out=windowed)
+    np.abs(work.rfft(windowed), out=power)
     np.square(power, out=power)
-    for bands, bins, weights in work.bands:
-        np.matmul(power[:, bins], weights, out=mel[:, bands])
+    for bins, weights, bands in products:
+        np.matmul(bins, weights, out=bands)
     return mel

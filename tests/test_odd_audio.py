@@ -145,7 +145,7 @@ def test_the_fast_reader_takes_nothing_that_libsndfile_reads_otherwise(tmp_path)
     n_taken = n_left = 0
     for data in plain_wavs(random.Random(0)):
         try:
-            audio = _pcm16(data, "")
+            audio = _pcm16(data)
         except ClipError:
             # Of the sample rate, which the slow reader would refuse as well.
             continue
@@ -165,6 +165,6 @@ def test_the_fast_reader_takes_nothing_that_libsndfile_reads_otherwise(tmp_path)
 @pytest.mark.parametrize("n_channels", range(1, 9))
 def test_the_fast_reader_takes_every_plain_wav(n_channels):
     data = wav(pcm16(20 * n_channels), n_channels=n_channels)
-    audio = _pcm16(data, "")
+    audio = _pcm16(data)
     assert audio is not None
     assert sum(map(len, mono_blocks(audio, 16000))) == 20
