@@ -6,6 +6,8 @@ if __name__ == "__main__":
     leave_on_signals("python -m train")
 
 import json
+import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -38,11 +40,12 @@ def fit(
     learning_rate: options.LearningRate = None,
     seed: options.Seed = 0,
     val: options.Val = 0.15,
-    test: Annotated[float, typer.Option(min=0, max=0.9, help="Share of clips for the final score.")] = 0.15,
+    test: options.Test = 0.15,
     group_by: options.GroupBy = None,
     class_weight: options.Weight = None,
     patience: options.Patience = None,
     deterministic: options.Deterministic = False,
+    tensorboard: options.TensorBoard = False,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted fit; takes no other option.")
     ] = None,
@@ -66,7 +69,7 @@ def fit(
             raise typer.BadParameter(f"the fit goes on with its own options; leave out {option}", param_hint="--resume")
         folder, record = fits.resume_fit(resume, cache if "cache" in given else None)
     else:
-        folder, record = fits.fit(cache, run, options.chosen(context))
+        folder, record = fits.fit(cache, run, options.chosen(context), tensorboard)
     for line in record["warnings"]:
         complain(f"warning: {line}")
     print(json.dumps(flat(folder, record)) if as_json else screen.fit_summary(folder, record), flush=True)
@@ -111,6 +114,97 @@ def crossval(
         complain(f"warning: {line}")
     print(json.dumps(flat(folder, record)) if as_json else screen.crossval_summary(folder, record), flush=True)
     _end_with_report(folder, as_json)
+
+
+@app.command()
+def sweep(
+    context: typer.Context,
+    cache: options.CacheFile = options.CACHE,
+    grid: Annotated[
+        str, typer.Option(metavar="KEY=VALUES ..", help="Options of `fit`, each with the values to combine.")
+    ] = "model=baseline,compact",
+    runs: Annotated[Path, typer.Option(help="Folder for the run directories.")] = Path("runs/sweep"),
+    model: options.Model = "baseline",
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = 32,
+    learning_rate: options.LearningRate = None,
+    seed: options.Seed = 0,
+    val: options.Val = 0.15,
+    test: options.Test = 0.15,
+    group_by: options.GroupBy = None,
+    class_weight: options.Weight = None,
+    patience: options.Patience = None,
+    deterministic: options.Deterministic = False,
+    tensorboard: options.TensorBoard = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Fit a model with every combination of some options, and compare the runs.
+
+    All runs are in one process. Give the same command again after an interruption: finished runs are not repeated, and
+    a half-finished one goes on. A key of --grid is the name of an option, and `default` among its values leaves the
+    option out; options outside of the grid hold for every run.
+
+    Example: python -m train sweep data/features.h5 --grid "model=baseline,compact seed=0,1,2" --epochs 20
+    """
+    from train import sweep as sweeps
+    from train.grid import combinations
+
+    outcomes = sweeps.sweep(cache, combinations(context, grid), runs, tensorboard)
+    finished = [outcome.folder for outcome in outcomes if outcome.record is not None]
+    if finished:
+        _show_comparison(finished, "accuracy", "json" if as_json else "text")
+    if n_failed := len(outcomes) - len(finished):
+        raise UserError(f"{n_failed} of {len(outcomes)} runs failed; the reasons are above")
+
+
+class Sort(StrEnum):
+    """What a comparison is sorted by."""
+
+    accuracy = "accuracy"
+    seconds = "seconds"
+    run = "run"
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUN]..", help="Run directories, or folders that hold some.")
+    ] = None,
+    sort: Annotated[Sort, typer.Option(help="The best first, the fastest first, or by name.")] = Sort.accuracy,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
+    as_html: Annotated[bool, typer.Option("--html", help="Print the table as an HTML page.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Put runs side by side: what they differ in, what they scored, and whether that is more than chance.
+
+    Without RUN all runs in the folder `runs`. The p-value is that of McNemar's exact test against the best run that
+    was tested on the same clips; a warning says where clips were not the same.
+
+    Example: python -m train compare runs/first runs/second
+
+    Example: python -m train compare runs/sweep --sort seconds --html > compare.html
+    """
+    if as_csv + as_html + as_json > 1:
+        raise typer.BadParameter("give one of --csv, --html and --json")
+    kind = "csv" if as_csv else "html" if as_html else "json" if as_json else "text"
+    _show_comparison(runs or [Path("runs")], sort.value, kind)
+
+
+def _show_comparison(runs: list[Path], sort: str, kind: str) -> None:
+    from shutil import get_terminal_size
+
+    from train import compare as comparing
+    from train import comparison
+
+    compared = comparing.compare(runs, sort)
+    for line in compared.warnings:
+        complain(f"warning: {line}")
+    if kind == "text":
+        print(comparison.as_text(compared, get_terminal_size().columns if sys.stdout.isatty() else None))
+    elif kind == "json":
+        print(json.dumps(comparing.as_json(compared)))
+    else:
+        print(comparison.as_csv(compared) if kind == "csv" else comparison.as_html(compared))
 
 
 def _end_with_report(folder: Path, as_json: bool) -> None:

@@ -112,8 +112,9 @@ def sweep(
 
 
 def run_one(job: Job) -> Outcome:
-    """Run one fit of a sweep from its beginning, or from where it was interrupted."""
+    """Run one fit of a sweep from its beginning, or from where it was interrupted, and write its report."""
     from train.backend import keras
+    from train.report import report_finished
 
     # What an earlier run of this process left in Keras would be kept for ever.
     keras.utils.clear_session()
@@ -121,10 +122,13 @@ def run_one(job: Job) -> Outcome:
         if open_cache(job.cache_file).fingerprint != job.fingerprint:
             raise UserError(f"{job.cache_file} has changed since the sweep began; give the same command again")
         if (job.folder / "run.json").exists():
-            return Outcome(*resume_fit(job.folder, job.cache_file, job.title))
-        return Outcome(*fit(job.cache_file, job.folder, job.options, job.tensorboard, job.title))
+            folder, record = resume_fit(job.folder, job.cache_file, job.title)
+        else:
+            folder, record = fit(job.cache_file, job.folder, job.options, job.tensorboard, job.title)
     except UserError as error:
         return Outcome(job.folder, None, str(error))
+    report_finished(folder)
+    return Outcome(folder, record)
 
 
 def _plan(
