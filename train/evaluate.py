@@ -39,7 +39,7 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
     """
     run = open_run(folder)
     cache = open_cache(cache_file or Path(run.record["cache"]["file"]))
-    _refuse_mismatch(run, cache)
+    refuse_mismatch(run, cache)
     rows, scored, n_seen = _rows_to_score(run, cache)
 
     from train.load import load_model
@@ -56,7 +56,8 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
     }
 
 
-def _refuse_mismatch(run: Run, cache: Cache) -> None:
+def refuse_mismatch(run: Run, cache: Cache) -> None:
+    """Raise a UserError unless a cache has the classes and the features that a run was trained on."""
     if cache.class_names != run.class_names:
         raise UserError(
             f"{cache.file} has the classes {', '.join(cache.class_names)}, and {run.folder} was trained on "
