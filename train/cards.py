@@ -38,13 +38,15 @@ def clip_cards(
     cache
         Holds their spectrograms; None: there are no pictures.
     originals
-        DATA, the folder of the page, and the sha256 of each clip's content by its path, as far as they are known.
+        DATA, the folder of the page, and the sha256 of clips' content by path, for those that are not in the cache.
     conflicts
         Paths of clips with equal content in two classes, a list for each content.
     """
     data, page_folder, sha256 = originals
     paths = [tested.paths[clip] for clip in clips]
     rows = {} if cache is None else _rows(cache, paths)
+    if cache is not None:
+        sha256 = {**sha256, **{path: cache.columns["sha256"][row].decode() for path, row in rows.items()}}
     also = {path: [other for other in equal if other != path] for equal in conflicts for path in equal}
     mean = tested.mean_probabilities
     n_tests = np.bincount(tested.clip, minlength=len(tested.paths))
@@ -73,8 +75,8 @@ def clip_cards(
 
 
 def _rows(cache: Cache, paths: Sequence[str]) -> dict[str, int]:
-    wanted = set(paths)
-    return {path: row for row, path in enumerate(cache.paths) if path in wanted}
+    wanted = {path.encode(): path for path in paths}
+    return {wanted[path]: row for row, path in enumerate(cache.columns["path"].tolist()) if path in wanted}
 
 
 def _probabilities(

@@ -55,13 +55,15 @@ def write_report(folder: Path) -> Path:
     UserError
         The directory is missing, is no run, is not finished or is damaged.
     """
+    from jinja2 import TemplateError
+
     record = read_record(folder)
     if record["state"] != FINISHED:
         raise UserError(f"{folder} is not finished, so there is nothing to report yet")
     try:
         with figures.drawing():
             page, pictures = _compose(folder, record)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"
         raise UserError(f"{folder} is damaged, or a run of another version ({what}); train again") from error
     (folder / "figures").mkdir(exist_ok=True)
@@ -162,7 +164,7 @@ def _clips(
     wrong, right = worst_mistakes(tested), least_certain(tested)
     shown = [*wrong[:MAX_MISTAKES].tolist(), *right[:MAX_UNCERTAIN].tolist()]
     data = Path(record["cache"]["file"]).parent.resolve() / record["cache"]["data_dir"]
-    originals = (data, folder, _contents(folder, cache))
+    originals = (data, folder, {} if cache is not None else _contents(folder))
     cards = clip_cards(tested, shown, record["class_names"], cache, originals, conflicts)
     n_shown = min(len(wrong), MAX_MISTAKES)
     return {
@@ -173,10 +175,8 @@ def _clips(
     }
 
 
-def _contents(folder: Path, cache: Cache | None) -> dict[str, str]:
-    """Return the sha256 of every clip's content by its path, as far as it is known."""
-    if cache is not None:
-        return dict(zip(cache.paths, (digest.decode() for digest in cache.columns["sha256"].tolist()), strict=True))
+def _contents(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every clip's content by its path, as the run directory of a fit has it."""
     if not (folder / "content.csv").exists():
         return {}
     splits, contents = read_table(folder / "split.csv"), read_table(folder / "content.csv")
