@@ -7,14 +7,17 @@ if __name__ == "__main__":
 
 import json
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cache.chatter import silence_libraries
 from train import options
+from train.formats import ExportFormat, ExportInput
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -96,6 +99,8 @@ def crossval(
     class_weight: options.Weight = None,
     patience: options.Patience = None,
     deterministic: options.Deterministic = False,
+    scheduler: options.Scheduler = None,
+    dashboard: options.Dashboard = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Train and test on every clip in turn.
@@ -109,7 +114,8 @@ def crossval(
     from train import screen
     from train.record import flat
 
-    folder, record = validation.crossval(cache, run, options.chosen(context), folds, repeats)
+    with _where(scheduler, dashboard, cache) as run_all:
+        folder, record = validation.crossval(cache, run, options.chosen(context), folds, repeats, run_all)
     for line in record["warnings"]:
         complain(f"warning: {line}")
     print(json.dumps(flat(folder, record)) if as_json else screen.crossval_summary(folder, record), flush=True)
@@ -136,11 +142,13 @@ def sweep(
     patience: options.Patience = None,
     deterministic: options.Deterministic = False,
     tensorboard: options.TensorBoard = False,
+    scheduler: options.Scheduler = None,
+    dashboard: options.Dashboard = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Fit a model with every combination of some options, and compare the runs.
 
-    All runs are in one process. Give the same command again after an interruption: finished runs are not repeated, and
+    All runs are in one process, or on a cluster's workers, which all must see CACHE and --runs. Give the same command again after an interruption: finished runs are not repeated, and
     a half-finished one goes on. A key of --grid is the name of an option, and `default` among its values leaves the
     option out; options outside of the grid hold for every run.
 
@@ -149,12 +157,31 @@ def sweep(
     from train import sweep as sweeps
     from train.grid import combinations
 
-    outcomes = sweeps.sweep(cache, combinations(context, grid), runs, tensorboard)
+    options_list = combinations(context, grid)
+    if scheduler:
+        # Each worker writes its runs there, under the same name.
+        cache, runs = cache.absolute(), runs.absolute()
+        runs.mkdir(parents=True, exist_ok=True)
+    with _where(scheduler, dashboard, cache, *[runs] * bool(scheduler)) as run_all:
+        outcomes = sweeps.sweep(cache, options_list, runs, tensorboard, run_all)
     finished = [outcome.folder for outcome in outcomes if outcome.record is not None]
     if finished:
         _show_comparison(finished, "accuracy", "json" if as_json else "text")
     if n_failed := len(outcomes) - len(finished):
         raise UserError(f"{n_failed} of {len(outcomes)} runs failed; the reasons are above")
+
+
+def _where(
+    scheduler: str | None, dashboard: bool, cache: Path, *folders: Path
+) -> AbstractContextManager[Callable[..., Any]]:
+    """Return what runs folds or runs: `map`, or its counterpart on a cluster."""
+    if scheduler:
+        from train.cluster import cluster_map
+
+        return cluster_map(scheduler, cache, folders, complain, dashboard)
+    if dashboard:
+        raise typer.BadParameter("only a cluster has one; name it with --scheduler", param_hint="--dashboard")
+    return nullcontext(map)
 
 
 class Sort(StrEnum):
@@ -288,6 +315,35 @@ def predict(
         print(json.dumps(predictions_as_json(bundle, done)))
     if n_bad := sum(not prediction.probabilities for prediction in done):
         raise UserError(f"{n_bad} of {len(done)} files could not be used")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
+    out: Annotated[Path, typer.Argument(help="The file to make; of a SavedModel, the directory.")],
+    format: Annotated[ExportFormat, typer.Option(help="ONNX, LiteRT (TensorFlow Lite), TensorFlow's own.")],
+    input: Annotated[
+        ExportInput, typer.Option(help="What it takes: the sound itself, or rows of a cache.")
+    ] = ExportInput.waveform,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Check it on the clips of this cache.", show_default="the one the run was trained on"),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write a run's model as a file that runs without this project.
+
+    It takes mono sound at the features' sample rate, of any length, and gives the probabilities of the classes. What
+    was written is run on some clips, and kept only if it says the same as featurize and the model.
+
+    Example: python -m train export runs/first --format onnx dog-cat-bird.onnx
+    """
+    from train import screen
+    from train.export import export as exports
+
+    silence_libraries()
+    result = exports(run, out, format, input, cache)
+    print(json.dumps(result) if as_json else screen.export_summary(result))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cache.terminal import human_seconds, printable
+from cache.terminal import human_seconds, human_size, printable
 from train.predict import Prediction
 
 _MAX_NAME = 20
@@ -104,6 +104,16 @@ def prediction_line(prediction: Prediction) -> str:
     """Return one file's line: its name, its class, all probabilities."""
     probabilities = "  ".join(f"{printable(name)} {p:.3f}" for name, p in prediction.probabilities.items())
     return f"{printable(str(prediction.path))}: {printable(prediction.class_name)}  ({probabilities})"
+
+
+def export_summary(result: Mapping[str, Any]) -> str:
+    """Return what was exported, and how far it is from the original."""
+    lines = [
+        f"{_shown(result['file'])}: {human_size(result['n_bytes'])}, from the {result['input']} to the probabilities",
+        f"checked on {result['n_checked']} clips of {_shown(result['cache'])} in {result['runtime']}",
+        *(f"largest difference of the {name}: {value:.1e}" for name, value in result["largest_difference"].items()),
+    ]
+    return "\n".join(lines)
 
 
 def _short(name: str) -> str:
