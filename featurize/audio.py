@@ -159,7 +159,7 @@ def _pcm16(data: bytes) -> Audio | None:
         return None
     if n_bytes == 0 or n_bytes % frame_bytes or 44 + n_bytes != len(data):
         return None
-    _check_sr(sr)
+    check_sr(sr)
     samples = np.frombuffer(data, "<i2", n_bytes // 2, 44).reshape(-1, n_channels)
 
     def blocks() -> Iterable[Float32]:
@@ -182,7 +182,7 @@ def _open_any(file: int, digest: Callable[[], str]) -> Audio:
     opened = [sound()]
     sr, n_channels, n_samples = opened[0].samplerate, opened[0].channels, opened[0].frames
     name = f"{opened[0].format}/{opened[0].subtype}"
-    _check_sr(sr)
+    check_sr(sr)
     if n_samples == 0:
         raise ClipError("it holds no samples")
 
@@ -228,7 +228,8 @@ def _unreadable(code: int, reason: str) -> ClipError:
     return ClipError(f"its header is damaged or of an unknown kind (libsndfile: {reason})", passing=code == _SYSTEM)
 
 
-def _check_sr(sr: int) -> None:
+def check_sr(sr: int) -> None:
+    """Raise a ClipError if a header's sample rate is none that a recorder writes."""
     if not _LOWEST_SR <= sr <= _HIGHEST_SR:
         raise ClipError(f"its header states a sample rate of {sr} Hz, outside of {_LOWEST_SR} to {_HIGHEST_SR} Hz")
 
