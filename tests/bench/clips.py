@@ -3,7 +3,7 @@
 import io
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,34 @@ def words(scratch: Path, real: Path | None, n_clips: int = N_WORDS) -> Path:
             shutil.copyfile(original, folder / f"{original.stem}_{i // len(originals)}.wav")
     beside.rename(data)
     return data
+
+
+def linked(scratch: Path, real: Path | None, n_clips: int) -> Path:
+    """So many one-second clips that are links to few files: names and rows enough for any size, on little disk."""
+    data = scratch / f"linked-{n_clips}"
+    if data.exists():
+        return data
+    source = words(scratch, real, 60 if real is None else sum(1 for name in CLASSES for _ in (real / name).glob("*")))
+    beside = data.with_name(data.name + ".unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    for name in CLASSES:
+        (beside / name).mkdir(parents=True)
+    link(source, beside, range(n_clips))
+    beside.rename(data)
+    return data
+
+
+def link(source: Path, data: Path, numbers: Iterable[int]) -> list[Path]:
+    """Add clips of these numbers, the classes in turns; their names lie all over the order of the names."""
+    originals = [sorted((source / name).iterdir()) for name in CLASSES]
+    made = []
+    for number in numbers:
+        label = number % len(CLASSES)
+        original = originals[label][number // len(CLASSES) % len(originals[label])]
+        file = data / CLASSES[label] / f"{number * 2654435761 % 2**32:08x}_{number}.wav"
+        file.hardlink_to(original)
+        made.append(file)
+    return made
 
 
 def wide(scratch: Path, n_clips: int, seconds: float = 5.0) -> Path:

@@ -108,14 +108,15 @@ def batches(cache_file: Path) -> float:
     return rate(epoch, len(cache))
 
 
-def first_step(cache_file: Path, run: Path) -> None:
-    """`train fit` up to the end of its first optimiser step, where the process ends."""
+def first_steps(cache_file: Path, run: Path, n_steps: int = 1) -> None:
+    """`train fit` up to the end of its first optimiser steps, where the process ends."""
     import runpy
 
     import tqdm
 
+    left = iter(range(n_steps - 1))
     # The progress bar is told of every step, whether it is shown or not.
-    tqdm.tqdm.update = lambda *_: os._exit(0)
+    tqdm.tqdm.update = lambda *_: next(left, None) is not None or os._exit(0)
     sys.argv = ["train", "fit", str(cache_file), "--run", str(run)]
     runpy.run_module("train", run_name="__main__")
 
@@ -139,8 +140,8 @@ def arrays(cache_file: Path) -> tuple[Any, Any]:
 
 
 def main(name: str, cache_file: str, *rest: str) -> None:
-    if name == "first-step":
-        first_step(Path(cache_file), Path(rest[0]))
+    if name == "first-steps":
+        first_steps(Path(cache_file), Path(rest[0]), *map(int, rest[1:]))
     elif name == "torch":
         print(torch(Path(cache_file), int(rest[0])))
     else:

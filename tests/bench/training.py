@@ -68,7 +68,7 @@ def starting(given: Set) -> Iterator[str]:
 
     def first_step() -> float:
         shutil.rmtree(folder, ignore_errors=True)
-        return seconds(*FITS, "first-step", str(cache), str(folder))
+        return seconds(*FITS, "first-steps", str(cache), str(folder))
 
     pair = in_turns(first_step, lambda: seconds("-c", "import tensorflow"), given.n_pairs)
     yield _line("command to first optimiser step / importing TensorFlow", pair, "s", "at most 1.3")
