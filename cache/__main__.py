@@ -26,9 +26,10 @@ def commands() -> None:
 def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None:
     """Say in a screen what is in a cache."""
     from cache import contents, open_cache
+    from cache.terminal import terminal_width
 
     cache = open_cache(file)
-    print(json.dumps(contents.as_json(cache)) if as_json else contents.as_text(cache))
+    print(json.dumps(contents.as_json(cache)) if as_json else contents.as_text(cache, terminal_width()))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What every command does at the terminal: an error is one line, a name is shown escaped, a size is in human units."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -170,6 +171,11 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that stdout is, or None where it is none: in a file no line is folded."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def human_size(n_bytes: float) -> str:
     """Return a number of bytes as people write it: 999 B, 12.3 MB, 1.3 GB (powers of 1000)."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
@@ -180,10 +186,11 @@ def human_size(n_bytes: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """Return a duration as people write it: 0.42 s, 12.3 s, 4 min 05 s, 2 h 03 min."""
+    """Return a duration as people write it: 0.42 s, 12.3 s, 4 min 05 s, 2 h 03 min, 3 days 7 h."""
     if seconds < 60:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     minutes, seconds = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {seconds:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"

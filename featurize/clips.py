@@ -6,17 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cache.names import audio_names
 from cache.partial import Rejected
 from cache.terminal import UserError, printable
 
 CLASS_NAMES = ("dog", "cat", "bird")
-
-# By name, what libsndfile reads without being told the sample rate.
-AUDIO_EXTENSIONS = frozenset(
-    {".wav", ".wave", ".wavex", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"}
-    | {".aifc", ".au", ".snd", ".caf", ".svx", ".8svx", ".iff", ".voc", ".avr", ".paf", ".fap", ".pvf", ".sds", ".sf"}
-    | {".ircam", ".nist", ".sph", ".wve", ".xi", ".htk"}
-)
 
 
 class Clip(NamedTuple):
@@ -72,19 +66,13 @@ def find_clips(data: Path, class_names: Sequence[str] = CLASS_NAMES, max_per_cla
 
 def audio_files(folder: Path) -> list[Path]:
     """Return the audio files directly in a folder, hidden ones apart, sorted by name."""
-    return sorted(folder / name for name in _audio_names(folder))
-
-
-def _audio_names(folder: Path) -> list[str]:
-    # os.listdir() and one stat a file: pathlib would cost more than all the rest of a run with nothing to do.
-    names = os.listdir(folder)  # noqa: PTH208
-    return sorted(n for n in names if not n.startswith(".") and os.path.splitext(n)[1].lower() in AUDIO_EXTENSIONS)  # noqa: PTH122
+    return sorted(folder / name for name in audio_names(folder))
 
 
 def _walk(data: Path, class_name: str, label: int, max_per_class: int | None, found: Found) -> None:
     folder = data / class_name
     try:
-        names = _audio_names(folder)
+        names = audio_names(folder)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{folder} is missing; every class needs a folder of clips in {data}, or name your classes with --classes"

@@ -5,8 +5,9 @@ import os
 import pytest
 import soundfile
 
+from cache.names import AUDIO_EXTENSIONS
 from cache.terminal import UserError
-from featurize.clips import AUDIO_EXTENSIONS, CLASS_NAMES, audio_files, find_clips
+from featurize.clips import CLASS_NAMES, audio_files, find_clips
 
 
 @pytest.fixture

@@ -1,0 +1,17 @@
+"""audio_names(): which files of a folder are clips, by their names."""
+
+import os
+
+# By name, what libsndfile reads without being told the sample rate.
+AUDIO_EXTENSIONS = frozenset(
+    {".wav", ".wave", ".wavex", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"}
+    | {".aifc", ".au", ".snd", ".caf", ".svx", ".8svx", ".iff", ".voc", ".avr", ".paf", ".fap", ".pvf", ".sds", ".sf"}
+    | {".ircam", ".nist", ".sph", ".wve", ".xi", ".htk"}
+)
+
+
+def audio_names(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the names with an audio extension in any case, hidden ones apart, sorted; an OSError passes through."""
+    # os.listdir(), not pathlib, which would cost more than all the rest of a run with nothing to do.
+    names = os.listdir(folder)  # noqa: PTH208
+    return sorted(n for n in names if not n.startswith(".") and os.path.splitext(n)[1].lower() in AUDIO_EXTENSIONS)  # noqa: PTH122
