@@ -19,6 +19,9 @@ from train.score import calibration
 MAX_MISTAKES = 30
 MAX_UNCERTAIN = 9
 
+# A confusion matrix of more classes takes the whole width of the page.
+WIDE_FROM = 8
+
 _SECTIONS = {
     "score": "Score",
     "classes": "Classes",
@@ -106,9 +109,10 @@ def _compose(folder: Path, record: Record) -> tuple[str, dict[str, bytes]]:
     report: dict[str, Any] = {
         **sections.head(folder, record),
         "metrics": record["metrics"],
-        "folds": sections.folds(record),
+        "folds": {**sections.folds(record), "n_drawn": figures.MAX_CURVES} if "folds" in record else {},
         "data": sections.data(record, cache, missing),
         "settings": sections.settings(record),
+        "wide_from": WIDE_FROM,
         "sections": {id: name for id, name in _SECTIONS.items() if record["metrics"] or id in _UNSCORED},
     }
     if record["metrics"]:
