@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from cache import open_cache
 from cache.terminal import UserError
 from tests.conftest import OPTIONS
 from train.crossval import crossval, make_folds
+from train.report import write_report
 from train.splits import clip_groups
 
 
@@ -66,6 +68,14 @@ def test_the_learning_curve_of_every_fold_is_kept(result: tuple[Path, dict[str, 
         for epoch in range(fold["n_epochs"])
     ]
     assert all(float(row["loss"]) > 0 and 0 <= float(row["val_accuracy"]) <= 1 for row in rows)
+
+
+def test_it_has_a_report_with_the_curves_of_its_folds(result: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(result[0], tmp_path / "run"))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "Each thin line is a fold" in page
+    assert f"{100 * result[1]['metrics']['accuracy']:.1f}\N{NARROW NO-BREAK SPACE}%" in page
+    assert (folder / "figures" / "loss.png").stat().st_size > 10_000
 
 
 def test_the_run_directory_says_what_it_is(result: tuple[Path, dict[str, Any]]) -> None:

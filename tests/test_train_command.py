@@ -32,6 +32,17 @@ def test_json_is_one_object_on_stdout_and_nothing_but_our_warnings_is_on_stderr(
     assert len(fitted.stderr.splitlines()) == len(result["warnings"])
 
 
+def test_a_fit_ends_with_its_report_which_can_be_written_anew(
+    fitted: "subprocess.CompletedProcess[str]",
+) -> None:
+    page = Path(json.loads(fitted.stdout)["run"]) / "report.html"
+    assert page.stat().st_size > 50_000
+    page.unlink()
+    done = train("report", page.parent)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{page}\n", "")
+    assert page.stat().st_size > 50_000
+
+
 def test_the_saved_model_loads_with_plain_keras_where_none_of_our_code_is(
     fitted: "subprocess.CompletedProcess[str]", tmp_path: Path
 ) -> None:
@@ -64,6 +75,7 @@ def test_the_saved_model_loads_with_plain_keras_where_none_of_our_code_is(
         (["fit", "--resume", "missing", "--seed", "1"], 2, "leave out --seed"),
         (["evaluate", "missing"], 1, "no such run"),
         (["predict", "missing", "clip.wav"], 1, "no such run"),
+        (["report", "missing"], 1, "no such run"),
         (["crossval", "missing.h5", "--folds", "1"], 2, "--folds"),
     ],
 )
@@ -81,9 +93,9 @@ def test_no_help_of_a_command_loads_what_only_training_needs() -> None:
         "import sys\n"
         "from train.__main__ import app\n"
         "from typer.testing import CliRunner\n"
-        "for name in ('fit', 'crossval', 'evaluate', 'predict', 'summary'):\n"
+        "for name in ('fit', 'crossval', 'evaluate', 'predict', 'report', 'summary'):\n"
         "    assert CliRunner().invoke(app, [name, '--help']).exit_code == 0\n"
-        "heavy = {'tensorflow', 'keras', 'librosa', 'sklearn', 'h5py', 'numpy', 'scipy'}\n"
+        "heavy = {'tensorflow', 'keras', 'librosa', 'sklearn', 'h5py', 'numpy', 'scipy', 'matplotlib', 'jinja2'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
