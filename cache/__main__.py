@@ -1,6 +1,6 @@
 """python -m cache: look into a cache, and verify it."""
 
-from cache.terminal import leave_on_signals, run
+from cache.terminal import leave_on_signals, printable, run
 
 if __name__ == "__main__":
     leave_on_signals("python -m cache")
@@ -40,6 +40,25 @@ def verify(file: File = Path("data/features.h5"), as_json: AsJson = False) -> No
 
     n_rows = check_rows(open_cache(file))
     print(json.dumps({"cache": str(file), "n_rows": n_rows}) if as_json else f"{file}: all {n_rows} rows are whole")
+
+
+@app.command()
+def plot(
+    file: File = Path("data/features.h5"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: png, svg or pdf.")] = Path("sheet.png"),
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the clips.")] = 0,
+) -> None:
+    """Draw some clips of every class, and histograms of all durations and sample rates.
+
+    Example: python -m cache plot data/features.h5 --out sheet.png
+    """
+    from cache import open_cache
+    from cache.plot import draw_sheet
+
+    cache = open_cache(file)
+    n_clips, n_classes = draw_sheet(cache, out, seed)
+    more = f", of {len(cache.class_names)} classes the first {n_classes}" if n_classes < len(cache.class_names) else ""
+    print(printable(f"{n_clips} clips of {file}{more}: {out}"))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def test_no_help_and_no_import_of_a_command_loads_tensorflow_or_librosa(package)
 
 
 def test_the_cache_needs_numpy_and_h5py_only():
-    loaded = modules_after("import cache, cache.writer, cache.partial, cache.verify, cache.contents")
+    loaded = modules_after("import cache, cache.writer, cache.partial, cache.verify, cache.contents, cache.plot")
     assert not {"tensorflow", "librosa", "scipy", "soundfile", "typer", "tqdm", "featurize", "train"} & loaded
     assert {"numpy", "h5py"} <= loaded
 
