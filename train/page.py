@@ -35,7 +35,7 @@ def render(report: Mapping[str, Any]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
+        finalize=_visible,
     )
     environment.filters |= {
         "percent": lambda share: Markup(f"{100 * share:.1f}{_THIN}%"),
@@ -55,3 +55,10 @@ def render(report: Mapping[str, Any]) -> str:
         script_digest=Markup(digest),
     )
     return page
+
+
+def _visible(value: Any) -> Any:
+    # What is printable as a whole, such as a picture's million characters, need not be looked at one by one.
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return printable(value)
