@@ -18,9 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cache.layout import ALIGNMENT, ROW_SHAPE
+from cache.layout import ALIGNMENT, COLUMNS, ROW_SHAPE, Columns
 
 PARTIAL_VERSION = 1
+
+# How wide a text may be in memory; the longest that libsndfile has for a format is half of that.
+_WIDTHS = {"sha256": 64, "format": 32}
 
 
 class Row(NamedTuple):
@@ -59,7 +62,9 @@ class Partial:
     n_slots
         Rows written, the unusable ones among them included.
     slots
-        Of every usable row, where it lies and what it is, by path.
+        Of every usable row, where it lies, by path.
+    columns
+        What each row is, by slot, as in `cache.layout.COLUMNS` without the path; longer than there are slots.
     rejected
         The clips found unusable, by path.
     """
@@ -70,7 +75,8 @@ class Partial:
     journal_file: int
     row_bytes: int
     n_slots: int = 0
-    slots: dict[str, tuple[int, Row]] = field(default_factory=dict)
+    slots: dict[str, int] = field(default_factory=dict)
+    columns: Columns = field(default_factory=lambda: _columns(1024))
     rejected: dict[str, Rejected] = field(default_factory=dict)
 
 
@@ -231,8 +237,19 @@ def append(
 
 
 def _keep(partial: Partial, slot: int, row: Row) -> None:
-    partial.slots[row.path] = slot, row
+    # Arrays, because the rows of a large cache as Python's objects take five times their memory.
+    if slot >= len(partial.columns["size"]):
+        more = _columns(slot + 1)
+        partial.columns = {name: np.concatenate([column, more[name]]) for name, column in partial.columns.items()}
+    for name, column in partial.columns.items():
+        column[slot] = getattr(row, name)
+    partial.slots[row.path] = slot
     partial.rejected.pop(row.path, None)
+
+
+def _columns(n_slots: int) -> Columns:
+    kinds = {name: f"S{_WIDTHS[name]}" if kind == "S" else kind for name, kind in COLUMNS.items() if name != "path"}
+    return {name: np.zeros(n_slots, kind) for name, kind in kinds.items()}
 
 
 def _reject(partial: Partial, clip: Rejected) -> None:

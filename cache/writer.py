@@ -4,7 +4,9 @@ import errno
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -32,10 +34,13 @@ from cache.layout import (
 )
 from cache.partial import Partial, Rejected, close_partial, gathered_path, row_offset, write_all
 from cache.reader import Cache, open_cache
-from cache.terminal import signals_held
+from cache.terminal import human_size, signals_held
 
 # Copied at once: between two of these a signal is answered.
 _COPY_BYTES = 1 << 26
+# From linux/fs.h, and what it says where blocks cannot be shared.
+_FICLONERANGE = 0x4020940D
+_NO_SHARING = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ENOTTY, errno.EBADF}
 _NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 # What a file system says that does not sync directories.
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP}
@@ -72,11 +77,13 @@ def publish(
     old: Cache | None,
     partial: Partial,
     rejected: Sequence[Rejected],
+    say: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Put the rows in their final order into one HDF5 file and move it into place.
 
     Rows that already lie in order in the partial file stay where they are and the HDF5 structure is written around
-    them; otherwise they are copied, inside the kernel where it can, into a new file. Either file is synced before it
+    them; otherwise a new file shares them with the old ones where the file system can do that (XFS, Btrfs), and takes a
+    copy where it cannot. Either file is synced before it
     takes the old one's name and the directory after it, so that even a power cut leaves one of the two, whole.
 
     Parameters
@@ -97,6 +104,8 @@ def publish(
         The finished rows; closed and gone afterwards.
     rejected
         The clips that are not in the cache.
+    say
+        Takes a line for the user about what that costs.
 
     Returns
     -------
@@ -110,7 +119,7 @@ def publish(
     file = partial.rows_path if in_place else gathered_path(partial.rows_path)
     try:
         if not in_place:
-            _gather_rows(file, source, old, partial)
+            _gather_rows(file, source, old, partial, say)
         _seal(file, len(source), X_DTYPES[header.dtype], arrays, attributes)
         open_cache(file)
         file.replace(cache_file)
@@ -143,19 +152,18 @@ def sync_directory(directory: Path) -> None:
 
 
 def _columns(clips: Columns, source: npt.NDArray[np.int64], old: Cache | None, partial: Partial) -> Columns:
-    by_slot = dict(partial.slots.values())
-    new = [by_slot[int(slot)] for slot in -1 - source[source < 0]]
+    is_new = source < 0
     columns: Columns = {}
     for name, kind in COLUMNS.items():
         if name in clips:
             column = clips[name]
         else:
-            column = _array([getattr(row, name) for row in new], kind)
-            if old is not None and len(new) < len(source):
-                reused = old.columns[name][source[source >= 0]]
+            column = partial.columns[name][-1 - source[is_new]]
+            if old is not None and not is_new.all():
+                reused = old.columns[name][source[~is_new]]
                 computed, column = column, np.empty(len(source), np.promote_types(reused.dtype, column.dtype))
-                column[source >= 0] = reused
-                column[source < 0] = computed
+                column[~is_new] = reused
+                column[is_new] = computed
         columns[name] = _narrow(column) if kind == "S" else column
     return columns
 
@@ -189,13 +197,16 @@ def _attributes(header: Header, columns: Columns) -> dict[str, Any]:
     }
 
 
-def _gather_rows(file: Path, source: npt.NDArray[np.int64], old: Cache | None, partial: Partial) -> None:
+def _gather_rows(
+    file: Path, source: npt.NDArray[np.int64], old: Cache | None, partial: Partial, say: Callable[[str], None]
+) -> None:
     row_bytes = partial.row_bytes
     target = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     old_file = os.open(old.file, os.O_RDONLY | os.O_CLOEXEC) if old is not None else -1
     try:
         if old is not None and open_cache(old.file).fingerprint != old.fingerprint:
             raise CacheError(f"{old.file} was replaced by another program meanwhile; run it again")
+        shares = True
         for start, stop in _runs(source):
             first = int(source[start])
             if first < 0:
@@ -204,7 +215,17 @@ def _gather_rows(file: Path, source: npt.NDArray[np.int64], old: Cache | None, p
                 assert old is not None
                 assert isinstance(old.X, np.memmap)
                 origin, offset = old_file, old.X.offset + first * row_bytes
-            _copy(origin, offset, target, ALIGNMENT + start * row_bytes, (stop - start) * row_bytes)
+            place = offset, ALIGNMENT + start * row_bytes, (stop - start) * row_bytes
+            if shares and not _share(origin, target, *place):
+                shares = False
+                n_bytes = len(source) * row_bytes
+                if n_bytes > _COPY_BYTES:
+                    size = human_size(n_bytes)
+                    say(
+                        f"copying {size} of rows, which this file system cannot share between files (XFS and Btrfs can)"
+                    )
+            if not shares:
+                _copy(origin, target, *place)
     finally:
         os.close(target)
         if old_file >= 0:
@@ -219,8 +240,22 @@ def _runs(source: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     yield from pairwise(edges)
 
 
-def _copy(origin: int, origin_offset: int, target: int, target_offset: int, n_bytes: int) -> None:
-    # Where the file system can share blocks, copy_file_range() shares them and moves no data.
+def _share(origin: int, target: int, origin_offset: int, target_offset: int, n_bytes: int) -> bool:
+    """Let a part of two files lie on the same blocks of the disk; False where that cannot be."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _FICLONERANGE, struct.pack("qQQQ", origin, origin_offset, n_bytes, target_offset))
+    except OSError as error:
+        if error.errno not in _NO_SHARING:
+            raise
+        return False
+    return True
+
+
+def _copy(origin: int, target: int, origin_offset: int, target_offset: int, n_bytes: int) -> None:
     done = 0
     in_kernel = hasattr(os, "copy_file_range")
     while done < n_bytes:

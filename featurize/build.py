@@ -234,4 +234,4 @@ def _publish(job: Job, plan: Plan, reusable: Cache | None, partial: Partial) -> 
         data_dir=os.path.relpath(job.data, job.cache_file.parent),
     )
     rejected = [plan.rejected[path] for path in sorted(plan.rejected)]
-    publish(job.cache_file, header, columns, labels, source, reusable, partial, rejected)
+    publish(job.cache_file, header, columns, labels, source, reusable, partial, rejected, job.say)

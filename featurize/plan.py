@@ -1,8 +1,9 @@
 """What a run has to do: which rows it can reuse, which clips it must compute, which are known to be bad."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,30 +70,40 @@ def make_plan(found: Found, old: Cache | None, partial: Partial | None, rehash: 
         Compare contents: every clip is read, and only those of new content are computed.
     """
     plan = Plan(found.clips, np.full(len(found.clips), _PENDING, np.int64), [], {c.path: c for c in found.rejected})
-    reusable = _reusable(old, partial)
+    sources = _sources(old, partial)
+    size, mtime_ns, sha256 = (_recorded(name, old, partial) for name in ("size", "mtime_ns", "sha256"))
     bad = {} if rehash else _known_bad(old, partial)
     for i, clip in enumerate(found.clips):
-        source, stamp, sha256 = reusable.get(clip.path, (_PENDING, None, ""))
-        if stamp == (clip.size, clip.mtime_ns) and not rehash:
+        source = sources.get(clip.path)
+        if source is not None and not rehash and (size(source), mtime_ns(source)) == (clip.size, clip.mtime_ns):
             plan.source[i] = source
         elif clip.path in bad and bad[clip.path][1:3] == (clip.size, clip.mtime_ns):
             plan.rejected[clip.path] = bad[clip.path]
         else:
-            plan.tasks.append(Task(clip, sha256 if rehash else ""))
+            known = sha256(source).decode() if rehash and source is not None else ""
+            plan.tasks.append(Task(clip, known))
     return plan
 
 
-def _reusable(old: Cache | None, partial: Partial | None) -> dict[str, tuple[int, tuple[int, int], str]]:
-    """Every row there is, by path: its source, the size and mtime of its clip, the content's sha256."""
-    rows: dict[str, tuple[int, tuple[int, int], str]] = {}
-    if old is not None:
-        stamps = zip(old.columns["size"].tolist(), old.columns["mtime_ns"].tolist(), strict=True)
-        hashes = (sha256.decode() for sha256 in old.columns["sha256"].tolist())
-        rows = dict(zip(old.paths, zip(range(len(old)), stamps, hashes, strict=True), strict=True))
+def _sources(old: Cache | None, partial: Partial | None) -> dict[str, int]:
+    """Where every row there is comes from, by path."""
+    sources = {} if old is None else dict(zip(old.paths, range(len(old)), strict=True))
     if partial is not None:
-        for path, (slot, row) in partial.slots.items():
-            rows[path] = -1 - slot, (row.size, row.mtime_ns), row.sha256
-    return rows
+        sources.update((path, -1 - slot) for path, slot in partial.slots.items())
+    return sources
+
+
+def _recorded(name: str, old: Cache | None, partial: Partial | None) -> Callable[[int], Any]:
+    """Return what looks up a column for a row's source."""
+    of_old = None if old is None else old.columns[name]
+    of_partial = None if partial is None else partial.columns[name]
+
+    def value(source: int) -> Any:
+        column, row = (of_old, source) if source >= 0 else (of_partial, -1 - source)
+        assert column is not None
+        return column[row]
+
+    return value
 
 
 def _known_bad(old: Cache | None, partial: Partial | None) -> dict[str, Rejected]:
@@ -106,14 +117,14 @@ def _known_bad(old: Cache | None, partial: Partial | None) -> dict[str, Rejected
 
 def settle(plan: Plan, old: Cache | None, partial: Partial) -> None:
     """Enter what the run found out: every clip now has a row, new or known to be unchanged, or is rejected."""
-    rows = _reusable(old, partial)
+    sources = _sources(old, partial)
     index = {clip.path: i for i, clip in enumerate(plan.clips)}
     for task in plan.tasks:
         path = task.clip.path
         if path in partial.rejected:
             plan.rejected[path] = partial.rejected[path]
         else:
-            plan.source[index[path]] = rows[path][0]
+            plan.source[index[path]] = sources[path]
     plan.tasks = []
 
 

@@ -14,7 +14,7 @@ import soundfile
 
 from cache import open_cache, partial, writer
 from cache.layout import ALIGNMENT, CacheError
-from cache.terminal import UserError
+from cache.terminal import UserError, human_size
 from featurize import build as build_module
 from featurize import compute, workers
 from featurize.build import Job, build
@@ -301,6 +301,31 @@ def test_rows_are_copied_where_the_kernel_cannot_do_it(data, cache_file, whole, 
         monkeypatch.setattr(os, "copy_file_range", copy)
     monkeypatch.setattr(writer, "_COPY_BYTES", 50_000)
     assert_same(build(Job(data, cache_file)).cache, whole)
+
+
+def test_rows_that_stay_are_shared_where_the_file_system_can_and_their_copy_is_announced_where_not(
+    data, cache_file, monkeypatch
+):
+    whole = build(Job(data, cache_file.parent.parent / "whole.h5")).cache
+    row_bytes = whole.X.nbytes // len(whole)
+    monkeypatch.setattr(writer, "_COPY_BYTES", row_bytes)
+
+    def share(origin, target, origin_offset, target_offset, n_bytes):
+        # A file system shares whole blocks only.
+        assert origin_offset % 4096 == target_offset % 4096 == n_bytes % 4096 == 0
+        shared.append(n_bytes)
+        os.pwrite(target, os.pread(origin, n_bytes, origin_offset), target_offset)
+        return True
+
+    for can, expected in ((share, []), (lambda *_: False, [f"copying {human_size(len(whole) * row_bytes)} of rows"])):
+        said, shared = [], []
+        cache_file.unlink(missing_ok=True)
+        cache_file.parent.mkdir(exist_ok=True)
+        build(Job(data, cache_file, max_per_class=2))
+        monkeypatch.setattr(writer, "_share", can)
+        assert_same(build(Job(data, cache_file, say=said.append)).cache, whole)
+        assert [line.split(", which")[0] for line in said if line.startswith("copying")] == expected
+        assert sum(shared) == (0 if expected else len(whole) * row_bytes)
 
 
 def test_a_cache_that_another_program_replaced_meanwhile_lends_no_rows(data, cache_file, monkeypatch):
