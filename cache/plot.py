@@ -56,7 +56,7 @@ def draw_sheet(cache: Cache, out: Path, seed: int) -> tuple[int, int]:
 
     rng, labels = np.random.default_rng(seed), cache.labels
     of_class = [np.flatnonzero(labels == label) for label in range(len(cache.class_names))][:MAX_CLASSES]
-    with _plain_text():
+    with plain_text():
         figure = Figure(figsize=(13, 1.1 + 2.15 * len(of_class)), layout="constrained")
         parts: Any = figure.subfigures(len(of_class) + 1, 1, height_ratios=[1.0] * len(of_class) + [0.4])
         *bands, foot = parts
@@ -71,7 +71,8 @@ def draw_sheet(cache: Cache, out: Path, seed: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _plain_text() -> Iterator[None]:
+def plain_text() -> Iterator[None]:
+    """Draw text as it stands for the time of the block, in a font that is there."""
     # A name is no formula, and somebody's matplotlibrc may send it through TeX or name a font that is not there.
     from matplotlib import rc_context
 

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache, open_cache
-from cache.terminal import UserError, printable
+from cache.plot import drawable, plain_text
+from cache.terminal import UserError
 from train import models
 from train.augment import augment, mix
 
@@ -55,7 +56,8 @@ def draw_sheet(cache_file: Path, out: Path, model: str, seed: int) -> int:
     columns = [("in the cache", X, y)]
     columns += [("varied", augment(X, n_frames, rng, settings), y) for _ in range(N_VARIATIONS)]
     columns += [("varied and mixed", *mix(augment(X, n_frames, rng, settings), y, rng, settings))]
-    _draw(columns, [Path(cache.paths[row]).name for row in rows], cache.class_names).savefig(out, dpi=100)
+    with plain_text():
+        _draw(columns, [Path(cache.paths[row]).name for row in rows], cache.class_names).savefig(out, dpi=100)
     return len(rows)
 
 
@@ -80,7 +82,7 @@ def _draw(
         for i, name in enumerate(names):
             axes[i, j].imshow(X[i, :, :, 0], origin="lower", aspect="auto", vmin=0, vmax=1, cmap="magma")
             heading = _plain(f"{name}\n{_label(y[i], class_names)}" if j == 0 else _label(y[i], class_names))
-            axes[i, j].set_title(heading, fontsize=7, parse_math=False)
+            axes[i, j].set_title(heading, fontsize=7)
         axes[0, j].annotate(title, (0.5, 1.35), xycoords="axes fraction", ha="center", fontsize=9, fontweight="bold")
         axes[-1, j].set_xlabel("frame", fontsize=7)
     for row in axes:
@@ -96,4 +98,4 @@ def _label(y: npt.NDArray[np.float32], class_names: tuple[str, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    return "\n".join(printable(line) for line in text.split("\n"))
+    return "\n".join(drawable(line) for line in text.split("\n"))
