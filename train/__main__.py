@@ -75,7 +75,7 @@ def fit(
         folder, record = fits.fit(cache, run, options.chosen(context), tensorboard)
     for line in record["warnings"]:
         complain(f"warning: {line}")
-    print(json.dumps(flat(folder, record)) if as_json else screen.fit_summary(folder, record), flush=True)
+    print(json.dumps(flat(folder, record)) if as_json else screen.fit_summary(folder, record))
     _end_with_report(folder, as_json)
 
 
@@ -118,7 +118,7 @@ def crossval(
         folder, record = validation.crossval(cache, run, options.chosen(context), folds, repeats, run_all)
     for line in record["warnings"]:
         complain(f"warning: {line}")
-    print(json.dumps(flat(folder, record)) if as_json else screen.crossval_summary(folder, record), flush=True)
+    print(json.dumps(flat(folder, record)) if as_json else screen.crossval_summary(folder, record))
     _end_with_report(folder, as_json)
 
 
