@@ -145,7 +145,8 @@ def test_the_notebook_snippets_run_as_they_stand(tmp_path: Path) -> None:
     run_python("data/synthesize.py", str(tmp_path / "data"), "--n-per-class", "2", cwd=ROOT)
     (tmp_path / "data/dog/rex.wav").write_bytes(next((tmp_path / "data/dog").glob("*.wav")).read_bytes())
     run_python("-m", "featurize", cwd=tmp_path)
-    snippets = [block for kind, block in BLOCKS if kind == "python"]
+    section = README.split("## From a notebook")[1].split("\n## ")[0]
+    snippets = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     assert [len(re.findall(r"^.+$", snippet, re.MULTILINE)) for snippet in snippets] == [3, 3, 3]
     stand_in = """
 from pathlib import Path
