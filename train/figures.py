@@ -47,6 +47,7 @@ def drawing() -> Iterator[None]:
         "font.size": 9,
         "text.parse_math": False,
         "text.color": light["ink"],
+        "axes.facecolor": "none",
         "axes.edgecolor": light["muted"],
         "axes.labelcolor": light["muted"],
         "axes.linewidth": 0.7,

@@ -7,6 +7,8 @@ content.csv      sha256, split of every clip's content, so that a clip is known 
 history.csv      one line an epoch (crossval: of every fold)
 predictions.csv  path, class, predicted class and probabilities of every test clip
 tensorboard/     what --tensorboard logs
+report.html      all of that to look at and to listen to
+figures/         its figures as PNG
 checkpoint/      only while the fit is unfinished
 """
 
