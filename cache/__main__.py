@@ -1,6 +1,6 @@
 """python -m cache: look into a cache, and verify it."""
 
-from cache.terminal import leave_on_signals, printable, run
+from cache.terminal import be_quiet, leave_on_signals, printable, run, summarise
 
 if __name__ == "__main__":
     leave_on_signals("python -m cache")
@@ -15,6 +15,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 File = Annotated[Path, typer.Argument(help="The HDF5 file that featurize wrote.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Show errors and what was asked for, and nothing else.", callback=be_quiet)
+]
 
 
 @app.callback()
@@ -24,7 +27,10 @@ def commands() -> None:
 
 @app.command()
 def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None:
-    """Say in a screen what is in a cache."""
+    """Say in a screen what is in a cache, and whether the clips have changed since.
+
+    Example: python -m cache info data/features.h5
+    """
     from cache import contents, open_cache
     from cache.terminal import terminal_width
 
@@ -33,13 +39,19 @@ def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None
 
 
 @app.command()
-def verify(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None:
-    """Read every row and check it against its crc32 and the range [0, 1]."""
+def verify(file: File = Path("data/features.h5"), quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """Read every row and check it against its crc32 and the range [0, 1].
+
+    Example: python -m cache verify data/features.h5 --quiet && cp data/features.h5 /backup
+    """
     from cache.reader import open_cache
     from cache.verify import check_rows
 
     n_rows = check_rows(open_cache(file))
-    print(json.dumps({"cache": str(file), "n_rows": n_rows}) if as_json else f"{file}: all {n_rows} rows are whole")
+    if as_json:
+        print(json.dumps({"cache": str(file), "n_rows": n_rows}))
+    else:
+        summarise(printable(f"{file}: all {n_rows} rows are whole"))
 
 
 @app.command()
@@ -47,6 +59,7 @@ def plot(
     file: File = Path("data/features.h5"),
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: png, svg or pdf.")] = Path("sheet.png"),
     seed: Annotated[int, typer.Option(min=0, help="Chooses the clips.")] = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Draw some clips of every class, and histograms of all durations and sample rates.
 
@@ -58,7 +71,7 @@ def plot(
     cache = open_cache(file)
     n_clips, n_classes = draw_sheet(cache, out, seed)
     more = f", of {len(cache.class_names)} classes the first {n_classes}" if n_classes < len(cache.class_names) else ""
-    print(printable(f"{n_clips} clips of {file}{more}: {out}"))
+    summarise(printable(f"{n_clips} clips of {file}{more}: {out}"))
 
 
 if __name__ == "__main__":

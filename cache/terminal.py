@@ -19,6 +19,12 @@ _PATIENCE = 1.0
 # The signals that came inside signals_held().
 _held: list[int] | None = None
 
+# Set by .completion.bash to ask what could come next.
+_COMPLETE = "_MELCACHE_COMPLETE"
+
+# Whether --quiet was given.
+_quiet = False
+
 
 class UserError(Exception):
     """Something the user can put right; the message is the one line they see."""
@@ -97,8 +103,12 @@ def signals_held() -> Iterator[None]:
 def _exit_code(app: "typer.Typer", name: str) -> int:
     from typer.exceptions import TyperException
 
+    if _COMPLETE in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # it lacks __all__
+
+        completion_init()
     try:
-        code = app(standalone_mode=False, prog_name=name) or 0
+        code = app(standalone_mode=False, prog_name=name, complete_var=_COMPLETE) or 0
         sys.stdout.flush()
         return code
     except TyperException as error:
@@ -161,6 +171,29 @@ def _all_but_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
 def complain(line: str) -> None:
     """Print one line on stderr, with every character escaped that could end it or move the cursor."""
     print(printable(line), file=sys.stderr, flush=True)
+
+
+def be_quiet(quiet: bool) -> None:
+    """Do as `--quiet` says from now on: only results that were asked for are shown, and errors."""
+    global _quiet
+    _quiet = quiet
+
+
+def notice(line: str) -> None:
+    """Print one line that is no error on stderr, unless `--quiet` was given."""
+    if not _quiet:
+        complain(line)
+
+
+def summarise(text: str) -> None:
+    """Print the summary of what was done on stdout, unless `--quiet` was given."""
+    if not _quiet:
+        print(text)
+
+
+def is_watched() -> bool:
+    """Whether somebody looks at stderr, and so at progress: it is a terminal, and `--quiet` was not given."""
+    return not _quiet and sys.stderr.isatty()
 
 
 def printable(name: str) -> str:

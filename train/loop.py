@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from cache import Cache
-from cache.terminal import UserError, human_seconds
+from cache.terminal import UserError, human_seconds, is_watched
 from train import models
 from train.augment import Augmentation
 from train.backend import keras, reseed
@@ -179,8 +179,7 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         self.history: History = []
         self.best_weights: Weights = []
         self.checkpoint = None if run_dir is None else Checkpoint(run_dir)
-        # Quiet when nobody watches (disable=None).
-        self.bar = tqdm(unit="batch", leave=False, disable=None)
+        self.bar = tqdm(unit="batch", leave=False, disable=not is_watched())
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self.checkpoint is not None:

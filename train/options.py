@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cache.terminal import be_quiet
+
 
 @dataclass(frozen=True)
 class Options:
@@ -32,10 +34,19 @@ class ClassWeight(StrEnum):
     balanced = "balanced"
 
 
+def _model_names() -> list[str]:
+    from train.models import RECIPES
+
+    return list(RECIPES)
+
+
 CACHE = Path("data/features.h5")
 CacheFile = Annotated[Path, typer.Argument(help="What `python -m featurize` wrote.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")]
-Model = Annotated[str, typer.Option(help="Which model; `python -m train summary` shows its layers.")]
+Model = Annotated[
+    str,
+    typer.Option(help="Which model; `python -m train summary` shows its layers.", autocompletion=_model_names),
+]
 Epochs = Annotated[
     int | None,
     typer.Option(min=1, help="Times through the clips.", show_default="the model's: 15 for baseline, 60 for compact"),
@@ -70,6 +81,14 @@ Deterministic = Annotated[
 
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Log every epoch for TensorBoard, in the run's folder `tensorboard`.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS|FILE", help="Run on a Dask cluster: tcp://host:8786, tls://.., or a scheduler file."),
+]
+Dashboard = Annotated[bool, typer.Option("--dashboard", help="Say where the cluster's dashboard is.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Show errors and what was asked for, and nothing else.", callback=be_quiet)
 ]
 
 

@@ -1,7 +1,6 @@
 """sweep(): many fits on one cache, each in a run directory of its own, going on where an earlier sweep stopped."""
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from cache import open_cache
-from cache.terminal import Interrupted, UserError, complain, human_seconds
+from cache.terminal import Interrupted, UserError, complain, human_seconds, is_watched
 from train import models
 from train.fit import fit, resume_fit
 from train.options import Options
@@ -188,6 +187,6 @@ def _alone(folder: Path) -> Iterator[None]:
 def _say(job: Job, outcome: Outcome) -> None:
     if outcome.record is None:
         complain(f"{job.title}: {outcome.reason}")
-    elif sys.stderr.isatty():
+    elif is_watched():
         metrics, seconds = outcome.record["metrics"], human_seconds(outcome.record["seconds"])
         complain(f"{job.title}: " + (f"{metrics['accuracy']:.1%} in {seconds}" if metrics else seconds))
