@@ -3,7 +3,7 @@
 import os
 
 from cache.chatter import silence_libraries
-from cache.terminal import complain, leave_on_signals, printable, run
+from cache.terminal import be_quiet, leave_on_signals, notice, printable, run, summarise
 
 KEPT = "finished clips are kept; run the same command again to go on"
 if __name__ == "__main__":
@@ -46,11 +46,20 @@ def featurize(
     check: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only compare N random rows with librosa's own.")
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Show errors and what was asked for, and nothing else.", callback=be_quiet)
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")] = False,
 ) -> None:
     """Turn every clip in DATA's class folders into a mel spectrogram, and keep them all in one HDF5 cache.
 
     Only new and changed clips are computed. A clip that cannot be used is named and left out.
+
+    Example: python -m featurize
+
+    Example: python -m featurize recordings --classes frog,owl --cache features.h5
+
+    Example: python -m featurize --check 20
     """
     silence_libraries()
     file = cache or data / "features.h5"
@@ -72,10 +81,10 @@ def featurize(
         strict=strict,
         rehash=rehash,
         wait=wait,
-        say=complain,
+        say=notice,
     )
     result = build(job)
-    print(json.dumps(summary.as_json(result)) if as_json else summary.as_text(result))
+    print(json.dumps(summary.as_json(result))) if as_json else summarise(summary.as_text(result))
 
 
 def _class_names(classes: str) -> tuple[str, ...]:

@@ -1,12 +1,11 @@
 """python -m train: train on a cache, score, and classify clips."""
 
-from cache.terminal import UserError, complain, leave_on_signals, printable, run
+from cache.terminal import UserError, complain, leave_on_signals, notice, printable, run, summarise, terminal_width
 
 if __name__ == "__main__":
     leave_on_signals("python -m train")
 
 import json
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
@@ -19,14 +18,18 @@ from cache.chatter import silence_libraries
 from train import options
 from train.formats import ExportFormat, ExportInput
 
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
 @app.callback()
 def train() -> None:
     """Train a CNN on a cache of mel spectrograms, see what it is worth, and classify clips with it.
 
-    The cache comes from `python -m featurize`.
+    The cache comes from `python -m featurize`. A first round:
+
+    python -m train fit data/features.h5 --run runs/first
+
+    python -m train predict runs/first clip.wav
     """
 
 
@@ -52,6 +55,7 @@ def fit(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted fit; takes no other option.")
     ] = None,
+    quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Train a model on a cache and score it on clips it never saw.
@@ -59,6 +63,8 @@ def fit(
     The run directory holds the model, and report.html to look at and to listen to.
 
     Example: python -m train fit data/features.h5 --epochs 30 --seed 1
+
+    Example: python -m train fit --resume runs/20261122-201500-baseline
     """
     from train import fit as fits
     from train import screen
@@ -66,7 +72,7 @@ def fit(
 
     if resume is not None:
         given = options.given(context)
-        beside = sorted(given - {"cache", "resume", "as_json"})
+        beside = sorted(given - {"cache", "resume", "quiet", "as_json"})
         if beside:
             option = "--" + beside[0].replace("_", "-")
             raise typer.BadParameter(f"the fit goes on with its own options; leave out {option}", param_hint="--resume")
@@ -74,8 +80,8 @@ def fit(
     else:
         folder, record = fits.fit(cache, run, options.chosen(context), tensorboard)
     for line in record["warnings"]:
-        complain(f"warning: {line}")
-    print(json.dumps(flat(folder, record)) if as_json else screen.fit_summary(folder, record))
+        notice(f"warning: {line}")
+    print(json.dumps(flat(folder, record))) if as_json else summarise(screen.fit_summary(folder, record))
     _end_with_report(folder, as_json)
 
 
@@ -101,6 +107,7 @@ def crossval(
     deterministic: options.Deterministic = False,
     scheduler: options.Scheduler = None,
     dashboard: options.Dashboard = False,
+    quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Train and test on every clip in turn.
@@ -117,8 +124,8 @@ def crossval(
     with _where(scheduler, dashboard, cache) as run_all:
         folder, record = validation.crossval(cache, run, options.chosen(context), folds, repeats, run_all)
     for line in record["warnings"]:
-        complain(f"warning: {line}")
-    print(json.dumps(flat(folder, record)) if as_json else screen.crossval_summary(folder, record))
+        notice(f"warning: {line}")
+    print(json.dumps(flat(folder, record))) if as_json else summarise(screen.crossval_summary(folder, record))
     _end_with_report(folder, as_json)
 
 
@@ -144,6 +151,7 @@ def sweep(
     tensorboard: options.TensorBoard = False,
     scheduler: options.Scheduler = None,
     dashboard: options.Dashboard = False,
+    quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Fit a model with every combination of some options, and compare the runs.
@@ -165,7 +173,7 @@ def sweep(
     with _where(scheduler, dashboard, cache, *[runs] * bool(scheduler)) as run_all:
         outcomes = sweeps.sweep(cache, options_list, runs, tensorboard, run_all)
     finished = [outcome.folder for outcome in outcomes if outcome.record is not None]
-    if finished:
+    if finished and (as_json or not quiet):
         _show_comparison(finished, "accuracy", "json" if as_json else "text")
     if n_failed := len(outcomes) - len(finished):
         raise UserError(f"{n_failed} of {len(outcomes)} runs failed; the reasons are above")
@@ -178,7 +186,7 @@ def _where(
     if scheduler:
         from train.cluster import cluster_map
 
-        return cluster_map(scheduler, cache, folders, complain, dashboard)
+        return cluster_map(scheduler, cache, folders, notice, dashboard)
     if dashboard:
         raise typer.BadParameter("only a cluster has one; name it with --scheduler", param_hint="--dashboard")
     return nullcontext(map)
@@ -218,16 +226,14 @@ def compare(
 
 
 def _show_comparison(runs: list[Path], sort: str, kind: str) -> None:
-    from shutil import get_terminal_size
-
     from train import compare as comparing
     from train import comparison
 
     compared = comparing.compare(runs, sort)
     for line in compared.warnings:
-        complain(f"warning: {line}")
+        notice(f"warning: {line}")
     if kind == "text":
-        print(comparison.as_text(compared, get_terminal_size().columns if sys.stdout.isatty() else None))
+        print(comparison.as_text(compared, terminal_width()))
     elif kind == "json":
         print(json.dumps(comparing.as_json(compared)))
     else:
@@ -239,12 +245,13 @@ def _end_with_report(folder: Path, as_json: bool) -> None:
 
     page = report_finished(folder)
     if page and not as_json:
-        print(f"report: {printable(str(page))}")
+        summarise(f"report: {printable(str(page))}")
 
 
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")],
+    quiet: options.Quiet = False,
 ) -> None:
     """Write a run's report.html and its figures anew.
 
@@ -255,7 +262,7 @@ def report(
     """
     from train.report import write_report
 
-    print(printable(str(write_report(run))))
+    summarise(printable(str(write_report(run))))
 
 
 @app.command()
@@ -270,6 +277,8 @@ def evaluate(
 
     A cache that still holds all of the run's test clips is scored on those; any other on all of its clips, if its
     feature settings and classes are the run's.
+
+    Example: python -m train evaluate runs/first
 
     Example: python -m train evaluate runs/first other/features.h5
     """
@@ -289,6 +298,7 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Audio files, or folders of them.")],
     as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Classify audio files with a run.
 
@@ -329,6 +339,7 @@ def export(
         Path | None,
         typer.Option(help="Check it on the clips of this cache.", show_default="the one the run was trained on"),
     ] = None,
+    quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Write a run's model as a file that runs without this project.
@@ -343,14 +354,17 @@ def export(
 
     silence_libraries()
     result = exports(run, out, format, input, cache)
-    print(json.dumps(result) if as_json else screen.export_summary(result))
+    print(json.dumps(result)) if as_json else summarise(screen.export_summary(result))
 
 
 @app.command()
 def summary(
     model: options.Model = "baseline",
 ) -> None:
-    """Show a model's layers and parameters, for three classes."""
+    """Show a model's layers and parameters, for three classes.
+
+    Example: python -m train summary --model compact
+    """
     from train.models import build_model, recipe
 
     recipe(model)
@@ -363,6 +377,7 @@ def preview(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: png, svg or pdf.")] = Path("sheet.png"),
     model: Annotated[str, typer.Option(help="Whose augmentation to show.")] = "compact",
     seed: Annotated[int, typer.Option(min=0, help="Chooses the clips and how they are varied.")] = 0,
+    quiet: options.Quiet = False,
 ) -> None:
     """Draw clips as the cache holds them and as training varies them.
 
@@ -371,7 +386,7 @@ def preview(
     from train.preview import draw_sheet
 
     n_clips = draw_sheet(cache, out, model, seed)
-    print(f"{n_clips} clips of {cache}, before and after: {out}")
+    summarise(printable(f"{n_clips} clips of {cache}, before and after: {out}"))
 
 
 if __name__ == "__main__":
