@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,17 @@ import pytest
 
 from cache import open_cache
 from cache.terminal import UserError
-from train.predict import forward, predict_files, predictions_as_json
-from train.runs import open_run
+from train.predict import Prediction, forward
+from train.predict import predict_files as predict_sources
+from train.rows import as_json
+from train.runs import Run, open_run
+from train.sources import find_sources
 
 DROPOUT = '"module": "keras.layers", "class_name": "Dropout"'
+
+
+def predict_files(run: Run, paths: list[Path]) -> Iterator[Prediction]:
+    return predict_sources(run, find_sources(paths))
 
 
 def test_a_clip_has_the_probabilities_it_had_in_the_test_split(run: Path, tones: Path) -> None:
@@ -59,10 +67,10 @@ def test_a_folder_stands_for_its_audio_files_and_bad_ones_do_not_stop_the_rest(
     assert [one.path for one in found] == [folder / "a.wav", folder / "b.wav", tmp_path / "missing.wav", empty]
     assert [bool(one.probabilities) for one in found] == [False, True, False, False]
     assert all(one.reason for one in found if not one.probabilities)
-    printed = json.loads(json.dumps(predictions_as_json(open_run(run), found)))
-    assert [clip["path"] for clip in printed["clips"]] == [str(folder / "b.wav")]
-    assert sum(printed["clips"][0]["probabilities"].values()) == pytest.approx(1)
-    assert len(printed["rejected"]) == 3
+    printed = [json.loads(as_json(open_run(run), one)) for one in found]
+    assert [row["path"] for row in printed] == [str(one.path) for one in found]
+    assert sum(printed[1]["probabilities"].values()) == pytest.approx(1)
+    assert all(row["kind"] == "rejected" and row["reason"] for row in printed if row is not printed[1])
 
 
 def change_record(run: Path, folder: Path, **changes: object) -> Path:

@@ -16,7 +16,7 @@ import typer
 
 from cache.chatter import silence_libraries
 from train import options
-from train.formats import ExportFormat, ExportInput
+from train.formats import ExportFormat, ExportInput, PredictFormat
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -156,9 +156,10 @@ def sweep(
 ) -> None:
     """Fit a model with every combination of some options, and compare the runs.
 
-    All runs are in one process, or on a cluster's workers, which all must see CACHE and --runs. Give the same command again after an interruption: finished runs are not repeated, and
-    a half-finished one goes on. A key of --grid is the name of an option, and `default` among its values leaves the
-    option out; options outside of the grid hold for every run.
+    All runs are in one process, or on a cluster's workers, each of which must see CACHE and --runs. Give the same
+    command again after an interruption: finished runs are not repeated, and a half-finished one goes on. A key of
+    --grid is the name of an option, and `default` among its values leaves the option out; options outside of the grid
+    hold for every run.
 
     Example: python -m train sweep data/features.h5 --grid "model=baseline,compact seed=0,1,2" --epochs 20
     """
@@ -166,11 +167,11 @@ def sweep(
     from train.grid import combinations
 
     options_list = combinations(context, grid)
-    if scheduler:
+    if scheduler is not None:
         # Each worker writes its runs there, under the same name.
         cache, runs = cache.absolute(), runs.absolute()
         runs.mkdir(parents=True, exist_ok=True)
-    with _where(scheduler, dashboard, cache, *[runs] * bool(scheduler)) as run_all:
+    with _where(scheduler, dashboard, cache, *[runs] * (scheduler is not None)) as run_all:
         outcomes = sweeps.sweep(cache, options_list, runs, tensorboard, run_all)
     finished = [outcome.folder for outcome in outcomes if outcome.record is not None]
     if finished and (as_json or not quiet):
@@ -183,7 +184,7 @@ def _where(
     scheduler: str | None, dashboard: bool, cache: Path, *folders: Path
 ) -> AbstractContextManager[Callable[..., Any]]:
     """Return what runs folds or runs: `map`, or its counterpart on a cluster."""
-    if scheduler:
+    if scheduler is not None:
         from train.cluster import cluster_map
 
         return cluster_map(scheduler, cache, folders, notice, dashboard)
@@ -296,35 +297,76 @@ def evaluate(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Audio files, or folders of them.")],
-    as_json: options.AsJson = False,
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH", help="Audio files, folders of them, or - for a WAV on standard input."),
+    ],
+    window: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, metavar="SECONDS", help="Length of a window.", show_default="the training clips' median"
+        ),
+    ] = None,
+    overlap: Annotated[float, typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats.")] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, metavar="P", help="Leave without a class what is less probable than this.")
+    ] = 0.0,
+    format: Annotated[PredictFormat, typer.Option(help="What to write.")] = PredictFormat.text,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Look into the folders within a folder.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this file, for labels of many files to this folder.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the --out of an interrupted run.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Classify audio files with a run.
 
-    One line a file: its name, its class, the probabilities of all classes.
+    One line a file: its name, its class, the probabilities of all classes. A recording longer than one and a half
+    windows is classified window by window, and then comes a line for all of it; the last window ends where the
+    recording ends. A silent window has no class.
 
     A file that cannot be used is named on stderr, the others go on, and the exit code is 1.
 
-    Example: python -m train predict runs/first clip.wav folder
-    """
-    from train import screen
-    from train.predict import predict_files, predictions_as_json
-    from train.runs import open_run
+    --format csv and json (a JSON object a line) have a row for each file and window; --resume drops the rows of the
+    file that was interrupted and goes on with it. audacity (a label track) and raven (a selection table) are a file for
+    each recording, in which windows of one class that follow each other are one region; with --resume, a recording
+    whose file is there is finished.
 
+    Example: python -m train predict runs/first clip.wav folder
+
+    Example: python -m train predict runs/first night.wav --threshold 0.8 --format audacity --out night.txt
+
+    Example: python -m train predict runs/first recordings --recursive --format csv --out found.csv --resume
+
+    Example: sox in.mp3 -t wav - | python -m train predict runs/first -
+    """
+    from train.predict import predict_files
+    from train.results import deliver
+    from train.runs import open_run
+    from train.sources import find_sources
+    from train.windows import gap, windows_of
+
+    if as_json and format not in (PredictFormat.text, PredictFormat.json):
+        raise typer.BadParameter(
+            f"it is the same as --format json, so leave out --format {format}", param_hint="--json"
+        )
+    if resume and out is None:
+        raise typer.BadParameter("it goes on with a file; name that with --out", param_hint="--resume")
     silence_libraries()
     bundle = open_run(run)
-    done = []
-    for prediction in predict_files(bundle, paths):
-        done.append(prediction)
-        if not prediction.probabilities:
-            complain(f"{prediction.path}: {prediction.reason}")
-        elif not as_json:
-            print(screen.prediction_line(prediction), flush=True)
-    if as_json:
-        print(json.dumps(predictions_as_json(bundle, done)))
-    if n_bad := sum(not prediction.probabilities for prediction in done):
-        raise UserError(f"{n_bad} of {len(done)} files could not be used")
+    windows = windows_of(bundle, window, overlap)
+    if missed := gap(windows, bundle.settings):
+        notice(f"warning: {missed}")
+    deliver(
+        bundle,
+        find_sources(paths, recursive),
+        lambda sources: predict_files(bundle, sources, windows, threshold),
+        "json" if as_json else format.value,
+        out,
+        resume,
+        single=len(paths) == 1 and not Path(paths[0]).is_dir(),
+    )
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What a model can be exported as, and what that takes beside TensorFlow."""
+"""The formats of other programs: of a model and of predictions, and what they take beside TensorFlow."""
 
 from enum import StrEnum
 from importlib.util import find_spec
@@ -12,6 +12,16 @@ class ExportFormat(StrEnum):
     onnx = "onnx"
     tflite = "tflite"
     saved_model = "saved_model"
+
+
+class PredictFormat(StrEnum):
+    """What predictions can be written as."""
+
+    text = "text"
+    csv = "csv"
+    json = "json"
+    audacity = "audacity"
+    raven = "raven"
 
 
 class ExportInput(StrEnum):

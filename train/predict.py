@@ -1,34 +1,89 @@
-"""Probabilities from a trained model: for rows of a cache, and for audio files."""
+"""Probabilities from a trained model: for rows of a cache, and for recordings."""
 
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cache.terminal import UserError
+from train.prefetch import prefetched
 from train.runs import Run
+from train.sources import Source
+from train.windows import Windows, cuts, spectrogram, windows_of
 
 BATCH_SIZE = 32
 
+# Batches that may be featurized ahead, and pieces without a row, such as files that are missing, that one may hold.
+_N_AHEAD = 4
+_MAX_PIECES = 256
+
 Probabilities = npt.NDArray[np.float32]
+Forward = Callable[[npt.NDArray[Any]], Probabilities]
+
+
+class Kind(StrEnum):
+    """What a prediction is about: a recording that was taken whole, a window, all windows, or a file that is bad."""
+
+    CLIP = "clip"
+    WINDOW = "window"
+    RECORDING = "recording"
+    REJECTED = "rejected"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one file: a probability for each class by name, or the reason why there are none."""
+    """What became of a recording or a window of it.
+
+    Attributes
+    ----------
+    path
+        The recording.
+    probabilities
+        Of each class by name; of a recording, the mean of its windows. Empty if there are none.
+    reason
+        Why there are none.
+    kind
+        What this is about.
+    start, end
+        Which part of the recording, in seconds.
+    duration
+        Seconds that the recording has according to its header; 0 if that does not know.
+    threshold
+        What is less probable has no label.
+    n_windows
+        Of a recording: windows by label, "" for those that have none.
+    """
 
     path: Path
     probabilities: dict[str, float]
     reason: str = ""
+    kind: Kind = Kind.CLIP
+    start: float = 0.0
+    end: float = 0.0
+    duration: float = 0.0
+    threshold: float = 0.0
+    n_windows: dict[str, int] = field(default_factory=dict)
 
     @property
     def class_name(self) -> str:
         """The most probable class."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def label(self) -> str:
+        """The most probable class, of a recording that of most windows; "" if nothing is probable enough."""
+        if self.kind is Kind.RECORDING:
+            labelled = {name: n for name, n in self.n_windows.items() if name}
+            return max(labelled, key=labelled.__getitem__, default="")
+        sure = self.probabilities and self.probabilities[self.class_name] >= self.threshold
+        return self.class_name if sure else ""
 
 
 def predict_rows(model: Any, X: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Probabilities:
@@ -42,32 +97,47 @@ def predict_rows(model: Any, X: npt.NDArray[Any], rows: npt.NDArray[np.intp]) ->
     return probabilities
 
 
-def forward(model: Any) -> Callable[[npt.NDArray[Any]], Probabilities]:
+def forward(model: Any) -> Forward:
     """Return the model as a function of spectrograms, shape (n, 128, 128, 1) -> (n, n_classes), traced once for any n.
 
-    Keras's own predict_on_batch() is traced anew for every n, the last batch of a folder for one.
+    Keras's own predict_on_batch() is traced anew for every n, the last batch of a folder for one. A batch is filled up
+    to BATCH_SIZE: matrix products of another size round otherwise, and who is in a batch with a row must not matter.
     """
     from train.backend import tf
 
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
     traced = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
-    return lambda batch: np.asarray(traced(batch.astype(np.float32, copy=False)))
+
+    def probabilities_of(batch: npt.NDArray[Any]) -> Probabilities:
+        n, batch = len(batch), batch.astype(np.float32, copy=False)
+        if n < BATCH_SIZE:
+            batch = np.concatenate((batch, np.zeros((BATCH_SIZE - n, *batch.shape[1:]), np.float32)))
+        return np.asarray(traced(batch))[:n]
+
+    return probabilities_of
 
 
-def predict_files(run: Run, paths: Iterable[Path]) -> Iterator[Prediction]:
-    """Classify audio files with the features that the run was trained on, in order, as they are computed.
+def predict_files(
+    run: Run, sources: Iterable[Source], windows: Windows | None = None, threshold: float = 0.0
+) -> Iterator[Prediction]:
+    """Classify recordings with the features that the run was trained on, in order, as they are computed.
 
     Parameters
     ----------
     run
         A finished run.
-    paths
-        Audio files, and folders, which stand for the audio files directly in them.
+    sources
+        The recordings.
+    windows
+        How a recording longer than one and a half windows is cut; by default windows_of(run).
+    threshold
+        A probability; what is less probable has no label.
 
     Yields
     ------
     Prediction
-        One a file.
+        One a recording, or one a window and then one for all of them. A recording that proves damaged after some
+        windows ends with its reason instead.
 
     Raises
     ------
@@ -75,7 +145,6 @@ def predict_files(run: Run, paths: Iterable[Path]) -> Iterator[Prediction]:
         The features of the run are not the ones that this program computes, or its model cannot be loaded.
     """
     from featurize.mel import FEATURE_VERSION, MelSettings
-    from train.load import load_model
 
     if run.feature_version != FEATURE_VERSION:
         raise UserError(
@@ -83,54 +152,132 @@ def predict_files(run: Run, paths: Iterable[Path]) -> Iterator[Prediction]:
             f"version {FEATURE_VERSION}; run `python -m featurize` and train again"
         )
     settings = MelSettings(**run.settings)  # type: ignore[arg-type]  # checked by the class itself
-    probabilities_of = forward(load_model(run))
-    rows = (_features(path, reason, settings, run.dtype) for path, reason in _files(paths))
-    while batch := list(islice(rows, BATCH_SIZE)):
-        good = [features for _, features, _ in batch if features is not None]
-        probabilities = iter(probabilities_of(np.stack(good)).tolist() if good else ())
-        for path, features, reason in batch:
-            values = [] if features is None else next(probabilities)
-            yield Prediction(path, dict(zip(run.class_names, values, strict=bool(values))), reason)
+    windows = windows or windows_of(run)
+    pieces = (piece for source in sources for piece in _pieces(source, windows, settings, run.dtype))
+    with prefetched(_batches(pieces), _N_AHEAD) as batches:
+        yield from _with_summaries(_predictions(run, batches, windows, settings, threshold))
 
 
-def predictions_as_json(run: Run, predictions: Iterable[Prediction]) -> dict[str, Any]:
-    """Return what `predict --json` prints."""
-    clips, rejected = [], []
-    for one in predictions:
-        if one.probabilities:
-            clips.append({"path": str(one.path), "class": one.class_name, "probabilities": one.probabilities})
-        else:
-            rejected.append({"path": str(one.path), "reason": one.reason})
-    return {"run": str(run.folder), "clips": clips, "rejected": rejected}
+class _Piece(NamedTuple):
+    """A prediction to be, and the spectrogram that it takes its probabilities from."""
+
+    of: Prediction
+    x: npt.NDArray[Any] | None = None
 
 
-def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    from featurize.clips import audio_files
+def _pieces(source: Source, windows: Windows, settings: Any, dtype: str) -> Iterator[_Piece]:
+    from featurize.audio import ClipError, mono_blocks
 
-    for path in paths:
-        if not path.is_dir():
-            yield path, ""
-            continue
-        try:
-            files = audio_files(path)
-        except OSError as error:
-            yield path, f"the folder cannot be read ({error.strerror})"
-            continue
-        yield from ((file, "") for file in files)
-        if not files:
-            yield path, "the folder has no audio file directly in it"
+    of = Prediction(source.path, {})
+    try:
+        with _open(source) as audio:
+            of = replace(of, duration=audio.n_samples / audio.sr)
+            for start, end, whole, y in cuts(mono_blocks(audio, audio.sr), audio.sr, windows):
+                of = replace(of, start=start, end=end, kind=Kind.CLIP if whole else Kind.WINDOW)
+                yield _piece(of, y, audio.sr, settings, dtype)
+        if of.kind is Kind.WINDOW:
+            yield _Piece(replace(of, kind=Kind.RECORDING, start=0.0))
+        return
+    except ClipError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except Exception as error:
+        # A file of unknown origin may make a decoder fail in any way; that must cost this file only.
+        reason = f"it cannot be decoded ({type(error).__name__}: {error})"
+    yield _Piece(Prediction(source.path, {}, reason, Kind.REJECTED))
 
 
-def _features(path: Path, reason: str, settings: Any, dtype: str) -> tuple[Path, npt.NDArray[Any] | None, str]:
+def _open(source: Source) -> AbstractContextManager[Any]:
+    from featurize.audio import ClipError, open_audio
+    from featurize.stream import open_stream
+
+    if source.reason:
+        raise ClipError(source.reason)
+    if source.is_stdin:
+        return nullcontext(open_stream(0))
+    if not stat.S_ISREG(source.path.stat().st_mode):
+        raise ClipError("it is not a file; a WAV in a pipe goes to standard input, as `predict RUN -`")
+    return open_audio(str(source.path))
+
+
+def _piece(of: Prediction, y: npt.NDArray[np.float32], sr: int, settings: Any, dtype: str) -> _Piece:
     from featurize.audio import ClipError
-    from featurize.batch import featurize_clip
 
-    if reason:
-        return path, None, reason
     try:
         # Through the type of the cache, so that a row is to the bit what the model saw in training.
-        return path, featurize_clip(path, settings).astype(dtype).astype(np.float32), ""
+        x = spectrogram(y, sr, settings).astype(dtype, copy=False)
     except ClipError as error:
-        return path, None, str(error)
-    except OSError as error:
-        return path, None, error.strerror or str(error)
+        where = f"from {of.start:.2f} to {of.end:.2f} s " if of.kind is Kind.WINDOW else ""
+        raise ClipError(f"{where}{error}") from None
+    # In silence there is nothing to tell classes apart by, and what a network makes of it means nothing.
+    if of.kind is Kind.WINDOW and not x.any():
+        return _Piece(replace(of, reason="silent"))
+    return _Piece(of, x)
+
+
+def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
+    """Yield pieces in lists with up to BATCH_SIZE rows, all of which are windows or none."""
+    batch: list[_Piece] = []
+    n_rows, kind = 0, Kind.CLIP
+    for piece in pieces:
+        if piece.x is not None:
+            if n_rows == BATCH_SIZE or (n_rows and piece.of.kind is not kind):
+                yield batch
+                batch, n_rows = [], 0
+            n_rows, kind = n_rows + 1, piece.of.kind
+        elif len(batch) >= _MAX_PIECES:
+            yield batch
+            batch, n_rows = [], 0
+        batch.append(piece)
+    if batch:
+        yield batch
+
+
+def _predictions(
+    run: Run, batches: Iterable[list[_Piece]], windows: Windows, settings: Any, threshold: float
+) -> Iterator[Prediction]:
+    from train.load import load_model
+
+    model = load_model(run)
+    forwards: dict[Kind, Forward] = {}
+    for batch in batches:
+        rows = [piece.x.astype(np.float32, copy=False) for piece in batch if piece.x is not None]
+        values: Iterator[list[float]] = iter(())
+        if rows:
+            kind = next(piece.of.kind for piece in batch if piece.x is not None)
+            if kind not in forwards:
+                forwards[kind] = forward(model) if kind is Kind.CLIP else _narrow(run, model, windows, settings)
+            values = iter(forwards[kind](np.stack(rows)).tolist())
+        for of, x in batch:
+            probabilities = {} if x is None else dict(zip(run.class_names, next(values), strict=True))
+            yield replace(of, probabilities=probabilities, threshold=threshold)
+
+
+def _narrow(run: Run, model: Any, windows: Windows, settings: Any) -> Forward:
+    from featurize.mel import n_frames_of
+    from train.narrow import narrow
+
+    # A window is a whole number of samples at the rate of its recording, so it may be a millisecond longer.
+    n_frames = n_frames_of(round((windows.seconds + 1e-3) * settings.sr) + 1, settings)
+    return narrow(model, run.record["options"].get("model"), n_frames)
+
+
+def _with_summaries(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+    """Put into the prediction of a recording what its windows were."""
+    n_windows: Counter[str] = Counter()
+    sums: Counter[str] = Counter()
+    n_sums = 0
+    for one in predictions:
+        if one.kind is Kind.WINDOW:
+            n_windows[one.label] += 1
+            n_sums += bool(one.probabilities)
+            for name, p in one.probabilities.items():
+                sums[name] += p  # type: ignore[assignment]  # a Counter adds up whatever can be added
+            yield one
+            continue
+        if one.kind is Kind.RECORDING:
+            means = {name: total / n_sums for name, total in sums.items()}
+            one = replace(one, probabilities=means, n_windows=dict(n_windows))
+        n_windows, sums, n_sums = Counter(), Counter(), 0
+        yield one
