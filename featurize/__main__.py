@@ -38,11 +38,18 @@ def featurize(
     max_per_class: Annotated[
         int | None, typer.Option(min=1, help="Take only the first so many clips of each class, by name.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Worker threads.", show_default="all cores")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes.", show_default="all cores")] = None,
     dtype: Annotated[Dtype, typer.Option(help="Element type of X; float16 halves the file.")] = Dtype.float32,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at a clip that cannot be used.")] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Compare contents, not sizes and times.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this cache.")] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|FILE", help="Compute on a Dask cluster: tcp://host:8786, tls://.., or a scheduler file."
+        ),
+    ] = None,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Say where the cluster's dashboard is.")] = False,
     check: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only compare N random rows with librosa's own.")
     ] = None,
@@ -62,6 +69,10 @@ def featurize(
     Example: python -m featurize --check 20
     """
     silence_libraries()
+    if scheduler is not None and jobs:
+        raise typer.BadParameter("a cluster has as many workers as it has; leave out --jobs", param_hint="--scheduler")
+    if dashboard and scheduler is None:
+        raise typer.BadParameter("only a cluster has one; name it with --scheduler", param_hint="--dashboard")
     file = cache or data / "features.h5"
     if check is not None:
         from featurize.check import compare
@@ -81,6 +92,8 @@ def featurize(
         strict=strict,
         rehash=rehash,
         wait=wait,
+        scheduler=scheduler,
+        dashboard=dashboard,
         say=notice,
     )
     result = build(job)

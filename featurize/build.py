@@ -5,9 +5,11 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cache.layout import X_DTYPES, DamagedCache, MissingCache
 from cache.partial import Partial, close_partial, open_partial, partial_paths
@@ -17,6 +19,9 @@ from cache.writer import Header, discard, publish
 from featurize.clips import CLASS_NAMES, Found, find_clips
 from featurize.mel import FEATURE_VERSION, MelSettings
 from featurize.plan import Plan, clip_columns, is_published, make_plan, n_rows_to_write, settle, usable, why_recompute
+
+if TYPE_CHECKING:
+    from featurize.dispatch import Crew
 
 _VERSIONS_OF = ("numpy", "scipy", "soxr", "soundfile", "h5py")
 
@@ -36,7 +41,7 @@ class Job:
     max_per_class
         Take only the first so many clips of each class, by name.
     n_jobs
-        Worker threads.
+        Worker processes.
     dtype
         Element type of X, "float32" or "float16".
     strict
@@ -45,6 +50,10 @@ class Job:
         Recognise clips by their content instead of by size and modification time.
     wait
         Wait while another process writes the cache instead of giving up.
+    scheduler
+        Compute on the Dask cluster of this scheduler: its address, or its scheduler file.
+    dashboard
+        Say where that cluster's dashboard is.
     settings
         What to compute.
     say
@@ -60,6 +69,8 @@ class Job:
     strict: bool = False
     rehash: bool = False
     wait: bool = False
+    scheduler: str | None = None
+    dashboard: bool = False
     settings: MelSettings = field(default_factory=MelSettings)
     say: Callable[[str], None] = lambda line: None
 
@@ -149,7 +160,6 @@ def _old_cache(job: Job) -> tuple[Cache | None, str, bool]:
 def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
     """Compute what is missing and publish; return the old cache, the number of rows computed, and the new cache."""
     from featurize.compute import compute
-    from featurize.workers import processes
 
     # Read again: until we held the lock another run might have replaced it.
     old, why, damaged = _old_cache(job)
@@ -163,7 +173,7 @@ def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
         plan = make_plan(found, reusable, partial, job.rehash)
         _check_strict(job, plan)
         _check_space(job, plan, partial)
-        with processes(job.n_jobs, len(plan.tasks), job.settings, job.dtype) as crew:
+        with _crew(job, len(plan.tasks)) as crew:
             n_computed = compute(job.data, plan.tasks, job.settings, crew, job.strict, partial)
         settle(plan, reusable, partial)
         if is_published(plan, reusable) and reusable is not None:
@@ -188,6 +198,17 @@ def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
         else:
             discard(partial)
     return old, n_computed, open_cache(job.cache_file)
+
+
+def _crew(job: Job, n_tasks: int) -> "AbstractContextManager[Crew]":
+    if job.scheduler is not None and n_tasks:
+        from featurize.cluster import cluster_workers
+
+        folders = [job.data / name for name in job.class_names]
+        return cluster_workers(job.scheduler, folders, n_tasks, job.dtype, job.say, job.dashboard)
+    from featurize.workers import processes
+
+    return processes(job.n_jobs, n_tasks, job.settings, job.dtype)
 
 
 def _check_strict(job: Job, plan: Plan) -> None:

@@ -57,7 +57,7 @@ def compute(
     syncer = ThreadPoolExecutor(1)
     bar = _progress(tasks)
     try:
-        with closing(run_batches(str(data), tasks, settings, crew)) as finished:
+        with closing(run_batches(str(data.absolute()), tasks, settings, crew)) as finished:
             for batch, done, X in finished:
                 append(partial, done.rows, X, done.rejected)
                 if strict and done.rejected:

@@ -19,7 +19,7 @@ from featurize.mel import MelSettings
 _BATCH_BYTES = 8 << 20
 
 # Finished batches that may wait for one before them, whatever the crew: they are in memory.
-_MAX_WAITING = 256
+_MAX_WAITING = 128
 
 _NO_ROWS = np.empty((0, *ROW_SHAPE), np.float32)
 
