@@ -49,8 +49,9 @@ def csv_header(run: Run) -> bytes:
 
 def _csv(cells: Iterable[object]) -> bytes:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(map(str, cells))
-    return _encoded(line.getvalue())
+    # The writer puts quotes around what has a character of the line's end in it, and readers take both for one.
+    csv.writer(line, lineterminator="\r\n").writerow(map(str, cells))
+    return _encoded(line.getvalue().removesuffix("\r\n") + "\n")
 
 
 def _encoded(text: str) -> bytes:
@@ -110,11 +111,13 @@ def _finished(run: Run, out: IO[bytes], file: Path, format: str) -> tuple[int, d
     end = 0
     try:
         for row, position in (_csv_rows if format == "csv" else _json_rows)(run, out):
-            if row and _encoded(row["run"]) != _encoded(str(run.folder)):
-                raise UserError(f"{file} holds results of {row['run']}; give another --out")
-            if not row or row["kind"] in _LAST:
+            if row is None:
                 end = position
-            if row and row["kind"] in _LAST:
+                continue
+            if _encoded(row["run"]) != _encoded(str(run.folder)):
+                raise UserError(f"{file} holds results of {row['run']}; give another --out")
+            if row["kind"] in _LAST:
+                end = position
                 finished[_encoded(row["path"]).decode()] = row["kind"]
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error):
         raise UserError(
@@ -123,7 +126,7 @@ def _finished(run: Run, out: IO[bytes], file: Path, format: str) -> tuple[int, d
     return end, finished
 
 
-def _json_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[Row, int]]:
+def _json_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[Row | None, int]]:
     position = 0
     for line in out:
         # The last one may be torn, and its recording is not finished then.
@@ -133,15 +136,15 @@ def _json_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[Row, int]]:
         yield json.loads(line), position
 
 
-def _csv_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[Row, int]]:
-    """Yield an empty row for the header, and then every whole row, each with the position behind it."""
+def _csv_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[Row | None, int]]:
+    """Yield None for the header, and then every whole row, each with the position behind it."""
     header = csv_header(run)
     found = out.read(len(header))
     if found != header:
         if header.startswith(found):
             return
         raise ValueError("another header")
-    yield {}, len(header)
+    yield None, len(header)
     names = next(csv.reader([header.decode()]))
     position, whole = len(header), True
 
