@@ -22,7 +22,10 @@ Quiet = Annotated[
 
 @app.callback()
 def commands() -> None:
-    """Look into a cache of mel spectrograms, and verify it."""
+    """Look into a cache of mel spectrograms, and verify it.
+
+    Example: python -m cache info data/features.h5
+    """
 
 
 @app.command()

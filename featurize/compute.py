@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from cache.partial import Partial, append
-from cache.terminal import UserError
+from cache.terminal import UserError, is_watched
 from featurize.batch import Task
 from featurize.dispatch import Crew, run_batches
 from featurize.mel import MelSettings
@@ -86,7 +86,7 @@ def _progress(tasks: Sequence[Task]) -> "tqdm[Any]":
     # Bytes keep the time left true when lengths differ; the clips and their rate are shown behind them.
     return tqdm(
         total=sum(task.clip.size + _CLIP_BYTES for task in tasks),
-        disable=None,
+        disable=not is_watched(),
         leave=False,
         file=sys.stderr,
         dynamic_ncols=True,

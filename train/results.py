@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cache.terminal import Interrupted, UserError, complain, printable
+from cache.terminal import Interrupted, UserError, complain, is_watched, notice, printable
 from train import rows, screen
 from train.labels import ENDINGS, label_files, write_labels
 from train.predict import Kind, Prediction
@@ -127,7 +127,7 @@ def _kept(out: Path, format: str) -> str:
 
 def _say_finished(n: int, n_all: int) -> None:
     if n:
-        complain(f"{n} of {n_all} files are finished already")
+        notice(f"{n} of {n_all} files are finished already")
 
 
 class _Watched:
@@ -137,7 +137,7 @@ class _Watched:
         self.n_bad = 0
         self.n_sources = len(sources)
         # Lines on a terminal show the progress themselves.
-        self.quiet = not sys.stderr.isatty() or (out is None and sys.stdout.isatty())
+        self.quiet = not is_watched() or (out is None and sys.stdout.isatty())
 
     def of(self, predictions: Iterable[Prediction]) -> Generator[Prediction, None, None]:
         with self._bar() as bar:
