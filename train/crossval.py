@@ -1,10 +1,10 @@
 """crossval(): every clip of a cache tested by a model that never saw its group."""
 
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache, open_cache
-from cache.terminal import UserError, complain, human_seconds
+from cache.terminal import UserError, complain, human_seconds, is_watched
 from train import models
 from train.checkpoint import History
 from train.options import Options
@@ -35,8 +35,34 @@ class Fold(NamedTuple):
     test: Rows
 
 
+class FoldJob(NamedTuple):
+    """One fold of a cross-validation: all that run_fold() needs, small however many clips there are.
+
+    Attributes
+    ----------
+    cache_file, fingerprint
+        The cache, and what it must still hold.
+    options, n_folds, n_repeats
+        As for crossval().
+    which
+        Which of make_folds().
+    """
+
+    cache_file: Path
+    fingerprint: str
+    options: Options
+    n_folds: int
+    n_repeats: int
+    which: int
+
+
 def crossval(
-    cache_file: Path, run: Path | None, options: Options, n_folds: int, n_repeats: int
+    cache_file: Path,
+    run: Path | None,
+    options: Options,
+    n_folds: int,
+    n_repeats: int,
+    run_all: Callable[[Callable[[FoldJob], "FoldResult"], Iterable[FoldJob]], Iterable["FoldResult"]] = map,
 ) -> tuple[Path, dict[str, Any]]:
     """Cross-validate a model on a cache.
 
@@ -53,6 +79,8 @@ def crossval(
         At least 2.
     n_repeats
         How often all folds are drawn anew, at least 1.
+    run_all
+        How the folds are run: `map`, one after another in this process, or another map, such as that of a cluster.
 
     Returns
     -------
@@ -70,7 +98,11 @@ def crossval(
     models.recipe(options.model)
     cache = open_cache(cache_file)
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
-    folds = list(make_folds(cache, groups, options, n_folds, n_repeats))
+    jobs = [
+        FoldJob(cache_file.absolute(), cache.fingerprint, options, n_folds, n_repeats, i)
+        for i in range(n_folds * n_repeats)
+    ]
+    folds = _folds_of(jobs[0])[1]
     folder = new_run(run, f"crossval-{options.model}")
     record = {
         "state": UNFINISHED,
@@ -82,7 +114,10 @@ def crossval(
     }
     write_record(folder, record)
     started = time.perf_counter()
-    results = [_run_fold(cache, fold, options) for fold in folds]
+    results = []
+    for result in run_all(run_fold, jobs):
+        results.append(result)
+        _say(result.summary)
     _write_history(folder / "history.csv", folds, results)
     _write_predictions(folder / "predictions.csv", cache, folds, results)
     metrics, *baselines = (
@@ -130,18 +165,39 @@ def make_folds(cache: Cache, groups: Rows, options: Options, n_folds: int, n_rep
             yield Fold(repeat + 1, number, train[side == 0], train[side == 1], test)
 
 
-class _Result(NamedTuple):
+class FoldResult(NamedTuple):
+    """What became of a fold."""
+
     summary: dict[str, Any]
     history: History
     probabilities: npt.NDArray[np.float32]
     predicted: dict[str, Rows]  # by the network, then by each baseline
 
 
-def _run_fold(cache: Cache, fold: Fold, options: Options) -> _Result:
+@lru_cache(1)
+def _folds_of(job: FoldJob) -> tuple[Cache, list[Fold]]:
+    """Open the cache of a job, whose `which` must be 0, and draw its folds; a process does so once for all of them."""
+    cache = open_cache(job.cache_file)
+    if cache.fingerprint != job.fingerprint:
+        raise UserError(f"{job.cache_file} has changed since the cross-validation began; start a new one")
+    groups = clip_groups(cache.paths, cache.columns["sha256"], job.options.group_by)
+    return cache, list(make_folds(cache, groups, job.options, job.n_folds, job.n_repeats))
+
+
+def run_fold(job: FoldJob) -> FoldResult:
+    """Train and test one fold.
+
+    Raises
+    ------
+    UserError
+        The cache cannot be used or has changed, or training diverged.
+    """
     from train.backend import keras, seed_everything
     from train.loop import train_by_recipe
     from train.predict import predict_rows
 
+    cache, folds = _folds_of(job._replace(which=0))
+    fold, options = folds[job.which], job.options
     started = time.perf_counter()
     keras.utils.clear_session()
     # Every fold starts from weights of its own.
@@ -166,9 +222,13 @@ def _run_fold(cache: Cache, fold: Fold, options: Options) -> _Result:
         "best_epoch": best,
         "seconds": round(seconds, 3),
     }
-    if sys.stderr.isatty():
-        complain(f"repeat {fold.repeat} fold {fold.number}: {summary['accuracy']:.1%} in {human_seconds(seconds)}")
-    return _Result(summary, history, probabilities, predicted)
+    return FoldResult(summary, history, probabilities, predicted)
+
+
+def _say(fold: dict[str, Any]) -> None:
+    if is_watched():
+        seconds = human_seconds(fold["seconds"])
+        complain(f"repeat {fold['repeat']} fold {fold['fold']}: {fold['accuracy']:.1%} in {seconds}")
 
 
 def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]) -> dict[str, Any]:
@@ -180,7 +240,7 @@ def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]
     return {**pooled, "interval": list(accuracy_interval(n_correct / folds[-1].repeat, groups))}
 
 
-def _write_history(file: Path, folds: list[Fold], results: list[_Result]) -> None:
+def _write_history(file: Path, folds: list[Fold], results: list[FoldResult]) -> None:
     lines = (
         (fold.repeat, fold.number, *row.values())
         for fold, result in zip(folds, results, strict=True)
@@ -189,7 +249,7 @@ def _write_history(file: Path, folds: list[Fold], results: list[_Result]) -> Non
     write_table(file, ("repeat", "fold", *results[0].history[0]), lines)
 
 
-def _write_predictions(file: Path, cache: Cache, folds: list[Fold], results: list[_Result]) -> None:
+def _write_predictions(file: Path, cache: Cache, folds: list[Fold], results: list[FoldResult]) -> None:
     names, paths, labels = cache.class_names, cache.paths, cache.labels
     lines = (
         (fold.repeat, fold.number, paths[row], names[labels[row]], names[p.argmax()], *(f"{v:.6g}" for v in p.tolist()))
