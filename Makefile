@@ -29,10 +29,10 @@ FEATURIZE = $(PY) -m featurize "$(DATA)" --cache "$(CACHE)"
 FIT_OPTIONS = $(strip $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model $(MODEL)) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS))
 
-.PHONY: help demo install features train test fuzz lint bench lock clean
+.PHONY: help demo install features train test fuzz lint bench bench-scale lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo 'Variables: PYTHON=python3.12, DATA=folder, CACHE=file, RUN=folder, MODEL=name, EPOCHS=n,'
 	@echo 'ARGS="further options of the command that the target ends with"'
@@ -67,6 +67,9 @@ lint: $(READY) ## Check style, format and types
 
 bench: $(READY) ## Measure speed against the usual tools
 	$(PY) -m tests.bench $(ARGS)
+
+bench-scale: $(READY) ## Measure how time and memory grow from 2,000 to 200,000 clips (30 GB of disk)
+	$(PY) -m tests.bench.scale $(ARGS)
 
 lock: $(READY) ## Write requirements.lock anew after pyproject.toml changed (ARGS=--upgrade raises every version)
 	$(PY) -m pip install --quiet 'uv>=0.9'
