@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from cache.terminal import UserError
+from cache.terminal import UserError, complain
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def connected(scheduler: str, needs: Needs, say: Callable[[str], None], dashboar
     say
         Takes notices for the user, a line each.
     dashboard
-        Say where Dask's dashboard is.
+        Say on stderr where Dask's dashboard is.
 
     Yields
     ------
@@ -96,7 +96,7 @@ def connected(scheduler: str, needs: Needs, say: Callable[[str], None], dashboar
     try:
         cluster = Cluster(client, address, say)
         if dashboard:
-            say(f"dashboard: {client.dashboard_link}")
+            complain(f"dashboard: {client.dashboard_link}")
         while not cluster.workers():
             time.sleep(0.1)
         cluster.check(needs)

@@ -126,12 +126,11 @@ def _in_process(call: Callable[[], Result]) -> Result:
     would not be repeatable. And what it leaves behind, in memory and in TensorFlow's settings, is not the worker's.
     """
     command = [sys.executable, "-c", "from train.cluster import answer; answer()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(BrokenPipeError):
             process.stdin.write(pickle.dumps(call))
-            process.stdin.flush()
         # Left open, because its end is the end of this process.
         packed = process.stdout.read()
     if process.returncode:
