@@ -30,7 +30,7 @@ def commands() -> None:
 
 @app.command()
 def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None:
-    """Say in a screen what is in a cache, and whether the clips have changed since.
+    """Say what is in a cache, and whether the clips have changed since.
 
     Example: python -m cache info data/features.h5
     """
@@ -43,7 +43,7 @@ def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None
 
 @app.command()
 def verify(file: File = Path("data/features.h5"), quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """Read every row and check it against its crc32 and the range [0, 1].
+    """Check every row against its checksum and the range [0, 1].
 
     Example: python -m cache verify data/features.h5 --quiet && cp data/features.h5 /backup
     """
@@ -64,7 +64,7 @@ def plot(
     seed: Annotated[int, typer.Option(min=0, help="Chooses the clips.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Draw some clips of every class, and histograms of all durations and sample rates.
+    """Draw clips of every class, and all durations and sample rates.
 
     Example: python -m cache plot data/features.h5 --out sheet.png
     """

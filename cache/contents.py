@@ -54,7 +54,7 @@ def as_text(cache: Cache, width: int | None = None) -> str:
         + ", ".join(f"{name} {version}" for name, version in cache.versions.items()),
         "fingerprint": cache.fingerprint,
         "data": _since(cache),
-        "rejected": f"{len(cache.rejections)} clips",
+        "rejected": "1 clip" if len(cache.rejections) == 1 else f"{len(cache.rejections)} clips",
     }
     lines = [f"{cache.file}: {human_size(status.st_size)}, made {age} ago"]
     # One by one: a class may be called like one of the facts.

@@ -113,7 +113,8 @@ def _exit_code(app: "typer.Typer", name: str) -> int:
         return code
     except TyperException as error:
         message = getattr(error, "format_message", error.__str__)()
-        complain(f"{name}: {message} (see `{name} --help`)")
+        where = getattr(getattr(error, "ctx", None), "command_path", name)
+        complain(f"{name}: {message} (see `{where} --help`)")
         return int(getattr(error, "exit_code", 2))
     except UserError as error:
         complain(f"{name}: {error}")

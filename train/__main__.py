@@ -154,7 +154,7 @@ def sweep(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Fit a model with every combination of some options, and compare the runs.
+    """Fit every combination of some options, and compare the runs.
 
     All runs are in one process, or on a cluster's workers, each of which must see CACHE and --runs. Give the same
     command again after an interruption: finished runs are not repeated, and a half-finished one goes on. A key of
@@ -204,14 +204,14 @@ class Sort(StrEnum):
 @app.command()
 def compare(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN]..", help="Run directories, or folders that hold some.")
+        list[Path] | None, typer.Argument(metavar="RUN", help="Run directories, or folders that hold some.")
     ] = None,
     sort: Annotated[Sort, typer.Option(help="The best first, the fastest first, or by name.")] = Sort.accuracy,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
     as_html: Annotated[bool, typer.Option("--html", help="Print the table as an HTML page.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Put runs side by side: what they differ in, what they scored, and whether that is more than chance.
+    """Put runs side by side: settings, scores, and what may be chance.
 
     Without RUN all runs in the folder `runs`. The p-value is that of McNemar's exact test against the best run that
     was tested on the same clips; a warning says where clips were not the same.

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -88,6 +89,8 @@ def _in_common(comparison: Comparison) -> str:
     entries = comparison.entries
     first = entries[0]
     line = "1 run" if len(entries) == 1 else f"{len(entries)} runs"
+    base = _base(entries)
+    line += f" in {printable(str(base))}" if base != Path() else ""
     if not _vary(entry.fingerprint for entry in entries):
         line += f" on {printable(Path(first.cache).name)} ({first.fingerprint[:_N_DIGITS]})"
     if not _vary(entry.model for entry in entries):
@@ -115,12 +118,13 @@ def _numbers(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 def _words(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Return model, settings and name of each run: the name last, which may be long."""
+    base = _base(comparison.entries)
     models = _vary(entry.model for entry in comparison.entries)
     names = ["model"] * models + [name.replace("_", "-") for name in comparison.settings] + ["run"]
     rows = [
         [printable(entry.model)] * models
         + [shown_setting(entry, name) for name in comparison.settings]
-        + [printable(str(entry.folder))]
+        + [printable(str(entry.folder.relative_to(base)))]
         for entry in comparison.entries
     ]
     return names, rows
@@ -165,6 +169,13 @@ def _indented(text: str, width: int | None, indent: str = "    ") -> list[str]:
     return textwrap.wrap(
         text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+
+
+def _base(entries: list[Entry]) -> Path:
+    """Return the folder that all of several runs are in, which needs no saying with every one."""
+    if len(entries) == 1 or _vary(entry.folder.is_absolute() for entry in entries):
+        return Path()
+    return Path(os.path.commonpath([entry.folder.parent for entry in entries]))
 
 
 def _vary(values: Iterable[object]) -> bool:

@@ -179,7 +179,7 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         self.history: History = []
         self.best_weights: Weights = []
         self.checkpoint = None if run_dir is None else Checkpoint(run_dir)
-        self.bar = tqdm(unit="batch", leave=False, disable=not is_watched())
+        self.bar = tqdm(total=len(batches), unit="batch", leave=False, disable=not is_watched())
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self.checkpoint is not None:
@@ -227,5 +227,5 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
 def _line(row: dict[str, float], epochs: int, seconds: float) -> str:
     line = f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:6.1%}"
     if "val_loss" in row:
-        line += f"  val loss {row['val_loss']:.4f}  val accuracy {row['val_accuracy']:6.1%}"
+        line += f"  val {row['val_loss']:.4f} {row['val_accuracy']:6.1%}"
     return f"{line}  {human_seconds(seconds)}"
