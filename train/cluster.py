@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -129,19 +130,35 @@ def _in_process(call: Callable[[], Result]) -> Result:
     with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
+        threading.Thread(target=_end_with_task, args=(process, *_this_task()), daemon=True).start()
         with suppress(BrokenPipeError):
             process.stdin.write(pickle.dumps(call))
         # Left open, because its end is the end of this process.
         packed = process.stdout.read()
     if process.returncode:
-        from distributed import get_worker
-
+        worker, _ = _this_task()
         how = f"was ended by signal {-process.returncode}" if process.returncode < 0 else "failed; its log says how"
-        raise UserError(f"a run on worker {get_worker().address} {how}; see whether it has memory enough")
+        raise UserError(f"a run on worker {worker.address} {how}; see whether it has memory enough")
     result = pickle.loads(packed)
     if isinstance(result, UserError):
         raise result
     return result  # type: ignore[no-any-return]
+
+
+def _this_task() -> tuple[Any, str]:
+    from distributed import get_worker
+
+    worker = get_worker()
+    return worker, worker.get_current_task()
+
+
+def _end_with_task(process: "subprocess.Popen[bytes]", worker: Any, key: str) -> None:
+    # When the user interrupts the command, Dask gives up the task, but leaves what it does alone.
+    while process.poll() is None:
+        time.sleep(0.5)
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled":
+            process.kill()
 
 
 def answer() -> NoReturn:
