@@ -124,7 +124,7 @@ def _words(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = [
         [printable(entry.model)] * models
         + [shown_setting(entry, name) for name in comparison.settings]
-        + [printable(str(entry.folder.relative_to(base)))]
+        + [printable(str(entry.folder.relative_to(base) if base.parts else entry.folder))]
         for entry in comparison.entries
     ]
     return names, rows
