@@ -77,8 +77,8 @@ def as_html(comparison: Comparison) -> str:
     page: str = environment.get_template("compare.html").render(
         title=_in_common(comparison),
         n_numbers=len(header),
-        header=[*names[::-1], *header],
-        rows=[[*b[::-1], *a] for a, b in zip(rows, words, strict=True)],
+        header=[names[-1], *header, *names[:-1]],
+        rows=[[b[-1], *a, *b[:-1]] for a, b in zip(rows, words, strict=True)],
         notes=_notes(comparison, None),
         warnings=[printable(line) for line in comparison.warnings],
     )
