@@ -52,6 +52,6 @@ def test_the_stages_meet_only_in_the_cache():
     assert not {"featurize", "train", "tensorflow", "keras", "librosa"} & {name for _, name in imports_of("cache")}
     assert not {"train", "tensorflow", "keras"} & {name for _, name in imports_of("featurize")}
     assert "librosa" not in {name for _, name in imports_of("train")}
-    of_new_clips = {"predict.py", "export.py", "exported.py", "frontend.py"}
+    of_new_clips = {"predict.py", "sources.py", "windows.py", "export.py", "exported.py", "frontend.py"}
     assert {file for file, name in imports_of("train") if name == "featurize"} <= of_new_clips
     assert {file for file, name in imports_of("featurize") if name == "librosa"} == {"check.py"}
