@@ -27,7 +27,7 @@ SLOW = """
 import os, time, featurize.batch
 open_audio = featurize.batch.open_audio
 def open_slowly(path, *rest):
-    time.sleep(0.05)
+    time.sleep({delay})
     with open({log!r}, "a") as log:
         print(os.getpid(), "/".join(path.split("/")[-2:]), file=log)
     {how}
@@ -64,8 +64,8 @@ def expected(data):
     return build(Job(data, data.parent / "expected.h5")).cache
 
 
-def slow(folder, how="pass"):
-    return SLOW.format(log=str(folder / "log"), how=how)
+def slow(folder, how="pass", delay=0.05):
+    return SLOW.format(log=str(folder / "log"), how=how, delay=delay)
 
 
 def clips_by_process(folder):
@@ -148,7 +148,7 @@ def test_a_worker_that_joins_gets_work_and_one_that_is_killed_is_done_without(da
 def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(dask, workers, data, expected, tmp_path):
     killer = expected.paths[50]
     for _ in range(2):
-        workers(slow(tmp_path, f"path.endswith({killer!r}) and os._exit(1)"), "--nanny")
+        workers(slow(tmp_path, f"path.endswith({killer!r}) and os._exit(1)", 0), "--nanny")
     with run(data, dask.address, tmp_path / "features.h5", "--json") as process:
         out, err = process.communicate(timeout=90)
     assert process.returncode == 0, err
