@@ -164,7 +164,7 @@ class _Equivalent(keras.layers.Layer):  # type: ignore[misc]
         if self.width.n_like == 1:
             return kernel
         with tf.init_scope():
-            # Only weights that are final come here: what is summed up of them is computed once, of the variable's value.
+            # Only weights that are final come here: what is summed up of them is computed once, of the value they have.
             kernel = tf.convert_to_tensor(self.dense.kernel)
             clip, like, edge = self._parts(self._columns(kernel), self.width.n_like)
             columns = tf.concat([clip, tf.reduce_sum(like, axis=1, keepdims=True), edge], axis=1)
