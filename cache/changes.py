@@ -4,7 +4,7 @@ import os
 import stat
 from typing import Any, NamedTuple
 
-from cache.names import audio_names
+from cache.names import audio_names, is_utf8
 from cache.reader import Cache
 from cache.terminal import printable
 
@@ -66,7 +66,7 @@ def changes(cache: Cache) -> Changes:
         for name in names:
             path = f"{class_name}/{name}"
             stamp = _stamp(f"{folder}/{name}")
-            if not _is_utf8(path):
+            if not is_utf8(path):
                 # As featurize names it and rejects it, unopened.
                 found[printable(path)] = _UNKNOWN
             elif stamp is not None:
@@ -103,11 +103,3 @@ def _stamp(path: str) -> Stamp | None:
     except OSError:
         return _UNKNOWN
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""audio_names(): which files of a folder are clips, by their names."""
+"""audio_names() and is_utf8(): which files of a folder are clips, by their names."""
 
 import os
 
@@ -15,3 +15,12 @@ def audio_names(folder: str | os.PathLike[str]) -> list[str]:
     # os.listdir(), not pathlib, which would cost more than all the rest of a run with nothing to do.
     names = os.listdir(folder)  # noqa: PTH208
     return sorted(n for n in names if not n.startswith(".") and os.path.splitext(n)[1].lower() in AUDIO_EXTENSIONS)  # noqa: PTH122
+
+
+def is_utf8(path: str) -> bool:
+    """Whether a name that the system gave is valid UTF-8, as every name in a cache is."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.names import audio_names
+from cache.names import audio_names, is_utf8
 from cache.partial import Rejected
 from cache.terminal import UserError, printable
 
@@ -83,7 +83,7 @@ def _walk(data: Path, class_name: str, label: int, max_per_class: int | None, fo
         if max_per_class is not None and n_taken >= max_per_class:
             break
         path = f"{class_name}/{name}"
-        if not _is_utf8(path):
+        if not is_utf8(path):
             found.rejected.append(Rejected(printable(path), -1, -1, "its name is not UTF-8; rename it"))
             continue
         try:
@@ -96,14 +96,6 @@ def _walk(data: Path, class_name: str, label: int, max_per_class: int | None, fo
             n_taken += 1
         else:
             found.ignored.append((path, _kind(status.st_mode)))
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unreachable(path: str, error: OSError) -> str:
