@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from cache import open_cache, partial, writer
+from cache import gather, open_cache, partial
 from cache.layout import ALIGNMENT, CacheError
 from cache.terminal import UserError, human_size
 from featurize import build as build_module
@@ -299,7 +299,7 @@ def test_rows_are_copied_where_the_kernel_cannot_do_it(data, cache_file, whole, 
         monkeypatch.delattr(os, "copy_file_range")
     else:
         monkeypatch.setattr(os, "copy_file_range", copy)
-    monkeypatch.setattr(writer, "_COPY_BYTES", 50_000)
+    monkeypatch.setattr(gather, "_COPY_BYTES", 50_000)
     assert_same(build(Job(data, cache_file)).cache, whole)
 
 
@@ -308,7 +308,7 @@ def test_rows_that_stay_are_shared_where_the_file_system_can_and_their_copy_is_a
 ):
     whole = build(Job(data, cache_file.parent.parent / "whole.h5")).cache
     row_bytes = whole.X.nbytes // len(whole)
-    monkeypatch.setattr(writer, "_COPY_BYTES", row_bytes)
+    monkeypatch.setattr(gather, "_COPY_BYTES", row_bytes)
 
     def share(origin, target, origin_offset, target_offset, n_bytes):
         # A file system shares whole blocks only.
@@ -322,7 +322,7 @@ def test_rows_that_stay_are_shared_where_the_file_system_can_and_their_copy_is_a
         cache_file.unlink(missing_ok=True)
         cache_file.parent.mkdir(exist_ok=True)
         build(Job(data, cache_file, max_per_class=2))
-        monkeypatch.setattr(writer, "_share", can)
+        monkeypatch.setattr(gather, "_share", can)
         assert_same(build(Job(data, cache_file, say=said.append)).cache, whole)
         assert [line.split(", which")[0] for line in said if line.startswith("copying")] == expected
         assert sum(shared) == (0 if expected else len(whole) * row_bytes)
