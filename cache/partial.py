@@ -188,7 +188,7 @@ def _recover(partial: Partial) -> None:
         partial.n_slots = max(partial.n_slots, slot + 1)
         stored = os.pread(partial.rows_file, partial.row_bytes, row_offset(partial, slot))
         if len(stored) == partial.row_bytes and zlib.crc32(stored) == row.crc32:
-            _keep(partial, slot, row)
+            _keep(partial, range(slot, slot + 1), [row])
 
 
 def _line(entry: Mapping[str, object]) -> bytes:
@@ -230,21 +230,21 @@ def append(
     lines += [_line(clip._asdict()) for clip in rejected]
     write_all(partial.journal_file, b"".join(lines))
     partial.n_slots += len(rows)
-    for slot, row in zip(slots, rows, strict=True):
-        _keep(partial, slot, row)
+    _keep(partial, slots, rows)
     for clip in rejected:
         _reject(partial, clip)
 
 
-def _keep(partial: Partial, slot: int, row: Row) -> None:
+def _keep(partial: Partial, slots: range, rows: Sequence[Row]) -> None:
     # Arrays, because the rows of a large cache as Python's objects take five times their memory.
-    if slot >= len(partial.columns["size"]):
-        more = _columns(slot + 1)
+    while slots.stop > len(partial.columns["size"]):
+        more = _columns(len(partial.columns["size"]))
         partial.columns = {name: np.concatenate([column, more[name]]) for name, column in partial.columns.items()}
     for name, column in partial.columns.items():
-        column[slot] = getattr(row, name)
-    partial.slots[row.path] = slot
-    partial.rejected.pop(row.path, None)
+        column[slots.start : slots.stop] = [getattr(row, name) for row in rows]
+    for slot, row in zip(slots, rows, strict=True):
+        partial.slots[row.path] = slot
+        partial.rejected.pop(row.path, None)
 
 
 def _columns(n_slots: int) -> Columns:

@@ -15,8 +15,13 @@ from cache.terminal import UserError
 from featurize.batch import Done, Task
 from featurize.mel import MelSettings
 
-# A batch ends at so many bytes: a long recording is a batch of its own.
-_BATCH_BYTES = 8 << 20
+# A batch that may hold n clips ends at n times so many bytes, a second of 16 bits at 16 kHz: long clips come in smaller
+# batches, and a recording of minutes is one of its own.
+_USUAL_BYTES = 32 << 10
+
+# Seconds that a batch may keep those behind it waiting. Once rows are out of order, publishing copies them all, which
+# may take as long as computing them did; then there is nothing left to wait for.
+_PATIENCE, _NO_PATIENCE = 1.0, 0.05
 
 # Finished batches that may wait for one before them, whatever the crew: they are in memory.
 _MAX_WAITING = 128
@@ -157,6 +162,7 @@ def run_batches(
     window: deque[_Batch] = deque()
     free: list[int] = []
     n_blocks = 0
+    in_order = True
     while True:
         # More of them when workers have joined.
         free += range(n_blocks, crew.n_blocks())
@@ -165,9 +171,10 @@ def run_batches(
             window.append(_submit(crew, free.pop(), data, todo, settings))
         if not window:
             return
-        batch = _next_finished(window, crew.n_workers(), more=not free)
+        batch = _next_finished(window, crew.n_workers(), not free, _PATIENCE if in_order else _NO_PATIENCE)
         if batch is None:
             continue
+        in_order &= batch is window[0]
         error = _error_of(batch.future)
         if error is None:
             window.remove(batch)
@@ -199,13 +206,13 @@ def _submit(crew: Crew, block: int, data: str, tasks: list[Task], settings: MelS
     return _Batch(block, tasks, future)
 
 
-def _next_finished(window: deque[_Batch], n_workers: int, more: bool) -> _Batch | None:
-    """Wait a moment for the first batch; return it, or a later one if it is much slower than those behind it.
+def _next_finished(window: deque[_Batch], n_workers: int, more: bool, patience: float) -> _Batch | None:
+    """Wait for the first batch for some seconds; return it, or a later one if it is much slower than those behind it.
 
     In order, the rows lie in the partial file as the cache will have them, and publishing moves none. But a recording
     of hours must keep neither the workers waiting, if there is more to do, nor finished rows unwritten.
     """
-    wait([window[0].future], timeout=0.05 if more else 1.0)
+    wait([window[0].future], timeout=patience if more else _PATIENCE)
     if window[0].future.done():
         return window[0]
     finished = [batch for batch in window if batch.future.done()]
@@ -225,7 +232,7 @@ def _batches(tasks: Sequence[Task], n_rows: int) -> Iterator[list[Task]]:
     batch: list[Task] = []
     n_bytes = 0
     for task in tasks:
-        if batch and (len(batch) == n_rows or n_bytes + task.clip.size > _BATCH_BYTES):
+        if batch and (len(batch) == n_rows or n_bytes + task.clip.size > n_rows * _USUAL_BYTES):
             yield batch
             batch, n_bytes = [], 0
         batch.append(task)
