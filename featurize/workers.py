@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from cache.layout import ROW_SHAPE, X_DTYPES
 from cache.terminal import UserError
+from featurize.audio import read_ahead
 from featurize.batch import Done, Task, featurize_batch
 from featurize.dispatch import Crew
 from featurize.mel import MelSettings, prepare
@@ -146,6 +147,7 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> I
 
 def work(block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Done:
     """Compute a batch into a block, where its rows stay; the result comes without them."""
+    read_ahead(f"{data}/{task.clip.path}" for task in tasks)
     done = featurize_batch(data, _marked(block, tasks), settings, _blocks[block])
     return done._replace(X=_blocks[block, :0])
 

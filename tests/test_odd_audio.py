@@ -1,16 +1,19 @@
 """Unusual clips that are good all the same: each row is the notebook's, whatever the container, encoding or length."""
 
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from featurize.audio import ClipError, _pcm16, mono_blocks
+from featurize.audio import ClipError, read_ahead
 from featurize.batch import featurize_clip
 from featurize.build import Job, build
 from featurize.mel import MelSettings, n_frames_of
 from featurize.summary import as_json
+from featurize.wav import float_blocks, plain_wav
 from tests.oracle import notebook
 from tests.sounds import FORMATS, encoded, flipped, noise, pcm16, wav
 
@@ -120,11 +123,25 @@ def test_silence_is_a_clip_of_zeros_and_reported_as_silent(tmp_path, container, 
     assert not result.cache.X[result.cache.paths.index(f"cat/{silent.name}")].any()
 
 
+def integers(rng, n_samples, n_bytes):
+    """Random integers of so many bytes, the extremes among them."""
+    samples = [rng.randbytes(n_bytes) for _ in range(n_samples)]
+    for extreme in (
+        b"\0" * n_bytes,
+        b"\xff" * n_bytes,
+        b"\0" * (n_bytes - 1) + b"\x80",
+        b"\xff" * (n_bytes - 1) + b"\x7f",
+    ):
+        if samples:
+            samples[rng.randrange(len(samples))] = extreme
+    return np.frombuffer(b"".join(samples), f"V{n_bytes}")
+
+
 def plain_wavs(rng):
-    """PCM16 WAVs of all lengths and channel counts, as they are and with some bytes of the header changed."""
-    for _ in range(3000):
+    """WAVs of integers, all lengths and channel counts, as they are and with some bytes of the header changed."""
+    for _ in range(6000):
         n_channels = rng.choice([1, 1, 2, 3, 8, 9])
-        y = pcm16(rng.randint(0, 40) * n_channels, seed=rng.randint(0, 9))
+        y = integers(rng, rng.randint(0, 40) * n_channels, rng.randint(1, 4))
         data = wav(y, sr=rng.choice([8000, 16000, 44100, 999, 1_000_001]), n_channels=n_channels)
         match rng.randint(0, 5):
             case 1:
@@ -136,35 +153,58 @@ def plain_wavs(rng):
                 data = flipped(data, at, at + rng.randint(1, 2))
             case 4 | 5:
                 at = rng.randrange(44)
-                data = data[:at] + bytes([rng.choice([0, 1, 2, 4, 16, 32, 255])]) + data[at + 1 :]
+                data = data[:at] + bytes([rng.choice([0, 1, 2, 3, 4, 8, 16, 24, 32, 255])]) + data[at + 1 :]
         yield data
 
 
 def test_the_fast_reader_takes_nothing_that_libsndfile_reads_otherwise(tmp_path):
     path = tmp_path / "clip.wav"
-    n_taken = n_left = 0
+    n_taken = {f"WAV/PCM_{bits}": 0 for bits in ("U8", 16, 24, 32)}
+    n_left = 0
     for data in plain_wavs(random.Random(0)):
-        try:
-            audio = _pcm16(data)
-        except ClipError:
-            # Of the sample rate, which the slow reader would refuse as well.
-            continue
-        if audio is None:
+        plain = plain_wav(data)
+        if plain is None:
             n_left += 1
             continue
-        n_taken += 1
+        n_taken[plain.format] += 1
         path.write_bytes(data)
         expected, sr = soundfile.read(path, dtype="float32", always_2d=True)
-        assert (audio.sr, audio.n_samples, audio.format) == (sr, len(expected), "WAV/PCM_16")
-        np.testing.assert_array_equal(np.concatenate(list(audio.blocks())), expected)
-    # Both ways are taken often enough to mean something.
-    assert n_taken > 300
+        described = soundfile.info(path)
+        assert (plain.sr, plain.format) == (sr, f"{described.format}/{described.subtype}")
+        for n_samples in (7, 1000):
+            np.testing.assert_array_equal(np.concatenate(list(float_blocks(plain, n_samples))), expected)
+    # All ways are taken often enough to mean something.
+    assert min(n_taken.values()) > 150
     assert n_left > 300
 
 
+@pytest.mark.parametrize("n_bytes", [1, 2, 3, 4])
 @pytest.mark.parametrize("n_channels", range(1, 9))
-def test_the_fast_reader_takes_every_plain_wav(n_channels):
-    data = wav(pcm16(20 * n_channels), n_channels=n_channels)
-    audio = _pcm16(data)
-    assert audio is not None
-    assert sum(map(len, mono_blocks(audio, 16000))) == 20
+def test_the_fast_reader_takes_every_plain_wav(n_channels, n_bytes):
+    plain = plain_wav(wav(integers(random.Random(0), 20 * n_channels, n_bytes), n_channels=n_channels))
+    assert plain is not None
+    assert plain.samples.shape == (20, n_channels)
+
+
+@pytest.mark.parametrize("n_bytes", [1, 2, 3, 4])
+def test_a_plain_wav_with_a_sample_rate_of_no_recorder_is_refused(tmp_path, n_bytes):
+    (tmp_path / "clip.wav").write_bytes(wav(integers(random.Random(0), 20, n_bytes), sr=999))
+    with pytest.raises(ClipError, match="999 Hz"):
+        featurize_clip(tmp_path / "clip.wav")
+
+
+def test_files_are_asked_for_before_they_are_opened_and_what_is_wrong_with_one_is_said_later(tmp_path, monkeypatch):
+    paths = [str(written(tmp_path, container, "PCM_16", noise(9000))) for container in ("WAV", "FLAC")]
+    asked = []
+    advise = getattr(os, "posix_fadvise", None)
+    if advise is None:
+        pytest.skip("this system cannot be asked")
+
+    def ask(file, start, n_bytes, advice):
+        asked.append((os.fstat(file).st_ino, start, advice))
+        advise(file, start, n_bytes, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", ask)
+    os.mkfifo(tmp_path / "pipe")
+    read_ahead([str(tmp_path / "absent.wav"), str(tmp_path / "pipe"), str(tmp_path), *paths])
+    assert asked[-2:] == [(Path(path).stat().st_ino, 0, os.POSIX_FADV_WILLNEED) for path in paths]

@@ -70,7 +70,7 @@ def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip
         with open_audio(str(data / path)) as audio:
             if audio.sha256 != sha256:
                 return None
-            waveform = np.concatenate(list(mono_blocks(audio, settings.sr)))
+            waveform = np.concatenate([block.copy() for block in mono_blocks(audio, settings.sr)])
         return CheckedClip(path, waveform, featurize_clip(data / path, settings))
     except (ClipError, OSError):
         return None
