@@ -23,7 +23,7 @@ from featurize.plan import Plan, clip_columns, is_published, make_plan, n_rows_t
 if TYPE_CHECKING:
     from featurize.dispatch import Crew
 
-_VERSIONS_OF = ("numpy", "scipy", "soxr", "soundfile", "h5py")
+_VERSIONS_OF = ("numpy", "llvmlite", "soxr", "soundfile", "h5py")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cache.cluster import Cluster, Needs, check_this_worker, connected, needs_of, portable
 from cache.layout import ROW_SHAPE, X_DTYPES
 from cache.terminal import UserError
+from featurize.audio import read_ahead
 from featurize.batch import Done, Task, featurize_batch
 from featurize.dispatch import Crew
 from featurize.mel import FEATURE_VERSION, MelSettings
@@ -22,7 +23,7 @@ from featurize.mel import FEATURE_VERSION, MelSettings
 _BATCH_CLIPS = 128
 
 # The rows depend on these to the bit.
-_LIBRARIES = ("numpy", "scipy", "soxr", "soundfile")
+_LIBRARIES = ("numpy", "llvmlite", "soxr", "soundfile")
 
 
 class _Workers:
@@ -110,6 +111,7 @@ def work(needs: Needs, data: str, tasks: Sequence[Task], settings: MelSettings, 
         The worker lacks something.
     """
     check_this_worker(needs)
+    read_ahead(f"{data}/{task.clip.path}" for task in tasks)
     done = featurize_batch(data, tasks, settings, np.empty((len(tasks), *ROW_SHAPE), X_DTYPES[dtype]))
     if done.rejected:
         # It may have lost sight of the clips.

@@ -1,11 +1,12 @@
 """A waveform to its normalised mel spectrogram, equal to librosa's to within 1e-4 at a multiple of its speed."""
 
+import math
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +15,19 @@ from cache.layout import Setting
 from cache.terminal import UserError
 from featurize.audio import ClipError
 
+if TYPE_CHECKING:
+    from featurize.kernel import Kernel
+
 Float32 = npt.NDArray[np.float32]
 
 # Part of the cache's fingerprint: raise it whenever a change here may change a bit of X.
-FEATURE_VERSION = 1
+FEATURE_VERSION = 2
 
-# Frames are transformed this many at a time, always counted from the clip's first: the FFT treats a
-# frame by its place in the call, so a clip read in blocks must meet the same calls as one read whole.
+# Frames are transformed this many at a time: a multiple of the kernel's lanes.
 _FRAMES_PER_CALL = 64
 
-# Mel bands multiplied together: a few neighbouring triangles touch only a narrow range of FFT bins.
-_BANDS_PER_MATMUL = 16
+# A line of the processor's cache.
+_LINE_FLOATS = 16
 
 # The kernel is written for these, and the file format for the shape; the other settings are free.
 _FIXED = ("mono", "res_type", "window", "center", "pad_mode", "n_mels", "htk", "norm", "power", "ref", "n_frames")
@@ -77,6 +80,10 @@ class MelSettings:
                 raise UserError(
                     f"this program computes {name} = {getattr(MelSettings, name)!r} only, not {getattr(self, name)!r}"
                 )
+        if self.n_fft < 64 or self.n_fft & (self.n_fft - 1) or self.n_fft.bit_length() % 2 == 0:
+            raise UserError(
+                f"this program computes n_fft of 64, 256, 1024 and further powers of four, not {self.n_fft}"
+            )
 
     def __hash__(self) -> int:
         # Asked for once a clip; of all fields it would take longer than reading the clip.
@@ -127,8 +134,6 @@ def n_frames_of(n_samples: int, settings: MelSettings) -> int:
     return 1 + n_samples // settings.hop_length
 
 
-# Samples that are NaN or beyond measure are answered for the clip as a whole, at the end.
-@np.errstate(over="ignore", invalid="ignore")
 def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSettings, out: Float32) -> int:
     """Compute the normalised mel spectrogram of one clip.
 
@@ -161,73 +166,50 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
     work = _workspace(settings)
     n_total = n_frames_of(n_samples, settings)
     first = max(0, (n_total - settings.n_frames) // 2)
-    kept = work.kept[: min(n_total, settings.n_frames)]
-    peak = np.float32(0)
     position = 0
-    for mel in _mel_power(blocks, settings, work):
-        peak = np.maximum(peak, mel.max())
-        start, stop = max(first - position, 0), min(first + len(kept) - position, len(mel))
-        if start < stop:
-            kept[position + start - first : position + stop - first] = mel[start:stop]
-        position += len(mel)
-    if not np.isfinite(peak):
-        raise ClipError("it has samples that are NaN, infinite or too large to square")
-    # A clip that ends before the frames it announced leaves no stale frames of the clip before it.
-    kept[max(0, position - first) :] = 0
-    _normalise(kept, peak, work, out[:, : len(kept)])
-    # The minimum of a spectrogram, which fills what is missing of it, becomes 0.
-    out[:, len(kept) :] = 0
+    work.peak[:] = 0
+    for n in _frames(blocks, settings, work):
+        # What lies before the centre or behind it goes to the margins.
+        column = min(max(position - first, -_FRAMES_PER_CALL), settings.n_frames)
+        work.mel_power(work.at_segment, n, *work.at_tables, work.at_peak, work.at_mel + 4 * column)
+        position += n
+    if work.n_samples == n_samples:
+        n_kept = min(n_total, settings.n_frames)
+        peak = work.normalise(work.at_mel, n_kept, work.at_peak, work.at_floors, out.ctypes.data)
+        if not math.isfinite(peak):
+            raise ClipError("it has samples that are NaN, infinite or too large to square")
     return work.n_samples
 
 
-def _normalise(kept: Float32, peak: np.float32, work: "_Workspace", out: Float32) -> None:
-    floor = max(work.amin, max(peak, work.amin) * work.dynamic_range)
-    level = np.log(np.maximum(kept, floor, out=kept), out=kept)
-    lowest, highest = level.min(), level.max()
-    np.divide(np.subtract(level, lowest, out=level).T, highest - lowest + work.epsilon, out=out)
-
-
-class _Views(NamedTuple):
-    """The parts of the buffers that so many frames use; a slice made anew costs as much as a small product."""
-
-    frames: Float32
-    windowed: Float32
-    power: Float32
-    mel: Float32
-    products: list[tuple[Float32, Float32, Float32]]
-
-
 class _Workspace(threading.local):
-    """One thread's buffers: memory that is fresh for every clip costs a page fault for every 4 KiB of it."""
+    """One thread's buffers, and where the kernel finds them; to ask for that takes longer than to transform a frame."""
 
     def __init__(self, settings: MelSettings) -> None:
-        # Here and not above: a run that finds nothing to do must not pay for it.
-        from scipy.fft import rfft
-
-        self.rfft = rfft
+        kernel = _kernel(settings)
+        self.mel_power, self.normalise = kernel.mel_power, kernel.normalise
         self.n_samples = 0
-        n_fft, hop = settings.n_fft, settings.hop_length
-        n_bins = 1 + n_fft // 2
-        # The periodic Hann window, as scipy.signal.get_window("hann", n_fft) has it.
-        self.window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
-        self.silence = np.zeros(n_fft // 2, np.float32)
-        self.segment = np.zeros((_FRAMES_PER_CALL - 1) * hop + n_fft, np.float32)
-        self.frames = np.lib.stride_tricks.sliding_window_view(self.segment, n_fft)[::hop]
-        self.windowed = np.empty((_FRAMES_PER_CALL, n_fft), np.float32)
-        self.power = np.empty((_FRAMES_PER_CALL, n_bins), np.float32)
-        self.mel = np.empty((_FRAMES_PER_CALL, settings.n_mels), np.float32)
-        self.bands = list(_bands(mel_filterbank(settings)))
-        self.views = [self._views(n) for n in range(_FRAMES_PER_CALL + 1)]
-        self.kept = np.empty((settings.n_frames, settings.n_mels), np.float32)
-        self.amin = np.float32(settings.amin)
-        self.dynamic_range = np.float32(10.0 ** (-settings.top_db / 10.0))
+        self.silence = np.zeros(settings.n_fft // 2, np.float32)
+        self.segment = _aligned((_FRAMES_PER_CALL - 1) * settings.hop_length + settings.n_fft)
+        self.peak = _aligned(kernel.n_lanes)
         # The notebook adds 1e-8 dB to the range; ln(10) / 10 of that where the level is a natural logarithm of power.
-        self.epsilon = np.float32(1e-8 * np.log(10.0) / 10.0)
+        floors = np.array([settings.amin, 10.0 ** (-settings.top_db / 10.0), 1e-9 * np.log(10.0)], np.float32)
+        scratch, mel = _aligned(2 * kernel.n_lanes * settings.n_fft), _aligned(settings.n_mels * _mel_stride(settings))
+        self.at_segment, self.at_peak, self.at_floors = (a.ctypes.data for a in (self.segment, self.peak, floors))
+        self.at_tables = [array.ctypes.data for array in (kernel.tables, kernel.bounds, scratch)]
+        self.at_mel = mel[_FRAMES_PER_CALL:].ctypes.data
+        self.kept_alive = kernel, floors, scratch, mel
 
-    def _views(self, n: int) -> _Views:
-        power, mel = self.power[:n], self.mel[:n]
-        products = [(power[:, bins], weights, mel[:, bands]) for bands, bins, weights in self.bands]
-        return _Views(self.frames[:n], self.windowed[:n], power, mel, products)
+
+def _mel_stride(settings: MelSettings) -> int:
+    # A line more than are used, so that neighbouring bands do not crowd into the same part of the cache.
+    return settings.n_frames + 2 * _FRAMES_PER_CALL + _LINE_FLOATS
+
+
+def _aligned(n: int) -> Float32:
+    """Return zeros that start on a cache line, or half of the kernel's vectors would lie on two."""
+    room = np.zeros(n + _LINE_FLOATS, np.float32)
+    start = -room.ctypes.data // 4 % _LINE_FLOATS
+    return room[start : start + n]
 
 
 def prepare(settings: MelSettings) -> None:
@@ -240,17 +222,20 @@ def _workspace(settings: MelSettings) -> _Workspace:
     return _Workspace(settings)
 
 
-def _bands(filterbank: Float32) -> Iterator[tuple[slice, slice, Float32]]:
-    """Cut the filterbank into groups of neighbouring bands: which bands, which bins they touch, their weights."""
-    for start in range(0, len(filterbank), _BANDS_PER_MATMUL):
-        bands = slice(start, start + _BANDS_PER_MATMUL)
-        touched = np.flatnonzero(filterbank[bands].any(axis=0))
-        bins = slice(int(touched[0]), int(touched[-1]) + 1) if len(touched) else slice(0, 1)
-        yield bands, bins, np.ascontiguousarray(filterbank[bands, bins].T)
+@cache
+def _kernel(settings: MelSettings) -> "Kernel":
+    # Here and not above: a run that finds nothing to do must not pay for it.
+    from featurize.kernel import compile_kernel
+
+    # The periodic Hann window, as scipy.signal.get_window("hann", n_fft) has it.
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(settings.n_fft) / settings.n_fft)).astype(np.float32)
+    return compile_kernel(
+        window, mel_filterbank(settings), settings.hop_length, settings.n_frames, _mel_stride(settings)
+    )
 
 
-def _mel_power(blocks: Iterable[Float32], settings: MelSettings, work: _Workspace) -> Iterator[Float32]:
-    """Yield the mel power spectrogram some frames at a time, (n, n_mels); the next overwrites it."""
+def _frames(blocks: Iterable[Float32], settings: MelSettings, work: _Workspace) -> Iterator[int]:
+    """Put the samples into `work.segment` and yield how many frames are there, until none are left."""
     segment, n_fft, hop = work.segment, settings.n_fft, settings.hop_length
     # Centred frames: the first and the last are half over silence.
     filled = n_fft // 2
@@ -265,19 +250,9 @@ def _mel_power(blocks: Iterable[Float32], settings: MelSettings, work: _Workspac
             taken += n
             filled += n
             if filled == len(segment):
-                yield _transform(_FRAMES_PER_CALL, work)
+                yield _FRAMES_PER_CALL
                 # The frames overlap, so the end of this segment starts the next.
                 segment[: n_fft - hop] = segment[hop * _FRAMES_PER_CALL :]
                 filled = n_fft - hop
     if filled >= n_fft:
-        yield _transform(1 + (filled - n_fft) // hop, work)
-
-
-def _transform(n: int, work: _Workspace) -> Float32:
-    frames, windowed, power, mel, products = work.views[n]
-    np.multiply(frames, work.window, out=windowed)
-    np.abs(work.rfft(windowed), out=power)
-    np.square(power, out=power)
-    for bins, weights, bands in products:
-        np.matmul(bins, weights, out=bands)
-    return mel
+        yield 1 + (filled - n_fft) // hop

@@ -102,8 +102,8 @@ def test_other_settings_classes_code_or_dtype_recompute_everything_and_say_why(d
     assert "the classes are" in reason()
     assert "the dtype is float16, the cache's was float32" in reason(dtype="float16")
     assert "the dtype is float32" in reason()
-    monkeypatch.setattr("featurize.build.FEATURE_VERSION", 2)
-    assert "the feature code is version 2, the cache's was 1" in reason()
+    monkeypatch.setattr("featurize.build.FEATURE_VERSION", 3)
+    assert "the feature code is version 3, the cache's was 2" in reason()
 
 
 def test_a_touched_clip_is_computed_again_unless_contents_are_compared(data):
@@ -210,7 +210,9 @@ def test_the_bytes_depend_on_neither_jobs_nor_order_nor_history(tmp_path, seed):
     assert steps.fingerprint == fresh.fingerprint
 
 
-def test_a_slow_first_clip_does_not_hold_up_the_rest_and_changes_no_bit(data):
+@pytest.mark.parametrize("patience", [0.0, 1.0])
+def test_a_slow_first_clip_does_not_hold_up_the_rest_and_changes_no_bit(data, monkeypatch, patience):
+    monkeypatch.setattr("featurize.dispatch._PATIENCE", patience)
     write_clip(data / "dog" / "0.flac", seed=5, seconds=60, sr=44100)
     for i in range(150):
         write_clip(data / "cat" / f"many{i:03}.wav", seed=i, seconds=0.02)

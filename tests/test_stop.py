@@ -90,7 +90,7 @@ sys.meta_path.insert(0, Interrupt)
 """
 
 
-@pytest.mark.parametrize("module", ["typer", "numpy", "h5py", "filelock", "tqdm", "scipy.fft"])
+@pytest.mark.parametrize("module", ["typer", "numpy", "h5py", "filelock", "tqdm", "llvmlite.binding"])
 def test_an_interrupt_during_the_imports_is_one_line(data, module):
     for how in (signal.SIGINT, signal.SIGTERM):
         with start(data, "--jobs", 1, code=INTERRUPTING.format(module=module, how=how)) as process:
