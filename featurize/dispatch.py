@@ -15,9 +15,9 @@ from cache.terminal import UserError
 from featurize.batch import Done, Task
 from featurize.mel import MelSettings
 
-# A batch that may hold n clips ends at n times so many bytes, a second of 16 bits at 16 kHz: long clips come in smaller
-# batches, and a recording of minutes is one of its own.
-_USUAL_BYTES = 32 << 10
+# A batch that may hold n clips ends at n times so many bytes, four seconds of 16 bits at 16 kHz: long clips come in
+# smaller batches, and a recording of minutes is one of its own.
+_USUAL_BYTES = 128 << 10
 
 # Seconds that a batch may keep those behind it waiting. Once rows are out of order, publishing copies them all, which
 # may take as long as computing them did; then there is nothing left to wait for.

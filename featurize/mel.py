@@ -42,7 +42,7 @@ class MelSettings:
     sr
         Sample rate in Hz to which every clip is resampled.
     n_fft, hop_length
-        Frame length and step in samples.
+        Frame length, of 64, 256, 1024 or 4096, and step in samples, at most as long.
     n_mels
         Mel bands, the height of a spectrogram.
     fmin, fmax
@@ -80,10 +80,10 @@ class MelSettings:
                 raise UserError(
                     f"this program computes {name} = {getattr(MelSettings, name)!r} only, not {getattr(self, name)!r}"
                 )
-        if self.n_fft < 64 or self.n_fft & (self.n_fft - 1) or self.n_fft.bit_length() % 2 == 0:
-            raise UserError(
-                f"this program computes n_fft of 64, 256, 1024 and further powers of four, not {self.n_fft}"
-            )
+        if self.n_fft not in (64, 256, 1024, 4096):
+            raise UserError(f"this program computes an n_fft of 64, 256, 1024 or 4096 only, not {self.n_fft}")
+        if not 0 < self.hop_length <= self.n_fft:
+            raise UserError(f"this program computes a hop_length of 1 to n_fft = {self.n_fft}, not {self.hop_length}")
 
     def __hash__(self) -> int:
         # Asked for once a clip; of all fields it would take longer than reading the clip.
@@ -151,18 +151,23 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
     settings
         What to compute.
     out
-        Takes the result, shape (n_mels, n_frames), float32.
+        Takes the result, shape (n_mels, n_frames), float32, contiguous.
 
     Returns
     -------
     int
-        The samples that there were. If they are not `n_samples`, the result is not centred and must be computed again.
+        The samples that there were. If they are not `n_samples`, nothing was written: it must be computed again.
 
     Raises
     ------
     ClipError
         A sample is NaN or infinite, or so large that its power is.
+    ValueError
+        `out` is of another kind.
     """
+    if out.shape != (settings.n_mels, settings.n_frames) or out.dtype != np.float32 or not out.flags.c_contiguous:
+        # The kernel would write beside it.
+        raise ValueError(f"out is {out.dtype} {out.shape}, not contiguous float32 of a row's shape")
     work = _workspace(settings)
     n_total = n_frames_of(n_samples, settings)
     first = max(0, (n_total - settings.n_frames) // 2)

@@ -78,6 +78,8 @@ class _Processes:
         return self.n_jobs + _WINDOW
 
     def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
+        # Some batches before a worker comes to it.
+        read_ahead(f"{data}/{task.clip.path}" for task in tasks)
         return partial(work, block, data, tasks, settings)
 
     def rows_of(self, block: int, done: Done) -> npt.NDArray[Any]:
@@ -147,7 +149,6 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> I
 
 def work(block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Done:
     """Compute a batch into a block, where its rows stay; the result comes without them."""
-    read_ahead(f"{data}/{task.clip.path}" for task in tasks)
     done = featurize_batch(data, _marked(block, tasks), settings, _blocks[block])
     return done._replace(X=_blocks[block, :0])
 

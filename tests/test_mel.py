@@ -47,6 +47,22 @@ def test_a_setting_that_the_kernel_does_not_compute_is_refused():
         MelSettings(power=1.0)
 
 
+@pytest.mark.parametrize("name_and_value", [("n_fft", 1000), ("n_fft", 2048), ("hop_length", 0), ("hop_length", 1025)])
+def test_a_frame_that_the_kernel_cannot_cut_or_transform_is_refused(name_and_value):
+    name, value = name_and_value
+    with pytest.raises(UserError, match=f"{name} of .* not {value}"):
+        MelSettings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "out", [np.zeros((128, 127), np.float32), np.zeros((128, 128)), np.zeros((128, 256), np.float32)[:, ::2]]
+)
+def test_a_row_of_another_kind_is_refused_before_anything_is_written(out):
+    with pytest.raises(ValueError, match="contiguous float32"):
+        write_spectrogram([noise(100)], 100, SETTING, out)
+    assert not out.any()
+
+
 def test_the_filterbank_is_librosas_to_the_bit():
     for settings in (SETTING, MelSettings(sr=22050, n_fft=4096, fmin=50.0, fmax=10000.0)):
         expected = librosa.filters.mel(
