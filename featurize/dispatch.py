@@ -19,9 +19,10 @@ from featurize.mel import MelSettings
 # smaller batches, and a recording of minutes is one of its own.
 _USUAL_BYTES = 128 << 10
 
-# Seconds that a batch may keep those behind it waiting. Once rows are out of order, publishing copies them all, which
-# may take as long as computing them did; then there is nothing left to wait for.
-_PATIENCE, _NO_PATIENCE = 1.0, 0.05
+# Once rows are out of order, publishing may have to copy them all, at so many seconds a row. A batch may keep those
+# behind it waiting for as long as that would take, within limits; when it has happened, there is little to wait for.
+_COPY_SECONDS = 2e-4
+_LEAST_PATIENCE, _MOST_PATIENCE = 0.05, 10.0
 
 # Finished batches that may wait for one before them, whatever the crew: they are in memory.
 _MAX_WAITING = 128
@@ -163,6 +164,7 @@ def run_batches(
     free: list[int] = []
     n_blocks = 0
     in_order = True
+    patience = min(max(_LEAST_PATIENCE, _COPY_SECONDS * len(tasks)), _MOST_PATIENCE)
     while True:
         # More of them when workers have joined.
         free += range(n_blocks, crew.n_blocks())
@@ -171,7 +173,7 @@ def run_batches(
             window.append(_submit(crew, free.pop(), data, todo, settings))
         if not window:
             return
-        batch = _next_finished(window, crew.n_workers(), not free, _PATIENCE if in_order else _NO_PATIENCE)
+        batch = _next_finished(window, crew.n_workers(), not free, patience if in_order else _LEAST_PATIENCE)
         if batch is None:
             continue
         in_order &= batch is window[0]
@@ -212,7 +214,7 @@ def _next_finished(window: deque[_Batch], n_workers: int, more: bool, patience: 
     In order, the rows lie in the partial file as the cache will have them, and publishing moves none. But a recording
     of hours must keep neither the workers waiting, if there is more to do, nor finished rows unwritten.
     """
-    wait([window[0].future], timeout=patience if more else _PATIENCE)
+    wait([window[0].future], timeout=patience if more else max(patience, 1.0))
     if window[0].future.done():
         return window[0]
     finished = [batch for batch in window if batch.future.done()]

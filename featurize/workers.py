@@ -5,6 +5,7 @@ interpreter's lock back, so that two threads are no faster than one. Rows in sha
 """
 
 import ctypes
+import gc
 import math
 import multiprocessing
 import os
@@ -132,6 +133,8 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> I
     others = set(multiprocessing.active_children())
     if n_jobs > 1:
         prepare(settings)
+        # What there is now stays: neither here nor in a worker need the collector look at it again.
+        gc.freeze()
     try:
         crew = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype)
     except OSError as error:
