@@ -22,7 +22,7 @@ from featurize.mel import FEATURE_VERSION, MelSettings
 # Larger than on one machine, because handing over takes longer; 8 MB of rows.
 _BATCH_CLIPS = 128
 
-# The rows depend on these to the bit.
+# What computes the rows.
 _LIBRARIES = ("numpy", "llvmlite", "soxr", "soundfile")
 
 

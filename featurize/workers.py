@@ -1,7 +1,7 @@
 """Where batches run: worker processes that write their rows into memory shared with the writer.
 
-Threads would do if the work were long numpy calls; it is many short ones, after each of which a thread has to win the
-interpreter's lock back, so that two threads are no faster than one. Rows in shared memory cross no pipe.
+Threads would have to take turns: much of what a short clip takes is Python's own, and the compiled loops keep the
+interpreter's lock, which takes longer to win back than they run. Rows in shared memory cross no pipe.
 """
 
 import ctypes
