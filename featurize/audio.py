@@ -193,6 +193,9 @@ def _open_any(file: int, digest: Callable[[], str]) -> Audio:
         block = np.empty((min(n_samples, max(1, _BLOCK_SAMPLES // n_channels)), n_channels), np.float32)
         n_read = 0
         with opened.pop() if opened else sound() as stream:
+            # soundfile seeks to where it is after every read, upon which an MP3's decoder loses what it has of the next
+            # frame; a file that cannot seek it leaves alone.
+            stream.seekable = lambda: False
             while n_read < n_samples:
                 room = block[: n_samples - n_read]
                 try:
