@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from featurize.audio import ClipError, read_ahead
+from featurize.audio import ClipError, open_audio, read_ahead
 from featurize.batch import featurize_clip
 from featurize.build import Job, build
 from featurize.mel import MelSettings, n_frames_of
@@ -48,6 +48,15 @@ def test_every_container_and_encoding_is_the_notebooks_row(tmp_path, container, 
 @pytest.mark.parametrize(("container", "subtype"), FORMATS)
 def test_a_clip_that_is_read_in_blocks_is_the_notebooks_row(tmp_path, container, subtype):
     check(written(tmp_path, container, subtype, noise(300_001), 48000))
+
+
+@pytest.mark.parametrize(("container", "subtype"), FORMATS)
+def test_samples_are_the_same_in_small_blocks_as_in_one(tmp_path, monkeypatch, container, subtype):
+    monkeypatch.setattr("featurize.audio._BLOCK_SAMPLES", 5000)
+    path = written(tmp_path, container, subtype, noise(40_000))
+    with open_audio(str(path)) as audio:
+        samples = np.concatenate([block.copy() for block in audio.blocks()])
+    np.testing.assert_array_equal(samples, soundfile.read(path, dtype="float32", always_2d=True)[0])
 
 
 @pytest.mark.parametrize("container", ["WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"])
