@@ -52,11 +52,17 @@ def test_a_clip_that_is_read_in_blocks_is_the_notebooks_row(tmp_path, container,
 
 @pytest.mark.parametrize(("container", "subtype"), FORMATS)
 def test_samples_are_the_same_in_small_blocks_as_in_one(tmp_path, monkeypatch, container, subtype):
-    monkeypatch.setattr("featurize.audio._BLOCK_SAMPLES", 5000)
     path = written(tmp_path, container, subtype, noise(40_000))
-    with open_audio(str(path)) as audio:
-        samples = np.concatenate([block.copy() for block in audio.blocks()])
-    np.testing.assert_array_equal(samples, soundfile.read(path, dtype="float32", always_2d=True)[0])
+
+    def samples(n):
+        monkeypatch.setattr("featurize.audio._BLOCK_SAMPLES", n)
+        with open_audio(str(path)) as audio:
+            return np.concatenate([block.copy() for block in audio.blocks()])
+
+    np.testing.assert_array_equal(samples(5000), samples(40_000))
+    # An MP3's last bit depends on whether its decoder was sent to the start, as soundfile does.
+    expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    np.testing.assert_allclose(samples(5000), expected, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("container", ["WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"])
