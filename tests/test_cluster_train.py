@@ -3,16 +3,20 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.dask_processes import DaskProcesses
+from train import cluster
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
@@ -114,6 +118,21 @@ def test_a_fold_that_ends_its_process_or_its_workers_and_a_scheduler_that_goes_a
             dask.stop_workers()
     finally:
         dask.stop()
+
+
+def test_a_result_counts_however_long_its_process_takes_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_to_end = (
+        "import os, time; end = os._exit; os._exit = lambda code: (code or time.sleep(0.5), end(code));"
+        " from train.cluster import answer; answer()"
+    )
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(slow_to_end)}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    worker = SimpleNamespace(address="tcp://127.0.0.1:1", state=SimpleNamespace(tasks={"": SimpleNamespace(state="")}))
+    monkeypatch.setattr(cluster, "_this_task", lambda: (worker, ""))
+    assert cluster._in_process(partial(divmod, 7, 2)) == (3, 1)
 
 
 def test_the_dashboard_is_that_of_a_cluster(tones_cache: Path) -> None:

@@ -172,7 +172,8 @@ def answer() -> NoReturn:
     except UserError as error:
         result = error
     out.write(pickle.dumps(result))
-    out.close()
+    # Not closed: at the end of it the parent closes stdin, whose end would overtake this one.
+    out.flush()
     os._exit(0)
 
 
