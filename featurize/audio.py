@@ -54,9 +54,12 @@ class Audio:
     format
         Container and encoding, such as "WAV/PCM_16".
     blocks
-        Starts to read from the beginning: gives (n, n_channels) float32, a block at a time, which the next overwrites.
+        Starts to read from the beginning: gives (n, n_channels) float32, a block at a time, which the next overwrites,
+        and which the reader may overwrite, too.
     digest
         Computes `sha256`.
+    scale
+        What to multiply the samples of `blocks` with.
     """
 
     sr: int
@@ -64,6 +67,7 @@ class Audio:
     format: str
     blocks: Callable[[], Iterable[Float32]]
     digest: Callable[[], str]
+    scale: float = 1.0
 
     @property
     def sha256(self) -> str:
@@ -157,7 +161,7 @@ def _decode(file: int, size: int) -> Audio:
     check_sr(wav.sr)
     n_samples, n_channels = wav.samples.shape
     blocks = partial(float_blocks, wav, max(1, _BLOCK_SAMPLES // n_channels))
-    return Audio(wav.sr, n_samples, wav.format, blocks, lambda: hashlib.sha256(data).hexdigest())
+    return Audio(wav.sr, n_samples, wav.format, blocks, lambda: hashlib.sha256(data).hexdigest(), wav.scale)
 
 
 def _digest(file: int) -> str:
@@ -265,52 +269,52 @@ def mono_blocks(audio: Audio, sr: int) -> Iterable[Float32]:
     ClipError
         The file cannot be decoded to its end, or holds no samples.
     """
-    mono = map(_mix, audio.blocks())
     if audio.sr == sr:
-        return mono
-    if audio.n_samples <= _RESAMPLED_WHOLE:
-        return _resampled_whole(mono, audio.n_samples, audio.sr, sr)
-    return _resampled(mono, audio.sr, sr)
+        return (_mix(block, audio.scale) for block in audio.blocks())
+    return _resampled_whole(audio, sr) if audio.n_samples <= _RESAMPLED_WHOLE else _resampled(audio, sr)
 
 
-def _resampled_whole(mono: Iterable[Float32], n_samples: int, sr_in: int, sr_out: int) -> Iterator[Float32]:
+def _resampled_whole(audio: Audio, sr: int) -> Iterator[Float32]:
     # Bit for bit what the stream gives, in four fifths of the time, or half of it where the clip is short.
     import soxr
 
-    y, n = np.empty(n_samples, np.float32), 0
-    for block in mono:
-        y[n : n + len(block)] = block
+    y, n = np.empty(audio.n_samples, np.float32), 0
+    for block in audio.blocks():
+        _mix(block, audio.scale, y[n : n + len(block)])
         n += len(block)
-    yield _of_length(soxr.resample(y[:n], sr_in, sr_out, quality="soxr_hq"), n_resampled(n, sr_in, sr_out))
+    yield _of_length(soxr.resample(y[:n], audio.sr, sr, quality="soxr_hq"), n_resampled(n, audio.sr, sr))
 
 
 def _of_length(y: Float32, n_samples: int) -> Float32:
     # librosa makes the length exact: cut, or filled up with zeros.
-    return y[:n_samples] if n_samples <= len(y) else np.pad(y, (0, n_samples - len(y)))
+    n_missing = n_samples - len(y)
+    return y[:n_samples] if n_missing <= 0 else np.concatenate([y, np.zeros(n_missing, np.float32)])
 
 
-def _resampled(mono: Iterable[Float32], sr_in: int, sr_out: int) -> Iterator[Float32]:
+def _resampled(audio: Audio, sr: int) -> Iterator[Float32]:
     import soxr
 
-    stream = soxr.ResampleStream(sr_in, sr_out, 1, dtype="float32", quality="soxr_hq")
+    stream = soxr.ResampleStream(audio.sr, sr, 1, dtype="float32", quality="soxr_hq")
     n_in = n_out = 0
-    for block in mono:
+    for block in audio.blocks():
         n_in += len(block)
-        resampled = stream.resample_chunk(block)
+        resampled = stream.resample_chunk(_mix(block, audio.scale))
         n_out += len(resampled)
         yield resampled
     tail = stream.resample_chunk(np.empty(0, np.float32), last=True)
-    yield _of_length(tail, max(0, n_resampled(n_in, sr_in, sr_out) - n_out))
+    yield _of_length(tail, max(0, n_resampled(n_in, audio.sr, sr) - n_out))
 
 
-def _mix(block: Float32) -> Float32:
-    if block.shape[1] == 1:
-        return block[:, 0]
+def _mix(block: Float32, scale: float, out: Float32 | None = None) -> Float32:
+    n_channels = block.shape[1]
+    if n_channels == 1:
+        return np.multiply(block[:, 0], scale, out=block[:, 0] if out is None else out)
     # Channel by channel: numpy's mean over a short last axis is ten times slower.
     # Samples that are NaN or beyond measure are answered for the clip as a whole, at the end.
     with np.errstate(over="ignore", invalid="ignore"):
-        total = block[:, 0] + block[:, 1]
-        for channel in range(2, block.shape[1]):
-            total += block[:, channel]
-        total /= block.shape[1]
-    return total
+        out = np.add(block[:, 0], block[:, 1], out=out)
+        for channel in range(2, n_channels):
+            out += block[:, channel]
+        # A scale is a power of two, so the order matters to no bit.
+        out /= n_channels / scale
+    return out

@@ -1,4 +1,4 @@
-"""The plainest and commonest files, WAVs of a header and integers, which libsndfile takes ten times as long to read."""
+"""The plainest and commonest files, WAVs of integers or floats: libsndfile takes several times as long to read them."""
 
 import struct
 from collections.abc import Iterator
@@ -7,17 +7,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-# RIFF size; format tag, channels, sample rate, bytes a second, bytes a frame, bits; name and size of the next chunk.
-_HEADER = struct.Struct("<4xI12xHHIIHH4sI")
-_INTEGERS = 1
+# Size of the file without its first 8 bytes; size of the next chunk, format tag, channels, sample rate, bytes a second,
+# bytes a frame, bits.
+_FORMAT = struct.Struct("<4xI8xIHHIIHH")
+_CHUNK = struct.Struct("<4sI")
 
-# By bits: libsndfile's name, the integers' type, the integer that stands for 0, and what makes the greatest 1.
-# Of 24 bits, four bytes are read at a time; the lowest is the sample's before.
-_KINDS: dict[int, tuple[str, str, int, float]] = {
-    8: ("PCM_U8", "u1", 128, 2.0**-7),
-    16: ("PCM_16", "<i2", 0, 2.0**-15),
-    24: ("PCM_24", "<i4", 0, 2.0**-31),
-    32: ("PCM_32", "<i4", 0, 2.0**-31),
+# Chunks that say nothing of the samples, beside lists of remarks and the samples' peaks: what recorders and converters
+# put before or behind them.
+_REMARKS = (b"fact", b"JUNK", b"FLLR", b"bext", b"iXML", b"id3 ")
+
+# By format tag and bits: libsndfile's name, the numbers' type, the number that stands for 0, and what makes the
+# greatest 1. Of 24 bits, four bytes are read at a time; the lowest is the sample's before.
+_KINDS: dict[tuple[int, int], tuple[str, str, int, float]] = {
+    (1, 8): ("PCM_U8", "u1", 128, 2.0**-7),
+    (1, 16): ("PCM_16", "<i2", 0, 2.0**-15),
+    (1, 24): ("PCM_24", "<i4", 0, 2.0**-31),
+    (1, 32): ("PCM_32", "<i4", 0, 2.0**-31),
+    (3, 32): ("FLOAT", "<f4", 0, 1.0),
 }
 
 
@@ -28,46 +34,79 @@ class PlainWav(NamedTuple):
     ----------
     sr
         Sample rate in Hz, whatever the header says.
-    bits
-        Of a sample: 8, 16, 24 or 32.
     samples
-        Integers, shape (n_samples, n_channels).
+        Numbers as they are stored, shape (n_samples, n_channels).
+    bits
+        Of a number.
+    zero
+        The number that stands for 0.
+    scale
+        What makes the greatest number 1.
+    format
+        Container and encoding.
     """
 
     sr: int
-    bits: int
     samples: npt.NDArray[Any]
-
-    @property
-    def format(self) -> str:
-        """Container and encoding."""
-        return f"WAV/{_KINDS[self.bits][0]}"
+    bits: int
+    zero: int
+    scale: float
+    format: str
 
 
 def plain_wav(data: bytes) -> PlainWav | None:
-    """Return the samples of a file that is a header of 44 bytes and integers, with nothing else; None for others."""
-    if data[:4] != b"RIFF" or data[8:20] != b"WAVEfmt \x10\0\0\0" or len(data) < _HEADER.size:
+    """Return the samples of a file of integers or floats with nothing of note beside them; None for others."""
+    if data[:4] != b"RIFF" or data[8:16] != b"WAVEfmt " or len(data) < _FORMAT.size:
         return None
-    riff_bytes, tag, n_channels, sr, second_bytes, frame_bytes, bits, name, n_bytes = _HEADER.unpack_from(data)
-    if tag != _INTEGERS or bits not in _KINDS or not 1 <= n_channels <= 8 or name != b"data":
+    riff_bytes, fmt_bytes, tag, n_channels, sr, second_bytes, frame_bytes, bits = _FORMAT.unpack_from(data)
+    if (tag, bits) not in _KINDS or not 1 <= n_channels <= 8 or fmt_bytes != 16 or riff_bytes + 8 != len(data):
         return None
-    if frame_bytes != n_channels * bits // 8 or second_bytes != sr * frame_bytes or riff_bytes + 8 != len(data):
+    if frame_bytes != n_channels * bits // 8 or second_bytes != sr * frame_bytes:
         return None
-    if n_bytes == 0 or n_bytes % frame_bytes or _HEADER.size + n_bytes != len(data):
+    first, n_bytes = _find_samples(data, n_channels)
+    if n_bytes == 0 or n_bytes % frame_bytes:
         return None
-    integers = np.dtype(_KINDS[bits][1])
-    first, shape = _HEADER.size - (integers.itemsize - bits // 8), (n_bytes // frame_bytes, n_channels)
-    samples: npt.NDArray[Any] = np.ndarray(shape, integers, data, first, (frame_bytes, bits // 8))
-    return PlainWav(sr, bits, samples)
+    name, kind, zero, scale = _KINDS[tag, bits]
+    number = np.dtype(kind)
+    first -= number.itemsize - bits // 8
+    shape = (n_bytes // frame_bytes, n_channels)
+    samples: npt.NDArray[Any] = np.ndarray(shape, number, data, first, (frame_bytes, bits // 8))
+    return PlainWav(sr, samples, bits, zero, scale, f"WAV/{name}")
+
+
+def _find_samples(data: bytes, n_channels: int) -> tuple[int, int]:
+    """Return where the samples start and how many bytes they are; none if anything else is unknown or cut short."""
+    at, found = _FORMAT.size, (0, 0)
+    while at + _CHUNK.size <= len(data):
+        name, n_bytes = _CHUNK.unpack_from(data, at)
+        at += _CHUNK.size
+        if name == b"data" and not found[0]:
+            found = at, n_bytes
+        elif not _is_remark(name, data[at : at + 4], n_bytes, n_channels):
+            return 0, 0
+        # A chunk of odd length is followed by a byte that does not count.
+        at += n_bytes + n_bytes % 2
+    return found if at == len(data) else (0, 0)
+
+
+def _is_remark(name: bytes, start: bytes, n_bytes: int, n_channels: int) -> bool:
+    # What libsndfile passes over, too: others it interprets, or loses its way in.
+    if name == b"LIST":
+        return start == b"INFO"
+    if name == b"PEAK":
+        return n_bytes == 8 + 8 * n_channels
+    return name in _REMARKS and n_bytes >= len(start) == 4
 
 
 def float_blocks(wav: PlainWav, n_samples: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield the samples as libsndfile does, to the bit: float32 in [-1, 1), so many of every channel at a time."""
-    _, _, zero, scale = _KINDS[wav.bits]
+    """Yield so many samples of every channel at a time, float32; times `scale` they are libsndfile's to the bit."""
     for start in range(0, len(wav.samples), n_samples):
         block = wav.samples[start : start + n_samples]
         if wav.bits == 24:
-            block = block & -256
-        if zero:
-            block = np.subtract(block, zero, dtype=np.float32)
-        yield np.multiply(block, np.float32(scale), dtype=np.float32)
+            # Copied first: numpy is slow with numbers that lie across each other.
+            block = block.copy()
+            block &= -256
+        floats = block.astype(np.float32)
+        if wav.zero:
+            floats -= wav.zero
+        yield floats

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,10 @@ _BATCH_CLIPS = 32
 
 # Batches that may be under way or waiting to be written, beyond those that the workers are on.
 _WINDOW = 8
+
+# glibc's mallopt(): its numbers of what is set, from malloc.h, and bytes, more than a clip takes that is read whole.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 << 20
 
 # In a worker, and in the main process: the blocks of rows, shape (n_blocks, n_rows, 128, 128, 1), and for every block
 # 1 + the position of the clip being computed, or 0.
@@ -135,6 +139,7 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> I
         prepare(settings)
         # What there is now stays: neither here nor in a worker need the collector look at it again.
         gc.freeze()
+    _keep_freed_memory()
     try:
         crew = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype)
     except OSError as error:
@@ -148,6 +153,14 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> I
         raise
     finally:
         crew.executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _keep_freed_memory() -> None:
+    """Have malloc keep what a clip frees for the next one: fresh from the system, it costs as much as computing."""
+    with suppress(OSError, AttributeError):  # only glibc has it
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
 
 
 def work(block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Done:
