@@ -240,8 +240,10 @@ def _keep(partial: Partial, slots: range, rows: Sequence[Row]) -> None:
     while slots.stop > len(partial.columns["size"]):
         more = _columns(len(partial.columns["size"]))
         partial.columns = {name: np.concatenate([column, more[name]]) for name, column in partial.columns.items()}
-    for name, column in partial.columns.items():
-        column[slots.start : slots.stop] = [getattr(row, name) for row in rows]
+    fields = dict(zip(Row._fields, zip(*rows, strict=True), strict=True)) if rows else {}
+    for name, values in fields.items():
+        if name != "path":
+            partial.columns[name][slots.start : slots.stop] = values
     for slot, row in zip(slots, rows, strict=True):
         partial.slots[row.path] = slot
         partial.rejected.pop(row.path, None)

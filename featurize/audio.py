@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,9 @@ _BLOCK_SAMPLES = 1 << 16
 
 # Up to so many samples are resampled in one go.
 _RESAMPLED_WHOLE = 1 << 18
+
+# To find out whether files are in memory, one of so many is tried.
+_TRIED = 8
 
 # Outside of these a sample rate is a damaged header's, not a recorder's.
 _LOWEST_SR, _HIGHEST_SR = 1_000, 1_000_000
@@ -118,9 +121,14 @@ def open_audio(path: str, size: int | None = None, mtime_ns: int | None = None) 
         os.close(file)
 
 
-def read_ahead(paths: Iterable[str]) -> None:
-    """Have the system read files that will soon be opened: to wait for them one by one leaves the disk idle and us."""
+def read_ahead(paths: Sequence[str]) -> None:
+    """Have the system read files that will soon be opened: to wait for them one by one leaves the disk idle and us.
+
+    Some are tried first: where they are in memory the others will be, too, and asking would cost more than it saves.
+    """
     if not hasattr(os, "posix_fadvise"):  # macOS has none
+        return
+    if all(map(_in_memory, paths[::_TRIED])):
         return
     for path in paths:
         # What is wrong with a file is said when its turn comes.
@@ -130,6 +138,20 @@ def read_ahead(paths: Iterable[str]) -> None:
                 os.posix_fadvise(file, 0, _SMALL_BYTES, os.POSIX_FADV_WILLNEED)
             finally:
                 os.close(file)
+
+
+def _in_memory(path: str) -> bool:
+    if not hasattr(os, "RWF_NOWAIT"):  # only Linux can tell
+        return False
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.preadv(file, [bytearray(1)], 0, os.RWF_NOWAIT)
+        finally:
+            os.close(file)
+    except OSError:
+        return False
+    return True
 
 
 def _gone_or(error: OSError) -> str:

@@ -111,7 +111,7 @@ def work(needs: Needs, data: str, tasks: Sequence[Task], settings: MelSettings, 
         The worker lacks something.
     """
     check_this_worker(needs)
-    read_ahead(f"{data}/{task.clip.path}" for task in tasks)
+    read_ahead([f"{data}/{task.clip.path}" for task in tasks])
     done = featurize_batch(data, tasks, settings, np.empty((len(tasks), *ROW_SHAPE), X_DTYPES[dtype]))
     if done.rejected:
         # It may have lost sight of the clips.

@@ -84,7 +84,7 @@ class _Processes:
 
     def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
         # Some batches before a worker comes to it.
-        read_ahead(f"{data}/{task.clip.path}" for task in tasks)
+        read_ahead([f"{data}/{task.clip.path}" for task in tasks])
         return partial(work, block, data, tasks, settings)
 
     def rows_of(self, block: int, done: Done) -> npt.NDArray[Any]:

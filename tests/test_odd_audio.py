@@ -1,5 +1,6 @@
 """Unusual clips that are good all the same: each row is the notebook's, whatever the container, encoding or length."""
 
+import errno
 import os
 import random
 import struct
@@ -283,18 +284,40 @@ def test_a_plain_wav_with_a_sample_rate_of_no_recorder_is_refused(tmp_path, n_by
         featurize_clip(tmp_path / "clip.wav")
 
 
-def test_files_are_asked_for_before_they_are_opened_and_what_is_wrong_with_one_is_said_later(tmp_path, monkeypatch):
-    paths = [str(written(tmp_path, container, "PCM_16", noise(9000))) for container in ("WAV", "FLAC")]
-    asked = []
+@pytest.fixture
+def asked(monkeypatch):
+    """The inodes of the files that the system is asked to read."""
     advise = getattr(os, "posix_fadvise", None)
     if advise is None:
         pytest.skip("this system cannot be asked")
+    inodes = []
 
     def ask(file, start, n_bytes, advice):
-        asked.append((os.fstat(file).st_ino, start, advice))
+        assert (start, advice) == (0, os.POSIX_FADV_WILLNEED)
+        inodes.append(os.fstat(file).st_ino)
         advise(file, start, n_bytes, advice)
 
     monkeypatch.setattr(os, "posix_fadvise", ask)
+    return inodes
+
+
+def not_in_memory(file, buffers, offset, flags):
+    assert flags == os.RWF_NOWAIT
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+def test_files_are_asked_for_before_they_are_opened_and_what_is_wrong_with_one_is_said_later(
+    tmp_path, monkeypatch, asked
+):
+    paths = [str(written(tmp_path, container, "PCM_16", noise(9000))) for container in ("WAV", "FLAC")]
+    monkeypatch.setattr(os, "preadv", not_in_memory)
     os.mkfifo(tmp_path / "pipe")
     read_ahead([str(tmp_path / "absent.wav"), str(tmp_path / "pipe"), str(tmp_path), *paths])
-    assert asked[-2:] == [(Path(path).stat().st_ino, 0, os.POSIX_FADV_WILLNEED) for path in paths]
+    assert asked[-2:] == [Path(path).stat().st_ino for path in paths]
+
+
+def test_files_in_memory_are_not_asked_for(tmp_path, monkeypatch, asked):
+    path = str(written(tmp_path, "WAV", "PCM_16", noise(9000)))
+    monkeypatch.setattr(os, "preadv", lambda file, buffers, offset, flags: 1)
+    read_ahead([path] * 20)
+    assert asked == []
