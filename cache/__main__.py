@@ -1,6 +1,6 @@
 """python -m cache: look into a cache, and verify it."""
 
-from cache.terminal import be_quiet, leave_on_signals, printable, run, summarise
+from cache.terminal import be_quiet, human_count, leave_on_signals, printable, run, summarise
 
 if __name__ == "__main__":
     leave_on_signals("python -m cache")
@@ -74,7 +74,7 @@ def plot(
     cache = open_cache(file)
     n_clips, n_classes = draw_sheet(cache, out, seed)
     more = f", of {len(cache.class_names)} classes the first {n_classes}" if n_classes < len(cache.class_names) else ""
-    summarise(printable(f"{n_clips} clips of {file}{more}: {out}"))
+    summarise(printable(f"{human_count(n_clips, 'clip')} of {file}{more}: {out}"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 from cache import changes
 from cache.layout import ROW_SHAPE
 from cache.reader import Cache
-from cache.terminal import human_seconds, human_size, printable
+from cache.terminal import human_count, human_seconds, human_size, printable
 
 # Rejected clips shown by name in the text; --json has them all.
 _N_REJECTED_SHOWN = 10
@@ -40,7 +40,7 @@ def as_text(cache: Cache, width: int | None = None) -> str:
     shortest, median, longest = np.quantile(cache.columns["duration"].astype(float), (0, 0.5, 1))
     rates, n_clips = np.unique(cache.columns["sr"], return_counts=True)
     formats, n_files = np.unique(cache.columns["format"], return_counts=True)
-    of_each = {name: f"{count} clips" for name, count in cache.n_per_class.items()}
+    of_each = {name: human_count(count, "clip") for name, count in cache.n_per_class.items()}
     facts = {
         "X": f"({n}, {', '.join(map(str, ROW_SHAPE))}) {cache.X.dtype}",
         "y": f"{cache.y.shape} {cache.y.dtype}, one-hot",
@@ -54,7 +54,7 @@ def as_text(cache: Cache, width: int | None = None) -> str:
         + ", ".join(f"{name} {version}" for name, version in cache.versions.items()),
         "fingerprint": cache.fingerprint,
         "data": _since(cache),
-        "rejected": "1 clip" if len(cache.rejections) == 1 else f"{len(cache.rejections)} clips",
+        "rejected": human_count(len(cache.rejections), "clip"),
     }
     lines = [f"{cache.file}: {human_size(status.st_size)}, made {age} ago"]
     # One by one: a class may be called like one of the facts.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cache.reader import Cache
 from cache.slaney import band
-from cache.terminal import UserError, human_seconds, printable
+from cache.terminal import UserError, human_count, human_seconds, printable
 
 N_CLIPS_PER_CLASS = 4
 MAX_CLASSES = 20
@@ -83,8 +83,7 @@ def plain_text() -> Iterator[None]:
 
 def _draw_class(figure: Any, cache: Cache, name: str, rows: Rows, chosen: Rows) -> Any:
     seconds = float(cache.columns["duration"][rows].sum())
-    n_clips = "1 clip" if len(rows) == 1 else f"{len(rows)} clips"
-    title = f"{_shortened(drawable(name))}: {n_clips}, {human_seconds(seconds)}"
+    title = f"{_shortened(drawable(name))}: {human_count(len(rows), 'clip')}, {human_seconds(seconds)}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     *axes, durations, rates = figure.subplots(
         1, N_CLIPS_PER_CLASS + 2, width_ratios=[1.0] * N_CLIPS_PER_CLASS + [0.8, 0.6]

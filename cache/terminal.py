@@ -210,6 +210,11 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def human_count(n: int, noun: str) -> str:
+    """Return how many there are as people write it: 1 clip, 36 clips."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def human_size(n_bytes: float) -> str:
     """Return a number of bytes as people write it: 999 B, 12.3 MB, 1.3 GB (powers of 1000)."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

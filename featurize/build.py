@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cache.layout import X_DTYPES, DamagedCache, MissingCache
 from cache.partial import Partial, close_partial, open_partial, partial_paths
 from cache.reader import Cache, open_cache
-from cache.terminal import Interrupted, UserError, human_size
+from cache.terminal import Interrupted, UserError, human_count, human_size
 from cache.writer import Header, discard, publish
 from featurize.clips import CLASS_NAMES, Found, find_clips
 from featurize.mel import FEATURE_VERSION, MelSettings
@@ -231,7 +231,8 @@ def _check_space(job: Job, plan: Plan, partial: Partial) -> None:
             " make room, choose another place with --cache, or halve it with --dtype float16"
         )
     job.say(
-        f"{len(plan.tasks)} clips to compute; needs up to {human_size(needed)} of disk, {human_size(free)} are free"
+        f"{human_count(len(plan.tasks), 'clip')} to compute; needs up to {human_size(needed)} of disk,"
+        f" {human_size(free)} are free"
     )
 
 

@@ -37,7 +37,7 @@ def as_text(result: Result) -> str:
     """Return the summary that a person reads."""
     cache = result.cache
     n_duplicates, conflicts = repeated_content(cache)
-    lines = [f"{printable(name):12} {n:7} clips" for name, n in cache.n_per_class.items()]
+    lines = [f"{printable(name):12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_per_class.items()]
     lines.append(
         f"computed {result.n_computed}, reused {result.n_reused}, removed {result.n_removed},"
         f" rejected {len(cache.rejections)}"

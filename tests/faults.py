@@ -33,7 +33,7 @@ class Run(NamedTuple):
     @property
     def complaints(self):
         """The lines on stderr, without the one that says how much there is to do."""
-        return [line for line in self.err.splitlines() if "clips to compute; needs up to" not in line]
+        return [line for line in self.err.splitlines() if " to compute; needs up to" not in line]
 
 
 def break_call(number, how, log):

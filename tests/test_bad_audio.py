@@ -301,7 +301,7 @@ def test_the_command_gives_every_problem_one_line_of_text_with_its_name_escaped(
 def test_no_decoder_speaks_to_the_terminal(spoken):
     for done in spoken:
         (line,) = done.stderr.decode().splitlines()
-        assert re.fullmatch(r"\d+ clips to compute; needs up to .* of disk, .* are free", line)
+        assert re.fullmatch(r"\d+ clips? to compute; needs up to .* of disk, .* are free", line)
 
 
 def claims_of_gigabytes():

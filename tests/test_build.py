@@ -243,6 +243,8 @@ def test_float16_halves_the_file_and_stays_within_its_rounding(data):
 
 def test_the_needed_space_is_said_and_missing_space_is_an_error_before_any_work(data, monkeypatch):
     assert any("12 clips to compute; needs up to 786.4 kB of disk" in line for line in run(data)["said"])
+    os.utime(next((data / "dog").iterdir()))
+    assert any("1 clip to compute; needs up to 852.0 kB of disk" in line for line in run(data)["said"])
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(100, 0, 100))
     with pytest.raises(UserError, match=r"100 B free and the cache needs 786\.4 kB; make room"):
         run(data, data / "other.h5")

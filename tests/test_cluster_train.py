@@ -54,7 +54,7 @@ def test_a_cross_validation_on_a_cluster_is_the_local_one_to_the_bit(
     command = ("crossval", tones_cache, "--folds", "2", *OF_FIT, "--json", "--run")
     here = train(*command, tmp_path / "here")
     there = train(*command, tmp_path / "there", "--scheduler", dask.file, "--dashboard")
-    assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr
+    assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr + dask.log("worker0")
     said = [line for line in there.stderr.splitlines() if not line.startswith("warning: ")]
     assert [line.split("127")[0] for line in said] == ["dashboard: http://"]
     for name in ("history.csv", "predictions.csv"):
@@ -68,7 +68,7 @@ def test_a_sweep_on_a_cluster_leaves_whole_runs_where_it_was_told(
     # Relative to a working directory that the worker does not have.
     runs = os.path.relpath(tmp_path / "sweep", ROOT)
     done = train("sweep", tones_cache, "--grid", "seed=5", *OF_FIT, "--runs", runs, "--scheduler", dask.address)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr + dask.log("worker0")
     (run,) = (tmp_path / "sweep").glob("*/model.keras")
     record = json.loads((run.parent / "run.json").read_text())
     assert (record["state"], record["options"]["seed"]) == ("finished", 5)

@@ -51,7 +51,7 @@ def start(*arguments, code="", **options):
 
 
 def complaints(err):
-    notices = ("clips to compute; needs up to", "of rows, which this file system cannot share")
+    notices = (" to compute; needs up to", "of rows, which this file system cannot share")
     return [line for line in err.splitlines() if not any(notice in line for notice in notices)]
 
 

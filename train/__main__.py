@@ -1,6 +1,6 @@
 """python -m train: train on a cache, score, and classify clips."""
 
-from cache.terminal import complain, leave_on_signals, notice, printable, run, summarise
+from cache.terminal import complain, human_count, leave_on_signals, notice, printable, run, summarise
 
 if __name__ == "__main__":
     leave_on_signals("python -m train")
@@ -317,7 +317,7 @@ def preview(
     from train.preview import draw_sheet
 
     n_clips = draw_sheet(cache, out, model, seed)
-    summarise(printable(f"{n_clips} clips of {cache}, before and after: {out}"))
+    summarise(printable(f"{human_count(n_clips, 'clip')} of {cache}, before and after: {out}"))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cache.terminal import human_seconds, printable
+from cache.terminal import human_count, human_seconds, printable
 from train.compare import Comparison, Entry, shown_setting
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -203,4 +203,4 @@ def _letter(number: int) -> str:
 
 
 def _clips(n: int) -> str:
-    return "none" if n == 0 else "1 clip" if n == 1 else f"{n} clips"
+    return human_count(n, "clip") if n else "none"
