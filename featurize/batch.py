@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from cache.layout import ROW_SHAPE
 from cache.partial import Rejected, Row
-from featurize.audio import Audio, ClipError, mono_blocks, n_resampled, open_audio
+from featurize.audio import Audio, ClipError, open_audio
 from featurize.clips import Clip
 from featurize.mel import MelSettings, n_frames_of, write_spectrogram
+from featurize.waveform import mono_blocks, n_resampled
 
 Float32 = npt.NDArray[np.float32]
 

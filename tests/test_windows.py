@@ -145,7 +145,8 @@ def test_samples_that_are_no_numbers_end_a_recording_with_where_they_are(run: Pa
 READ = """
 import sys
 from pathlib import Path
-from featurize.audio import ClipError, mono_blocks
+from featurize.audio import ClipError
+from featurize.waveform import mono_blocks
 from featurize.stream import open_stream
 import numpy as np
 try:

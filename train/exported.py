@@ -63,8 +63,9 @@ def checked_clips(cache: Cache, settings: Any) -> list[CheckedClip]:
 
 
 def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip | None:
-    from featurize.audio import ClipError, mono_blocks, open_audio
+    from featurize.audio import ClipError, open_audio
     from featurize.batch import featurize_clip
+    from featurize.waveform import mono_blocks
 
     try:
         with open_audio(str(data / path)) as audio:

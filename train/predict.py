@@ -166,7 +166,8 @@ class _Piece(NamedTuple):
 
 
 def _pieces(source: Source, windows: Windows, settings: Any, dtype: str) -> Iterator[_Piece]:
-    from featurize.audio import ClipError, mono_blocks
+    from featurize.audio import ClipError
+    from featurize.waveform import mono_blocks
 
     of = Prediction(source.path, {})
     try:

@@ -130,8 +130,9 @@ def spectrogram(y: Float32, sr: int, settings: Any) -> Float32:
         A sample is NaN, infinite or too large.
     """
     from cache.layout import ROW_SHAPE
-    from featurize.audio import Audio, mono_blocks, n_resampled
+    from featurize.audio import Audio
     from featurize.mel import write_spectrogram
+    from featurize.waveform import mono_blocks, n_resampled
 
     audio = Audio(sr, len(y), "", lambda: (y[:, None],), lambda: "")
     out = np.zeros(ROW_SHAPE, np.float32)
