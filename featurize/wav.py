@@ -76,7 +76,8 @@ def plain_wav(data: bytes) -> PlainWav | None:
 
 def _find_samples(data: bytes, n_channels: int) -> tuple[int, int]:
     """Return where the samples start and how many bytes they are; none if anything else is unknown or cut short."""
-    at, found = _FORMAT.size, (0, 0)
+    at = end = _FORMAT.size
+    found = 0, 0
     while at + _CHUNK.size <= len(data):
         name, n_bytes = _CHUNK.unpack_from(data, at)
         at += _CHUNK.size
@@ -84,9 +85,10 @@ def _find_samples(data: bytes, n_channels: int) -> tuple[int, int]:
             found = at, n_bytes
         elif not _is_remark(name, data[at : at + 4], n_bytes, n_channels):
             return 0, 0
-        # A chunk of odd length is followed by a byte that does not count.
-        at += n_bytes + n_bytes % 2
-    return found if at == len(data) else (0, 0)
+        # A chunk of odd length is followed by a byte that does not count, and that some forget at the end.
+        end = at + n_bytes
+        at = end + n_bytes % 2
+    return found if len(data) in (end, at) else (0, 0)
 
 
 def _is_remark(name: bytes, start: bytes, n_bytes: int, n_channels: int) -> bool:
