@@ -150,6 +150,9 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> I
         # An error must not wait for a worker that is inside a long recording.
         for worker in set(multiprocessing.active_children()) - others:
             worker.kill()
+        if n_jobs > 1:
+            # Python, on its way out, would wake the pool's thread and now and then meet it closing the pipe for that.
+            crew.executor.shutdown(cancel_futures=True)
         raise
     finally:
         crew.executor.shutdown(wait=False, cancel_futures=True)

@@ -6,14 +6,18 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from cache import open_cache
+from cache.terminal import UserError
 from cache.verify import check_rows
 from featurize.build import Job, build
+from featurize.mel import MelSettings
+from featurize.workers import processes
 from tests.faults import ROOT
 
 N_PER_CLASS = 40
@@ -185,12 +189,26 @@ def test_workers_that_die_of_everything_end_the_run(data):
     assert len(result.cache) == 120
 
 
+def test_an_error_leaves_no_thread_behind_for_python_to_meet_on_its_way_out():
+    def fail():
+        with processes(2, 100, MelSettings(), "float32") as crew:
+            crew.executor.submit(time.sleep, 60)
+            assert crew.executor.submit(abs, -1).result() == 1
+            raise UserError("a clip failed")
+
+    threads = set(threading.enumerate())
+    with pytest.raises(UserError, match="a clip failed"):
+        fail()
+    assert set(threading.enumerate()) <= threads
+
+
 def test_a_worker_that_fails_is_an_error_that_names_its_clip(data):
     hours_of_silence(data / "dog" / "20.wav", 5)  # for which nobody must wait
     code = BREAKING.format(clips={"cat/07.wav"}, how="raise SystemExit(3)")
     with start(data, "--jobs", 2, code=code) as process:
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1, err
+    assert len(complaints(err)) == 1, err
     (line,) = complaints(err)
     assert line.startswith("python -m featurize: a worker failed (SystemExit: 3) while it was on cat/07.wav")
     assert "finished clips are kept" in line
