@@ -97,7 +97,7 @@ def _is_remark(name: bytes, start: bytes, n_bytes: int, n_channels: int) -> bool
         return start == b"INFO"
     if name == b"PEAK":
         return n_bytes == 8 + 8 * n_channels
-    return name in _REMARKS and n_bytes >= len(start) == 4
+    return name in _REMARKS and n_bytes >= 4
 
 
 def float_blocks(wav: PlainWav, n_samples: int) -> Iterator[npt.NDArray[np.float32]]:
