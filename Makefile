@@ -58,7 +58,7 @@ test: $(READY) ## Run the tests
 	$(PY) -m pytest $(ARGS)
 
 fuzz: $(READY) ## Featurise damaged files, 20000 of every format, for an hour or so
-	FUZZ_EXAMPLES=20000 $(PY) -m pytest tests/test_fuzz.py $(ARGS)
+	FUZZ_EXAMPLES=20000 $(PY) -m pytest tests/featurize/clips/test_fuzz.py $(ARGS)
 
 lint: $(READY) ## Check style, format and types
 	$(PY) -m ruff check .

@@ -3,16 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cache.layout import CacheError
-    from cache.reader import Cache, open_cache
+    from cache.file.layout import CacheError
+    from cache.file.reader import Cache, open_cache
 
 __all__ = ["Cache", "CacheError", "open_cache"]
 
 
 def __getattr__(name: str) -> Any:
-    # Not at the top: a command that imports cache.terminal must not wait for h5py before it can answer Ctrl-C.
+    # Not at the top: a command that imports cache.shared.command must not wait for h5py before it can answer Ctrl-C.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from cache import reader
+    from cache.file import reader
 
     return getattr(reader, name)

@@ -1,6 +1,7 @@
 """python -m cache: look into a cache, and verify it."""
 
-from cache.terminal import be_quiet, human_count, leave_on_signals, printable, run, summarise
+from cache.shared.command import be_quiet, leave_on_signals, run, summarise
+from cache.shared.text import human_count, printable
 
 if __name__ == "__main__":
     leave_on_signals("python -m cache")
@@ -34,8 +35,9 @@ def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None
 
     Example: python -m cache info data/features.h5
     """
-    from cache import contents, open_cache
-    from cache.terminal import terminal_width
+    from cache import open_cache
+    from cache.look import info as contents
+    from cache.shared.text import terminal_width
 
     cache = open_cache(file)
     print(json.dumps(contents.as_json(cache)) if as_json else contents.as_text(cache, terminal_width()))
@@ -47,8 +49,8 @@ def verify(file: File = Path("data/features.h5"), quiet: Quiet = False, as_json:
 
     Example: python -m cache verify data/features.h5 --quiet && cp data/features.h5 /backup
     """
-    from cache.reader import open_cache
-    from cache.verify import check_rows
+    from cache.file.reader import open_cache
+    from cache.look.verify import check_rows
 
     n_rows = check_rows(open_cache(file))
     if as_json:
@@ -69,7 +71,7 @@ def plot(
     Example: python -m cache plot data/features.h5 --out sheet.png
     """
     from cache import open_cache
-    from cache.plot import draw_sheet
+    from cache.look.plot import draw_sheet
 
     cache = open_cache(file)
     n_clips, n_classes = draw_sheet(cache, out, seed)

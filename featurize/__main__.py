@@ -2,8 +2,9 @@
 
 import os
 
-from cache.chatter import silence_libraries
-from cache.terminal import be_quiet, leave_on_signals, notice, printable, run, summarise
+from cache.shared.chatter import silence_libraries
+from cache.shared.command import be_quiet, leave_on_signals, notice, run, summarise
+from cache.shared.text import printable
 
 KEPT = "finished clips are kept; run the same command again to go on"
 if __name__ == "__main__":
@@ -75,12 +76,12 @@ def featurize(
         raise typer.BadParameter("only a cluster has one; name it with --scheduler", param_hint="--dashboard")
     file = cache or data / "features.h5"
     if check is not None:
-        from featurize.check import compare
+        from featurize.features.check import compare
 
         print(compare(data, file, check))
         return
-    from featurize import summary
-    from featurize.build import Job, build
+    from featurize.build import summary
+    from featurize.build.build import Job, build
 
     job = Job(
         data,

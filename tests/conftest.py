@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from train import models
-from train.fit import fit
-from train.options import Options
+from train.fit.fit import fit
+from train.fit.options import Options
+from train.models import recipes as models
 
 ROOT = Path(__file__).parent.parent
 PITCHES = {"dog": 300.0, "cat": 900.0, "bird": 2700.0}
@@ -53,7 +53,7 @@ def tones_cache(tones: Path) -> Path:
 
 
 def build_tiny(n_classes: int, learning_rate: float | None) -> Any:
-    from train.backend import keras
+    from train.backend.keras import keras
 
     layers = keras.layers
     model = keras.Sequential(

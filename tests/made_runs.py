@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from cache import Cache, open_cache
-from train.record import describe_cache, describe_split, versions, write_predictions
-from train.runs import FINISHED, write_record, write_table
-from train.score import score
-from train.splits import SPLITS, clip_groups, split_clips
+from train.dataset.splits import SPLITS, clip_groups, split_clips
+from train.runs.directory import FINISHED, write_record, write_table
+from train.runs.record import describe_cache, describe_split, versions, write_predictions
+from train.score.metrics import score
 
 OPTIONS = {"model": "tiny", "epochs": 6, "batch_size": 8, "learning_rate": None, "seed": 0, "group_by": None}
 HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")

@@ -1,6 +1,7 @@
 """python -m train: train on a cache, score, and classify clips."""
 
-from cache.terminal import complain, human_count, leave_on_signals, notice, printable, run, summarise
+from cache.shared.command import complain, leave_on_signals, notice, run, summarise
+from cache.shared.text import human_count, printable
 
 if __name__ == "__main__":
     leave_on_signals("python -m train")
@@ -11,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from cache.chatter import silence_libraries
-from train import many, options
-from train.formats import ExportFormat, ExportInput, PredictFormat
+from cache.shared.chatter import silence_libraries
+from train.commands import many, options
+from train.export.formats import ExportFormat, ExportInput, PredictFormat
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -63,9 +64,9 @@ def fit(
 
     Example: python -m train fit --resume runs/20261122-201500-baseline
     """
-    from train import fit as fits
-    from train import screen
-    from train.record import flat
+    from train.commands import screen
+    from train.fit import fit as fits
+    from train.runs.record import flat
 
     if resume is not None:
         given = options.given(context)
@@ -114,9 +115,9 @@ def crossval(
 
     Example: python -m train crossval data/features.h5 --folds 5 --repeats 3
     """
-    from train import crossval as validation
-    from train import screen
-    from train.record import flat
+    from train.commands import screen
+    from train.fit import crossval as validation
+    from train.runs.record import flat
 
     with many.where(scheduler, dashboard, cache) as run_all:
         folder, record = validation.crossval(cache, run, options.chosen(context), folds, repeats, run_all)
@@ -131,7 +132,7 @@ app.command()(many.compare)
 
 
 def _end_with_report(folder: Path, as_json: bool) -> None:
-    from train.report import report_finished
+    from train.report.report import report_finished
 
     page = report_finished(folder)
     if page and not as_json:
@@ -150,7 +151,7 @@ def report(
 
     Example: python -m train report runs/first
     """
-    from train.report import write_report
+    from train.report.report import write_report
 
     summarise(printable(str(write_report(run))))
 
@@ -172,8 +173,8 @@ def evaluate(
 
     Example: python -m train evaluate runs/first other/features.h5
     """
-    from train import evaluate as evaluation
-    from train import screen
+    from train.commands import screen
+    from train.score import evaluate as evaluation
 
     result = evaluation.evaluate(run, cache)
     if result["n_seen"]:
@@ -230,11 +231,11 @@ def predict(
 
     Example: sox in.mp3 -t wav - | python -m train predict runs/first -
     """
-    from train.predict import predict_files
-    from train.results import deliver
-    from train.runs import open_run
-    from train.sources import find_sources
-    from train.windows import gap, windows_of
+    from train.predict.deliver import deliver
+    from train.predict.predict import predict_files
+    from train.predict.sources import find_sources
+    from train.predict.windows import gap, windows_of
+    from train.runs.directory import open_run
 
     if as_json and format not in (PredictFormat.text, PredictFormat.json):
         raise typer.BadParameter(
@@ -280,8 +281,8 @@ def export(
 
     Example: python -m train export runs/first --format onnx dog-cat-bird.onnx
     """
-    from train import screen
-    from train.export import export as exports
+    from train.commands import screen
+    from train.export.export import export as exports
 
     silence_libraries()
     result = exports(run, out, format, input, cache)
@@ -296,7 +297,7 @@ def summary(
 
     Example: python -m train summary --model compact
     """
-    from train.models import build_model, recipe
+    from train.models.recipes import build_model, recipe
 
     recipe(model)
     build_model(model, n_classes=3).summary(line_length=80)
@@ -314,7 +315,7 @@ def preview(
 
     Example: python -m train preview data/features.h5 --out sheet.png
     """
-    from train.preview import draw_sheet
+    from train.report.preview import draw_sheet
 
     n_clips = draw_sheet(cache, out, model, seed)
     summarise(printable(f"{human_count(n_clips, 'clip')} of {cache}, before and after: {out}"))

@@ -29,8 +29,8 @@ def rate(epoch: Callable[[], object], n_rows: int = N_ROWS) -> float:
 def ours(cache_file: Path) -> float:
     """What `train fit` runs in an epoch, validation aside."""
     from cache import open_cache
-    from train import models
-    from train.batches import Batches
+    from train.dataset.batches import Batches
+    from train.models import recipes as models
 
     cache = open_cache(cache_file)
     rows = spread(len(cache))
@@ -93,8 +93,8 @@ def batches(cache_file: Path) -> float:
     import numpy as np
 
     from cache import open_cache
-    from train import models
-    from train.batches import Batches
+    from train.dataset.batches import Batches
+    from train.models import recipes as models
 
     cache = open_cache(cache_file)
     model = models.build_to_train("baseline", len(cache.class_names), None, 1000, int(cache.columns["n_frames"].max()))

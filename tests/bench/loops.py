@@ -121,7 +121,7 @@ RIVALS = {
 
 def our_features() -> Callable[[Path], object]:
     """The same numbers by featurize, as `train predict` asks for them."""
-    from featurize.batch import featurize_clip
+    from featurize import featurize_clip
 
     return featurize_clip
 
@@ -140,11 +140,11 @@ def ours(data: Path, clips: list[Path], n_jobs: int) -> float:
 
     The clock starts when an eighth of the clips is done, so that the start of the workers does not count.
     """
-    from featurize.batch import Task
-    from featurize.clips import Clip
-    from featurize.dispatch import run_batches
-    from featurize.mel import MelSettings
-    from featurize.workers import processes
+    from featurize.clips.find import Clip
+    from featurize.features.row import MelSettings
+    from featurize.workers.batch import Task
+    from featurize.workers.dispatch import run_batches
+    from featurize.workers.processes import processes
 
     found = ((str(path.relative_to(data)), path.stat()) for path in clips)
     tasks = [Task(Clip(path, 0, stat.st_size, stat.st_mtime_ns), "") for path, stat in found]
@@ -189,8 +189,8 @@ def long_recording(file: Path, whole: bool) -> float:
     """Seconds for the row of one long recording: streamed, or read, mixed and resampled in one piece."""
     import numpy as np
 
-    from featurize.batch import featurize_clip
-    from featurize.mel import MelSettings, write_spectrogram
+    from featurize import featurize_clip
+    from featurize.features.row import MelSettings, write_spectrogram
 
     started = time.perf_counter()
     if whole:

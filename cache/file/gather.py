@@ -1,0 +1,119 @@
+"""gather_rows(): rows from an old cache and a partial file, shared with them on the disk or copied."""
+
+import errno
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.file.layout import ALIGNMENT, CacheError
+from cache.file.partial import Partial, row_offset, write_all
+from cache.file.reader import Cache, open_cache
+from cache.shared.text import human_size
+
+# Copied at once: between two of these a signal is answered.
+_COPY_BYTES = 1 << 26
+# From linux/fs.h, and what it says where blocks cannot be shared.
+_FICLONERANGE = 0x4020940D
+_NO_SHARING = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ENOTTY, errno.EBADF}
+_NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+
+
+def gather_rows(
+    file: Path, source: npt.NDArray[np.int64], old: Cache | None, partial: Partial, say: Callable[[str], None]
+) -> None:
+    """Write rows in their final order into a new file, from ALIGNMENT on.
+
+    Parameters
+    ----------
+    file
+        Made, or made anew.
+    source, old, partial, say
+        See `cache.file.publish.publish`.
+
+    Raises
+    ------
+    CacheError
+        Another program replaced the old cache, or cut it.
+    """
+    row_bytes = partial.row_bytes
+    target = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    old_file = os.open(old.file, os.O_RDONLY | os.O_CLOEXEC) if old is not None else -1
+    try:
+        if old is not None and open_cache(old.file).fingerprint != old.fingerprint:
+            raise CacheError(f"{old.file} was replaced by another program meanwhile; run it again")
+        shares = True
+        for start, stop in _runs(source):
+            first = int(source[start])
+            if first < 0:
+                origin, offset = partial.rows_file, row_offset(partial, -1 - first)
+            else:
+                assert old is not None
+                assert isinstance(old.X, np.memmap)
+                origin, offset = old_file, old.X.offset + first * row_bytes
+            place = offset, ALIGNMENT + start * row_bytes, (stop - start) * row_bytes
+            if shares and not _share(origin, target, *place):
+                shares = False
+                n_bytes = len(source) * row_bytes
+                if n_bytes > _COPY_BYTES:
+                    size = human_size(n_bytes)
+                    say(
+                        f"copying {size} of rows, which this file system cannot share between files (XFS and Btrfs can)"
+                    )
+            if not shares:
+                _copy(origin, target, *place)
+    finally:
+        os.close(target)
+        if old_file >= 0:
+            os.close(old_file)
+
+
+def _runs(source: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield [start, stop) of the longest runs whose rows also lie side by side where they come from."""
+    step = np.where(source[1:] < 0, -1, 1)
+    together = (np.diff(source) == step) & ((source[1:] < 0) == (source[:-1] < 0))
+    edges = [0, *(np.flatnonzero(~together) + 1).tolist(), len(source)]
+    yield from pairwise(edges)
+
+
+def _share(origin: int, target: int, origin_offset: int, target_offset: int, n_bytes: int) -> bool:
+    """Let a part of two files lie on the same blocks of the disk; False where that cannot be."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _FICLONERANGE, struct.pack("qQQQ", origin, origin_offset, n_bytes, target_offset))
+    except OSError as error:
+        if error.errno not in _NO_SHARING:
+            raise
+        return False
+    return True
+
+
+def _copy(origin: int, target: int, origin_offset: int, target_offset: int, n_bytes: int) -> None:
+    done = 0
+    in_kernel = hasattr(os, "copy_file_range")
+    while done < n_bytes:
+        n = 0
+        if in_kernel:
+            try:
+                n_wanted = min(_COPY_BYTES, n_bytes - done)
+                n = os.copy_file_range(origin, target, n_wanted, origin_offset + done, target_offset + done)
+            except OSError as error:
+                if error.errno not in _NO_RANGE_COPY:
+                    raise
+            # Some file systems say that they copied nothing instead of that they cannot.
+            in_kernel = n > 0
+        else:
+            block = os.pread(origin, min(_COPY_BYTES, n_bytes - done), origin_offset + done)
+            if not block:
+                raise CacheError("rows that were to be reused have gone from their file; run it again")
+            write_all(target, block, target_offset + done)
+            n = len(block)
+        done += n

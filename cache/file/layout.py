@@ -1,0 +1,159 @@
+"""The file format, written down once: what the datasets and the root attributes are called, hold and mean."""
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.shared.errors import UserError
+
+FORMAT = "melcache"
+FORMAT_VERSION = 1
+
+# X starts on a multiple of this: rows stay aligned to the file system's blocks, so that a file
+# system which shares blocks can share whole rows between the old cache and the new one.
+ALIGNMENT = 65536
+
+# The last bytes before X hold a seal: magic, where X ends, where the file ends, sha256 of all that is not X. It is
+# checked before HDF5 sees the file, which may loop for ever over a damaged structure.
+SEAL = struct.Struct("<8sQQ32s")
+SEAL_MAGIC = b"melseal1"
+SEAL_OFFSET = ALIGNMENT - 64
+_SEAL_BLOCK = 1 << 20
+
+N_MELS = 128
+N_FRAMES = 128
+ROW_SHAPE = (N_MELS, N_FRAMES, 1)
+X_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
+
+# One row a clip, in the order of X. "S" columns hold UTF-8 of whatever fixed width the longest value needs.
+COLUMNS: dict[str, str] = {
+    "path": "S",  # relative to DATA, with "/"
+    "size": "<i8",  # bytes of the audio file
+    "mtime_ns": "<i8",  # its modification time
+    "sha256": "S",  # hex digest of its content
+    "n_frames": "<i8",  # frames of the spectrogram before crop or pad
+    "duration": "<f8",  # seconds
+    "sr": "<i4",  # the file's own sample rate in Hz, before resampling
+    "format": "S",  # container and encoding, such as WAV/PCM_16
+    "crc32": "<u4",  # zlib.crc32 of the row's bytes in X
+}
+
+# One row a clip that could not be used, so that a known bad file is not decoded again until it changes.
+REJECTED: dict[str, str] = {
+    "rejected_path": "S",
+    "rejected_size": "<i8",
+    "rejected_mtime_ns": "<i8",
+    "rejected_reason": "S",
+}
+
+# The feature settings, each a root attribute under the name that librosa gives it.
+SETTINGS: dict[str, type[int] | type[float] | type[str] | type[bool]] = {
+    "sr": int,
+    "mono": bool,
+    "res_type": str,
+    "n_fft": int,
+    "hop_length": int,
+    "window": str,
+    "center": bool,
+    "pad_mode": str,
+    "n_mels": int,
+    "fmin": float,
+    "fmax": float,
+    "htk": bool,
+    "norm": str,
+    "power": float,
+    "ref": str,
+    "amin": float,
+    "top_db": float,
+    "n_frames": int,
+}
+
+# The other root attributes.
+ATTRIBUTES = (
+    "format",  # FORMAT
+    "format_version",  # FORMAT_VERSION
+    "class_names",  # strings; the position is the label index
+    "feature_version",  # version of the code that computes the features
+    "fingerprint",  # see fingerprint()
+    "versions",  # JSON object: library -> version
+    "data_dir",  # DATA, relative to the directory of the cache
+    "metadata_sha256",  # see metadata_digest()
+)
+
+Setting = int | float | str | bool
+Columns = dict[str, npt.NDArray[Any]]
+
+
+class CacheError(UserError):
+    """A cache that cannot be used, or cannot be written; the message is one line for the user."""
+
+
+class MissingCache(CacheError):
+    """There is no file of that name."""
+
+
+class DamagedCache(CacheError):
+    """A file that is a cache, or was to be one, but cannot be trusted."""
+
+
+def fingerprint(
+    settings: Mapping[str, Setting], feature_version: int, class_names: tuple[str, ...], dtype: str, columns: Columns
+) -> str:
+    """Return the sha256 that names a cache's content.
+
+    It covers the settings, the feature-code version, the classes, the dtype of X, and of every row the path, the
+    content of the clip and the bytes of its features; not where the cache lies nor when its clips were touched.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    head = {
+        "settings": dict(settings),
+        "feature_version": feature_version,
+        "class_names": list(class_names),
+        "dtype": dtype,
+    }
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    digest.update(b"\0".join(columns["path"].tolist()))
+    digest.update(b"\0".join(columns["sha256"].tolist()))
+    digest.update(np.ascontiguousarray(columns["crc32"], "<u4").tobytes())
+    return digest.hexdigest()
+
+
+def seal(file: int, x_end: int, end: int) -> bytes:
+    """Return the seal of a file whose X lies from ALIGNMENT to `x_end`, and which ends at `end`."""
+    digest = hashlib.sha256(os.pread(file, SEAL_OFFSET, 0))
+    for start in range(x_end, end, _SEAL_BLOCK):
+        digest.update(os.pread(file, min(_SEAL_BLOCK, end - start), start))
+    return SEAL.pack(SEAL_MAGIC, x_end, end, digest.digest())
+
+
+def metadata_digest(attributes: Mapping[str, object], arrays: Columns) -> str:
+    """Return the sha256 over everything in the file but X, which every row's crc32 covers.
+
+    Parameters
+    ----------
+    attributes
+        The root attributes as Python values, without `metadata_sha256`.
+    arrays
+        Every dataset but X, by name.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps(dict(attributes), sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,264 @@
+"""open_cache(): check that a file is a whole and well-formed cache, then map it."""
+
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from cache.file.layout import (
+    ALIGNMENT,
+    ATTRIBUTES,
+    COLUMNS,
+    FORMAT,
+    FORMAT_VERSION,
+    REJECTED,
+    SEAL,
+    SEAL_MAGIC,
+    SEAL_OFFSET,
+    SETTINGS,
+    X_DTYPES,
+    CacheError,
+    Columns,
+    DamagedCache,
+    MissingCache,
+    Setting,
+    metadata_digest,
+    seal,
+)
+from cache.file.validate import check_arrays, check_attributes
+
+_REMEDY = "; make it anew with `python -m featurize`"
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_DATASETS = ("X", "y", *COLUMNS, *REJECTED)
+_ATTRIBUTES = (*ATTRIBUTES, *SETTINGS)
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """An open cache; every array is mapped read-only from the file and costs no memory until it is read.
+
+    Attributes
+    ----------
+    file
+        Where it was opened.
+    X
+        Normalised mel spectrograms in [0, 1], shape (N, 128, 128, 1), float32 or float16.
+    y
+        One-hot labels, shape (N, n_classes), float32.
+    columns
+        A row a clip, shape (N,), by the names in `cache.file.layout.COLUMNS`; strings are UTF-8 bytes.
+    rejected
+        A row a clip that could not be used, by the names in `cache.file.layout.REJECTED`.
+    class_names
+        The position is the label index.
+    settings
+        The feature settings, by the names in `cache.file.layout.SETTINGS`.
+    feature_version
+        Version of the code that computed X.
+    fingerprint
+        64 hexadecimal digits naming the content.
+    versions
+        The libraries that made it.
+    data_dir
+        DATA as it was when the cache was written, relative to the cache's directory.
+    """
+
+    file: Path
+    X: npt.NDArray[np.floating]
+    y: npt.NDArray[np.float32]
+    columns: Columns
+    rejected: Columns
+    class_names: tuple[str, ...]
+    settings: dict[str, Setting]
+    feature_version: int
+    fingerprint: str
+    versions: dict[str, str]
+    data_dir: str
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def labels(self) -> npt.NDArray[np.intp]:
+        """Label index of every row, shape (N,)."""
+        labels: npt.NDArray[np.intp] = self.y.argmax(axis=1)
+        return labels
+
+    @property
+    def n_per_class(self) -> dict[str, int]:
+        """How many rows each class has, in the order of the label index."""
+        return dict(zip(self.class_names, self.y.sum(axis=0, dtype=int).tolist(), strict=True))
+
+    @property
+    def paths(self) -> list[str]:
+        """Path of every row's clip, relative to DATA."""
+        return [path.decode() for path in self.columns["path"].tolist()]
+
+    @property
+    def rejections(self) -> list[tuple[str, str]]:
+        """(path, reason) of every clip that could not be used."""
+        pairs = zip(self.rejected["rejected_path"].tolist(), self.rejected["rejected_reason"].tolist(), strict=True)
+        return [(path.decode(), reason.decode()) for path, reason in pairs]
+
+
+def open_cache(file: str | os.PathLike[str]) -> Cache:
+    """Validate a cache and map it.
+
+    Nothing of X is read: its rows come from the page cache as they are used, whatever N. The file is opened once, so
+    a cache that is published meanwhile is either seen whole or not at all.
+
+    Parameters
+    ----------
+    file
+        The HDF5 file that `python -m featurize` wrote.
+
+    Returns
+    -------
+    Cache
+        Its arrays stay valid after the file is replaced or unlinked.
+
+    Raises
+    ------
+    MissingCache
+        There is no such file.
+    DamagedCache
+        It is a cache, or was to be one, but not a whole one.
+    CacheError
+        It is something else, a cache of a newer format among them, or cannot be read.
+    """
+    path = Path(file)
+    try:
+        # Opening a pipe would wait for its other end for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CacheError("it is not a file; give the cache that `python -m featurize` wrote")
+        with path.open("rb") as raw:
+            return _read(path, raw)
+    except CacheError as error:
+        raise type(error)(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise MissingCache(f"{path}: there is no such cache; make it with `python -m featurize`") from None
+    except OSError as error:
+        raise CacheError(f"{path}: it cannot be read ({error.strerror})") from None
+
+
+def _read(path: Path, raw: BinaryIO) -> Cache:
+    signature = raw.read(len(_SIGNATURE))
+    if signature and signature != _SIGNATURE:
+        raise CacheError("it is not an HDF5 file; give the cache that `python -m featurize` wrote")
+    _check_seal(raw)
+    with _hdf5(raw) as h5:
+        attributes = _attributes(h5)
+        if set(h5) != set(_DATASETS):
+            odd = min(set(h5) ^ set(_DATASETS))[:40]
+            raise DamagedCache(f"it has other datasets than this format, {odd!r} is lacking or too much")
+        arrays = {name: _map(h5, name, raw) for name in _DATASETS}
+        X = arrays.pop("X")
+        if attributes.pop("metadata_sha256") != metadata_digest(attributes, arrays):
+            raise DamagedCache("its metadata does not match its checksum")
+        check_attributes(attributes)
+        check_arrays(attributes, X, arrays)
+    return Cache(
+        file=path,
+        X=X,
+        y=arrays["y"],
+        columns={name: arrays[name] for name in COLUMNS},
+        rejected={name: arrays[name] for name in REJECTED},
+        class_names=tuple(attributes["class_names"]),
+        settings={name: attributes[name] for name in SETTINGS},
+        feature_version=attributes["feature_version"],
+        fingerprint=attributes["fingerprint"],
+        versions=json.loads(attributes["versions"]),
+        data_dir=attributes["data_dir"],
+    )
+
+
+def _check_seal(raw: BinaryIO) -> None:
+    # A file without one is left to HDF5 and to the checks behind it: it may be another program's.
+    file = raw.fileno()
+    found = os.pread(file, SEAL.size, SEAL_OFFSET)
+    if len(found) < SEAL.size or not found.startswith(SEAL_MAGIC):
+        return
+    _, x_end, end, _ = SEAL.unpack(found)
+    if end != os.fstat(file).st_size or not ALIGNMENT <= x_end <= end or seal(file, x_end, end) != found:
+        raise DamagedCache("its structure or its metadata is not what was written")
+
+
+@contextmanager
+def _hdf5(raw: BinaryIO) -> Iterator[h5py.File]:
+    # Through our own file object HDF5 takes no lock, and X is mapped from the very inode that was checked.
+    try:
+        with h5py.File(raw, "r") as h5:
+            yield h5
+    except DamagedCache as error:
+        raise DamagedCache(f"{error}{_REMEDY}") from None
+    except CacheError:
+        raise
+    # HDF5 and h5py answer damage with whatever exception the layer that met it raises.
+    except Exception:
+        raise DamagedCache(f"it is not a whole HDF5 file{_REMEDY}") from None
+
+
+def _attributes(h5: h5py.File) -> dict[str, Any]:
+    names = set(h5.attrs)
+    if _value(h5, "format", names) != FORMAT:
+        raise CacheError("it is an HDF5 file, but not a cache; give the one that `python -m featurize` wrote")
+    version = _value(h5, "format_version", names)
+    # Exactly, because True is an int too.
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise CacheError(
+            f"it has format version {str(version)[:20]}, and this program reads version {FORMAT_VERSION};"
+            " use the program that made it, or make another cache with `python -m featurize`"
+        )
+    if odd := names ^ set(_ATTRIBUTES):
+        raise DamagedCache(f"it has other attributes than this format, {min(odd)[:40]!r} is lacking or too much")
+    return {name: _value(h5, name, names) for name in _ATTRIBUTES}
+
+
+def _value(h5: h5py.File, name: str, names: set[str]) -> Any:
+    """Return an attribute as the plain Python value that the writer was given."""
+    if name not in names:
+        return None
+    value = h5.attrs[name]
+    # numpy scalars and arrays have tolist().
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _map(h5: h5py.File, name: str, raw: BinaryIO) -> npt.NDArray[Any]:
+    # A soft or external link, or storage outside of the file, could make us read any file: never followed.
+    if not isinstance(h5.get(name, getlink=True), h5py.HardLink):
+        raise DamagedCache(f"it has no dataset {name!r} of its own")
+    dataset = h5[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise DamagedCache(f"{name!r} is not a dataset")
+    plist = dataset.id.get_create_plist()
+    if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_nfilters() or plist.get_external_count():
+        raise DamagedCache(f"{name!r} is not contiguous and uncompressed, so it cannot be mapped")
+    dtype, shape = _dtype(name, dataset), dataset.shape
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if n_bytes == 0:
+        return np.empty(shape, dtype)
+    offset = dataset.id.get_offset()
+    if offset is None or offset + n_bytes > os.fstat(raw.fileno()).st_size:
+        raise DamagedCache(f"{name!r} reaches past the end of the file, so the file is cut short")
+    return np.memmap(raw, dtype, "r", offset, shape)
+
+
+def _dtype(name: str, dataset: h5py.Dataset) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = dataset.dtype
+    kinds = {"X": tuple(X_DTYPES.values()), "y": (np.dtype("<f4"),)}
+    wanted = {**COLUMNS, **REJECTED}.get(name)
+    fits = dtype.kind == "S" if wanted == "S" else dtype in kinds.get(name, (np.dtype(wanted),))
+    # HDF5 knows more types than numpy, such as floats of another exponent: what is mapped must be the plain one.
+    kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
+    if not (fits and dataset.id.get_type().equal(h5py.h5t.py_create(kind, logical=True))):
+        raise DamagedCache(f"{name!r} has the type {dtype}, which this format does not have there")
+    return dtype

@@ -1,0 +1,186 @@
+"""Commands at the terminal: an error is one line, a signal is answered, `--quiet` is kept to."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NoReturn
+
+from cache.shared.errors import Interrupted, UserError
+from cache.shared.text import printable
+
+if TYPE_CHECKING:
+    import typer
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# Seconds from a signal to the exit, whatever is in the way.
+_PATIENCE = 1.0
+
+# The signals that came inside signals_held().
+_held: list[int] | None = None
+
+# Set by .completion.bash to ask what could come next.
+_COMPLETE = "_MELCACHE_COMPLETE"
+
+# Whether --quiet was given.
+_quiet = False
+
+
+def leave_on_signals(name: str, kept: str = "") -> None:
+    """Answer SIGINT and SIGTERM with one line and the exit code 128 + the signal, whatever is going on.
+
+    For the time in which a command is still being imported, and after it has ended.
+
+    Parameters
+    ----------
+    name
+        What the user typed to start the command.
+    kept
+        What is saved at any time and how to go on, in words.
+    """
+    for signum in _SIGNALS:
+        signal.signal(signum, lambda signum, _frame: _leave(name, signum, kept))
+
+
+def run(app: "typer.Typer", name: str, kept: str = "") -> NoReturn:
+    """Run a command to its exit code: 0, 1 for an error, 2 for bad usage, 128 + the signal when interrupted.
+
+    Parameters
+    ----------
+    app
+        The typer application.
+    name
+        What the user typed to start it, such as "python -m featurize".
+    kept
+        What is saved whenever a signal may arrive, in words; `Interrupted.kept` knows better.
+    """
+    leave_on_signals(name, kept)
+    sys.unraisablehook = _all_but_interrupts
+    try:
+        for signum in _SIGNALS:
+            signal.signal(signum, _interrupt(name, kept))
+        code = _exit_code(app, name)
+        leave_on_signals(name, kept)
+    except Interrupted as error:
+        with suppress(OSError):
+            sys.stdout.flush()
+        _leave(name, error.signum, error.kept or kept)
+    sys.exit(code)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Answer a signal only at the end of the block, for a library that calls back and cannot pass an exception on.
+
+    Raises
+    ------
+    Interrupted
+        At the end, when a signal came.
+    """
+    global _held
+    _held = []
+    try:
+        yield
+    finally:
+        came, _held = _held, None
+        if came:
+            raise Interrupted(came[0])
+
+
+def _exit_code(app: "typer.Typer", name: str) -> int:
+    from typer.exceptions import TyperException
+
+    if _COMPLETE in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # it lacks __all__
+
+        completion_init()
+    try:
+        code = app(standalone_mode=False, prog_name=name, complete_var=_COMPLETE) or 0
+        sys.stdout.flush()
+        return code
+    except TyperException as error:
+        message = getattr(error, "format_message", error.__str__)()
+        where = getattr(getattr(error, "ctx", None), "command_path", name)
+        complain(f"{name}: {message} (see `{where} --help`)")
+        return int(getattr(error, "exit_code", 2))
+    except UserError as error:
+        complain(f"{name}: {error}")
+    except OSError as error:
+        # A reader of our output that has gone (`| head`) is no error that anybody wants to read.
+        if not isinstance(error, BrokenPipeError):
+            complain(f"{name}: {error.filename or 'input/output'}: {error.strerror or error}")
+        _drop_stuck_output()
+    return 1
+
+
+def _drop_stuck_output() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would try and complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _interrupt(name: str, kept: str) -> Callable[[int, object], None]:
+    main = os.getpid()
+
+    def interrupt(signum: int, _frame: object) -> None:
+        # A worker that was forked a moment ago: the main process speaks for it.
+        if os.getpid() != main:
+            os._exit(128 + signum)
+        for other in _SIGNALS:
+            # Not SIG_IGN: of a signal that is already on its way, Python would complain.
+            signal.signal(other, lambda *_: None)
+        # The exception is lost if it meets a callback or a destructor, and a clean-up may take its time.
+        signal.signal(signal.SIGALRM, lambda *_: _leave(name, signum, kept))
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+        if _held is not None:
+            _held.append(signum)
+            return
+        raise Interrupted(signum)
+
+    return interrupt
+
+
+def _leave(name: str, signum: int, kept: str) -> NoReturn:
+    line = printable(f"{name}: interrupted" + (f"; {kept}" if kept else "")) + "\n"
+    # Not by print(): the signal may have come in the middle of one.
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), line.encode("utf-8", "backslashreplace"))
+    # Workers may be deep in a decoder; everything kept is on disk, so nobody waits for them.
+    os._exit(128 + signum)
+
+
+def _all_but_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
+    if not isinstance(unraisable.exc_value, Interrupted):
+        sys.__unraisablehook__(unraisable)
+
+
+def complain(line: str) -> None:
+    """Print one line on stderr, with every character escaped that could end it or move the cursor."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def be_quiet(quiet: bool) -> None:
+    """Do as `--quiet` says from now on: only results that were asked for are shown, and errors."""
+    global _quiet
+    _quiet = quiet
+
+
+def notice(line: str) -> None:
+    """Print one line that is no error on stderr, unless `--quiet` was given."""
+    if not _quiet:
+        complain(line)
+
+
+def summarise(text: str) -> None:
+    """Print the summary of what was done on stdout, unless `--quiet` was given."""
+    if not _quiet:
+        print(text)
+
+
+def is_watched() -> bool:
+    """Whether somebody looks at stderr, and so at progress: it is a terminal, and `--quiet` was not given."""
+    return not _quiet and sys.stderr.isatty()

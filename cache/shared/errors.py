@@ -1,0 +1,14 @@
+"""Errors that a user can read: what can be put right, and what was interrupted."""
+
+
+class UserError(Exception):
+    """Something the user can put right; the message is the one line they see."""
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived; `kept` says what was saved and how to go on."""
+
+    def __init__(self, signum: int, kept: str = "") -> None:
+        super().__init__(signum)
+        self.signum = signum
+        self.kept = kept

@@ -1,0 +1,42 @@
+"""Text for people: names that cannot move a cursor, and counts, sizes and times in the units they use."""
+
+import shutil
+import sys
+
+
+def printable(name: str) -> str:
+    r"""Return `name` with everything escaped that could move a cursor or end a line.
+
+    Bytes that are not UTF-8 (surrogates, as `os.fsdecode` makes them) come out as ``\udcXX``.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that stdout is, or None where it is none: in a file no line is folded."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def human_count(n: int, noun: str) -> str:
+    """Return how many there are as people write it: 1 clip, 36 clips."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def human_size(n_bytes: float) -> str:
+    """Return a number of bytes as people write it: 999 B, 12.3 MB, 1.3 GB (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if n_bytes < 1000 or unit == "TB":
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a duration as people write it: 0.42 s, 12.3 s, 4 min 05 s, 2 h 03 min, 3 days 7 h."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"

@@ -1,0 +1,95 @@
+"""Compute clips and keep their rows as they come, with a progress bar."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cache.file.partial import Partial, append
+from cache.shared.command import is_watched
+from cache.shared.errors import UserError
+from featurize.features.row import MelSettings
+from featurize.workers.batch import Task
+from featurize.workers.dispatch import Crew, run_batches
+
+# What a clip costs beyond its bytes, for the progress bar: opening it and making a row take as long as so many bytes.
+_CLIP_BYTES = 100_000
+
+# The disk is set to work whenever so much is waiting for it, so that there is little to wait for at the end.
+_SYNC_BYTES = 128 << 20
+
+_fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+
+
+def compute(
+    data: Path, tasks: Sequence[Task], settings: MelSettings, crew: Crew, strict: bool, partial: Partial
+) -> int:
+    """Compute clips and keep their rows in `partial`.
+
+    Parameters
+    ----------
+    data
+        The folder that the clips' paths are relative to.
+    tasks
+        The clips.
+    settings
+        What to compute.
+    crew
+        Who computes.
+    strict
+        Stop at a clip that cannot be used.
+    partial
+        Takes the rows and the rejected clips.
+
+    Returns
+    -------
+    int
+        Rows computed.
+    """
+    n_seen = n_computed = n_unsynced = 0
+    started = time.perf_counter()
+    sync: Future[None] | None = None
+    syncer = ThreadPoolExecutor(1)
+    bar = _progress(tasks)
+    try:
+        with closing(run_batches(str(data.absolute()), tasks, settings, crew)) as finished:
+            for batch, done, X in finished:
+                append(partial, done.rows, X, done.rejected)
+                if strict and done.rejected:
+                    bad = done.rejected[0]
+                    raise UserError(f"{data / bad.path}: {bad.reason}; nothing was published because of --strict")
+                n_seen += len(batch)
+                n_computed += len(done.rows)
+                n_unsynced += X.nbytes
+                if n_unsynced >= _SYNC_BYTES and (sync is None or sync.done()):
+                    if sync is not None:
+                        sync.result()
+                    sync = syncer.submit(_fdatasync, partial.rows_file)
+                    n_unsynced = 0
+                rate = n_seen / (time.perf_counter() - started)
+                bar.set_postfix_str(f"{n_seen} of {len(tasks)} clips, {rate:.0f} clips/s", refresh=False)
+                bar.update(sum(task.clip.size + _CLIP_BYTES for task in batch))
+        if sync is not None:
+            sync.result()
+    finally:
+        bar.close()
+        syncer.shutdown(wait=False)
+    return n_computed
+
+
+def _progress(tasks: Sequence[Task]) -> "tqdm[Any]":
+    # Bytes keep the time left true when lengths differ; the clips and their rate are shown behind them.
+    return tqdm(
+        total=sum(task.clip.size + _CLIP_BYTES for task in tasks),
+        disable=not is_watched(),
+        leave=False,
+        file=sys.stderr,
+        dynamic_ncols=True,
+        bar_format="{percentage:3.0f}% |{bar}|{postfix}, {remaining} left",
+    )

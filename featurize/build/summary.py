@@ -1,0 +1,76 @@
+"""What a run tells its user at the end, as text or as JSON."""
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from cache.file.layout import ROW_SHAPE
+from cache.file.reader import Cache
+from cache.look.repeats import equal_content
+from cache.shared.text import human_seconds, human_size, printable
+from featurize.build.build import Result
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Return everything a program may want to know of a run."""
+    cache = result.cache
+    n_duplicates, conflicts = repeated_content(cache)
+    return {
+        "cache": str(cache.file),
+        "n_clips": len(cache),
+        "n_computed": result.n_computed,
+        "n_reused": result.n_reused,
+        "n_removed": result.n_removed,
+        "n_per_class": cache.n_per_class,
+        "n_silent": len(silent(cache)),
+        "n_duplicates": n_duplicates,
+        "conflicts": conflicts,
+        "rejected": [{"path": path, "reason": reason} for path, reason in cache.rejections],
+        "ignored": [{"path": path, "reason": f"it is {what}, not a file"} for path, what in result.ignored],
+        "seconds": round(result.seconds, 3),
+        "fingerprint": cache.fingerprint,
+    }
+
+
+def as_text(result: Result) -> str:
+    """Return the summary that a person reads."""
+    cache = result.cache
+    n_duplicates, conflicts = repeated_content(cache)
+    lines = [f"{printable(name):12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_per_class.items()]
+    lines.append(
+        f"computed {result.n_computed}, reused {result.n_reused}, removed {result.n_removed},"
+        f" rejected {len(cache.rejections)}"
+    )
+    lines += [f"rejected {printable(path)}: {printable(reason)}" for path, reason in cache.rejections]
+    lines += [f"ignored {printable(path)}: it is {what}, not a file" for path, what in result.ignored]
+    lines += [f"silent {printable(path)}: there is no sound in it, its row is all zeros" for path in silent(cache)]
+    lines += [f"conflict {' = '.join(map(printable, paths))}: the same content in two classes" for paths in conflicts]
+    if n_duplicates:
+        lines.append(f"clips that repeat another of their class: {n_duplicates}; a split keeps them together")
+    size = human_size(cache.file.stat().st_size)
+    shape = " x ".join(map(str, (len(cache), *ROW_SHAPE[:2])))
+    lines.append(f"{cache.file}: {size}, {shape} {cache.X.dtype}, {human_seconds(result.seconds)}")
+    return "\n".join(lines)
+
+
+def silent(cache: Cache) -> list[str]:
+    """Return the paths of the clips whose spectrogram is zero throughout, by the crc of such a row."""
+    zeros = zlib.crc32(bytes(cache.X.nbytes // len(cache)))
+    return [cache.columns["path"][i].decode() for i in np.flatnonzero(cache.columns["crc32"] == zeros)]
+
+
+def repeated_content(cache: Cache) -> tuple[int, list[list[str]]]:
+    """Find clips of equal content.
+
+    Returns
+    -------
+    int
+        How many clips repeat an earlier clip of their own class.
+    list of list of str
+        The paths of clips that have the same content but not the same class, grouped by content.
+    """
+    labels, repeats = cache.labels, equal_content(cache)
+    n_duplicates = sum(len(rows) - len({int(labels[i]) for i in rows}) for rows in repeats)
+    conflicts = [rows for rows in repeats if len({int(labels[i]) for i in rows}) > 1]
+    return n_duplicates, [[cache.columns["path"][i].decode() for i in rows] for rows in conflicts]

@@ -1,0 +1,119 @@
+"""Where batches run when there is a cluster: on Dask's workers, whose rows come back in the result."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.file.layout import ROW_SHAPE, X_DTYPES
+from cache.shared.dask import Cluster, Needs, check_this_worker, connected, needs_of, portable
+from cache.shared.errors import UserError
+from featurize.clips.decode import read_ahead
+from featurize.features.row import FEATURE_VERSION, MelSettings
+from featurize.workers.batch import Done, Task, featurize_batch
+from featurize.workers.dispatch import Crew
+
+# Larger than on one machine, because handing over takes longer; 8 MB of rows.
+_BATCH_CLIPS = 128
+
+# What computes the rows.
+_LIBRARIES = ("numpy", "llvmlite", "soxr", "soundfile")
+
+
+class _Workers:
+    """A `Crew` on a cluster."""
+
+    def __init__(self, cluster: Cluster, needs: Needs, n_tasks: int, dtype: str) -> None:
+        from distributed import KilledWorker
+
+        self.executor = cluster.client.get_executor(pure=False)
+        self.died: type[BaseException] = KilledWorker
+        self._cluster, self._needs, self._dtype = cluster, needs, dtype
+        self.n_rows = max(1, min(_BATCH_CLIPS, -(-n_tasks // (4 * self.n_workers()))))
+
+    def n_workers(self) -> int:
+        return max(1, sum(self._cluster.workers().values()))
+
+    def n_blocks(self) -> int:
+        # With more than twice as many tasks as threads, the scheduler holds back what no worker is free for: then a
+        # worker that dies takes few others with it, and one that joins finds work.
+        return 2 * self.n_workers() + 8
+
+    def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
+        return portable(partial(work, self._needs, data, tasks, settings, self._dtype))
+
+    def rows_of(self, block: int, done: Done) -> npt.NDArray[Any]:
+        return done.X
+
+    def suspects(self, block: int, tasks: Sequence[Task], future: "Future[Done]") -> Sequence[Task]:
+        killed = future.done() and not future.cancelled() and isinstance(future.exception(), self.died)
+        return tasks if killed else []
+
+    def renew(self) -> None:
+        pass  # the cluster does
+
+    def failed(self, error: BaseException, tasks: Sequence[Task], block: int) -> UserError:
+        return UserError(f"{self._cluster.failed(error)}; finished clips are kept")
+
+
+@contextmanager
+def cluster_workers(
+    scheduler: str,
+    folders: Sequence[Path],
+    n_tasks: int,
+    dtype: str,
+    say: Callable[[str], None],
+    dashboard: bool,
+) -> Iterator[Crew]:
+    """Have the workers of a cluster.
+
+    Parameters
+    ----------
+    scheduler, say, dashboard
+        See `cache.shared.dask.connected`.
+    folders
+        What every worker must be able to read.
+    n_tasks
+        Clips to compute, so that few clips are shared out evenly.
+    dtype
+        Element type of a row.
+
+    Raises
+    ------
+    UserError
+        There is no such cluster, or a worker lacks something.
+    """
+    needs = needs_of(software, *folders)
+    with connected(scheduler, needs, say, dashboard) as cluster:
+        yield _Workers(cluster, needs, n_tasks, dtype)
+
+
+def software() -> dict[str, str]:
+    """Return the version of everything that decides what a row is."""
+    import soundfile
+
+    versions = {"feature code": str(FEATURE_VERSION), "libsndfile": soundfile.__libsndfile_version__}
+    return versions | {name: version(name) for name in _LIBRARIES}
+
+
+def work(needs: Needs, data: str, tasks: Sequence[Task], settings: MelSettings, dtype: str) -> Done:
+    """Compute a batch on a worker; its rows are in the result.
+
+    Raises
+    ------
+    UnfitWorker
+        The worker lacks something.
+    """
+    check_this_worker(needs)
+    read_ahead([f"{data}/{task.clip.path}" for task in tasks])
+    done = featurize_batch(data, tasks, settings, np.empty((len(tasks), *ROW_SHAPE), X_DTYPES[dtype]))
+    if done.rejected:
+        # It may have lost sight of the clips.
+        check_this_worker(needs, again=True)
+    return done

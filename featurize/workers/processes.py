@@ -1,0 +1,201 @@
+"""Where batches run: worker processes that write their rows into memory shared with the writer.
+
+Threads would have to take turns: much of what a short clip takes is Python's own, and the compiled loops keep the
+interpreter's lock, which takes longer to win back than they run. Rows in shared memory cross no pipe.
+"""
+
+import ctypes
+import gc
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.file.layout import ROW_SHAPE, X_DTYPES
+from cache.shared.errors import UserError
+from featurize.clips.decode import read_ahead
+from featurize.features.row import MelSettings, prepare
+from featurize.workers.batch import Done, Task, featurize_batch
+from featurize.workers.dispatch import Crew
+
+# A batch is small enough to share the work evenly, large enough that handing it over costs nothing beside computing it.
+_BATCH_CLIPS = 32
+
+# Batches that may be under way or waiting to be written, beyond those that the workers are on.
+_WINDOW = 8
+
+# glibc's mallopt(): its numbers of what is set, from malloc.h, and bytes, more than a clip takes that is read whole.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 << 20
+
+# In a worker, and in the main process: the blocks of rows, shape (n_blocks, n_rows, 128, 128, 1), and for every block
+# 1 + the position of the clip being computed, or 0.
+_blocks: npt.NDArray[Any]
+_current: npt.NDArray[np.int64]
+
+
+class _Processes:
+    """A `Crew` on this machine.
+
+    Parameters
+    ----------
+    n_jobs
+        Worker processes; a single worker is a thread, which needs no start.
+    n_rows
+        Clips of a batch at most.
+    dtype
+        Element type of a row.
+    """
+
+    def __init__(self, n_jobs: int, n_rows: int, dtype: str) -> None:
+        self.n_jobs, self.n_rows = n_jobs, n_rows
+        self.died: type[BaseException] = BrokenExecutor
+        n_blocks = self.n_blocks()
+        n_bytes = n_blocks * n_rows * int(np.prod(ROW_SHAPE)) * X_DTYPES[dtype].itemsize
+        # Forked, a worker has all modules and tables already; elsewhere forking is not safe.
+        self._context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        memory = self._context.RawArray(ctypes.c_char, n_bytes)
+        current = self._context.RawArray(ctypes.c_int64, n_blocks)
+        self._shared = (memory, current, (n_blocks, n_rows, *ROW_SHAPE), dtype)
+        _share(*self._shared)
+        self.executor = self._start()
+
+    def _start(self) -> Executor:
+        if self.n_jobs == 1:
+            return ThreadPoolExecutor(1)
+        return ProcessPoolExecutor(self.n_jobs, self._context, _begin, self._shared)
+
+    def n_workers(self) -> int:
+        return self.n_jobs
+
+    def n_blocks(self) -> int:
+        return self.n_jobs + _WINDOW
+
+    def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
+        # Some batches before a worker comes to it.
+        read_ahead([f"{data}/{task.clip.path}" for task in tasks])
+        return partial(work, block, data, tasks, settings)
+
+    def rows_of(self, block: int, done: Done) -> npt.NDArray[Any]:
+        rows: npt.NDArray[Any] = _blocks[block, : len(done.rows)]
+        return rows
+
+    def suspects(self, block: int, tasks: Sequence[Task], future: Future[Done]) -> Sequence[Task]:
+        position = int(_current[block])
+        return tasks[position - 1 : position] if position else []
+
+    def renew(self) -> None:
+        # The pool ends all of its workers when one dies; until they are gone they write into the blocks.
+        self.executor.shutdown()
+        _current[:] = 0
+        # A signal that ends a whole group takes the workers first, and ours is on its way.
+        time.sleep(0.2)
+        self.executor = self._start()
+
+    def failed(self, error: BaseException, tasks: Sequence[Task], block: int) -> UserError:
+        if isinstance(error, BrokenExecutor):
+            return UserError("a worker died before it had a clip; finished clips are kept: run it again")
+        if isinstance(error, OSError):
+            return UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs")
+        position = int(_current[block])
+        path = tasks[position - 1].clip.path if position else "no clip"
+        return UserError(
+            f"a worker failed ({type(error).__name__}: {error}) while it was on {path}; finished clips are kept:"
+            " take the bad one away and run it again"
+        )
+
+
+@contextmanager
+def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> Iterator[Crew]:
+    """Have workers on this machine, which end with the block.
+
+    Parameters
+    ----------
+    n_jobs
+        How many.
+    n_tasks
+        Clips to compute, so that few clips are shared out evenly.
+    settings, dtype
+        What will be computed.
+
+    Raises
+    ------
+    UserError
+        There is no memory for them.
+    """
+    others = set(multiprocessing.active_children())
+    if n_jobs > 1:
+        prepare(settings)
+        # What there is now stays: neither here nor in a worker need the collector look at it again.
+        gc.freeze()
+    _keep_freed_memory()
+    try:
+        crew = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype)
+    except OSError as error:
+        raise UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs") from error
+    try:
+        yield crew
+    except BaseException:
+        # An error must not wait for a worker that is inside a long recording.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+        if n_jobs > 1:
+            # Python, on its way out, would wake the pool's thread and now and then meet it closing the pipe for that.
+            crew.executor.shutdown(cancel_futures=True)
+        raise
+    finally:
+        crew.executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _keep_freed_memory() -> None:
+    """Have malloc keep what a clip frees for the next one: fresh from the system, it costs as much as computing."""
+    with suppress(OSError, AttributeError):  # only glibc has it
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
+
+
+def work(block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Done:
+    """Compute a batch into a block, where its rows stay; the result comes without them."""
+    done = featurize_batch(data, _marked(block, tasks), settings, _blocks[block])
+    return done._replace(X=_blocks[block, :0])
+
+
+def _marked(block: int, tasks: Sequence[Task]) -> Iterator[Task]:
+    for position, task in enumerate(tasks, 1):
+        _current[block] = position
+        yield task
+    _current[block] = 0
+
+
+def _share(memory: Any, current: Any, shape: tuple[int, ...], dtype: str) -> None:
+    global _blocks, _current  # the only way to hand something to a worker that does not go through a pipe
+    _blocks = np.frombuffer(memory, X_DTYPES[dtype]).reshape(shape)
+    _current = np.frombuffer(current, np.int64)
+
+
+def _begin(memory: Any, current: Any, shape: tuple[int, ...], dtype: str) -> None:
+    # Ctrl-C goes to the whole process group; only the main process answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _share(memory, current, shape, dtype)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    # A parent that is killed cannot tell its workers to stop, and they would wait for work for ever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)

@@ -1,0 +1,137 @@
+"""The kernel: equal to librosa on any waveform, and to the bit the same however a waveform is cut."""
+
+import librosa
+import numpy as np
+import pytest
+
+from cache.file.layout import SETTINGS
+from cache.shared.errors import UserError
+from featurize.features.row import MelSettings, hz_to_mel, mel_filterbank, mel_to_hz, n_frames_of, write_spectrogram
+from tests.oracle import db_spectrogram, fixed
+
+SETTING = MelSettings()
+
+
+def spectrogram(y, cuts=()):
+    out = np.full((128, 128), np.nan, np.float32)
+    n_samples = write_spectrogram(np.split(y, cuts), len(y), SETTING, out)
+    assert n_samples == len(y)
+    return out[..., np.newaxis]
+
+
+def noise(n_samples, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, n_samples).astype(np.float32)
+
+
+def tone(frequency, n_samples=16000):
+    return np.sin(2 * np.pi * frequency * np.arange(n_samples) / 16000).astype(np.float32)
+
+
+def test_the_settings_are_those_of_the_file_format_and_of_the_notebook():
+    settings = SETTING.as_dict()
+    assert tuple(settings) == tuple(SETTINGS)
+    expected = {
+        "sr": 16000,
+        "n_fft": 1024,
+        "hop_length": 512,
+        "n_mels": 128,
+        "power": 2.0,
+        "top_db": 80.0,
+        "n_frames": 128,
+    }
+    assert {name: settings[name] for name in expected} == expected
+
+
+def test_a_setting_that_the_kernel_does_not_compute_is_refused():
+    with pytest.raises(UserError, match="power"):
+        MelSettings(power=1.0)
+
+
+@pytest.mark.parametrize("name_and_value", [("n_fft", 1000), ("n_fft", 2048), ("hop_length", 0), ("hop_length", 1025)])
+def test_a_frame_that_the_kernel_cannot_cut_or_transform_is_refused(name_and_value):
+    name, value = name_and_value
+    with pytest.raises(UserError, match=f"{name} of .* not {value}"):
+        MelSettings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "out", [np.zeros((128, 127), np.float32), np.zeros((128, 128)), np.zeros((128, 256), np.float32)[:, ::2]]
+)
+def test_a_row_of_another_kind_is_refused_before_anything_is_written(out):
+    with pytest.raises(ValueError, match="contiguous float32"):
+        write_spectrogram([noise(100)], 100, SETTING, out)
+    assert not out.any()
+
+
+def test_the_filterbank_is_librosas_to_the_bit():
+    for settings in (SETTING, MelSettings(sr=22050, n_fft=4096, fmin=50.0, fmax=10000.0)):
+        expected = librosa.filters.mel(
+            sr=settings.sr, n_fft=settings.n_fft, n_mels=128, fmin=settings.fmin, fmax=settings.fmax
+        )
+        np.testing.assert_array_equal(mel_filterbank(settings), expected)
+
+
+def test_mels_and_hertz_convert_as_in_librosa_and_back():
+    hertz = np.linspace(0, 8000, 101)
+    np.testing.assert_allclose(hz_to_mel(hertz), librosa.hz_to_mel(hertz))
+    np.testing.assert_allclose(mel_to_hz(hz_to_mel(hertz)), hertz, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "n_samples", [1, 100, 511, 512, 513, 16000, 64 * 512 - 1, 64 * 512, 126 * 512, 127 * 512, 128 * 512, 300_000]
+)
+def test_any_length_equals_librosa(n_samples):
+    y = noise(n_samples)
+    np.testing.assert_allclose(spectrogram(y), fixed(db_spectrogram(y)), atol=1e-4)
+
+
+@pytest.mark.parametrize("n_frames", [127, 128, 129])
+def test_around_the_width_of_a_row_every_frame_is_where_librosa_has_it(n_frames):
+    y = np.concatenate([tone(400, 512 * (n_frames - 2)), tone(3000, 700)])
+    assert n_frames_of(len(y), SETTING) == n_frames
+    np.testing.assert_allclose(spectrogram(y), fixed(db_spectrogram(y)), atol=1e-4)
+
+
+@pytest.mark.parametrize("level", [1e-7, 1e-5, 1e-3, 1.0, 100.0])
+def test_any_level_equals_librosa(level):
+    y = (level * (tone(1000) + noise(16000))).astype(np.float32)
+    np.testing.assert_allclose(spectrogram(y), fixed(db_spectrogram(y)), atol=1e-4)
+
+
+def test_a_tone_lies_in_its_band_and_a_louder_one_changes_nothing():
+    centres = librosa.mel_frequencies(130, fmin=0, fmax=8000)[1:-1]
+    for band in (20, 64, 100):
+        row = spectrogram(0.1 * tone(centres[band]))
+        assert abs(int(row[:, 5:27, 0].mean(axis=1).argmax()) - band) <= 1
+        np.testing.assert_allclose(spectrogram(0.2 * tone(centres[band])), row, atol=1e-4)
+
+
+def test_silence_and_a_constant_are_finite():
+    np.testing.assert_array_equal(spectrogram(np.zeros(16000, np.float32)), 0)
+    y = np.ones(16000, np.float32)
+    np.testing.assert_allclose(spectrogram(y), fixed(db_spectrogram(y)), atol=1e-4)
+
+
+def test_rows_span_exactly_zero_to_one():
+    for seed in range(20):
+        row = spectrogram(noise(16000, seed))
+        assert row.min() == 0
+        assert row.max() == 1
+
+
+def test_a_waveform_in_blocks_gives_the_same_bits_as_in_one():
+    rng = np.random.default_rng(1)
+    for n_samples in (16000, 70_000, 300_001):
+        y = noise(n_samples)
+        whole = spectrogram(y)
+        for n_cuts in (1, 7, 200):
+            np.testing.assert_array_equal(spectrogram(y, np.sort(rng.integers(0, n_samples, n_cuts))), whole)
+
+
+def test_a_wrong_announcement_of_the_length_is_reported_and_leaves_no_trace_of_another_clip():
+    y = noise(16000)
+    out = np.zeros((128, 128), np.float32)
+    write_spectrogram([noise(200_000, 5)], 200_000, SETTING, out)
+    assert write_spectrogram([y], 100_000, SETTING, out) == 16000
+    assert write_spectrogram([y], 16000, SETTING, out) == 16000
+    np.testing.assert_array_equal(out[..., np.newaxis], spectrogram(y))

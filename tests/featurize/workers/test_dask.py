@@ -1,0 +1,324 @@
+"""Real Dask processes compute what this machine would, and what goes wrong with them costs no finished row."""
+
+import json
+import os
+import signal
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+
+from cache import open_cache
+from cache.file.layout import ALIGNMENT, ROW_SHAPE
+from featurize.build.build import Job, build
+from featurize.clips.find import find_clips
+from featurize.features.row import MelSettings
+from featurize.workers.batch import Task, featurize_batch
+from tests.conftest import ROOT, write_clips
+from tests.whole.dask_processes import DaskProcesses
+from tests.whole.test_stop import complaints, start, wait_for_rows
+
+distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+
+# Run first by a worker: every clip takes a while, and is written down.
+SLOW = """
+import os, time, featurize.batch
+open_audio = featurize.workers.batch.open_audio
+def open_slowly(path, *rest):
+    time.sleep({delay})
+    with open({log!r}, "a") as log:
+        print(os.getpid(), "/".join(path.split("/")[-2:]), file=log)
+    {how}
+    return open_audio(path, *rest)
+featurize.workers.batch.open_audio = open_slowly
+"""
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory):
+    processes = DaskProcesses(tmp_path_factory.mktemp("dask"))
+    yield processes
+    processes.stop()
+
+
+@pytest.fixture
+def workers(dask):
+    """Adds workers to the scheduler of all tests, for one test."""
+    yield dask.add_worker
+    dask.stop_workers()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """120 clips and one that is none; treat it as read-only."""
+    data = write_clips(tmp_path_factory.mktemp("cluster") / "data", seed=3, n_speakers=20)
+    (data / "cat" / "broken.wav").write_bytes(b"RIFF no audio")
+    return data
+
+
+@pytest.fixture(scope="module")
+def expected(data):
+    """What this machine makes of it."""
+    return build(Job(data, data.parent / "expected.h5")).cache
+
+
+def slow(folder, how="pass", delay=0.05):
+    return SLOW.format(log=str(folder / "log"), how=how, delay=delay)
+
+
+def clips_by_process(folder):
+    done = {}
+    for line in (folder / "log").read_text().splitlines() if (folder / "log").exists() else []:
+        process, path = line.split()
+        done.setdefault(int(process), []).append(path)
+    return done
+
+
+def run(data, scheduler, cache_file, *arguments, **options):
+    return start(data, "--cache", cache_file, "--scheduler", scheduler, *arguments, **options)
+
+
+def rows_in_file(cache):
+    """The bytes of X as they lie in the file."""
+    with cache.file.open("rb") as file:
+        file.seek(ALIGNMENT)
+        return file.read(cache.X.nbytes)
+
+
+def assert_same(cache_file, expected, without=()):
+    cache = open_cache(cache_file)
+    kept = [path not in without for path in expected.paths]
+    assert cache.paths == [path for path in expected.paths if path not in without]
+    for name, column in expected.columns.items():
+        assert np.array_equal(cache.columns[name], column[kept]), name
+    assert rows_in_file(cache) == expected.X[kept].tobytes()
+    if not without:
+        assert cache.fingerprint == expected.fingerprint
+
+
+def test_every_executor_gives_the_same_bytes(dask, workers, data):
+    workers()
+    settings = MelSettings()
+    batch = [Task(clip, "") for clip in find_clips(data).clips[30:50]]
+    expected = featurize_batch(str(data), batch, settings, np.empty((len(batch), *ROW_SHAPE), np.float32))
+    with distributed.Client(dask.address, set_as_default=False) as client:
+        for executor in (ThreadPoolExecutor(2), ProcessPoolExecutor(1), client.get_executor(pure=False)):
+            with executor:
+                room = np.empty((len(batch), *ROW_SHAPE), np.float32)
+                done = executor.submit(featurize_batch, str(data), batch, settings, room).result()
+            assert done.X.tobytes() == expected.X.tobytes()
+            assert done[:1] + done[2:] == expected[:1] + expected[2:]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_cluster_makes_the_same_cache_to_the_bit(dask, workers, data, tmp_path, dtype):
+    workers()
+    workers()
+    expected = build(Job(data, tmp_path / "expected.h5", dtype=dtype)).cache
+    scheduler = dask.file if dtype == "float16" else dask.address
+    # Relative, as most people type it; the workers have a working directory of their own.
+    folder = os.path.relpath(data)
+    with run(folder, scheduler, tmp_path / "f.h5", "--json", "--dtype", dtype, "--dashboard") as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    (line,) = complaints(err)
+    assert line.startswith("dashboard: http://127.0.0.1:")
+    assert json.loads(out)["n_computed"] == 120
+    assert [bad["path"] for bad in json.loads(out)["rejected"]] == ["cat/broken.wav"]
+    assert_same(tmp_path / "f.h5", expected)
+
+
+def test_a_worker_that_joins_gets_work_and_one_that_is_killed_is_done_without(dask, workers, data, expected, tmp_path):
+    first = workers(slow(tmp_path))
+    with run(data, dask.address, tmp_path / "features.h5") as process:
+        wait_for_rows(tmp_path, process, 1)
+        second = workers(slow(tmp_path))
+        while len(clips_by_process(tmp_path).get(second.pid, [])) < 3:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        first.kill()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert complaints(err) == []
+    assert_same(tmp_path / "features.h5", expected)
+
+
+def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(dask, workers, data, expected, tmp_path):
+    killer = expected.paths[50]
+    for _ in range(2):
+        workers(slow(tmp_path, f"path.endswith({killer!r}) and os._exit(1)", 0), "--nanny")
+    with run(data, dask.address, tmp_path / "features.h5", "--json") as process:
+        out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err
+    assert complaints(err) == []
+    reasons = {bad["path"]: bad["reason"] for bad in json.loads(out)["rejected"]}
+    assert reasons.keys() == {"cat/broken.wav", killer}
+    assert "the worker that computes it dies of it" in reasons[killer]
+    assert sorted(open_cache(tmp_path / "features.h5").paths) == sorted(set(expected.paths) - {killer})
+    assert build(Job(data, tmp_path / "features.h5")).n_computed == 1
+    assert_same(tmp_path / "features.h5", expected)
+
+
+def test_when_the_scheduler_is_lost_every_finished_row_is_kept(data, expected, tmp_path):
+    dask = DaskProcesses(tmp_path)
+    try:
+        dask.add_worker(slow(tmp_path))
+        with run(data, dask.address, tmp_path / "features.h5") as process:
+            wait_for_rows(tmp_path, process, 1)
+            dask.scheduler.kill()
+            _, err = process.communicate(timeout=30)
+    finally:
+        dask.stop()
+    assert process.returncode == 1
+    (line,) = complaints(err)
+    assert f"the scheduler at {dask.address} has gone" in line
+    assert "finished clips are kept" in line
+    n_kept = (tmp_path / "features.h5.partial.journal").read_bytes().count(b"\n") - 1
+    result = build(Job(data, tmp_path / "features.h5"))
+    assert 0 < result.n_reused == n_kept < 120
+    assert_same(tmp_path / "features.h5", expected)
+
+
+def test_an_interrupt_keeps_finished_rows_and_leaves_nothing_to_do_on_the_cluster(
+    dask, workers, data, expected, tmp_path
+):
+    workers(slow(tmp_path))
+    with run(data, dask.address, tmp_path / "features.h5") as process:
+        wait_for_rows(tmp_path, process, 1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    (line,) = complaints(err)
+    assert "of 121 clips are finished and kept; run the same command again to go on" in line
+    with distributed.Client(dask.address, set_as_default=False) as client:
+        deadline = time.monotonic() + 20
+        while client.run_on_scheduler(n_tasks):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert build(Job(data, tmp_path / "features.h5")).n_reused > 0
+    assert_same(tmp_path / "features.h5", expected)
+
+
+def n_tasks(dask_scheduler):
+    return len(dask_scheduler.tasks)
+
+
+BLIND = """
+import os
+scandir = os.scandir
+def blind(path="."):
+    if str(path) == {folder!r}:
+        raise FileNotFoundError(2, "No such file or directory", path)
+    return scandir(path)
+os.scandir = blind
+"""
+UNFIT = {
+    "feature code": (
+        "import featurize.features.row; featurize.features.row.FEATURE_VERSION = 0",
+        "has feature code 0, and this machine",
+    ),
+    "library": (
+        "import importlib.metadata as m; v = m.version; m.version = lambda n: '1.0' if n == 'soxr' else v(n)",
+        "has soxr 1.0, and this machine has ",
+    ),
+    "package": (
+        f"import sys; sys.path[:] = [path for path in sys.path if path != {str(ROOT)!r}]",
+        "has no package cache; install this project there",
+    ),
+    "data": (BLIND, "cannot read {folder} (No such file or directory); every worker must see it under this name"),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_an_unfit_worker_is_named_before_work_starts(dask, workers, data, tmp_path, what):
+    preload, complaint = (text.replace("{folder!r}", repr(str(data / "cat"))) for text in UNFIT[what])
+    complaint = complaint.replace("{folder}", str(data / "cat"))
+    workers()
+    workers(preload)
+    with run(data, dask.address, tmp_path / "features.h5") as process:
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    (line,) = complaints(err)
+    address = dask.log("worker1").split("Start worker at:")[1].split()[0]
+    assert line.startswith(f"python -m featurize: worker {address} {complaint}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["data", "package"])
+def test_an_unfit_worker_that_joins_later_is_refused_too(dask, workers, data, tmp_path, what):
+    preload, complaint = (text.replace("{folder!r}", repr(str(data / "cat"))) for text in UNFIT[what])
+    complaint = complaint.replace("{folder}", str(data / "cat"))
+    workers(slow(tmp_path))
+    with run(data, dask.address, tmp_path / "features.h5") as process:
+        wait_for_rows(tmp_path, process, 1)
+        workers(preload)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    (line,) = complaints(err)
+    address = dask.log("worker1").split("Start worker at:")[1].split()[0]
+    # Which of our packages is asked for first differs.
+    line = line.replace("package featurize", "package cache")
+    assert line.startswith(f"python -m featurize: worker {address} {complaint}")
+    assert "finished clips are kept" in line
+
+
+def test_a_scheduler_that_cannot_be_reached_is_one_line(data, tmp_path):
+    web = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # such as Dask's dashboard
+    (tmp_path / "other.json").write_text("[]")
+    complaints_of = {
+        "tcp://127.0.0.1:9": "no Dask scheduler can be reached at 'tcp://127.0.0.1:9' (",
+        f"tcp://127.0.0.1:{web.server_port}": "(no answer that a scheduler would give)",
+        "tls://127.0.0.1:9": "'tls://127.0.0.1:9' (Dask's configuration names no certificates for TLS",
+        "carrier-pigeon://coop": "unknown address scheme 'carrier-pigeon'",
+        "localhost": "missing port number in address",
+        "missing.json": "missing.json: the scheduler file cannot be read (No such file or directory)",
+        str(tmp_path / "other.json"): "other.json is not the file that `dask scheduler --scheduler-file` writes",
+    }
+    # All at once, because each waits for an answer for some seconds.
+    processes = {scheduler: run(data, scheduler, tmp_path / f"{i}.h5") for i, scheduler in enumerate(complaints_of)}
+    for scheduler, process in processes.items():
+        with process:
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+        (line,) = complaints(err)
+        assert complaints_of[scheduler] in line
+    web.server_close()
+
+
+def test_connecting_can_be_interrupted(data, tmp_path):
+    with run(data, "tcp://127.0.0.1:9", tmp_path / "features.h5") as process:
+        assert " to compute" in process.stderr.readline()
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=5)
+    assert process.returncode == 130
+    (line,) = complaints(err)
+    assert "interrupted" in line
+
+
+def test_without_the_extra_the_error_names_it(data, tmp_path):
+    with run(
+        data, "tcp://127.0.0.1:9", tmp_path / "f.h5", code="import sys; sys.modules['distributed'] = None"
+    ) as process:
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    (line,) = complaints(err)
+    assert "--scheduler needs distributed, which is not installed; install it with `pip install '.[cluster]'`" in line
+
+
+@pytest.mark.parametrize("arguments", [("--dashboard",), ("--scheduler", "tcp://127.0.0.1:9", "--jobs", "2")])
+def test_options_that_make_no_sense_together_are_bad_usage(data, arguments):
+    with start(data, *arguments) as process:
+        _, err = process.communicate()
+    assert process.returncode == 2
+    assert len(err.splitlines()) == 1
+
+
+def test_without_a_scheduler_no_run_loads_dask(data, tmp_path):
+    report = "import sys, atexit\natexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+    with start(data, "--cache", tmp_path / "f.h5", code=report) as process:
+        _, err = process.communicate()
+    assert process.returncode == 0
+    assert not {"distributed", "dask", "tornado"} & set(err.split())

@@ -1,0 +1,155 @@
+"""Augmentation keeps what the features promise, whatever it changes."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from cache import open_cache
+from cache.shared.errors import UserError
+from train.dataset.augment import Augmentation, augment, mix
+from train.report.preview import draw_sheet
+
+OFF = Augmentation(**{field.name: type(field.default)(0) for field in fields(Augmentation)})
+
+
+def clips(seed: int, n_frames: np.ndarray, n_columns: int) -> np.ndarray:
+    """Random spectrograms as the cache holds them: from 0 to 1 in the clip's frames, 0 in the padding."""
+    X = np.random.default_rng(seed).random((len(n_frames), 128, n_columns, 1), np.float32)
+    X *= (np.arange(n_columns) < n_frames[:, None])[:, None, :, None]
+    X[:, 0, 0], X[:, 1, 0] = 0, 1
+    return X
+
+
+def some_clips(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    n_frames = np.array([1, 7, 32, 100, 128, 1250])
+    return clips(seed, n_frames, 128), n_frames
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_frames=arrays(np.int64, st.integers(1, 6), elements=st.integers(1, 3000)),
+    n_columns=st.sampled_from([8, 32, 128]),
+    strength=st.floats(0, 3),
+)
+def test_values_stay_in_range_and_padding_stays_padding(
+    seed: int, n_frames: np.ndarray, n_columns: int, strength: float
+) -> None:
+    usual = Augmentation()
+    more = {
+        name: getattr(usual, name) * strength
+        for name in ("time_stretch", "time_shift", "mel_shift", "equalizer", "noise", "gain", "mel_mask", "time_mask")
+    }
+    X = clips(seed % 1000, n_frames, n_columns)
+    before = X.copy()
+    varied = augment(X, n_frames, np.random.default_rng(seed), replace(usual, **more))
+    assert varied.shape == X.shape
+    assert varied.dtype == np.float32
+    assert np.isfinite(varied).all()
+    assert varied.min() >= 0
+    assert varied.max() <= 1
+    padding = np.arange(n_columns) >= n_frames[:, None]
+    assert not varied[..., 0].transpose(0, 2, 1)[padding].any()
+    assert np.array_equal(X, before), "the rows of the cache are not the augmentation's to change"
+
+
+def test_silence_does_not_become_something_that_is_no_number() -> None:
+    n_frames = np.array([5, 128])
+    varied = augment(np.zeros((2, 128, 128, 1), np.float32), n_frames, np.random.default_rng(0), Augmentation())
+    assert np.isfinite(varied).all()
+
+
+def test_the_same_seed_varies_alike_and_another_one_differently() -> None:
+    X, n_frames = some_clips()
+    one, same, other = (augment(X, n_frames, np.random.default_rng(seed), Augmentation()) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_with_everything_switched_off_clips_pass_unchanged() -> None:
+    X, n_frames = some_clips()
+    np.testing.assert_allclose(augment(X, n_frames, np.random.default_rng(0), OFF), X, atol=1e-6)
+    y = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]
+    mixed, labels = mix(X, y, np.random.default_rng(0), OFF)
+    assert np.array_equal(mixed, X)
+    assert np.array_equal(labels, y)
+
+
+def test_a_shift_in_time_moves_the_clip_and_nothing_else() -> None:
+    X, _ = some_clips()
+    X = X[4:5].repeat(20, axis=0)
+    moved = augment(X, np.full(20, 128), np.random.default_rng(0), replace(OFF, time_shift=0.25))
+    for clip, original in zip(moved[..., 0], X[..., 0], strict=True):
+        shown = np.flatnonzero(clip.any(axis=0))
+        # The centre of gravity of what is left tells how far it went; in between it is numpy's linear interpolation.
+        errors = []
+        for shift in np.linspace(-32, 32, 6401):
+            source = shown[1:-1] + shift
+            inside = (source >= 0) & (source <= 127)
+            if inside.sum() > 0.7 * 128 - 2:
+                expected = np.interp(source[inside], np.arange(128), original[40])
+                errors.append(np.abs(expected - clip[40, shown[1:-1][inside]]).max())
+        assert min(errors) < 0.05
+
+
+def test_noise_fills_gaps_and_leaves_the_loudest_where_it_is() -> None:
+    X = np.zeros((50, 128, 64, 1), np.float32)
+    X[:, 60:64, 30:34] = 1
+    noisy = augment(X, np.full(50, 64), np.random.default_rng(0), replace(OFF, noise=0.5, noise_share=1.0))
+    assert (noisy.reshape(50, -1).argmax(axis=1) // 64 // 4 == 15).all()
+    assert np.median(noisy) > 0.02
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+def test_mixed_labels_sum_to_one_and_say_how_much_of_each_clip_is_there(n_classes: int) -> None:
+    # Each clip is a constant of its own class's number, so that the mixture can be read off it.
+    labels = np.random.default_rng(0).integers(n_classes, size=64)
+    y = np.eye(n_classes, dtype=np.float32)[labels]
+    X = np.broadcast_to(labels[:, None, None, None], (64, 4, 4, 1)).astype(np.float32)
+    mixed, shares = mix(X, y, np.random.default_rng(1), replace(Augmentation(), mixup=1.0, mixup_share=0.5))
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(mixed[:, 0, 0, 0], shares @ np.arange(n_classes), atol=1e-5)
+    assert (shares.max(axis=1) >= 0.5).all()
+    assert (shares[np.arange(64), labels] >= 0.5 - 1e-6).all()
+    assert 0 < (shares.max(axis=1) < 1).mean() < 0.7
+
+
+def test_batches_vary_with_seed_epoch_and_place_and_only_in_training(tones_cache: Path) -> None:
+    from train.dataset.batches import Batches
+
+    cache = open_cache(tones_cache)
+    rows = np.arange(len(cache))
+    n_frames = cache.columns["n_frames"]
+
+    def batch(seed: int, epoch: int) -> np.ndarray:
+        batches = Batches(cache.X, cache.y, rows, 16, augmentation=Augmentation(), n_frames=n_frames)
+        batches.shuffle(seed, epoch)
+        return np.stack([batches[0][0], batches[1][0]])
+
+    assert np.array_equal(batch(3, 1), batch(3, 1))
+    assert not np.array_equal(batch(3, 1), batch(3, 2))
+    assert not np.array_equal(batch(3, 1), batch(4, 1))
+    plain = Batches(cache.X, cache.y, rows, 16)
+    assert np.array_equal(plain[1][0], cache.X[16:32])
+
+
+def test_the_preview_draws_clips_of_every_class(tones_cache: Path, tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    assert draw_sheet(tones_cache, tmp_path / "sheet.png", "compact", seed=0) == 6
+    picture = imread(tmp_path / "sheet.png")
+    assert picture.std() > 0.1
+    draw_sheet(tones_cache, tmp_path / "again.png", "compact", seed=0)
+    assert np.array_equal(imread(tmp_path / "again.png"), picture)
+
+
+def test_the_preview_says_in_a_line_what_it_cannot_do(tones_cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to preview"):
+        draw_sheet(tones_cache, tmp_path / "sheet.png", "baseline", seed=0)
+    with pytest.raises(UserError, match=r"\.png, \.svg or \.pdf"):
+        draw_sheet(tones_cache, tmp_path / "sheet.doc", "compact", seed=0)

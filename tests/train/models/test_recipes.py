@@ -1,0 +1,133 @@
+"""The models are what their descriptions say, and what is saved is plain Keras."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cache.shared.errors import UserError
+from train.models.recipes import N_COLUMNS, RECIPES, build_model, input_columns, recipe
+
+# Runs where none of this project's code can be imported.
+PLAIN_KERAS = """
+import sys, keras, numpy as np
+sys.path = [folder for folder in sys.path if folder not in ("", {root!r})]
+model = keras.models.load_model({file!r})
+np.save({out!r}, model.predict(np.load({clips!r}), verbose=0))
+assert model.loss is not None and "train" not in sys.modules
+"""
+
+
+def short_clips(n: int, n_frames: int, seed: int = 0) -> np.ndarray:
+    X = np.zeros((n, 128, 128, 1), np.float32)
+    X[:, :, :n_frames] = np.random.default_rng(seed).random((n, 128, n_frames, 1), np.float32)
+    return X
+
+
+@pytest.fixture(scope="module")
+def compact() -> Any:
+    """The model with weights and batch statistics as after training: none at its initial value."""
+    model = build_model("compact", 3)
+    rng = np.random.default_rng(0)
+    model.set_weights([w * rng.uniform(0.8, 1.2, w.shape) + rng.uniform(0, 0.1, w.shape) for w in model.get_weights()])
+    return model
+
+
+def test_dropout_has_the_layers_it_is_described_by() -> None:
+    model = build_model("dropout", 3)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == [*["Conv2D", "MaxPooling2D"] * 3, "Flatten", "Dense", "Dropout", "Dense"]
+    assert [layer.filters for layer in model.layers if hasattr(layer, "filters")] == [32, 64, 128]
+    n_conv = (9 * 1 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 128
+    assert model.count_params() == n_conv + (16 * 16 * 128 + 1) * 128 + (128 + 1) * 3
+    assert model.layers[-2].rate == 0.5
+
+
+@pytest.mark.parametrize("name", ["baseline", "dropout", "compact"])
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_every_model_gives_each_class_a_probability(name: str, n_classes: int) -> None:
+    model = build_model(name, n_classes)
+    assert model.input_shape == (None, 128, 128, 1)
+    probabilities = np.asarray(model(short_clips(2, 40)))
+    assert probabilities.shape == (2, n_classes)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_compact_is_the_same_function_at_every_width_that_holds_the_clips(compact: Any) -> None:
+    for n_frames in (1, 7, 31, 32, 33, 120):
+        n_columns = input_columns("compact", n_frames)
+        assert n_frames <= n_columns <= n_frames + 7
+        narrow = build_model("compact", 3, n_columns=n_columns)
+        narrow.set_weights(compact.get_weights())
+        X = short_clips(3, n_frames)
+        np.testing.assert_allclose(narrow(X[:, :, :n_columns]), compact(X), rtol=0, atol=1e-6)
+
+
+def test_compact_learns_the_same_at_every_width_but_for_the_batch_statistics(compact: Any) -> None:
+    import tensorflow as tf
+
+    X = short_clips(3, 32)
+    gradients = []
+    for n_columns in (32, 128):
+        model = build_model("compact", 3, n_columns=n_columns)
+        model.set_weights(compact.get_weights())
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.math.log(model(X[:, :, :n_columns])[:, 0]))
+        gradients.append(tape.gradient(loss, model.trainable_variables))
+    for narrow, whole in zip(*gradients, strict=True):
+        np.testing.assert_allclose(narrow, whole, rtol=1e-3, atol=1e-4 * float(tf.reduce_max(tf.abs(whole))) + 1e-9)
+
+
+def test_compact_gives_silence_a_probability_too(compact: Any) -> None:
+    assert np.isfinite(np.asarray(compact(np.zeros((1, 128, 128, 1), np.float32)))).all()
+
+
+def test_compact_hears_the_same_before_and_after_recorded_silence(compact: Any) -> None:
+    clip, later = short_clips(1, 32), np.zeros((1, 128, 128, 1), np.float32)
+    later[:, :, 64:96] = clip[:, :, :32]
+    np.testing.assert_allclose(compact(clip), compact(later), atol=1e-6)
+
+
+def test_a_model_without_that_property_is_never_narrowed() -> None:
+    assert input_columns("baseline", 32) == input_columns("dropout", 1) == N_COLUMNS
+    assert input_columns("compact", 4000) == N_COLUMNS
+
+
+def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
+    schedule = build_model("compact", 3, 0.01, n_steps=200).optimizer._learning_rate
+    rates = [float(schedule(step)) for step in range(201)]
+    assert max(rates) == pytest.approx(0.01)
+    assert rates.index(max(rates)) == 20
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert np.all(np.diff(rates[20:]) <= 0)
+    build_model("compact", 3, n_steps=1)
+
+
+def test_weight_decay_spares_biases_and_batch_statistics() -> None:
+    model = build_model("compact", 3)
+    decayed = {v.path for v in model.trainable_variables if model.optimizer._use_weight_decay(v)}
+    assert decayed == {v.path for v in model.trainable_variables if v.name == "kernel"}
+
+
+@pytest.mark.parametrize("name", ["dropout", "compact"])
+def test_what_is_saved_loads_with_plain_keras_and_says_the_same(name: str, tmp_path: Path) -> None:
+    model = build_model(name, 3)
+    X = short_clips(4, 50)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "clips.npy", X)
+    root = str(Path(__file__).parents[3])
+    files = {"file": "model.keras", "out": "probabilities.npy", "clips": "clips.npy"}
+    program = PLAIN_KERAS.format(root=root, **{key: str(tmp_path / file) for key, file in files.items()})
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "probabilities.npy"), model(X), atol=1e-5)
+
+
+def test_only_the_recommended_model_is_trained_on_varied_clips() -> None:
+    assert [name for name in ("baseline", "dropout", "compact") if recipe(name).augmentation] == ["compact"]
+    assert {"baseline", "dropout", "compact"} <= set(RECIPES)
+    with pytest.raises(UserError, match="there is baseline, dropout, compact"):
+        build_model("nonsense", 3)

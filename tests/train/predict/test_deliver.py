@@ -1,0 +1,230 @@
+"""What predict writes: rows that no name can break, labels that other programs open, and a file that goes on."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from cache.shared.errors import Interrupted, UserError
+from tests.conftest import ROOT
+from tests.train.predict.test_windows import tone
+from train.commands.screen import clock, prediction_line
+from train.predict.deliver import deliver
+from train.predict.labels import Region, regions
+from train.predict.predict import Kind, Prediction, predict_files
+from train.predict.sources import Source, find_sources
+from train.predict.tables import as_csv, as_json, csv_header
+from train.runs.directory import open_run
+
+HOSTILE = ["plain.wav", "tab\there.wav", "line\nbreak.wav", "cr\rhere.wav", 'quo"te,comma.wav', "\udcff\udcfe.wav"]
+
+
+def window(start: float, end: float, p: float, threshold: float = 0.0) -> Prediction:
+    """A window of a recording that is a dog with probability p, else a cat."""
+    return Prediction(Path("a.wav"), {"dog": p, "cat": 1 - p}, "", Kind.WINDOW, start, end, 9.0, threshold)
+
+
+def test_windows_become_regions_that_do_not_overlap_and_neighbours_of_one_label_are_one() -> None:
+    silent = replace(window(2, 3, 0.5), probabilities={}, reason="silent")
+    windows = [
+        window(0, 1, 0.9),
+        window(0.5, 1.5, 0.7),
+        window(1, 2, 0.2),
+        silent,
+        window(3, 4, 1),
+        window(3.5, 4.5, 1),
+    ]
+    assert list(regions(windows)) == [
+        Region(0, 1.25, "dog", pytest.approx(0.8)),
+        Region(1.25, 2, "cat", pytest.approx(0.8)),
+        Region(3, 4.5, "dog", 1),
+    ]
+    assert list(regions([])) == []
+    assert [region.label for region in regions([window(0, 1, 0.6, threshold=0.7)])] == []
+
+
+def test_a_position_is_written_as_on_a_player() -> None:
+    assert [clock(s) for s in (0, 59.999, 61.5, 3599.99, 36000.25)] == [
+        "0:00.00",
+        "1:00.00",
+        "1:01.50",
+        "59:59.99",
+        "10:00:00.25",
+    ]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_breaks_a_row(name: str, run: Path) -> None:
+    opened = open_run(run)
+    names = dict.fromkeys(opened.class_names, 1 / 3)
+    predictions = [
+        Prediction(Path("folder") / name, names),
+        Prediction(Path(name), {}, "bad\tin\nmany ways", Kind.REJECTED),
+    ]
+    text = (csv_header(opened) + b"".join(as_csv(opened, one) for one in predictions)).decode()
+    found = list(csv.DictReader(io.StringIO(text, newline="")))
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    assert [row["path"] for row in found] == [f"folder/{shown}", shown]
+    assert [row["kind"] for row in found] == ["clip", "rejected"]
+    assert found[1]["note"] == "bad\tin\nmany ways"
+    lines = b"".join(as_json(opened, one) for one in predictions).splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [f"folder/{name}", name]
+    assert len(prediction_line(predictions[0]).splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips and recordings with every kind of name, one that is no audio, and a folder within."""
+    folder = tmp_path_factory.mktemp("results") / "clips"
+    (folder / "inner").mkdir(parents=True)
+    for i, name in enumerate([*HOSTILE, "inner/deep.wav"]):
+        soundfile.write(folder / "next", tone("dog", 0.5 + (i % 2) * 2.3, i), 16000, format="WAV")
+        (folder / "next").rename(folder / name)
+    (folder / "bad.wav").write_bytes(b"no audio")
+    return folder
+
+
+def classify_folder(run: Path, folder: Path, format: str, out: Path, resume: bool, n: int | None = None) -> None:
+    """Do what the command does; with `n`, be interrupted after so many predictions."""
+    opened = open_run(run)
+
+    def classify(sources: Sequence[Source]) -> Iterator[Prediction]:
+        for i, one in enumerate(predict_files(opened, sources)):
+            if i == n:
+                raise Interrupted(signal.SIGINT)
+            yield one
+
+    deliver(opened, find_sources([folder], recursive=True), classify, format, out, resume)
+
+
+@pytest.mark.parametrize("format", ["csv", "json"])
+def test_a_file_that_was_cut_anywhere_goes_on_to_be_the_same(
+    format: str, run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tmp_path / "whole"
+    with pytest.raises(UserError, match="1 of 8 files could not be used"):
+        classify_folder(run, folder, format, whole, resume=False)
+    content = whole.read_bytes()
+    # What every file comes to is known now, and TensorFlow is not asked again for each cut.
+    opened = open_run(run)
+    sources = find_sources([folder], recursive=True)
+    known = {source.path: list(predict_files(opened, [source])) for source in sources}
+    cut = tmp_path / "cut"
+    places = {*range(0, len(content), max(1, len(content) // 150)), *range(1, 60), len(content)}
+    for n_bytes in sorted(places):
+        cut.write_bytes(content[:n_bytes])
+        with pytest.raises(UserError, match="1 of 8"):
+            deliver(opened, sources, lambda left: [p for s in left for p in known[s.path]], format, cut, True)
+        assert cut.read_bytes() == content, n_bytes
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "raven", "audacity"])
+def test_an_interrupted_folder_says_how_to_go_on_and_does(format: str, run: Path, folder: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    with pytest.raises(UserError):
+        classify_folder(run, folder, format, whole, resume=False)
+    with pytest.raises(Interrupted) as interrupt:
+        classify_folder(run, folder, format, out, resume=False, n=30)
+    assert "--resume" in interrupt.value.kept
+    with pytest.raises(UserError, match=r"exists already; go on with --resume"):
+        classify_folder(run, folder, format, out, resume=False)
+    with pytest.raises(UserError, match="1 of 8"):
+        classify_folder(run, folder, format, out, resume=True)
+    assert contents(out) == contents(whole)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    files = [out] if out.is_file() else sorted(file for file in out.rglob("*") if file.is_file())
+    return {str(file.relative_to(out)): file.read_bytes() for file in files}
+
+
+def test_labels_are_a_file_a_recording_with_the_columns_that_are_opened(
+    run: Path, folder: Path, tmp_path: Path
+) -> None:
+    for format in ("audacity", "raven"):
+        with pytest.raises(UserError):
+            classify_folder(run, folder, format, tmp_path / format, resume=False)
+    tracks, tables = contents(tmp_path / "audacity"), contents(tmp_path / "raven")
+    assert sorted(name.removesuffix(".labels.txt") for name in tracks) == sorted([*HOSTILE, "inner/deep.wav"])
+    for name, track in tracks.items():
+        found = [line.split("\t") for line in track.decode().splitlines()]
+        table = tables[name.replace(".labels.", ".selections.")].decode()
+        rows = list(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True))
+        assert [(row["Begin Time (s)"], row["End Time (s)"], row["Class"]) for row in rows] == [
+            tuple(cells) for cells in found
+        ]
+        assert [row["Selection"] for row in rows] == [str(i + 1) for i in range(len(rows))]
+        assert all(float(row["Low Freq (Hz)"]) < float(row["High Freq (Hz)"]) for row in rows)
+        assert {row["View"] for row in rows} == {"Spectrogram 1"}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"my diary\n", "is not what"),
+        (b'{"kind": 1}\n', "is not what"),
+        (b"[]\n", "is not what"),
+        (b'{"run": "other", "kind": "clip", "path": "a"}\n', "holds results of other"),
+    ],
+)
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(
+    content: bytes, complaint: str, run: Path, tmp_path: Path
+) -> None:
+    for format in ("csv", "json"):
+        (tmp_path / "out").write_bytes(content)
+        with pytest.raises(UserError, match=complaint if format == "json" else "is not what"):
+            deliver(open_run(run), [], lambda _: [], format, tmp_path / "out", resume=True)
+        assert (tmp_path / "out").read_bytes() == content
+
+
+def test_two_recordings_never_share_a_file_of_labels(run: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.wav").touch()
+    sources = find_sources([tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(UserError, match="would both be labelled"):
+        deliver(open_run(run), sources, lambda _: [], "raven", tmp_path / "labels")
+    with pytest.raises(UserError, match="give a folder"):
+        deliver(open_run(run), sources, lambda _: [], "raven")
+
+
+def test_a_killed_command_goes_on_and_standard_input_is_the_file(run: Path, folder: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.concatenate([tone("dog", 400), tone("cat", 400)]), 16000)
+    out = tmp_path / "out.csv"
+    command = [sys.executable, "-m", "train", "predict", run, folder, long, "--recursive", "--format", "csv"]
+    process = subprocess.Popen([*command, "--out", out], cwd=ROOT, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    # In the middle of the long one, which is the last.
+    while not (out.exists() and out.read_bytes().count(b"long.wav") > 50) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    n_before = out.read_bytes().count(b"long.wav")
+    done = subprocess.run([*command, "--out", out, "--resume"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "8 of 9 files are finished already" in done.stderr
+    assert done.stdout == ""
+    whole = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert out.read_bytes() == whole.stdout
+    assert out.read_bytes().count(b"long.wav") > n_before
+    assert os.fsencode(str(folder / "bad.wav")) in whole.stderr
+    with long.open("rb") as recording:
+        piped = subprocess.run(
+            [*command[:5], "-", "--format", "csv"], stdin=recording, cwd=ROOT, capture_output=True, check=False
+        )
+    assert piped.returncode == 0, piped.stderr
+    of_file = [line for line in whole.stdout.decode().splitlines() if str(long) in line]
+    assert [line.replace(",-,", f",{long},", 1) for line in piped.stdout.decode().splitlines()[1:]] == of_file

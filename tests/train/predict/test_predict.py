@@ -1,0 +1,175 @@
+"""predict: the features of training, a line a file, and nothing that a bad file or a bad model could do."""
+
+import csv
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cache import open_cache
+from cache.shared.errors import UserError
+from train.models.forward import forward
+from train.predict.predict import Prediction
+from train.predict.predict import predict_files as predict_sources
+from train.predict.sources import find_sources
+from train.predict.tables import as_json
+from train.runs.directory import Run, open_run
+
+DROPOUT = '"module": "keras.layers", "class_name": "Dropout"'
+
+
+def predict_files(run: Run, paths: list[Path]) -> Iterator[Prediction]:
+    return predict_sources(run, find_sources(paths))
+
+
+def test_a_clip_has_the_probabilities_it_had_in_the_test_split(run: Path, tones: Path) -> None:
+    with (run / "predictions.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    predictions = predict_files(open_run(run), [tones / row["path"] for row in rows])
+    for row, one in zip(rows, predictions, strict=True):
+        assert one.class_name == row["predicted"]
+        assert list(one.probabilities.values()) == pytest.approx(
+            [float(row[f"p_{n}"]) for n in one.probabilities], abs=1e-5
+        )
+
+
+def test_a_file_becomes_the_row_of_the_cache_to_the_bit(
+    run: Path, tones: Path, tones_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def watched(model: Any) -> Any:
+        probabilities_of = forward(model)
+        return lambda batch: (seen.append(batch), probabilities_of(batch))[1]
+
+    monkeypatch.setattr("train.models.forward.forward", watched)
+    cache = open_cache(tones_cache)
+    list(predict_files(open_run(run), [tones / path for path in cache.paths]))
+    assert (np.concatenate(seen) == cache.X).all()
+
+
+def test_a_folder_stands_for_its_audio_files_and_bad_ones_do_not_stop_the_rest(
+    run: Path, tones: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    shutil.copy(tones / "dog" / "1s0_nohash_0.wav", folder / "b.wav")
+    (folder / "a.wav").write_bytes(b"no audio at all")
+    (folder / "notes.txt").write_text("not a clip")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    paths = [folder, tmp_path / "missing.wav", empty]
+    found = list(predict_files(open_run(run), paths))
+    assert [one.path for one in found] == [folder / "a.wav", folder / "b.wav", tmp_path / "missing.wav", empty]
+    assert [bool(one.probabilities) for one in found] == [False, True, False, False]
+    assert all(one.reason for one in found if not one.probabilities)
+    printed = [json.loads(as_json(open_run(run), one)) for one in found]
+    assert [row["path"] for row in printed] == [str(one.path) for one in found]
+    assert sum(printed[1]["probabilities"].values()) == pytest.approx(1)
+    assert all(row["kind"] == "rejected" and row["reason"] for row in printed if row is not printed[1])
+
+
+def change_record(run: Path, folder: Path, **changes: object) -> Path:
+    shutil.copytree(run, folder)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | changes))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"run_format": 99}, "format 99"),
+        ({"state": "unfinished"}, "--resume"),
+        ({"command": "crossval"}, "no model"),
+        ({"class_names": []}, "make no sense"),
+        ({"class_names": [1, 2, 3]}, "make no sense"),
+        ({"class_names": None}, "not the record"),
+        ({"settings": {}}, "sr"),
+        ({"cache": {"dtype": "object", "file": "x", "fingerprint": "y"}}, "make no sense"),
+        ({"cache": {"dtype": [], "file": "x", "fingerprint": "y"}}, "make no sense"),
+        ({"cache": {"dtype": "float32"}}, "file"),
+        ({"options": None}, "not the record"),
+        ({"feature_version": "x"}, "make no sense"),
+    ],
+)
+def test_a_damaged_record_is_one_line(changes: dict[str, object], complaint: str, run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=complaint):
+        open_run(change_record(run, tmp_path / "run", **changes))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, "\x00"])
+def test_a_record_that_is_no_json_object_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run\.json"):
+        open_run(tmp_path)
+
+
+def test_features_of_another_version_are_refused(run: Path, tmp_path: Path) -> None:
+    folder = change_record(run, tmp_path / "run", feature_version=-1)
+    with pytest.raises(UserError, match="version -1"):
+        list(predict_files(open_run(folder), []))
+
+
+def rewrite_model(run: Path, folder: Path, change: Any) -> Path:
+    """Copy a run with the text of its model's config.json changed."""
+    shutil.copytree(run, folder)
+    with zipfile.ZipFile(run / "model.keras") as old, zipfile.ZipFile(folder / "model.keras", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, change(content.decode()).encode() if name == "config.json" else content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('"class_name": "Dropout"', '"class_name": "Lambda"', "Lambda"),
+        (
+            '"module": "keras.layers", "class_name": "Dropout"',
+            '"module": "os", "class_name": "system"',
+            "not a part of",
+        ),
+        ('"module": "keras.layers", "class_name": "Dropout"', '"module": "kerasx", "class_name": "X"', "not a part of"),
+        ('"class_name": "Sequential"', '"class_name": "Nonsense"', "damaged"),
+        ('"units": 3', '"units": 4', "damaged|does not fit"),
+    ],
+)
+def test_a_model_that_is_not_made_of_keras_layers_is_never_loaded(
+    old: str, new: str, complaint: str, run: Path, tmp_path: Path
+) -> None:
+    def change(config: str) -> str:
+        assert old in config
+        return config.replace(old, new)
+
+    folder = rewrite_model(run, tmp_path / "run", change)
+    with pytest.raises(UserError, match=complaint):
+        list(predict_files(open_run(folder), []))
+
+
+def test_a_model_cut_anywhere_is_one_line(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    whole = (run / "model.keras").read_bytes()
+    for n_bytes in (0, 10, len(whole) // 2, len(whole) - 30):
+        (tmp_path / "run" / "model.keras").write_bytes(whole[:n_bytes])
+        with pytest.raises(UserError, match="damaged"):
+            list(predict_files(open_run(tmp_path / "run"), []))
+    (tmp_path / "run" / "model.keras").unlink()
+    with pytest.raises(UserError, match="missing"):
+        list(predict_files(open_run(tmp_path / "run"), []))
+
+
+def test_a_bit_flipped_in_the_weights_is_noticed(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    content = bytearray((run / "model.keras").read_bytes())
+    with zipfile.ZipFile(run / "model.keras") as archive:
+        at = archive.getinfo("model.weights.h5").header_offset + archive.getinfo("model.weights.h5").file_size // 2
+    content[at] ^= 1
+    (tmp_path / "run" / "model.keras").write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        list(predict_files(open_run(tmp_path / "run"), []))

@@ -1,0 +1,204 @@
+"""Long recordings: windows are the clips that a file cut to them would be, cover everything, and say when what is."""
+
+import subprocess
+import sys
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from featurize import featurize_clip
+from featurize.features.row import MelSettings
+from tests.conftest import PITCHES, ROOT
+from tests.sounds import noise, wav
+from train.predict.predict import Kind, Prediction, predict_files
+from train.predict.sources import find_sources
+from train.predict.windows import Windows, cuts, gap, spectrogram, windows_of
+from train.runs.directory import open_run
+
+SETTINGS = MelSettings()
+
+
+def tone(name: str, seconds: float, seed: int = 0) -> np.ndarray:
+    """A sound as in the clips that the run of the fixtures was trained on."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(16000 * seconds)) / 16000
+    return 0.2 * (np.sign(np.sin(2 * np.pi * PITCHES[name] * t)) + rng.normal(0, 0.3, len(t)))
+
+
+def blocks_of(y: np.ndarray, n: int) -> list[np.ndarray]:
+    return [y[i : i + n] for i in range(0, len(y), n)]
+
+
+@pytest.mark.parametrize(("sr", "n_channels"), [(16000, 1), (44100, 2), (22050, 1), (8000, 2)])
+def test_a_window_has_the_features_of_a_file_cut_to_it(sr: int, n_channels: int, tmp_path: Path) -> None:
+    y = noise(round(4.3 * sr), n_channels).astype(np.float32)
+    found = list(cuts(blocks_of(y.mean(axis=1), 5000), sr, Windows(1.0, 0.3)))
+    assert len(found) == 6
+    for cut in found:
+        first = round(cut.start * sr)
+        soundfile.write(tmp_path / "cut.wav", y[first : first + sr], sr, subtype="FLOAT")
+        x = spectrogram(cut.y, sr, SETTINGS)
+        np.testing.assert_allclose(x, featurize_clip(tmp_path / "cut.wav", SETTINGS), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 99, 150, 151, 199, 200, 201, 1000, 1037])
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("block", [1, 37, 5000])
+def test_windows_cover_all_of_a_recording_and_are_what_lies_there(n: int, overlap: float, block: int) -> None:
+    y = np.arange(n, dtype=np.float32)
+    found = list(cuts(blocks_of(y, block), 100, Windows(1.0, overlap)))
+    assert found[0].start == 0
+    assert found[-1].end == n / 100
+    for cut in found:
+        np.testing.assert_array_equal(cut.y, y[round(cut.start * 100) : round(cut.end * 100)])
+        assert cut.whole == (n <= 150)
+        assert cut.whole or len(cut.y) == 100
+    for one, following in pairwise(found):
+        assert one.start < following.start <= one.end
+    steps = np.diff([cut.start for cut in found])[:-1]
+    assert steps == pytest.approx(1 - overlap)
+
+
+def test_no_more_is_held_of_a_long_recording_than_of_a_short_one() -> None:
+    def peak(n_blocks: int) -> int:
+        tracemalloc.start()
+        blocks = (np.full(20_000, i, np.float32) for i in range(n_blocks))
+        for _ in cuts(blocks, 16000, Windows(1.0)):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    peak(3)
+    assert peak(600) < 1.1 * peak(20)
+
+
+def test_windows_that_leave_out_sound_are_told() -> None:
+    settings = SETTINGS.as_dict()
+    assert gap(Windows(1.0, 0.0), settings) == ""
+    assert gap(Windows(8.0, 0.5), settings) == ""
+    told = gap(Windows(10.0, 0.5), settings)
+    assert "--overlap 0.60 leaves nothing out" in told
+    assert gap(Windows(10.0, 0.6), settings) == ""
+
+
+def test_by_default_a_window_is_as_long_as_a_clip_was_in_training(run: Path) -> None:
+    assert windows_of(open_run(run)) == Windows(0.5, 0.5)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2 s of a dog, 2 s of silence, 2.2 s of a cat."""
+    file = tmp_path_factory.mktemp("recording") / "yard.wav"
+    y = np.concatenate((tone("dog", 2), np.zeros(32000), tone("cat", 2.2)))
+    soundfile.write(file, y, 16000, subtype="FLOAT")
+    return file
+
+
+def test_what_is_heard_when_is_told(run: Path, recording: Path) -> None:
+    found = list(predict_files(open_run(run), find_sources([recording])))
+    *windows, whole = found
+    assert all(one.kind is Kind.WINDOW for one in windows)
+    for one in windows:
+        if one.end <= 2:
+            assert one.label == "dog"
+        if one.start >= 2 and one.end <= 4:
+            assert (one.label, one.reason, one.probabilities) == ("", "silent", {})
+        if one.start >= 4:
+            assert one.label == "cat"
+    assert (whole.kind, whole.start, whole.end) == (Kind.RECORDING, 0, pytest.approx(6.2))
+    assert sum(whole.n_windows.values()) == len(windows)
+    heard = [one.probabilities for one in windows if one.probabilities]
+    for name, p in whole.probabilities.items():
+        assert p == pytest.approx(np.mean([one[name] for one in heard]))
+    least = min(max(p.values()) for p in heard)
+    unsure = predict_files(open_run(run), find_sources([recording]), threshold=least + 1e-6)
+    assert sum(not one.label for one in unsure if one.probabilities and one.kind is Kind.WINDOW) >= 1
+
+
+def test_a_window_is_classified_as_the_file_cut_to_it(run: Path, recording: Path, tmp_path: Path) -> None:
+    y, sr = soundfile.read(recording, dtype="float32")
+    windows = [one for one in predict_files(open_run(run), find_sources([recording])) if one.probabilities]
+    paths = []
+    for i, one in enumerate(windows[:-1]):
+        paths.append(tmp_path / f"{i:02}.wav")
+        soundfile.write(paths[-1], y[round(one.start * sr) : round(one.end * sr)], sr, subtype="FLOAT")
+    for one, cut in zip(windows, predict_files(open_run(run), find_sources(paths)), strict=False):
+        assert cut.kind is Kind.CLIP
+        assert list(cut.probabilities.values()) == pytest.approx(list(one.probabilities.values()), abs=1e-5)
+
+
+def test_samples_that_are_no_numbers_end_a_recording_with_where_they_are(run: Path, tmp_path: Path) -> None:
+    y = tone("dog", 3)
+    y[40000] = np.nan
+    soundfile.write(tmp_path / "broken.wav", y, 16000, subtype="FLOAT")
+    *_, last = predict_files(open_run(run), find_sources([tmp_path / "broken.wav"]))
+    assert last.kind is Kind.REJECTED
+    assert "from 2.25 to 2.75 s" in last.reason
+
+
+# In a process of its own: standard input is that of a process.
+READ = """
+import sys
+from pathlib import Path
+from featurize.audio import ClipError
+from featurize.waveform import mono_blocks
+from featurize.stream import open_stream
+import numpy as np
+try:
+    audio = open_stream(0)
+    y = np.concatenate([block.copy() for block in mono_blocks(audio, 16000)])
+except ClipError as error:
+    sys.exit(str(error))
+sys.stdout.buffer.write(y.tobytes())
+"""
+
+
+@pytest.mark.parametrize("sizes", [{}, {"riff_size": 0xFFFFFFFF, "data_size": 0xFFFFFFFF}, {"data_size": 0x7FFFF000}])
+def test_standard_input_is_read_as_a_file_is_whatever_length_its_header_claims(sizes: dict[str, int]) -> None:
+    y = (noise(70_000)[:, 0] * 32767).astype(np.int16)
+    done = subprocess.run(
+        [sys.executable, "-c", READ], input=wav(y, **sizes), cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.frombuffer(done.stdout, np.float32), y / np.float32(32768))
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "no WAV"),
+        (b"not a WAV at all" * 100, "no WAV"),
+        (wav(np.zeros(0, np.int16)), "no samples"),
+        (wav(np.zeros(16000, np.int16))[:16044], "ends after 0.50 s of the 1.00 s"),
+        (wav(np.zeros(1000, np.int16), sr=7), "sample rate"),
+    ],
+)
+def test_what_is_no_whole_wav_on_standard_input_is_told(data: bytes, complaint: str) -> None:
+    done = subprocess.run([sys.executable, "-c", READ], input=data, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert complaint in done.stderr.decode()
+
+
+def test_folders_within_a_folder_count_when_asked_for(tmp_path: Path) -> None:
+    for name in ("b.wav", "a/x.wav", "a/deep/y.flac", ".hidden/z.wav", "a/notes.txt", "rain.wav/drop.ogg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert [source.name for source in find_sources([tmp_path])] == ["b.wav"]
+    found = find_sources([tmp_path], recursive=True)
+    assert [source.name for source in found] == ["b.wav", "a/x.wav", "a/deep/y.flac", "rain.wav/drop.ogg"]
+    assert [source.path for source in found] == [tmp_path / source.name for source in found]
+    (tmp_path / "empty").mkdir()
+    (empty,) = find_sources([tmp_path / "empty"])
+    assert "--recursive" in empty.reason
+
+
+def test_a_prediction_that_is_not_sure_enough_has_no_label() -> None:
+    one = Prediction(Path("a.wav"), {"dog": 0.6, "cat": 0.4}, threshold=0.6)
+    assert one.label == "dog"
+    assert Prediction(Path("a.wav"), one.probabilities, threshold=0.61).label == ""

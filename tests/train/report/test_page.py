@@ -1,0 +1,210 @@
+"""report.html in a real browser: everything is seen, heard, sorted and reached, and nothing leaves the page."""
+
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+from matplotlib.image import imread
+
+from tests.conftest import featurize, write_clips
+from tests.made_runs import made_crossval, made_fit
+from tests.sounds import FORMATS, encoded, noise
+from train.report.report import MAX_MISTAKES, write_report
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+ARGUMENTS += ["--disable-component-update", "--disable-sync"]
+HOSTILE = "dog/<img src=x onerror=alert(1)>.wav"
+HOSTILE_CLASS = "<svg onload=alert(3)>"
+LONG = "cat/long & loud #1.wav"
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+# What Chromium decodes, by libsndfile's names; the others must be told in words.
+PLAYED = {("WAV", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "ALAW", "ULAW")}
+PLAYED |= {("WAVEX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        found = next(filter(None, map(shutil.which, NAMES)), playwright.chromium.executable_path)
+        if not Path(found).exists():
+            pytest.skip("there is no Chromium: install Debian's chromium, or run `playwright install chromium`")
+        chromium = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+def path_of(container: str, subtype: str) -> str:
+    return f"dog/{container}-{subtype}.{container.lower()}"
+
+
+@pytest.fixture(scope="module")
+def cache_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of clips in every format, and of names that are markup."""
+    data = write_clips(tmp_path_factory.mktemp("page") / "data", seed=3, n_speakers=4)
+    (data / "bird").rename(data / HOSTILE_CLASS)
+    for container, subtype in FORMATS:
+        # At a rate that every codec knows; of Opus, libsndfile writes no other.
+        (data / path_of(container, subtype)).write_bytes(encoded(container, subtype, noise(24000), 48000))
+    soundfile.write(data / HOSTILE, noise(9000, seed=1), 16000)
+    soundfile.write(data / LONG, noise(20 * 16000, seed=2), 16000)
+    (data / "dog" / "broken.wav").write_bytes(b"no audio")
+    return featurize(data, data.parent / "features.h5", "--classes", f"dog,cat,{HOSTILE_CLASS}")
+
+
+@pytest.fixture(scope="module")
+def fit_page(cache_file: Path) -> Path:
+    mistaken = [HOSTILE, LONG, *(path_of(*one) for one in FORMATS)]
+    assert len(mistaken) <= MAX_MISTAKES
+    return write_report(made_fit(cache_file.parent / "runs" / "first", cache_file, mistaken))
+
+
+@pytest.fixture(scope="module")
+def crossval_page(cache_file: Path) -> Path:
+    return write_report(made_crossval(cache_file.parent / "runs" / "second", cache_file, mistaken=[HOSTILE]))
+
+
+@pytest.fixture(params=["fit_page", "crossval_page"])
+def page_file(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+class Opened:
+    """A page in the browser, and all that it said, asked for and showed."""
+
+    def __init__(self, browser: Any, file: Path, viewport: dict[str, int], scheme: str = "light") -> None:
+        context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+        self.page = context.new_page()
+        self.said: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.said.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(file.as_uri())
+
+
+@pytest.fixture(scope="module")
+def fit_opened(browser: Any, fit_page: Path) -> Opened:
+    return Opened(browser, fit_page, DESKTOP)
+
+
+def test_every_figure_and_every_spectrogram_is_seen(fit_opened: Opened) -> None:
+    page = fit_opened.page
+    figures = page.locator("figure img")
+    assert figures.count() == 4
+    assert page.locator("img.mel").count() == page.locator("li.clip").count() > len(FORMATS)
+    for image in page.locator("img").all():
+        image.scroll_into_view_if_needed()
+        assert image.is_visible()
+        assert image.evaluate("image => image.complete && image.naturalWidth > 0")
+    # An SVG that was empty, or black on black, would have a width all the same.
+    for figure in figures.all():
+        assert imread(io.BytesIO(figure.screenshot()))[..., :3].std() > 0.03
+
+
+def test_what_the_page_offers_to_play_plays_and_the_rest_is_told_in_words(fit_opened: Opened) -> None:
+    page = fit_opened.page
+    page.wait_for_function("[...document.querySelectorAll('audio')].every((audio) => audio.readyState >= 1)")
+    offered = {audio.get_attribute("aria-label") for audio in page.locator("audio").all()}
+    assert {HOSTILE, LONG} <= offered
+    for container, subtype in FORMATS:
+        path = path_of(container, subtype)
+        card = page.locator("li.clip").filter(has=page.get_by_text(path, exact=True))
+        assert (path in offered) == ((container, subtype) in PLAYED), path
+        if path not in offered:
+            assert "No player: the original clip cannot be played here: browsers do not play" in card.inner_text()
+    long = page.locator("audio").and_(page.get_by_label(LONG, exact=True))
+    assert long.get_attribute("src") == "../../data/cat/long%20%26%20loud%20%231.wav"
+    assert long.evaluate("audio => audio.duration") == pytest.approx(20, abs=0.1)
+    long.evaluate("audio => { audio.muted = true; return audio.play(); }")
+    page.wait_for_function("audio => audio.currentTime > 0", arg=long.element_handle())
+
+
+def test_a_file_that_is_gone_is_told_in_words(browser: Any, fit_page: Path, tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    moved = shutil.copy(fit_page, tmp_path / "a" / "b")
+    page = Opened(browser, Path(moved), DESKTOP).page
+    card = page.locator("li.clip").filter(has=page.get_by_text(LONG, exact=True))
+    card.get_by_text("this browser cannot play the file, or it is not there any more").wait_for()
+    assert card.locator("audio").count() == 0
+
+
+def test_a_column_is_sorted_by_click_and_by_key_and_says_so(fit_opened: Opened) -> None:
+    page = fit_opened.page
+    table = page.get_by_role("region", name="Score of each class").locator("table")
+    head, button = table.get_by_role("columnheader", name="F1"), table.get_by_role("button", name="F1")
+
+    def values() -> list[float]:
+        return [float(cell.get_attribute("data-value")) for cell in table.locator("tbody td:nth-child(4)").all()]
+
+    assert head.get_attribute("aria-sort") is None
+    before = values()
+    button.click()
+    assert values() == sorted(before)
+    assert head.get_attribute("aria-sort") == "ascending"
+    button.press("Enter")
+    assert values() == sorted(before, reverse=True)
+    assert head.get_attribute("aria-sort") == "descending"
+    table.get_by_role("button", name="Class").click()
+    names = table.locator("tbody th").all_inner_texts()
+    assert names == sorted(names)
+    assert head.get_attribute("aria-sort") is None
+
+
+def test_a_name_that_is_markup_does_nothing_and_nothing_leaves_the_page(browser: Any, page_file: Path) -> None:
+    opened = Opened(browser, page_file, DESKTOP)
+    page = opened.page
+    page.wait_for_load_state("networkidle")
+    page.get_by_text(HOSTILE, exact=True).first.wait_for()
+    assert page.get_by_text(HOSTILE_CLASS, exact=True).count() > 0
+    assert page.locator("[onerror], [onload], img[src=x]").count() == 0
+    assert page.locator("script").count() == 1
+    assert opened.said == []
+    home = page_file.parent.parent.parent.as_uri()
+    assert [url for url in opened.requests if not url.startswith(("data:", f"{home}/"))] == []
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_scrolls_in_one_direction_only(browser: Any, page_file: Path, width: int) -> None:
+    page = Opened(browser, page_file, {"width": width, "height": 844}).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    inside = "[...document.querySelectorAll('.scroll')].every((e) => e.getBoundingClientRect().right <= innerWidth)"
+    assert page.evaluate(inside)
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Any, page_file: Path, scheme: str, viewport: dict[str, int]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    results = axe.Axe().run(Opened(browser, page_file, viewport, scheme).page)
+    assert len(results.response["passes"]) > 10
+    serious = [one for one in results.response["violations"] if one["impact"] in ("serious", "critical")]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious] == []
+
+
+def test_every_control_has_a_name(fit_opened: Opened) -> None:
+    page = fit_opened.page
+    for role in ("button", "link", "region"):
+        names = [one.evaluate("e => e.ariaLabel || e.textContent.trim()") for one in page.get_by_role(role).all()]
+        assert names
+        assert all(names)
+    labels = [audio.get_attribute("aria-label") for audio in page.locator("audio").all()]
+    assert all(labels)
+    assert len(set(labels)) == len(labels)
+
+
+def test_in_the_dark_the_page_and_its_figures_are_dark(browser: Any, fit_page: Path) -> None:
+    brightness = {}
+    for scheme in ("light", "dark"):
+        page = Opened(browser, fit_page, DESKTOP, scheme).page
+        shots = [page.screenshot(), *(figure.screenshot() for figure in page.locator("figure img").all())]
+        brightness[scheme] = [imread(io.BytesIO(shot))[..., :3].mean() for shot in shots]
+    assert all(mean > 0.7 for mean in brightness["light"])
+    assert all(mean < 0.35 for mean in brightness["dark"])

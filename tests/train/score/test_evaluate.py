@@ -1,0 +1,70 @@
+"""evaluate: which clips a run is scored on, and when it refuses."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cache import open_cache
+from cache.shared.errors import UserError
+from tests.conftest import featurize, write_clips
+from train.score.evaluate import evaluate
+
+
+def test_on_its_own_cache_the_score_is_that_of_the_fit(run: Path) -> None:
+    result, record = evaluate(run, None), json.loads((run / "run.json").read_text())
+    assert result["scored"] == "test split"
+    assert {name: result[name] for name in record["metrics"]} == record["metrics"]
+
+
+def test_a_cache_that_has_grown_is_still_scored_on_the_run_s_own_test_clips(
+    run: Path, tones: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(tones, tmp_path / "data")
+    shutil.copy(data / "cat" / "1s0_nohash_0.wav", data / "cat" / "new.wav")
+    result = evaluate(run, featurize(data, tmp_path / "grown.h5"))
+    assert (result["scored"], result["n_seen"]) == ("test split", 0)
+    assert result["confusion"] == evaluate(run, None)["confusion"]
+
+
+def test_on_another_cache_all_clips_are_scored(run: Path, tmp_path: Path) -> None:
+    other = featurize(write_clips(tmp_path / "data", seed=2, n_speakers=3), tmp_path / "other.h5")
+    result = evaluate(run, other)
+    assert (result["scored"], result["n"], result["n_seen"]) == ("all clips", 18, 0)
+    assert sum(map(sum, result["confusion"])) == 18
+
+
+def test_clips_that_the_run_was_trained_on_are_counted_under_whatever_name(
+    run: Path, tones: Path, tmp_path: Path
+) -> None:
+    data = write_clips(tmp_path / "data", seed=2, n_speakers=1)
+    split = (run / "split.csv").read_text().splitlines()
+    trained = next(line.split(",")[0] for line in split if line.endswith(",train"))
+    shutil.copy(tones / trained, data / Path(trained).parent / "renamed.wav")
+    assert evaluate(run, featurize(data, tmp_path / "other.h5"))["n_seen"] == 1
+
+
+def test_other_classes_or_another_order_of_them_are_refused(run: Path, tones: Path, tmp_path: Path) -> None:
+    other = featurize(tones, tmp_path / "other.h5", "--classes", "cat,dog,bird")
+    with pytest.raises(UserError, match=r"cat, dog, bird.*trained on dog, cat, bird"):
+        evaluate(run, other)
+
+
+def test_other_feature_settings_are_refused_by_name(
+    run: Path, tones_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = open_cache(tones_cache)
+    other = replace(cache, settings={**cache.settings, "hop_length": 256})
+    monkeypatch.setattr("train.score.evaluate.open_cache", lambda _: other)
+    with pytest.raises(UserError, match="hop_length 256 instead of 512"):
+        evaluate(run, None)
+
+
+def test_a_run_without_a_test_split_says_so(run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    text = (folder / "split.csv").read_text()
+    (folder / "split.csv").write_text(text.replace(",test", ",train"))
+    with pytest.raises(UserError, match="no test split"):
+        evaluate(folder, None)

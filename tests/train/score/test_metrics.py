@@ -1,0 +1,62 @@
+"""Scores: scikit-learn's and SciPy's numbers are the oracle."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn import metrics
+
+from train.score.metrics import accuracy_interval, score
+
+CLASS_NAMES = ("dog", "cat", "bird", "cow")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_every_number_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
+    true, predicted = (np.array(column) for column in zip(*pairs, strict=True))
+    found = score(true, predicted, CLASS_NAMES, np.arange(len(pairs)))
+    labels = list(range(4))
+    assert found["confusion"] == metrics.confusion_matrix(true, predicted, labels=labels).tolist()
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(true, predicted))
+    expected = metrics.precision_recall_fscore_support(true, predicted, labels=labels, zero_division=0)
+    for i, name in enumerate(CLASS_NAMES):
+        assert list(found["per_class"][name].values()) == pytest.approx([column[i] for column in expected])
+    assert found["macro_f1"] == pytest.approx(expected[2].mean())
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (1, 10), (67, 75), (10, 10), (495, 1000)])
+def test_the_interval_of_independent_clips_is_wilsons(right: int, n: int) -> None:
+    correct = np.arange(n) < right
+    expected = binomtest(right, n).proportion_ci(method="wilson")
+    assert accuracy_interval(correct.astype(float), np.arange(n)) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("n_right", [0, 1, 31, 40])
+def test_copies_of_a_clip_in_one_group_tell_no_more_than_the_clip(n_right: int) -> None:
+    correct = (np.arange(40) < n_right).astype(float)
+    once = accuracy_interval(correct, np.arange(40))
+    copied = accuracy_interval(np.repeat(correct, 5), np.repeat(np.arange(40), 5))
+    assert copied == pytest.approx(once)
+
+
+def test_one_group_tells_as_little_as_one_clip() -> None:
+    low, high = accuracy_interval(np.array([1.0, 0.0, 1.0]), np.zeros(3, int))
+    assert high - low > 0.7
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says_when_groups_err_together() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 5)
+    covered = naive = 0
+    for _ in range(400):
+        # Each speaker has a difficulty of their own; the mean accuracy over speakers is 0.8.
+        difficulty = rng.beta(4, 1, 60)
+        correct = (rng.random(300) < difficulty[groups]).astype(float)
+        low, high = accuracy_interval(correct, groups)
+        covered += low <= 0.8 <= high
+        low, high = accuracy_interval(correct, np.arange(300))
+        naive += low <= 0.8 <= high
+    assert 0.92 <= covered / 400 <= 0.98
+    assert naive < covered

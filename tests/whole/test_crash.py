@@ -1,0 +1,238 @@
+"""A run that is killed, interrupted or refused anywhere leaves a whole cache, and the next one takes up its work."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from cache import open_cache
+from cache.file.layout import ALIGNMENT
+from cache.look.verify import check_rows
+from featurize.build.build import Job, build
+from featurize.build.summary import as_json
+from tests.whole.faults import ROOT, WRITING, forked_runs
+
+CLASS_NAMES = ("dog", "cat", "bird")
+N_PER_CLASS = 8
+N_OLD_PER_CLASS = 3
+ROW_BYTES = 128 * 128 * 4
+
+
+@pytest.fixture(scope="module")
+def run():
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("the names of open files are read from Linux's /proc")
+    with forked_runs() as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """24 clips of a twentieth of a second."""
+    data = tmp_path_factory.mktemp("crash") / "data"
+    rng = np.random.default_rng(0)
+    for name in CLASS_NAMES:
+        (data / name).mkdir(parents=True)
+        for i in range(N_PER_CLASS):
+            soundfile.write(data / name / f"{i}.wav", rng.normal(0, 0.1, 800).clip(-1, 1), 16000)
+    return data
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """The cache of a run that nothing disturbed."""
+    return build(Job(data, tmp_path_factory.mktemp("whole") / "features.h5")).cache
+
+
+@pytest.fixture(scope="module")
+def earlier(data, tmp_path_factory):
+    """The bytes of a cache of the first clips of each class."""
+    file = tmp_path_factory.mktemp("earlier") / "features.h5"
+    build(Job(data, file, max_per_class=N_OLD_PER_CLASS))
+    return file.read_bytes()
+
+
+@pytest.fixture(params=["fresh", "update"])
+def cache_file(request, tmp_path, earlier):
+    """A place for the cache: nothing there yet, so that rows are published where they lie, or rows that are copied."""
+    file = tmp_path / "features.h5"
+    if request.param == "update":
+        file.write_bytes(earlier)
+    return file
+
+
+def finished_clips(cache_file):
+    """Paths whose rows the journal vouches for and the rows file holds, by this test's own reading of both."""
+    rows_file = cache_file.with_name("features.h5.partial")
+    journal = cache_file.with_name("features.h5.partial.journal")
+    if not (rows_file.exists() and journal.exists()):
+        return set()
+    rows, paths = rows_file.read_bytes(), set()
+    for line in journal.read_bytes().split(b"\n")[1:-1]:
+        entry = json.loads(line[9:])
+        start = ALIGNMENT + entry["slot"] * ROW_BYTES
+        if zlib.crc32(rows[start : start + ROW_BYTES]) == entry["crc32"]:
+            paths.add(entry["path"])
+    return paths
+
+
+def assert_published_whole(cache_file, earlier, whole):
+    """Under the cache's name lies the old file to the byte, the new one, or nothing if there was none."""
+    if not cache_file.exists():
+        return set()
+    if cache_file.read_bytes() != earlier:
+        assert_same(open_cache(cache_file), whole)
+    cache = open_cache(cache_file)
+    assert check_rows(cache) == len(cache)
+    return set(cache.paths)
+
+
+def assert_same(cache, whole):
+    assert cache.paths == whole.paths
+    assert cache.X.tobytes() == whole.X.tobytes()
+    assert cache.y.tobytes() == whole.y.tobytes()
+    assert cache.fingerprint == whole.fingerprint
+
+
+def assert_resumes(data, cache_file, whole, finished):
+    """The next run computes what is not finished and nothing else, and leaves what an undisturbed run leaves."""
+    result = as_json(build(Job(data, cache_file)))
+    assert result["n_reused"] == len(finished)
+    assert result["n_computed"] == len(whole) - len(finished)
+    assert_same(open_cache(cache_file), whole)
+    assert litter(cache_file) <= {"features.h5.lock"}  # of a holder that was killed; it locks nobody out
+
+
+def litter(cache_file):
+    return {file.name for file in cache_file.parent.iterdir()} - {"features.h5"}
+
+
+@pytest.fixture(scope="module")
+def calls(run, data, earlier, tmp_path_factory):
+    """The changing calls of an undisturbed run, by whether there was an earlier cache."""
+    calls = {}
+    for was_there in (False, True):
+        file = tmp_path_factory.mktemp("calls") / "features.h5"
+        put_back(file, earlier, was_there)
+        calls[was_there] = run(data, "--cache", file, "--jobs", 1).calls
+    return calls
+
+
+def some_of(calls, n_wanted, how):
+    """Numbers of calls to break: the first and last of each kind, and up to n_wanted others at random.
+
+    What breaks in the middle breaks only where bytes are written.
+    """
+    if "half-" in how or how == "kill-half":
+        writes = [number for number, call in enumerate(calls, 1) if call.split()[0] in WRITING]
+        return sorted(
+            {*(n for n in some_of(calls, 0, "") if n in writes), *random.Random(how).sample(writes, n_wanted)}
+        )
+    ends = {calls.index(call) + 1 for call in calls} | {len(calls) - calls[::-1].index(call) for call in calls}
+    others = sorted(set(range(1, len(calls) + 1)) - ends)
+    return sorted(ends | set(random.Random(how).sample(others, n_wanted)))
+
+
+def put_back(cache_file, earlier, was_there):
+    cache_file.unlink(missing_ok=True)
+    if was_there:
+        cache_file.write_bytes(earlier)
+
+
+@pytest.mark.parametrize("how", ["kill", "kill-half"])
+def test_a_run_killed_at_any_write_leaves_a_whole_cache_and_is_resumed(
+    run, calls, data, cache_file, earlier, whole, how
+):
+    was_there = cache_file.exists()
+    for number in some_of(calls[was_there], 10, how):
+        put_back(cache_file, earlier, was_there)
+        broken = run(data, "--cache", cache_file, "--jobs", 1, number=number, how=how)
+        assert broken.code == -signal.SIGKILL, broken
+        finished = assert_published_whole(cache_file, earlier, whole) | finished_clips(cache_file)
+        # All but the batch in flight: every batch whose lines were written is there.
+        n_batches = sum(call.startswith("write features.h5.partial.journal") for call in broken.calls[:-1]) - 1
+        assert len(finished) >= min(len(whole), n_batches * 5), broken
+        assert_resumes(data, cache_file, whole, finished)
+
+
+@pytest.mark.parametrize("how", ["ENOSPC", "EIO", "half-EDQUOT"])
+def test_a_write_that_fails_is_one_line_and_costs_nothing_that_was_finished(
+    run, calls, data, cache_file, earlier, whole, how
+):
+    was_there = cache_file.exists()
+    for number in some_of(calls[was_there], 3, how):
+        put_back(cache_file, earlier, was_there)
+        broken = run(data, "--cache", cache_file, "--jobs", 1, number=number, how=how)
+        lock = {"features.h5.lock"} if broken.calls[number - 1].endswith(".lock") else set()
+        if lock:
+            assert broken.code in (0, 1), broken  # who holds the lock is only written there for people
+        else:
+            assert broken.code == 1, broken
+            assert len(broken.complaints) == 1, broken
+            assert str(cache_file) in broken.complaints[0]
+        finished = assert_published_whole(cache_file, earlier, whole) | finished_clips(cache_file)
+        assert litter(cache_file) <= {"features.h5.partial", "features.h5.partial.journal"} | lock, broken
+        assert_resumes(data, cache_file, whole, finished)
+
+
+def test_an_interrupt_at_any_write_is_one_line_and_keeps_what_was_finished(
+    run, calls, data, cache_file, earlier, whole
+):
+    was_there = cache_file.exists()
+    for number in some_of(calls[was_there], 3, "interrupt"):
+        put_back(cache_file, earlier, was_there)
+        how = ("SIGINT", "SIGTERM")[number % 2]
+        broken = run(data, "--cache", cache_file, "--jobs", 1, number=number, how=how)
+        assert broken.code == 128 + getattr(signal, how), broken
+        assert len(broken.complaints) == 1, broken
+        assert "interrupted; " in broken.complaints[0]
+        assert "kept; run the same command again to go on" in broken.complaints[0]
+        finished = assert_published_whole(cache_file, earlier, whole) | finished_clips(cache_file)
+        if "24 clips are finished" in broken.complaints[0]:
+            assert f"{len(finished)} of 24 clips" in broken.complaints[0]
+        assert_resumes(data, cache_file, whole, finished)
+
+
+def lines_in(journal):
+    try:
+        return journal.read_bytes().count(b"\n")
+    except FileNotFoundError:  # not there yet, or gone with the publishing
+        return 0
+
+
+def test_fifty_runs_killed_at_random_moments_lose_nothing(data, tmp_path, earlier, whole):
+    rng = random.Random(0)
+    # How many clips to wait for, so that all phases are met on a slow machine too; at 15 or 24 the publishing is next.
+    moments = [(rng.choice([-1, 0, 5, 10, 15, 15, 20, 24, 24]), rng.uniform(0, 0.03)) for _ in range(50)]
+
+    def kill_one(number):
+        n_clips, seconds = moments[number]
+        cache_file = tmp_path / str(number) / "features.h5"
+        cache_file.parent.mkdir()
+        put_back(cache_file, earlier, number % 2)
+        journal = cache_file.with_name("features.h5.partial.journal")
+        command = [sys.executable, "-m", "featurize", str(data), "--cache", str(cache_file), "--jobs", "2"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            while n_clips >= 0 and process.poll() is None:
+                if lines_in(journal) > n_clips:
+                    break
+                time.sleep(0.0005)
+            time.sleep(seconds * (1 if n_clips >= 0 else 10))
+            process.kill()
+        return cache_file, assert_published_whole(cache_file, earlier, whole) | finished_clips(cache_file)
+
+    with ThreadPoolExecutor(2) as two_at_once:
+        killed = list(two_at_once.map(kill_one, range(50)))
+    n_finished = {len(finished) for _, finished in killed}
+    assert {0, len(whole)} < n_finished, n_finished  # they did die in different phases
+    for cache_file, finished in killed:
+        assert_resumes(data, cache_file, whole, finished)

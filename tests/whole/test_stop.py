@@ -1,0 +1,317 @@
+"""A run that is told to stop, loses a worker or runs out of disk ends soon, with one line and the right exit code."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from cache import open_cache
+from cache.look.verify import check_rows
+from cache.shared.errors import UserError
+from featurize.build.build import Job, build
+from featurize.features.row import MelSettings
+from featurize.workers.processes import processes
+from tests.whole.faults import ROOT
+
+N_PER_CLASS = 40
+
+
+def wav_header(n_bytes, n_channels, sr):
+    encoding = struct.pack("<IHHIIHH", 16, 1, n_channels, sr, 2 * sr * n_channels, 2 * n_channels, 16)
+    return b"RIFF" + struct.pack("<I", n_bytes + 36) + b"WAVEfmt " + encoding + b"data" + struct.pack("<I", n_bytes)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """120 clips of a twentieth of a second."""
+    rng = np.random.default_rng(0)
+    for name in ("dog", "cat", "bird"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(N_PER_CLASS):
+            samples = rng.integers(-3000, 3000, 800, "<i2").tobytes()
+            (tmp_path / "data" / name / f"{i:02}.wav").write_bytes(wav_header(len(samples), 1, 16000) + samples)
+    return tmp_path / "data"
+
+
+def hours_of_silence(path, n_hours):
+    """A sparse file: no disk, but minutes of work."""
+    n_bytes = n_hours * 3600 * 44100 * 4
+    path.write_bytes(wav_header(n_bytes, 2, 44100))
+    os.truncate(path, 44 + n_bytes)
+
+
+def start(*arguments, code="", **options):
+    """The command as a process of its own; `code` runs in it first."""
+    run = "import sys, runpy; sys.argv[0] = 'featurize'; runpy.run_module('featurize', run_name='__main__')"
+    command = [sys.executable, *(["-c", f"{code}\n{run}"] if code else ["-m", "featurize"]), *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def complaints(err):
+    notices = (" to compute; needs up to", "of rows, which this file system cannot share")
+    return [line for line in err.splitlines() if not any(notice in line for notice in notices)]
+
+
+def wait_for_rows(data, process, n_rows):
+    journal = data / "features.h5.partial.journal"
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > n_rows):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_nobody_waits_for_a_worker_that_is_inside_hours_of_audio(data, how, n_jobs):
+    hours_of_silence(data / "dog" / "20.wav", 5)
+    with start(data, "--jobs", n_jobs) as process:
+        wait_for_rows(data, process, 10)
+        time.sleep(0.3)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 128 + how
+    (line,) = complaints(err)
+    n_kept = (data / "features.h5.partial.journal").read_bytes().count(b"\n") - 1
+    assert f"interrupted; {n_kept} of 120 clips are finished and kept; run the same command again to go on" in line
+    (data / "dog" / "20.wav").unlink()
+    assert build(Job(data, data / "features.h5")).n_reused == n_kept
+
+
+INTERRUPTING = """
+import os, sys
+class Interrupt:
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(Interrupt)
+            os.kill(os.getpid(), {how:d})
+sys.meta_path.insert(0, Interrupt)
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "numpy", "h5py", "filelock", "tqdm", "llvmlite.binding"])
+def test_an_interrupt_during_the_imports_is_one_line(data, module):
+    for how in (signal.SIGINT, signal.SIGTERM):
+        with start(data, "--jobs", 1, code=INTERRUPTING.format(module=module, how=how)) as process:
+            _, err = process.communicate()
+        assert process.returncode == 128 + how, err
+        (line,) = complaints(err)
+        assert line.startswith("python -m featurize: interrupted; ")
+
+
+def test_a_second_interrupt_does_not_break_into_the_first(data):
+    hours_of_silence(data / "dog" / "20.wav", 5)
+    for delay in (0, 0.001, 0.005):
+        with start(data, "--jobs", 1) as process:
+            wait_for_rows(data, process, 0)
+            process.send_signal(signal.SIGINT)
+            time.sleep(delay)
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate()
+        assert process.returncode in (130, 143)
+        assert len(complaints(err)) == 1, err
+
+
+def test_an_interrupt_that_a_callback_swallows_still_ends_the_run(data):
+    code = (
+        "import os, signal, time, featurize.clips.find\n"
+        "class Swallow:\n"
+        "    def __del__(self): os.kill(os.getpid(), signal.SIGINT); time.sleep(0)\n"
+        "find_clips = featurize.clips.find.find_clips\n"
+        "def find(*rest): Swallow(); time.sleep(30); return find_clips(*rest)\n"
+        "featurize.clips.find.find_clips = find\n"
+    )
+    with start(data, code=code) as process:
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert len(complaints(err)) == 1, err
+
+
+def test_a_signal_to_the_whole_group_is_still_an_interrupt(data):
+    hours_of_silence(data / "dog" / "20.wav", 5)
+    with start(data, "--jobs", 2, start_new_session=True) as process:
+        wait_for_rows(data, process, 10)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert len(complaints(err)) == 1, err
+
+
+BREAKING = """
+import os, signal, featurize.batch
+open_audio = featurize.workers.batch.open_audio
+def open_or_break(path, *rest):
+    if "/".join(path.split("/")[-2:]) in {clips}:
+        {how}
+    return open_audio(path, *rest)
+featurize.workers.batch.open_audio = open_or_break
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "killers"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", {"cat/07.wav"}),
+        ("os._exit(0)", {"dog/00.wav", "cat/07.wav", "cat/08.wav", "bird/39.wav"}),
+    ],
+)
+def test_a_clip_of_which_its_worker_dies_costs_only_itself(data, how, killers):
+    with start(data, "--jobs", 2, "--json", code=BREAKING.format(clips=killers, how=how)) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert complaints(err) == []
+    rejected = json.loads(out)["rejected"]
+    assert {bad["path"] for bad in rejected} == killers
+    assert {bad["reason"].split(";")[0] for bad in rejected} == {"the worker that computes it dies of it"}
+    # What had to be computed twice is the same as ever, and without the fault the clips are taken.
+    assert build(Job(data, data / "features.h5")).n_computed == len(killers)
+    expected = build(Job(data, data.parent / "expected.h5")).cache
+    assert open_cache(data / "features.h5").fingerprint == expected.fingerprint
+
+
+def test_workers_that_die_of_everything_end_the_run(data):
+    clips = {f"dog/{i:02}.wav" for i in range(20, 40)}
+    with start(data, "--jobs", 2, code=BREAKING.format(clips=clips, how="os._exit(0)")) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    (line,) = complaints(err)
+    assert "workers died of 10 clips, dog/" in line
+    assert "so it is hardly the clips; finished clips are kept" in line
+    assert out == ""
+    n_kept = (data / "features.h5.partial.journal").read_bytes().count(b"\n") - 1
+    result = build(Job(data, data / "features.h5"))
+    assert result.n_reused == n_kept - 9 > 0
+    assert len(result.cache) == 120
+
+
+def test_an_error_leaves_no_thread_behind_for_python_to_meet_on_its_way_out():
+    def fail():
+        with processes(2, 100, MelSettings(), "float32") as crew:
+            crew.executor.submit(time.sleep, 60)
+            assert crew.executor.submit(abs, -1).result() == 1
+            raise UserError("a clip failed")
+
+    threads = set(threading.enumerate())
+    with pytest.raises(UserError, match="a clip failed"):
+        fail()
+    assert set(threading.enumerate()) <= threads
+
+
+def test_a_worker_that_fails_is_an_error_that_names_its_clip(data):
+    hours_of_silence(data / "dog" / "20.wav", 5)  # for which nobody must wait
+    code = BREAKING.format(clips={"cat/07.wav"}, how="raise SystemExit(3)")
+    with start(data, "--jobs", 2, code=code) as process:
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1, err
+    assert len(complaints(err)) == 1, err
+    (line,) = complaints(err)
+    assert line.startswith("python -m featurize: a worker failed (SystemExit: 3) while it was on cat/07.wav")
+    assert "finished clips are kept" in line
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("os.utime(path)", "it changed after it was found; run it again"),
+        ("os.unlink(path)", "it disappeared while it was to be read"),
+        ("os.truncate(path, 50)", "it changed after it was found; run it again"),
+    ],
+)
+def test_a_clip_that_changes_before_it_is_read_costs_only_itself(data, how, reason):
+    with start(data, "--jobs", 2, "--json", code=BREAKING.format(clips={"cat/07.wav"}, how=how)) as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert json.loads(out)["rejected"] == [{"path": "cat/07.wav", "reason": reason}]
+    assert json.loads(out)["n_clips"] == 119
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("os.utime(path, (1, 1))", "it changed while it was read"),
+        ("os.unlink(path)", "it disappeared while it was read"),
+        ("os.replace(path.replace('cat/07', 'cat/08'), path)", "it changed while it was read"),
+    ],
+)
+def test_a_clip_that_changes_while_it_is_read_costs_only_itself(data, how, reason):
+    code = (
+        "import os, featurize.workers.batch\n"
+        "mono_blocks, open_audio = featurize.workers.batch.mono_blocks, featurize.workers.batch.open_audio\n"
+        "def remember(opened, *rest):\n"
+        "    global path\n"
+        "    path = opened\n"
+        "    return open_audio(opened, *rest)\n"
+        "def change(*arguments):\n"
+        f"    if path.endswith('cat/07.wav'): {how}\n"
+        "    return mono_blocks(*arguments)\n"
+        "featurize.workers.batch.mono_blocks, featurize.workers.batch.open_audio = change, remember\n"
+    )
+    with start(data, "--jobs", 1, "--json", code=code) as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert {"path": "cat/07.wav", "reason": reason} in json.loads(out)["rejected"]
+
+
+def test_it_runs_where_the_system_has_no_fdatasync_and_no_copy_file_range(data):
+    code = "import os\nfor name in ('fdatasync', 'copy_file_range'): delattr(os, name)\n"
+    for n_clips, per_class in ((30, 10), (60, 20)):
+        with start(data, "--jobs", 2, "--json", "--max-per-class", per_class, code=code) as process:
+            out, err = process.communicate()
+        assert process.returncode == 0, err
+        assert json.loads(out)["n_computed"] == 30
+        assert check_rows(open_cache(data / "features.h5")) == n_clips
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MB, where we may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk to fill up")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_keeps_the_old_cache_and_the_finished_rows(data, small_disk):
+    old = build(Job(data, small_disk / "features.h5", max_per_class=2)).cache
+    # Another program takes the room that was free when the run began: the check beforehand cannot know.
+    code = (
+        "import shutil\nusage = shutil.disk_usage\nshutil.disk_usage = lambda path: usage(path)._replace(free=10**9)\n"
+    )
+    with start(data, "--cache", small_disk / "features.h5", code=code) as process:
+        _, err = process.communicate()
+    assert process.returncode == 1
+    (line,) = complaints(err)
+    assert "cannot be written (No space left on device); make room and run it again" in line
+    assert open_cache(small_disk / "features.h5").fingerprint == old.fingerprint
+    assert {file.name for file in small_disk.iterdir()} <= {
+        "features.h5",
+        "features.h5.partial",
+        "features.h5.partial.journal",
+    }
+    n_kept = (small_disk / "features.h5.partial.journal").read_bytes().count(b"\n") - 1
+    subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
+    result = build(Job(data, small_disk / "features.h5"))
+    assert 20 < n_kept < 60
+    assert result.n_computed == 120 - 6 - n_kept
+    assert check_rows(result.cache) == 120
+
+
+def test_a_read_only_disk_is_said_in_a_line_and_serves_as_it_is(data, small_disk):
+    build(Job(data, small_disk / "features.h5", max_per_class=2))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for per_class, code in ((2, 0), (3, 1)):
+        with start(data, "--cache", small_disk / "features.h5", "--max-per-class", per_class) as process:
+            _, err = process.communicate()
+        assert process.returncode == code
+    (line,) = complaints(err)
+    assert "cannot be written (Read-only file system)" in line
+    assert [file.name for file in small_disk.iterdir()] == ["features.h5"]

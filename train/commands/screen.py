@@ -1,0 +1,147 @@
+"""What a person reads at the end of a command: scores, tables and verdicts as plain text, 80 columns wide."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cache.shared.text import human_seconds, human_size, printable
+from train.predict.predict import Kind, Prediction
+
+_MAX_NAME = 20
+
+
+def fit_summary(folder: Path, record: Mapping[str, Any]) -> str:
+    """Return the summary of a finished fit."""
+    split, validation = record["split"], record["validation_accuracy"]
+    lines = [
+        f"{record['options']['model']}, {record['n_parameters']:,} parameters, on {_shown(record['cache']['file'])}",
+        "clips: " + ", ".join(f"{s['n']} {name} (groups: {s['n_groups']})" for name, s in split.items() if s["n"]),
+        f"kept epoch {record['best_epoch']} of {record['n_epochs']}"
+        + (
+            ", the last"
+            if validation is None
+            else f", the best on the validation clips: {_percent(validation).strip()}"
+        ),
+    ]
+    if record["metrics"] is None:
+        lines.append("no test clips (--test 0), so there is no score")
+    else:
+        title = f"test: {record['metrics']['n']} clips never trained on"
+        lines += ["", *score_lines(record["metrics"], title, record["sanity"], record["leak_probe"])]
+    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record['seconds'])})"])
+
+
+def crossval_summary(folder: Path, record: Mapping[str, Any]) -> str:
+    """Return the summary of a finished cross-validation."""
+    options, folds = record["options"], record["folds"]
+    n_clips = record["cache"]["n_clips"]
+    lines = [
+        f"{options['model']} on {_shown(record['cache']['file'])}: {n_clips} clips in {record['n_groups']} groups",
+        "",
+        "  repeat  fold  train    val   test  accuracy  epoch      time",
+    ]
+    for fold in folds:
+        lines.append(
+            f"  {fold['repeat']:6d}  {fold['fold']:4d}  {fold['n_train']:5d}  {fold['n_val']:5d}  {fold['n_test']:5d}"
+            f"   {_percent(fold['accuracy'])}  {fold['best_epoch']:5d}  {human_seconds(fold['seconds']):>8}"
+        )
+    often = "once" if options["repeats"] == 1 else f"{options['repeats']} times"
+    title = f"every clip tested {often}, by a network that never saw its group"
+    lines += ["", *score_lines(record["metrics"], title, record["sanity"], record["leak_probe"])]
+    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record['seconds'])})"])
+
+
+def evaluate_summary(result: Mapping[str, Any]) -> str:
+    """Return the summary of evaluate()."""
+    title = f"{printable(result['run'])} on {printable(result['cache'])}: {result['scored']}, {result['n']} clips"
+    return "\n".join(score_lines(result, title))
+
+
+def score_lines(
+    score: Mapping[str, Any],
+    title: str,
+    sanity: Mapping[str, Any] | None = None,
+    probe: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Return a score beside its sanity baselines, its table of classes and its confusion matrix, under a title."""
+    low, high = score["interval"]
+    names = [_short(name) for name in score["per_class"]]
+    width = max(len("class"), *map(len, names))
+    lines = [
+        title,
+        f"  accuracy        {_percent(score['accuracy'])}  (95 % interval {100 * low:.1f} to {100 * high:.1f} %)",
+        f"  macro-F1        {_percent(score['macro_f1'])}",
+    ]
+    for name, baseline in (sanity or {}).items():
+        lines.append(f"  {name:<16}{_percent(baseline['accuracy'])}")
+    if probe:
+        lines.append(f"  without sound   {_percent(probe['accuracy'])}  (from duration, sample rate and file format)")
+    table = ["", f"  {'class':<{width}}  precision   recall       F1  clips"]
+    for name, one in zip(names, score["per_class"].values(), strict=True):
+        precision, recall, f1 = (_percent(one[measure]) for measure in ("precision", "recall", "f1"))
+        table.append(f"  {name:<{width}}  {precision:>9}  {recall}  {f1}  {one['n']:5d}")
+    return lines + table + ["", *confusion_lines(score["confusion"], names)]
+
+
+def confusion_lines(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> list[str]:
+    """Return a confusion matrix as lines; past a screen's width, its largest errors instead."""
+    corner = "true \\ predicted"
+    width = max(len(corner), *map(len, names))
+    cell = max(5, *map(len, names))
+    if 2 + width + len(names) * (cell + 2) <= 80:
+        head = f"  {corner:<{width}}" + "".join(f"  {name:>{cell}}" for name in names)
+        rows = (
+            f"  {name:<{width}}" + "".join(f"  {n:>{cell}}" for n in row)
+            for name, row in zip(names, confusion, strict=True)
+        )
+        return [head, *rows]
+    errors = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if n and i != j]
+    worst = sorted(errors, key=lambda error: -error[0])[:10]
+    return ["  most frequent confusions", *(f"  {n:5d}  {names[i]} taken for {names[j]}" for n, i, j in worst)]
+
+
+def prediction_line(prediction: Prediction) -> str:
+    """Return the line of a recording or a window: its name, its class, all probabilities."""
+    name = printable(str(prediction.path))
+    if prediction.kind is Kind.RECORDING:
+        n_all = sum(prediction.n_windows.values())
+        shares = sorted(prediction.n_windows.items(), key=lambda share: -share[1])
+        parts = (f"{printable(label) or 'unlabelled'} {_percent(n / n_all).strip()}" for label, n in shares)
+        return f"{name}: {human_seconds(prediction.end)} in {n_all} windows: {', '.join(parts)}"
+    if prediction.kind is Kind.WINDOW:
+        name += f"  {clock(prediction.start)} - {clock(prediction.end)}"
+    label = printable(prediction.label) or prediction.reason or "uncertain"
+    probabilities = "  ".join(f"{printable(name)} {p:.3f}" for name, p in prediction.probabilities.items())
+    return f"{name}: {label}" + (f"  ({probabilities})" if probabilities else "")
+
+
+def export_summary(result: Mapping[str, Any]) -> str:
+    """Return what was exported, and how far it is from the original."""
+    lines = [
+        f"{_shown(result['file'])}: {human_size(result['n_bytes'])}, from the {result['input']} to the probabilities",
+        f"checked on {result['n_checked']} clips of {_shown(result['cache'])} in {result['runtime']}",
+        *(f"largest difference of the {name}: {value:.1e}" for name, value in result["largest_difference"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def clock(seconds: float) -> str:
+    """Return a position in a recording: 0:00.50, 59:59.99, 1:00:00.00."""
+    hundredths = round(100 * seconds)
+    minutes, rest = divmod(hundredths, 6000)
+    position = f"{minutes % 60:02d}:{rest / 100:05.2f}"
+    return f"{minutes // 60}:{position}" if minutes >= 60 else position.removeprefix("0")
+
+
+def _short(name: str) -> str:
+    name = printable(name)
+    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 2] + ".."
+
+
+def _shown(file: str) -> str:
+    path = Path(file)
+    return printable(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:5.1f} %"

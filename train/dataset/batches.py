@@ -1,0 +1,73 @@
+"""Rows of the map -> shuffled batches: what Keras eats, read from the file as it is eaten."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from train.backend.keras import keras
+from train.dataset.augment import Augmentation, augment, mix
+
+Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Some rows of a cache, a batch at a time.
+
+    Only the rows of one batch are copied, and cast to float32 if the cache is in float16.
+
+    Parameters
+    ----------
+    X
+        Spectrograms, shape (N, 128, 128, 1), mapped.
+    y
+        One-hot labels, shape (N, n_classes).
+    rows
+        Which rows, in which order.
+    batch_size
+        Rows a batch; the last one holds what is left.
+    n_columns
+        Width of the batches; the columns of X beyond it hold padding alone.
+    augmentation
+        How the rows are varied, anew in every epoch; None: not at all.
+    n_frames
+        Frames of every clip before crop or pad, shape (N,); the augmentation leaves padding as it is.
+    """
+
+    def __init__(
+        self,
+        X: npt.NDArray[Any],
+        y: npt.NDArray[np.float32],
+        rows: npt.NDArray[np.intp],
+        batch_size: int,
+        n_columns: int | None = None,
+        augmentation: Augmentation | None = None,
+        n_frames: npt.NDArray[np.integer] | None = None,
+    ) -> None:
+        super().__init__()
+        self.X = np.asarray(X)
+        self.y = np.asarray(y)
+        self.rows = rows
+        self.order = rows
+        self.batch_size = batch_size
+        self.n_columns = self.X.shape[2] if n_columns is None else n_columns
+        self.augmentation = augmentation
+        self.n_frames = np.full(len(self.X), self.n_columns) if n_frames is None else np.asarray(n_frames)
+        self.seeds = (0, 0)
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        X, y = self.X[rows, :, : self.n_columns].astype(np.float32, copy=False), self.y[rows]
+        if self.augmentation is None:
+            return X, y
+        # numpy takes [seed, epoch] for [seed, epoch, 0], which is the order's generator already.
+        rng = np.random.default_rng([*self.seeds, index + 1])
+        return mix(augment(X, self.n_frames[rows], rng, self.augmentation), y, rng, self.augmentation)
+
+    def shuffle(self, seed: int, epoch: int) -> None:
+        """Begin an epoch: its order and variations depend on the seed and the epoch alone, so a fit can be resumed."""
+        self.seeds = (seed, epoch)
+        self.order = np.random.default_rng([seed, epoch]).permutation(self.rows)

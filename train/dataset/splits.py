@@ -1,0 +1,186 @@
+"""Stratified, grouped train/validation/test: no speaker, recording or duplicate on two sides."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.shared.errors import UserError
+
+SPLITS = ("train", "val", "test")
+
+# What shares a group in public sets: the speaker of Speech Commands, the source recording of ESC-50.
+KNOWN_NAMES = (
+    re.compile(r"(.+)_nohash_\d+"),  # <speaker>_nohash_<take>
+    re.compile(r"\d+-(\d+)-[A-Z]-\d+"),  # <fold>-<recording>-<take>-<class>
+)
+
+Ints = npt.NDArray[np.integer]
+
+
+def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str | None = None) -> npt.NDArray[np.intp]:
+    """Say which clips belong together.
+
+    Two clips share a group when their names give the same speaker or source recording, or when their content is equal;
+    groups that share a clip are one.
+
+    Parameters
+    ----------
+    paths
+        Path of every clip, relative to DATA.
+    sha256
+        Digest of every clip's content, shape (N,).
+    pattern
+        A regular expression with one group in it, searched in each path: what it captures names the clip's group. A
+        clip that it does not match is a group of its own. Without it, `KNOWN_NAMES` are tried on the file name.
+
+    Returns
+    -------
+    ndarray of int, shape (N,)
+        Group index of every clip, from 0.
+
+    Raises
+    ------
+    UserError
+        The pattern is no regular expression, has not exactly one group, or matches no path.
+    """
+    names = _names_by(pattern, paths) if pattern is not None else [_known_name(path) for path in paths]
+    keys = [("name", name) if name is not None else ("path", path) for name, path in zip(names, paths, strict=True)]
+    return _connected(_numbered(keys), _numbered(sha256.tolist()))
+
+
+def _names_by(pattern: str, paths: list[str]) -> list[str | None]:
+    try:
+        regex = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--group-by {pattern!r} is not a regular expression: {error}") from None
+    if regex.groups != 1:
+        raise UserError(f"--group-by {pattern!r} has {regex.groups} groups in parentheses and needs exactly one")
+    names = [match[1] if (match := regex.search(path)) else None for path in paths]
+    if not any(name is not None for name in names):
+        raise UserError(f"--group-by {pattern!r} matches none of the {len(paths)} paths, such as {paths[0]!r}")
+    return names
+
+
+def _known_name(path: str) -> str | None:
+    stem = path.rpartition("/")[2].rpartition(".")[0]
+    return next((match[1] for regex in KNOWN_NAMES if (match := regex.fullmatch(stem))), None)
+
+
+def _numbered(keys: Sequence[object]) -> Ints:
+    numbers: dict[object, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.intp)
+
+
+def _connected(a: Ints, b: Ints) -> npt.NDArray[np.intp]:
+    # Every row takes the least label among the rows with its a, then with its b, until nothing changes. SciPy's
+    # connected_components does the same, but its import would delay the first training step.
+    label = np.arange(len(a))
+    while True:
+        before = label
+        for ids in (a, b):
+            least = np.full(len(a), len(a))
+            np.minimum.at(least, ids, label)
+            label = least[ids]
+        if np.array_equal(label, before):
+            return np.unique(label, return_inverse=True)[1]
+
+
+def split_clips(
+    labels: Ints, groups: Ints, class_names: tuple[str, ...], val: float, test: float, seed: int
+) -> npt.NDArray[np.int8]:
+    """Put every clip into train, validation or test.
+
+    Groups of several clips are placed first, the largest first, each where it reduces the chi-square distance between
+    the class counts there are and the class counts wanted most; the single clips then fill what is missing. Which of
+    the equal ones goes where is decided by the seed. scikit-learn's grouped splitters make k equal folds or do not
+    stratify, and their import costs more than this whole step.
+
+    Parameters
+    ----------
+    labels
+        Label index of every clip, shape (N,).
+    groups
+        Group index of every clip, shape (N,), from 0; see clip_groups().
+    class_names
+        For the message when it cannot be done.
+    val, test
+        Share of the clips wanted in each, at least 0, together under 1.
+    seed
+        The same seed gives the same split.
+
+    Returns
+    -------
+    ndarray of int8, shape (N,)
+        Index into `SPLITS` of every clip.
+
+    Raises
+    ------
+    UserError
+        Not every wanted split can hold a clip of every class.
+    """
+    if not (val >= 0 and test >= 0 and val + test < 1):
+        raise UserError(f"--val {val} and --test {test} leave no clips to train on; together they must be under 1")
+    shares = np.array([1 - val - test, val, test])
+    counts = np.zeros((groups.max() + 1, len(class_names)), np.int32)
+    np.add.at(counts, (groups, labels), 1)
+    side = _place(counts, np.outer(shares, counts.sum(axis=0)), np.random.default_rng(seed))
+    _fill_empty(side, counts, np.flatnonzero(shares))
+    have = _have(side, counts)
+    if (have[shares > 0] == 0).any():
+        raise UserError(_cannot_split(counts, class_names, [SPLITS[s] for s in np.flatnonzero(shares)]))
+    return side[groups]
+
+
+def _have(side: Ints, counts: Ints) -> Ints:
+    have = np.zeros((len(SPLITS), counts.shape[1]), np.int64)
+    np.add.at(have, side, counts)
+    return have
+
+
+def _place(counts: Ints, target: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int8]:
+    sizes = counts.sum(axis=1)
+    side = np.zeros(len(counts), np.int8)
+    excess = -target
+    weight = 1 / np.maximum(target, 1e-9)  # nothing goes where nothing is wanted
+    shuffled = rng.permutation(len(counts))
+    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    for group in order[: np.count_nonzero(sizes > 1)]:
+        added = counts[group]
+        change = (added * (2 * excess + added) * weight).sum(axis=1)
+        side[group] = change.argmin()
+        excess[side[group]] += added
+    single = order[np.count_nonzero(sizes > 1) :]
+    for label in range(counts.shape[1]):
+        rest = single[counts[single, label] == 1]
+        for split in (1, 2):
+            n = max(0, round(-excess[split, label]))
+            side[rest[:n]] = split
+            rest = rest[n:]
+    return side
+
+
+def _fill_empty(side: npt.NDArray[np.int8], counts: Ints, wanted: Ints) -> None:
+    # Rounding or the size of the groups may have left a split without a class: it gets the smallest group with that
+    # class which no other split needs.
+    for split in wanted:
+        for label in range(counts.shape[1]):
+            have = _have(side, counts)
+            if have[split, label]:
+                continue
+            spare = ((have[side] > counts) | (counts == 0)).all(axis=1) & (counts[:, label] > 0)
+            if spare.any():
+                donors = np.flatnonzero(spare)
+                side[donors[counts[donors].sum(axis=1).argmin()]] = split
+
+
+def _cannot_split(counts: Ints, class_names: tuple[str, ...], wanted: list[str]) -> str:
+    found = ", ".join(
+        f"{name} {counts[:, label].sum()} in {np.count_nonzero(counts[:, label])}"
+        for label, name in enumerate(class_names)
+    )
+    return (
+        f"no split can be made in which each of {', '.join(wanted)} holds every class (clips in independent groups: "
+        f"{found}); add recordings, or ask for fewer splits with --val 0 or --test 0"
+    )

@@ -1,0 +1,224 @@
+"""fit(): one run, from a cache to a run directory with a trained and scored model."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import Cache, open_cache
+from cache.shared.errors import Interrupted, UserError
+from train.dataset.splits import SPLITS, clip_groups, split_clips
+from train.fit.options import Options
+from train.models import recipes as models
+from train.runs.directory import FINISHED, LOGS, UNFINISHED, new_run, read_record, read_table, write_record, write_table
+from train.runs.record import describe_cache, describe_split, versions, write_predictions
+from train.score.baselines import BASELINES, leak_probe, warnings
+from train.score.metrics import score
+
+Rows = npt.NDArray[np.intp]
+
+
+def fit(
+    cache_file: Path, run: Path | None, options: Options, tensorboard: bool = False, title: str = ""
+) -> tuple[Path, dict[str, Any]]:
+    """Train a model on a cache and leave everything about it in a new run directory.
+
+    Parameters
+    ----------
+    cache_file
+        What `python -m featurize` wrote.
+    run
+        The new run directory; None: one named after the time and the model, in `runs`.
+    options
+        See Options.
+    tensorboard
+        Whether to log for TensorBoard, in the folder `tensorboard` of the run directory.
+    title
+        What the progress bar calls this fit, when it is one of many.
+
+    Returns
+    -------
+    folder : Path
+        The run directory.
+    record : dict
+        What its `run.json` says.
+
+    Raises
+    ------
+    UserError
+        The cache cannot be used, no split can be made, the run directory exists, or training diverged.
+    """
+    models.recipe(options.model)  # errors come before the seconds that TensorFlow takes
+    cache = open_cache(cache_file)
+    groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
+    split = split_clips(cache.labels, groups, cache.class_names, options.val, options.test, options.seed)
+    folder = new_run(run, options.model)
+    record = {
+        "state": UNFINISHED,
+        "command": "fit",
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        **describe_cache(cache),
+        "options": asdict(options),
+        "split": describe_split(cache, groups, split),
+        "clip_duration": float(np.median(cache.columns["duration"][split == 0])),
+    }
+    names = [SPLITS[side] for side in split.tolist()]
+    write_table(folder / "split.csv", ("path", "split"), zip(cache.paths, names, strict=True))
+    sha256 = (digest.decode() for digest in cache.columns["sha256"].tolist())
+    write_table(folder / "content.csv", ("sha256", "split"), zip(sha256, names, strict=True))
+    if tensorboard:
+        (folder / LOGS).mkdir()
+    write_record(folder, record)
+    return folder, _train(folder, record, options, cache, groups, split, title)
+
+
+def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[Path, dict[str, Any]]:
+    """Go on with a fit that was interrupted, after its last whole epoch.
+
+    Parameters
+    ----------
+    folder
+        Its run directory.
+    cache_file
+        Where its cache is now; None: where it was.
+    title
+        See fit().
+
+    Returns
+    -------
+    folder : Path
+        The run directory.
+    record : dict
+        What its `run.json` says now.
+
+    Raises
+    ------
+    UserError
+        The fit is finished, or is not a fit, or its cache has changed since.
+    """
+    record = read_record(folder)
+    if record.get("command") != "fit":
+        raise UserError(f"{folder} is a cross-validation, which cannot go on where it stopped; start a new one")
+    if record["state"] == FINISHED:
+        raise UserError(f"{folder} is finished; there is nothing to go on with")
+    options = _recorded_options(folder, record)
+    cache = open_cache(cache_file or Path(record["cache"]["file"]))
+    if cache.fingerprint != record["cache"]["fingerprint"]:
+        raise UserError(f"{cache.file} has changed since {folder} was started on it; start a new fit")
+    sides = {row["path"]: row["split"] for row in read_table(folder / "split.csv")}
+    try:
+        split = np.array([SPLITS.index(sides[path]) for path in cache.paths], np.int8)
+    except (KeyError, ValueError):
+        raise UserError(f"{folder / 'split.csv'} does not list the clips of {cache.file}; start a new fit") from None
+    groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
+    return folder, _train(folder, record, options, cache, groups, split, title)
+
+
+def _recorded_options(folder: Path, record: dict[str, Any]) -> Options:
+    try:
+        options = Options(**record["options"])
+        fits = all(isinstance(getattr(options, name), hint) for name, hint in get_type_hints(Options).items())
+        fits = fits and all(isinstance(record["cache"][name], str) for name in ("file", "fingerprint"))
+    except (KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise UserError(f"{folder / 'run.json'} is damaged: its options make no sense; start a new fit")
+    return options
+
+
+def _train(
+    folder: Path,
+    record: dict[str, Any],
+    options: Options,
+    cache: Cache,
+    groups: Rows,
+    split: npt.NDArray[np.int8],
+    title: str,
+) -> dict[str, Any]:
+    from train.backend.keras import seed_everything
+    from train.fit.checkpoint import Checkpoint
+    from train.fit.loop import train_by_recipe
+    from train.models.forward import predict_rows
+
+    started = time.perf_counter()
+    seed_everything(options.seed, options.deterministic)
+    train_rows, val_rows, test_rows = (np.flatnonzero(split == side) for side in range(len(SPLITS)))
+    log_dir = folder / LOGS if (folder / LOGS).is_dir() else None
+    with _resumable(folder):
+        model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title, log_dir)
+        probabilities = predict_rows(model, cache.X, test_rows)
+        scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
+        _save_model(model, options.model, len(cache.class_names), folder / "model.keras")
+    record = {
+        **record,
+        "n_parameters": model.count_params(),
+        "n_epochs": len(history),
+        "best_epoch": best,
+        "validation_accuracy": history[best - 1].get("val_accuracy"),
+        **scores,
+        "versions": versions(),
+        "state": FINISHED,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    write_record(folder, record)
+    Checkpoint(folder).discard()
+    return record
+
+
+def _scores(
+    folder: Path,
+    options: Options,
+    cache: Cache,
+    groups: Rows,
+    train_rows: Rows,
+    test_rows: Rows,
+    probabilities: npt.NDArray[np.float32],
+) -> dict[str, Any]:
+    metrics: dict[str, Any] | None = None
+    sanity: dict[str, Any] = {}
+    if len(test_rows):
+        guesses = {name: guess(cache, train_rows, test_rows, options.seed) for name, guess in BASELINES.items()}
+        metrics, *others = (
+            score(cache.labels[test_rows], predicted, cache.class_names, groups[test_rows])
+            for predicted in (probabilities.argmax(axis=1), *guesses.values())
+        )
+        sanity = dict(zip(guesses, others, strict=True))
+        write_predictions(folder / "predictions.csv", cache, test_rows, probabilities)
+    probe = leak_probe(cache, groups, options.seed)
+    return {
+        "metrics": metrics,
+        "sanity": sanity,
+        "leak_probe": probe,
+        "warnings": warnings(metrics, sanity, probe),
+    }
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    go_on = f"go on with `python -m train fit --resume {folder}`"
+    try:
+        yield
+    except Interrupted as stop:
+        stop.kept = f"every finished epoch is kept; {go_on}"
+        raise
+    except OSError as error:
+        # HDF5 puts a paragraph into the message, and its number is that of the system.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"{folder} cannot be written ({reason}); put that right, then {go_on}") from None
+
+
+def _save_model(model: Any, name: str, n_classes: int, file: Path) -> None:
+    """Save a trained model for plain Keras, compiled as if new: the optimiser's state is not that of the best epoch."""
+    fresh = models.build_model(name, n_classes)
+    fresh.set_weights(model.get_weights())
+    fresh.optimizer.build(fresh.trainable_variables)  # without its variables Keras warns whoever loads the file
+    beside = file.with_name(f"next-{file.name}")
+    fresh.save(beside)
+    beside.replace(file)

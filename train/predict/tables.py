@@ -1,0 +1,165 @@
+"""Predictions as rows, CSV or JSON lines, that are written as they come and taken up again where they stopped."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from cache.shared.errors import UserError
+from train.predict.predict import Kind, Prediction
+from train.predict.sources import Source
+from train.runs.directory import Run
+
+Row = dict[str, Any]
+
+# The row that a recording ends with.
+_LAST = {Kind.CLIP.value, Kind.RECORDING.value, Kind.REJECTED.value}
+
+
+def as_json(run: Run, one: Prediction) -> bytes:
+    """Return the line of a prediction, one JSON object."""
+    row: Row = {"run": str(run.folder), "kind": one.kind.value, "path": str(one.path)}
+    if one.kind is not Kind.REJECTED:
+        row |= {"start": round(one.start, 4), "end": round(one.end, 4), "class": one.label or None}
+        row["probabilities"] = {name: round(p, 6) for name, p in one.probabilities.items()} or None
+    if one.kind is Kind.RECORDING:
+        row["windows"] = {name: n for name, n in one.n_windows.items() if name}
+        row["unlabelled_windows"] = one.n_windows.get("", 0)
+    if one.reason:
+        row["reason"] = one.reason
+    return json.dumps(row).encode() + b"\n"
+
+
+def as_csv(run: Run, one: Prediction) -> bytes:
+    """Return the row of a prediction."""
+    times = ("", "") if one.kind is Kind.REJECTED else (f"{one.start:.4f}", f"{one.end:.4f}")
+    values = (f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in run.class_names)
+    counts = ", ".join(f"{n} {name or 'unlabelled'}" for name, n in one.n_windows.items())
+    return _csv([run.folder, one.kind.value, one.path, *times, one.label, *values, one.reason or counts])
+
+
+def csv_header(run: Run) -> bytes:
+    """Return the first row."""
+    return _csv(["run", "kind", "path", "start", "end", "class", *(f"p_{name}" for name in run.class_names), "note"])
+
+
+def _csv(cells: Iterable[object]) -> bytes:
+    line = io.StringIO()
+    # The writer puts quotes around what has a character of the line's end in it, and readers take both for one.
+    csv.writer(line, lineterminator="\r\n").writerow(map(str, cells))
+    return _encoded(line.getvalue().removesuffix("\r\n") + "\n")
+
+
+def _encoded(text: str) -> bytes:
+    # Bytes of a name that are no UTF-8 are surrogates, and come out as \udcXX.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def write_rows(
+    predictions: Iterable[Prediction],
+    line_of: Callable[[Prediction], bytes],
+    file: IO[bytes] | None,
+    header: bytes = b"",
+) -> None:
+    """Write a line a prediction as it comes, to a file or to standard output."""
+    out = file or sys.stdout.buffer
+    out.write(header)
+    for one in predictions:
+        out.write(line_of(one))
+        out.flush()
+
+
+@contextmanager
+def rows_file(run: Run, file: Path, format: str, resume: bool) -> Iterator[tuple[IO[bytes], dict[str, str]]]:
+    """Open a file for rows, and find out what is finished in it.
+
+    Yields
+    ------
+    out
+        The file, open where the next row goes: behind the last recording that is finished.
+    finished
+        The kind of the last row by path(), of every recording that is.
+
+    Raises
+    ------
+    UserError
+        The file exists and `resume` is False, or it holds something else.
+    """
+    if file.exists() and not resume:
+        raise UserError(f"{file} exists already; go on with --resume, give another --out, or delete it first")
+    with file.open("r+b" if file.exists() else "w+b") as out:
+        end, finished = (0, {}) if format == "text" else _finished(run, out, file, format)
+        out.truncate(end)
+        out.seek(end)
+        if format == "csv" and end == 0:
+            out.write(csv_header(run))
+        yield out, finished
+
+
+def path(source: Source) -> str:
+    """Return the path of a recording as rows have it."""
+    return _encoded(str(source.path)).decode()
+
+
+def _finished(run: Run, out: IO[bytes], file: Path, format: str) -> tuple[int, dict[str, str]]:
+    """Return where the rows of the last finished recording end, and the kind of each one's last row."""
+    finished: dict[str, str] = {}
+    end = 0
+    try:
+        for row, position in (_csv_rows if format == "csv" else _json_rows)(run, out):
+            if row is None:
+                end = position
+                continue
+            if _encoded(row["run"]) != _encoded(str(run.folder)):
+                raise UserError(f"{file} holds results of {row['run']}; give another --out")
+            if row["kind"] in _LAST:
+                end = position
+                finished[_encoded(row["path"]).decode()] = row["kind"]
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        raise UserError(
+            f"{file} is not what `predict --format {format}` writes with {run.folder}; give another --out"
+        ) from None
+    return end, finished
+
+
+def _json_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[Row | None, int]]:
+    position = 0
+    for line in out:
+        # The last one may be torn, and its recording is not finished then.
+        if not line.endswith(b"\n"):
+            return
+        position += len(line)
+        yield json.loads(line), position
+
+
+def _csv_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[Row | None, int]]:
+    """Yield None for the header, and then every whole row, each with the position behind it."""
+    header = csv_header(run)
+    found = out.read(len(header))
+    if found != header:
+        if header.startswith(found):
+            return
+        raise ValueError("another header")
+    yield None, len(header)
+    names = next(csv.reader([header.decode()]))
+    position, whole = len(header), True
+
+    def lines() -> Iterator[str]:
+        nonlocal position, whole
+        for line in out:
+            position, whole = position + len(line), line.endswith(b"\n")
+            yield line.decode("utf-8", "replace")
+
+    try:
+        for cells in csv.reader(lines(), strict=True):
+            if not whole:
+                return
+            yield dict(zip(names, cells, strict=True)), position
+    except csv.Error:
+        # In the middle of a quoted name that has a line break.
+        if out.read(1):
+            raise

@@ -1,0 +1,141 @@
+"""What is classified of a recording: a short one whole, as the clip it is, a long one window by window."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.shared.errors import UserError
+from train.runs.directory import Run
+
+Float32 = npt.NDArray[np.float32]
+
+# A recording up to so many windows long is one clip.
+_LONG = 1.5
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How long recordings are cut: windows of so many seconds, each overlapping the one before by a share of it."""
+
+    seconds: float
+    overlap: float = 0.5
+
+
+class Cut(NamedTuple):
+    """A part of a recording, from `start` to `end` in seconds, or all of it; `y` is mono at its own rate, (n,)."""
+
+    start: float
+    end: float
+    whole: bool
+    y: Float32
+
+
+def windows_of(run: Run, seconds: float | None = None, overlap: float = 0.5) -> Windows:
+    """Return the windows to use with a run, by default as long as the median of the clips it was trained on.
+
+    Raises
+    ------
+    UserError
+        The run does not say how long that is.
+    """
+    if seconds is not None:
+        return Windows(seconds, overlap)
+    median = run.record.get("clip_duration")
+    if not isinstance(median, int | float) or not 0 < median < float("inf"):
+        raise UserError(f"{run.folder / 'run.json'} does not say how long its clips were; give --window SECONDS")
+    return Windows(float(median), overlap)
+
+
+def gap(windows: Windows, settings: Mapping[str, Any]) -> str:
+    """Return a sentence if parts of a recording are in no spectrogram, else "".
+
+    Of a window, as of a clip, a spectrogram shows the middle `n_frames`; windows may start further apart than that.
+    """
+    shown = settings["n_frames"] * settings["hop_length"] / settings["sr"]
+    step = windows.seconds * (1 - windows.overlap)
+    if windows.seconds <= shown or step <= shown:
+        return ""
+    return (
+        f"windows start every {step:.2f} s, and only the middle {shown:.2f} s of each are looked at; "
+        f"--overlap {math.ceil(100 * (1 - shown / windows.seconds)) / 100:.2f} leaves nothing out"
+    )
+
+
+def cuts(blocks: Iterable[Float32], sr: int, windows: Windows) -> Iterator[Cut]:
+    """Cut a waveform into windows as it is read.
+
+    Windows start at 0 and a step apart; the last one is moved back to end where the recording ends, so that each is of
+    full length and all of them cover all of it. Not more than a window and a half and a block are held.
+
+    Parameters
+    ----------
+    blocks
+        The mono waveform in consecutive blocks of any length, (n,).
+    sr
+        Its sample rate in Hz.
+    windows
+        How to cut.
+
+    Yields
+    ------
+    Cut
+        All of the recording if it is no longer than one and a half windows, else each window.
+    """
+    length = max(1, round(windows.seconds * sr))
+    step = max(1, round(windows.seconds * (1 - windows.overlap) * sr))
+    held, first, start = np.empty(0, np.float32), 0, 0  # samples; the position of their first; that of the next window
+    for block in blocks:
+        held = np.concatenate((held, block))
+        stop = first + len(held)
+        if first == 0 and stop <= _LONG * length:
+            continue
+        while start + length <= stop:
+            y = held[start - first : start - first + length]
+            yield Cut(start / sr, (start + length) / sr, False, y)
+            start += step
+        # The end may come with the next block, and the last window reaches back from there.
+        kept = min(start, stop - length)
+        held, first = held[kept - first :], kept
+    stop = first + len(held)
+    if start == 0:
+        yield Cut(0.0, stop / sr, True, held)
+    elif start - step + length < stop:
+        yield Cut((stop - length) / sr, stop / sr, False, held[-length:])
+
+
+def spectrogram(y: Float32, sr: int, settings: Any) -> Float32:
+    """Compute the spectrogram of a waveform as that of a file with these samples.
+
+    Parameters
+    ----------
+    y
+        Mono, shape (n,).
+    sr
+        Its sample rate in Hz.
+    settings
+        A featurize.features.row.MelSettings.
+
+    Returns
+    -------
+    ndarray
+        Shape (128, 128, 1), float32, in [0, 1].
+
+    Raises
+    ------
+    ClipError
+        A sample is NaN, infinite or too large.
+    """
+    from cache.file.layout import ROW_SHAPE
+    from featurize.clips.decode import Audio
+    from featurize.clips.resample import mono_blocks, n_resampled
+    from featurize.features.row import write_spectrogram
+
+    audio = Audio(sr, len(y), "", lambda: (y[:, None],), lambda: "")
+    out = np.zeros(ROW_SHAPE, np.float32)
+    n_samples = n_resampled(len(y), sr, settings.sr)
+    write_spectrogram(mono_blocks(audio, settings.sr), n_samples, settings, out[:, :, 0])
+    return out

@@ -1,0 +1,259 @@
+"""The pictures of a report, drawn with matplotlib: learning curves, confusion matrix, calibration, spectrograms."""
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# Of the page and of its pictures: by name, the colour in the light and in the dark. In a picture that is an SVG, each
+# light colour stands for its name, so no two may be equal.
+COLOURS = {
+    "paper": ("#fdfdfc", "#15181c"),
+    "ink": ("#1c2024", "#e6e8ea"),
+    "muted": ("#5c646d", "#9ca5af"),
+    "line": ("#dfe1e4", "#30363d"),
+    "accent": ("#1f6394", "#79b8e8"),
+    "wrong": ("#b0472a", "#f0916f"),
+}
+FONTS = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', Arial, sans-serif"
+
+MAX_CLASSES_DRAWN = 60
+MAX_CLASSES_COUNTED = 20
+MAX_CURVES = 60
+_MAX_NAME = 18
+_PNG_DPI = 200
+
+Curves = Sequence[Mapping[str, Sequence[float]]]
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Let matplotlib draw in the style of the report for the time of the block; names are not taken for formulas."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # about where it may keep its list of fonts
+    import matplotlib as mpl
+
+    light = {name: colour for name, (colour, _) in COLOURS.items()}
+    style = {
+        "figure.constrained_layout.h_pad": 0.06,
+        "figure.constrained_layout.w_pad": 0.06,
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 9,
+        "text.parse_math": False,
+        "text.color": light["ink"],
+        "axes.facecolor": "none",
+        "axes.edgecolor": light["muted"],
+        "axes.labelcolor": light["muted"],
+        "axes.linewidth": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": light["line"],
+        "grid.linewidth": 0.7,
+        "xtick.color": light["muted"],
+        "ytick.color": light["muted"],
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "lines.linewidth": 1.6,
+        "lines.solid_capstyle": "round",
+        "svg.fonttype": "none",
+        "svg.hashsalt": "melcache",
+    }
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has the letters that this font lacks
+        yield
+
+
+def as_png(figure: Any) -> bytes:
+    """Return a figure as PNG, in the light colours."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=_PNG_DPI, facecolor=COLOURS["paper"][0])
+    return out.getvalue()
+
+
+def as_svg(figure: Any) -> bytes:
+    """Return a figure as SVG whose colours follow the reader's choice of light or dark, its fonts those of the page."""
+    out = io.BytesIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = out.getvalue().decode()
+    light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in COLOURS.items()) for i in (0, 1))
+    style = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    head, mark, body = svg.partition("<defs>")
+    for name, (colour, _) in COLOURS.items():
+        body = body.replace(f": {colour}", f": var(--{name})")
+    body = re.sub(r"'DejaVu Sans', sans-serif", FONTS, body)
+    return (head + style + mark + body).encode()
+
+
+def curves_figure(curves: Curves, measure: str, best_epoch: int | None) -> Any:
+    """Draw how a measure went over the epochs of a fit, or over those of every fold with the folds' mean.
+
+    Parameters
+    ----------
+    curves
+        One a fit: `epoch` and the measures by name, as in `history.csv`.
+    measure
+        `loss` or `accuracy`; with `val_` before it, it is that of the validation clips.
+    best_epoch
+        The epoch that was kept, to mark it.
+    """
+    figure, axes = _figure(4.4, 3.0)
+    sides = [(measure, "training", "muted")]
+    if f"val_{measure}" in curves[0]:
+        sides.append((f"val_{measure}", "validation", "accent"))
+    ends = []
+    for name, title, colour in sides:
+        if len(curves) > 1:
+            for curve in curves[:MAX_CURVES]:
+                axes.plot(curve["epoch"], curve[name], color=COLOURS[colour][0], linewidth=0.8, alpha=0.35)
+        epochs, mean = _mean_curve(curves, name)
+        # A point is all there is of a single epoch.
+        axes.plot(epochs, mean, color=COLOURS[colour][0], marker="o" if len(epochs) == 1 else None, markersize=4)
+        ends.append((epochs[-1], mean[-1], title, colour))
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color=COLOURS["muted"][0], linewidth=0.8, linestyle=(0, (2, 3)))
+        axes.annotate(
+            "kept", (best_epoch, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
+            ha="center", color=COLOURS["muted"][0], fontsize=8,
+        )  # fmt: skip
+    _whole_epochs(axes)
+    if measure == "accuracy":
+        axes.set_ylim(0, 1.02)
+        _percent_axis(axes.yaxis)
+    else:
+        axes.set_ylim(0, None)
+    _label_ends(axes, ends)
+    axes.set(xlabel="epoch", ylabel=measure)
+    return figure
+
+
+def confusion_figure(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> Any:
+    """Draw a confusion matrix, each cell as strong as its share of the true class."""
+    from matplotlib.patches import Rectangle
+
+    counts = np.asarray(confusion)
+    n = len(counts)
+    names = [_short(name) for name in class_names]
+    side = float(np.clip(0.78 * n, 2.0, 8.0))
+    longest = max(map(len, names))
+    upright = n <= 6 and longest * n < 40
+    margin = 0.075 * longest + 0.5
+    figure, axes = _figure(side + margin, side + (0.6 if upright else margin))
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = float(np.clip(0.45 * 72 * side / n, 5, 10))
+    tick_size = float(np.clip(0.8 * 72 * side / n, 5, 9))
+    for i, j in np.argwhere(counts):
+        colour = COLOURS["accent" if i == j else "wrong"][0]
+        strength = 0.12 + 0.88 * float(share[i, j]) ** 0.7
+        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=colour, alpha=strength, linewidth=0))
+        if n <= MAX_CLASSES_COUNTED:
+            ink = COLOURS["paper" if strength > 0.6 else "ink"][0]
+            axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", color=ink, fontsize=size)
+    axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), aspect="equal")
+    axes.set_xticks(np.arange(n), names, rotation=0 if upright else 90, fontsize=tick_size)
+    axes.set_yticks(np.arange(n), names, fontsize=tick_size)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(np.arange(n + 1) - 0.5, minor=True)
+    axes.grid(False)
+    axes.grid(which="minor")
+    axes.tick_params(which="minor", length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    return figure
+
+
+def calibration_figure(bins: Sequence[Mapping[str, Any]], counted: str) -> Any:
+    """Draw how often a network is right by how sure it is, over how many clips, or tests as `counted` says, that is."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4, 3.9), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    upper.plot((0, 1), (0, 1), color=COLOURS["muted"][0], linewidth=0.8, linestyle=(0, (2, 3)))
+    x = [one["confidence"] for one in bins]
+    y = [one["accuracy"] for one in bins]
+    low, high = zip(*(one["interval"] for one in bins), strict=True)
+    upper.vlines(x, low, high, color=COLOURS["accent"][0], alpha=0.45, linewidth=1.4)
+    upper.plot(x, y, color=COLOURS["accent"][0], marker="o", markersize=4.5)
+    upper.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="right")
+    _percent_axis(upper.yaxis)
+    width = bins[0]["high"] - bins[0]["low"]
+    lower.bar(
+        [one["low"] for one in bins], [one["n"] for one in bins], 0.86 * width, align="edge", color=COLOURS["muted"][0]
+    )
+    lower.set(xlabel="probability of the predicted class", ylabel=counted)
+    lower.locator_params(axis="y", nbins=2, integer=True)
+    lower.grid(axis="x", visible=False)
+    lower.tick_params(axis="x", pad=7)
+    _percent_axis(lower.xaxis)
+    figure.align_ylabels()
+    return figure
+
+
+def spectrogram_png(x: npt.NDArray[np.floating]) -> bytes:
+    """Return a spectrogram in [0, 1], shape (n_mels, n_frames), as a PNG of one pixel a value, low bands below."""
+    from matplotlib.image import imsave
+
+    out = io.BytesIO()
+    imsave(out, x, vmin=0, vmax=1, cmap="magma", origin="lower", format="png")
+    return out.getvalue()
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _mean_curve(curves: Curves, name: str) -> tuple[list[int], list[float]]:
+    """Return epochs and mean of a measure, as far as half of the curves go: where one ends, a mean of few jumps."""
+    by_epoch: dict[int, list[float]] = {}
+    for curve in curves:
+        for epoch, value in zip(curve["epoch"], curve[name], strict=True):
+            by_epoch.setdefault(int(epoch), []).append(value)
+    kept = {epoch: values for epoch, values in sorted(by_epoch.items()) if 2 * len(values) >= len(curves)}
+    return list(kept), [sum(values) / len(values) for values in kept.values()]
+
+
+def _label_ends(axes: Any, ends: list[tuple[int, float, str, str]]) -> None:
+    """Name each line at its end, the names apart from each other."""
+    low, high = axes.get_ylim()
+    apart = 0.075 * (high - low)
+    ends = sorted(ends, key=lambda end: end[1])
+    heights = [y for _, y, _, _ in ends]
+    if len(ends) == 2 and heights[1] - heights[0] < apart:
+        middle = min(max(sum(heights) / 2, low + apart / 2), high - apart / 2)
+        heights = [middle - apart / 2, middle + apart / 2]
+    right = max(x for x, _, _, _ in ends)
+    for (_, _, title, colour), height in zip(ends, heights, strict=True):
+        axes.annotate(
+            title, (right, height), xytext=(5, 0), textcoords="offset points", va="center",
+            color=COLOURS[colour][0], annotation_clip=False,
+        )  # fmt: skip
+
+
+def _whole_epochs(axes: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+
+
+def _percent_axis(axis: Any) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+
+
+def _short(name: str) -> str:
+    from cache.shared.text import printable
+
+    name = printable(name)
+    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"

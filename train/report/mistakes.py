@@ -1,0 +1,78 @@
+"""tested_clips(): what a run made of each clip that it tested, and which of them are worth a look."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.shared.errors import UserError
+from train.runs.directory import read_table
+
+
+class Tested(NamedTuple):
+    """A run's tests, a row each, and its clips, an index each; a cross-validation may test a clip several times.
+
+    Attributes
+    ----------
+    paths
+        Of every clip, relative to DATA.
+    labels
+        True label index of every clip, shape (n_clips,).
+    clip
+        Index of the clip of every test, shape (n_tests,).
+    probabilities
+        Of every test, shape (n_tests, n_classes).
+    """
+
+    paths: list[str]
+    labels: npt.NDArray[np.intp]
+    clip: npt.NDArray[np.intp]
+    probabilities: npt.NDArray[np.float64]
+
+    @property
+    def mean_probabilities(self) -> npt.NDArray[np.float64]:
+        """Each clip's mean over its tests, shape (n_clips, n_classes)."""
+        total = np.zeros((len(self.paths), self.probabilities.shape[1]))
+        np.add.at(total, self.clip, self.probabilities)
+        return total / np.bincount(self.clip, minlength=len(self.paths))[:, None]
+
+
+def tested_clips(folder: Path, class_names: tuple[str, ...]) -> Tested:
+    """Read `predictions.csv` of a run directory.
+
+    Raises
+    ------
+    UserError
+        It is missing, damaged or empty.
+    """
+    file = folder / "predictions.csv"
+    rows = read_table(file)
+    label_of = {name: label for label, name in enumerate(class_names)}
+    numbers: dict[str, int] = {}
+    try:
+        clip = np.array([numbers.setdefault(row["path"], len(numbers)) for row in rows], np.intp)
+        labels = np.array([label_of[row["class"]] for row in rows], np.intp)
+        probabilities = np.array([[float(row[f"p_{name}"]) for name in class_names] for row in rows])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file} is damaged ({error} is missing or wrong); train again") from None
+    if not rows or not np.isfinite(probabilities).all():
+        raise UserError(f"{file} is damaged: it has no predictions, or such as are no numbers; train again")
+    _, first = np.unique(clip, return_index=True)
+    return Tested(list(numbers), labels[first], clip, probabilities)
+
+
+def worst_mistakes(tested: Tested) -> npt.NDArray[np.intp]:
+    """Return the clips whose mean probability is highest for a wrong class, the least probable true class first."""
+    return _by_true_probability(tested, right=False)
+
+
+def least_certain(tested: Tested) -> npt.NDArray[np.intp]:
+    """Return the other clips, the least probable true class first."""
+    return _by_true_probability(tested, right=True)
+
+
+def _by_true_probability(tested: Tested, right: bool) -> npt.NDArray[np.intp]:
+    mean = tested.mean_probabilities
+    clips = np.flatnonzero((mean.argmax(axis=1) == tested.labels) == right)
+    return clips[np.argsort(mean[clips, tested.labels[clips]], kind="stable")]

@@ -1,0 +1,64 @@
+"""render(): a report as one HTML page that needs nothing beside itself."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cache.shared.text import human_seconds, human_size, printable
+from train.report.figures import COLOURS, FONTS
+
+_FOLDER = Path(__file__).parent / "templates"
+
+# Between a number and its unit: as wide as typesetters have it, and never broken.
+_THIN = "\N{NARROW NO-BREAK SPACE}"
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """Return the page.
+
+    Every string of `report` is data: it is escaped, and what could not be seen or would turn the text around is shown
+    as `printable()` shows it. A policy in the page itself keeps it from the network and from any script but its own.
+
+    Parameters
+    ----------
+    report
+        What `templates/report.html` names; see `train.report.report`.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    environment.filters |= {
+        "percent": lambda share: Markup(f"{100 * share:.1f}{_THIN}%"),
+        "number": lambda n: Markup(f"{n:,}".replace(",", _THIN)),
+        "seconds": lambda seconds: Markup(human_seconds(seconds).replace(" ", _THIN)),
+        "size": lambda n_bytes: Markup(human_size(n_bytes).replace(" ", _THIN)),
+    }
+    script = (_FOLDER / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in COLOURS.items()) for i in (0, 1))
+    page: str = environment.get_template("report.html").render(
+        report,
+        style=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
+        colours={"light": Markup(light), "dark": Markup(dark)},
+        fonts=Markup(FONTS),
+        script=Markup(script),
+        script_digest=Markup(digest),
+    )
+    return page
+
+
+def _visible(value: Any) -> Any:
+    # What is printable as a whole, such as a picture's million characters, need not be looked at one by one.
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return printable(value)

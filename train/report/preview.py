@@ -1,0 +1,101 @@
+"""draw_sheet(): a picture of clips as the cache holds them and as training varies them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import Cache, open_cache
+from cache.look.plot import drawable, plain_text
+from cache.shared.errors import UserError
+from train.dataset.augment import augment, mix
+from train.models import recipes as models
+
+N_CLIPS_PER_CLASS = 2
+N_VARIATIONS = 3
+
+Rows = npt.NDArray[np.intp]
+
+
+def draw_sheet(cache_file: Path, out: Path, model: str, seed: int) -> int:
+    """Draw some clips of every class, each beside what a model's augmentation makes of it.
+
+    Parameters
+    ----------
+    cache_file
+        What `python -m featurize` wrote.
+    out
+        The picture; its extension says of which format (png, svg, pdf).
+    model
+        Whose recipe to show.
+    seed
+        Chooses the clips and how they are varied.
+
+    Returns
+    -------
+    int
+        How many clips it shows.
+
+    Raises
+    ------
+    UserError
+        The model's recipe varies nothing, the cache cannot be used, or the picture's format is none of these.
+    """
+    settings = models.recipe(model).augmentation
+    if settings is None:
+        raise UserError(f"the model {model!r} is trained on the clips as they are; there is nothing to preview")
+    if out.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(f"{out}: the picture must end in .png, .svg or .pdf")
+    cache = open_cache(cache_file)
+    rng = np.random.default_rng(seed)
+    rows = _some_rows(cache, rng)
+    n_frames = cache.columns["n_frames"][rows].astype(np.int64)
+    X = np.asarray(cache.X[rows, :, : models.input_columns(model, int(n_frames.max()))], np.float32)
+    y = np.asarray(cache.y[rows])
+    columns = [("in the cache", X, y)]
+    columns += [("varied", augment(X, n_frames, rng, settings), y) for _ in range(N_VARIATIONS)]
+    columns += [("varied and mixed", *mix(augment(X, n_frames, rng, settings), y, rng, settings))]
+    with plain_text():
+        _draw(columns, [Path(cache.paths[row]).name for row in rows], cache.class_names).savefig(out, dpi=100)
+    return len(rows)
+
+
+def _some_rows(cache: Cache, rng: np.random.Generator) -> Rows:
+    rows: list[int] = []
+    for label in range(len(cache.class_names)):
+        of_class = np.flatnonzero(cache.labels == label)
+        rows += rng.choice(of_class, min(N_CLIPS_PER_CLASS, len(of_class)), replace=False).tolist()
+    return np.array(rows, np.intp)
+
+
+def _draw(
+    columns: list[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float32]]],
+    names: list[str],
+    class_names: tuple[str, ...],
+) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.6 * len(columns), 1.9 * len(names) + 0.4), layout="constrained")
+    axes = figure.subplots(len(names), len(columns), squeeze=False, sharex=True, sharey=True)
+    for j, (title, X, y) in enumerate(columns):
+        for i, name in enumerate(names):
+            axes[i, j].imshow(X[i, :, :, 0], origin="lower", aspect="auto", vmin=0, vmax=1, cmap="magma")
+            heading = _plain(f"{name}\n{_label(y[i], class_names)}" if j == 0 else _label(y[i], class_names))
+            axes[i, j].set_title(heading, fontsize=7)
+        axes[0, j].annotate(title, (0.5, 1.35), xycoords="axes fraction", ha="center", fontsize=9, fontweight="bold")
+        axes[-1, j].set_xlabel("frame", fontsize=7)
+    for row in axes:
+        row[0].set_ylabel("mel band", fontsize=7)
+        for one in row:
+            one.tick_params(labelsize=6)
+    return figure
+
+
+def _label(y: npt.NDArray[np.float32], class_names: tuple[str, ...]) -> str:
+    shares = [(float(share), name) for share, name in zip(y, class_names, strict=True) if share >= 0.005]
+    return " + ".join(name if share > 0.995 else f"{share:.0%} {name}" for share, name in sorted(shares, reverse=True))
+
+
+def _plain(text: str) -> str:
+    return "\n".join(drawable(line) for line in text.split("\n"))

@@ -1,0 +1,206 @@
+"""write_report(): a run as one page to look at and to listen to, beside its figures."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cache import Cache, open_cache
+from cache.file.layout import CacheError
+from cache.shared.command import complain
+from cache.shared.errors import Interrupted, UserError
+from train.report import figures, sections
+from train.report.cards import clip_cards
+from train.report.mistakes import Tested, least_certain, tested_clips, worst_mistakes
+from train.report.page import render
+from train.runs.directory import FINISHED, read_record, read_table
+from train.score.metrics import calibration
+
+# What a page shows at most, so that it stays a page.
+MAX_MISTAKES = 30
+MAX_UNCERTAIN = 9
+
+# A confusion matrix of more classes takes the whole width of the page.
+WIDE_FROM = 8
+
+_SECTIONS = {
+    "score": "Score",
+    "classes": "Classes",
+    "curves": "Learning curves",
+    "calibration": "Calibration",
+    "mistakes": "Mistakes",
+    "data": "Data",
+    "settings": "Settings and versions",
+}
+_UNSCORED = {"score", "curves", "data", "settings"}
+
+Record = Mapping[str, Any]
+Curves = list[dict[str, list[float]]]
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` and the PNGs in `figures` of a finished run; each is replaced by a rename.
+
+    Of the cache that the run was trained on it takes spectrograms, rejected files, duplicates and label conflicts;
+    where that is gone or has changed, the page says so instead.
+
+    Parameters
+    ----------
+    folder
+        A run directory that `fit` or `crossval` made.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    UserError
+        The directory is missing, is no run, is not finished or is damaged.
+    """
+    from jinja2 import TemplateError
+
+    record = read_record(folder)
+    if record["state"] != FINISHED:
+        raise UserError(f"{folder} is not finished, so there is nothing to report yet")
+    try:
+        with figures.drawing():
+            page, pictures = _compose(folder, record)
+    except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(f"{folder} is damaged, or a run of another version ({what}); train again") from error
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, picture in pictures.items():
+        _replace(folder / "figures" / f"{name}.png", picture)
+    _replace(folder / "report.html", page.encode())
+    return folder / "report.html"
+
+
+def report_finished(folder: Path) -> Path | None:
+    """Write the report of a run that has just finished: whatever happens to it, the run is whole.
+
+    Returns
+    -------
+    Path or None
+        The page; None when it could not be written, which is a warning.
+    """
+    later = f"`python -m train report {folder}`"
+    try:
+        return write_report(folder)
+    except Interrupted as stop:
+        stop.kept = f"the run is finished and kept; write its report with {later}"
+        raise
+    except Exception as error:  # of whatever kind: it must not look as if the run had failed
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        complain(f"warning: the report could not be written ({reason}); the run is whole, write it with {later}")
+        return None
+
+
+def _replace(file: Path, content: bytes) -> None:
+    beside = file.with_name(f"{file.name}.tmp")
+    beside.write_bytes(content)
+    beside.replace(file)
+
+
+def _compose(folder: Path, record: Record) -> tuple[str, dict[str, bytes]]:
+    """Return the page, and the PNG of each of its figures by name."""
+    cache, missing = _cache_of(record)
+    curves = _curves(folder / "history.csv")
+    report: dict[str, Any] = {
+        **sections.head(folder, record),
+        "metrics": record["metrics"],
+        "folds": {**sections.folds(record), "n_drawn": figures.MAX_CURVES} if "folds" in record else {},
+        "data": sections.data(record, cache, missing),
+        "settings": sections.settings(record),
+        "wide_from": WIDE_FROM,
+        "sections": {id: name for id, name in _SECTIONS.items() if record["metrics"] or id in _UNSCORED},
+    }
+    if record["metrics"]:
+        tested = tested_clips(folder, tuple(record["class_names"]))
+        conflicts = report["data"]["conflicts"]["all"] if cache is not None else []
+        report |= {
+            "tested": sections.tested(record),
+            "scores": sections.scores(record),
+            "classes": sections.classes(record),
+            "confusions": sections.confusions(record),
+            "calibration": _calibration(tested),
+            **_clips(folder, record, tested, cache, conflicts),
+        }
+    drawn = _draw(record, curves, report.get("calibration"))
+    report["figures"] = {name: _as_picture(figure) for name, figure in drawn.items()}
+    return render(report), {name: figures.as_png(figure) for name, figure in drawn.items()}
+
+
+def _cache_of(record: Record) -> tuple[Cache | None, str]:
+    """Return the cache that the run was trained on, or why it is not there."""
+    file = Path(record["cache"]["file"])
+    try:
+        cache = open_cache(file)
+    except CacheError as error:
+        return None, str(error)
+    if cache.fingerprint != record["cache"]["fingerprint"]:
+        return None, f"{file} has changed since the run was trained on it"
+    return cache, ""
+
+
+def _curves(file: Path) -> Curves:
+    """Read `history.csv`: the columns of the fit, or of every fold."""
+    if not file.exists():  # in a cross-validation of an earlier version
+        return []
+    curves: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in read_table(file):
+        curve = curves.setdefault((row.pop("repeat", ""), row.pop("fold", "")), {})
+        for name, value in row.items():
+            curve.setdefault(name, []).append(float(value))
+    return list(curves.values())
+
+
+def _calibration(tested: Tested) -> dict[str, Any]:
+    predicted = tested.probabilities.argmax(axis=1)
+    correct = predicted == tested.labels[tested.clip]
+    counted = "tests" if len(correct) > len(tested.paths) else "clips"
+    return {"counted": counted, **calibration(tested.probabilities.max(axis=1), correct, tested.clip)}
+
+
+def _clips(
+    folder: Path, record: Record, tested: Tested, cache: Cache | None, conflicts: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    wrong, right = worst_mistakes(tested), least_certain(tested)
+    shown = [*wrong[:MAX_MISTAKES].tolist(), *right[:MAX_UNCERTAIN].tolist()]
+    data = Path(record["cache"]["file"]).parent.resolve() / record["cache"]["data_dir"]
+    originals = (data, folder, {} if cache is not None else _contents(folder))
+    cards = clip_cards(tested, shown, record["class_names"], cache, originals, conflicts)
+    n_shown = min(len(wrong), MAX_MISTAKES)
+    return {
+        "fmax": f"{float(record['settings']['fmax']) / 1000:g} kHz",
+        "n_tested": len(tested.paths),
+        "mistakes": {"n": len(wrong), "clips": cards[:n_shown]},
+        "uncertain": {"n": len(right), "clips": cards[n_shown:]},
+    }
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every clip's content by its path, as the run directory of a fit has it."""
+    if not (folder / "content.csv").exists():
+        return {}
+    splits, contents = read_table(folder / "split.csv"), read_table(folder / "content.csv")
+    return {split["path"]: content["sha256"] for split, content in zip(splits, contents, strict=True)}
+
+
+def _draw(record: Record, curves: Curves, calibrated: Mapping[str, Any] | None) -> dict[str, Any]:
+    drawn = {}
+    if curves:
+        best = record["best_epoch"] if len(curves) == 1 else None
+        drawn = {measure: figures.curves_figure(curves, measure, best) for measure in ("accuracy", "loss")}
+    if calibrated is not None:
+        if len(record["class_names"]) <= figures.MAX_CLASSES_DRAWN:
+            drawn["confusion"] = figures.confusion_figure(record["metrics"]["confusion"], record["class_names"])
+        drawn["calibration"] = figures.calibration_figure(calibrated["bins"], calibrated["counted"])
+    return drawn
+
+
+def _as_picture(figure: Any) -> dict[str, Any]:
+    svg = base64.b64encode(figures.as_svg(figure)).decode()
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    return {"src": f"data:image/svg+xml;base64,{svg}", "width": width, "height": height}

@@ -1,0 +1,206 @@
+"""A comparison of runs as people and programs read it: text in the terminal's width, CSV, an HTML page."""
+
+import csv
+import io
+import os
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cache.shared.text import human_count, human_seconds, printable
+from train.score.compare import Comparison, Entry, shown_setting
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_N_DIGITS = 8  # of a fingerprint
+
+
+def as_text(comparison: Comparison, width: int | None) -> str:
+    """Return the table as plain text.
+
+    Parameters
+    ----------
+    comparison
+        What compare() made.
+    width
+        Columns of the terminal: a wider table is stacked, with the name and the settings of a run under its numbers.
+        None: as wide as it is.
+    """
+    header, rows = _numbers(comparison)
+    names, words = _words(comparison)
+    lines = _aligned([[*header, *names], *([*a, *b] for a, b in zip(rows, words, strict=True))], len(header))
+    if width is not None and max(map(len, lines)) > width:
+        lines, entries = [], _aligned([header, *rows], len(header))
+        lines.append(entries[0])
+        for numbers, row in zip(entries[1:], words, strict=True):
+            about = ", ".join(f"{name} {word}" for name, word in zip(names[:-1], row[:-1], strict=True))
+            lines += [numbers, *_indented(f"{row[-1]}" + (f": {about}" if about else ""), width)]
+    return "\n".join([*_indented(_in_common(comparison), width, ""), *lines, *_notes(comparison, width)])
+
+
+def as_csv(comparison: Comparison) -> str:
+    """Return the table as CSV, with numbers as they are."""
+    rows = [
+        {
+            "run": str(entry.folder),
+            "command": entry.command,
+            "model": entry.model,
+            **{name: entry.options.get(name) for name in comparison.settings},
+            "split": entry.split,
+            "clips": entry.clips or None,
+            "n": entry.n,
+            "accuracy": entry.accuracy,
+            "low": entry.interval and entry.interval[0],
+            "high": entry.interval and entry.interval[1],
+            "macro_f1": entry.macro_f1,
+            "p": entry.difference and entry.difference.p,
+            "seconds": entry.seconds,
+            "fingerprint": entry.fingerprint,
+        }
+        for entry in comparison.entries
+    ]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().removesuffix("\n")
+
+
+def as_html(comparison: Comparison) -> str:
+    """Return the table as one page that needs nothing beside itself."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    header, rows = _numbers(comparison)
+    names, words = _words(comparison)
+    page: str = environment.get_template("compare.html").render(
+        title=_in_common(comparison),
+        n_numbers=len(header),
+        header=[names[-1], *header, *names[:-1]],
+        rows=[[b[-1], *a, *b[:-1]] for a, b in zip(rows, words, strict=True)],
+        notes=_notes(comparison, None),
+        warnings=[printable(line) for line in comparison.warnings],
+    )
+    return page
+
+
+def _in_common(comparison: Comparison) -> str:
+    entries = comparison.entries
+    first = entries[0]
+    line = "1 run" if len(entries) == 1 else f"{len(entries)} runs"
+    base = _base(entries)
+    line += f" in {printable(str(base))}" if base != Path() else ""
+    if not _vary(entry.fingerprint for entry in entries):
+        line += f" on {printable(Path(first.cache).name)} ({first.fingerprint[:_N_DIGITS]})"
+    if not _vary(entry.model for entry in entries):
+        line += f", model {printable(first.model)}"
+    if not _vary(entry.split for entry in entries):
+        line += f", {_split_name(entries)} {first.split}"
+    return line
+
+
+def _numbers(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    entries = comparison.entries
+    columns = [("accuracy", [_percent(entry.accuracy) for entry in entries])]
+    columns.append(("95 % interval", [_interval(entry) for entry in entries]))
+    if any(entry.difference for entry in entries):
+        columns.append(("p", ["" if entry.difference is None else _p(entry.difference.p) for entry in entries]))
+    columns.append(("time", [human_seconds(entry.seconds) for entry in entries]))
+    if _vary(entry.clips for entry in entries if entry.clips):
+        columns.append(("set", [_letter(entry.clips) for entry in entries]))
+    if _vary(entry.split for entry in entries):
+        columns.append((_split_name(entries), [entry.split for entry in entries]))
+    if _vary(entry.fingerprint for entry in entries):
+        columns.append(("cache", [printable(entry.fingerprint[:_N_DIGITS]) for entry in entries]))
+    return [name for name, _ in columns], [list(row) for row in zip(*(column for _, column in columns), strict=True)]
+
+
+def _words(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return model, settings and name of each run: the name last, which may be long."""
+    base = _base(comparison.entries)
+    models = _vary(entry.model for entry in comparison.entries)
+    names = ["model"] * models + [name.replace("_", "-") for name in comparison.settings] + ["run"]
+    rows = [
+        [printable(entry.model)] * models
+        + [shown_setting(entry, name) for name in comparison.settings]
+        + [printable(str(entry.folder.relative_to(base) if base.parts else entry.folder))]
+        for entry in comparison.entries
+    ]
+    return names, rows
+
+
+def _notes(comparison: Comparison, width: int | None) -> list[str]:
+    differences = [entry for entry in comparison.entries if entry.difference]
+    if not differences:
+        return []
+    lines = [""]
+    if len(differences) == 1:
+        one, difference = differences[0], differences[0].difference
+        assert difference is not None
+        best = next(e for e in comparison.entries if e.clips == one.clips and e.difference is None)
+        lines += _indented(
+            f"only {printable(best.folder.name)} is right on {_clips(difference.only_first)},"
+            f" only {printable(one.folder.name)} on {_clips(difference.only_second)}",
+            width,
+            "",
+        )
+    text = "p: McNemar's exact test against the best run on the same clips"
+    if any(entry.n_groups is not None and entry.n_groups < entry.n for entry in differences):
+        text += "; it takes clips for independent, and those of one speaker or recording are not"
+    return lines + _indented(text, width, "")
+
+
+def _aligned(rows: Sequence[Sequence[str]], n_right: int) -> list[str]:
+    """Join cells to lines, the first `n_right` columns to the right and the others to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i < n_right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _indented(text: str, width: int | None, indent: str = "    ") -> list[str]:
+    if width is None:
+        return [indent + text]
+    return textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _base(entries: list[Entry]) -> Path:
+    """Return the folder that all of several runs are in, which needs no saying with every one."""
+    if len(entries) == 1 or _vary(entry.folder.is_absolute() for entry in entries):
+        return Path()
+    return Path(os.path.commonpath([entry.folder.parent for entry in entries]))
+
+
+def _vary(values: Iterable[object]) -> bool:
+    return len(set(values)) > 1
+
+
+def _split_name(entries: list[Entry]) -> str:
+    return "train/val/test" if all(entry.command == "fit" for entry in entries) else "split"
+
+
+def _percent(share: float | None) -> str:
+    return "no test" if share is None else f"{100 * share:.1f} %"
+
+
+def _interval(entry: Entry) -> str:
+    return "" if entry.interval is None else "{:.1f} to {:.1f} %".format(*(100 * end for end in entry.interval))
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _letter(number: int) -> str:
+    return "" if not number else chr(64 + number) if number <= 26 else str(number)
+
+
+def _clips(n: int) -> str:
+    return human_count(n, "clip") if n else "none"

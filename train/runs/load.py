@@ -1,0 +1,83 @@
+"""load_model(): a run's model.keras, which may come from anyone, into a Keras model."""
+
+import json
+import zipfile
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from cache.shared.errors import UserError
+from train.runs.directory import Run
+
+_MAX_CONFIG_BYTES = 10_000_000
+
+
+def load_model(run: Run) -> Any:
+    """Load the model of a run without compiling it; only layers that Keras itself brings are accepted.
+
+    Returns
+    -------
+    keras.Model
+        Input (batch, 128, 128, 1), output (batch, n_classes) probabilities.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged, holds code or foreign layers, or does not fit the run's classes.
+    """
+    file = run.folder / "model.keras"
+    if not file.is_file():
+        raise UserError(f"{file} is missing, so this run directory is not whole; train again")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if archive.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:
+                raise ValueError("its configuration is larger than any model's")
+            config = json.loads(archive.read("config.json"))
+            _refuse_code(config)
+            return _checked(_load(archive, config), len(run.class_names))
+    except UserError as error:
+        raise UserError(f"{file} {error}") from None
+    # A damaged file fails in whichever of zipfile, JSON, HDF5 and Keras meets the damage, each with its own exceptions.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{file} is damaged or no Keras model ({reason}); train again") from None
+
+
+def _load(archive: zipfile.ZipFile, config: dict[str, Any]) -> Any:
+    """Do what keras.models.load_model() does without its copies of the file in memory, the optimiser's part included.
+
+    Extracting also compares the checksum, which Keras does not when it reads a file in place.
+    """
+    from train.backend.keras import keras
+
+    config.pop("compile_config", None)
+    model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    with TemporaryDirectory() as folder:
+        model.load_weights(archive.extract("model.weights.h5", folder))
+    return model
+
+
+def _refuse_code(node: Any) -> None:
+    # Before Keras touches it: safe_mode refuses marshalled lambdas, and this everything else that is not a layer of
+    # Keras itself.
+    if isinstance(node, list):
+        for item in node:
+            _refuse_code(item)
+    if not isinstance(node, dict):
+        return
+    if "class_name" in node:
+        module = node.get("module")
+        if node["class_name"] == "Lambda":
+            raise UserError("holds a Lambda layer, which could run any code; it is not loaded")
+        foreign = module is not None and not (isinstance(module, str) and f"{module}.".startswith("keras."))
+        if foreign or (module is None and node.get("registered_name") is not None):
+            raise UserError(f"holds {node['class_name']!r}, which is not a part of Keras; it is not loaded")
+    for value in node.values():
+        _refuse_code(value)
+
+
+def _checked(model: Any, n_classes: int) -> Any:
+    if model.input_shape != (None, 128, 128, 1) or model.output_shape != (None, n_classes):
+        raise UserError(
+            f"takes {model.input_shape} to {model.output_shape}, which does not fit the {n_classes} classes in run.json"
+        )
+    return model
