@@ -1,6 +1,7 @@
 """Run directories without training: what fit or crossval leaves but the model, with probabilities drawn at random."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import numpy as np
 
 from cache import Cache, open_cache
 from train.dataset.splits import SPLITS, clip_groups, split_clips
-from train.runs.directory import FINISHED, write_record, write_table
-from train.runs.record import describe_cache, describe_split, versions, write_predictions
+from train.runs.record import FINISHED, describe_split, start_record, versions, write_record
+from train.runs.tables import write_history, write_predictions, write_split
 from train.score.metrics import score
 
 OPTIONS = {"model": "tiny", "epochs": 6, "batch_size": 8, "learning_rate": None, "seed": 0, "group_by": None}
@@ -31,11 +32,11 @@ def drawn_probabilities(
     return p / p.sum(axis=1, keepdims=True)
 
 
-def curve(rng: np.random.Generator) -> list[tuple[float, ...]]:
+def curve(rng: np.random.Generator) -> list[dict[str, float]]:
     """Six epochs of a loss that falls and an accuracy that rises."""
     falling = np.exp(-np.arange(6) / 3)
     return [
-        (i + 1, f + 0.02 * noise, 1 - 0.8 * f, f + 0.2 + 0.05 * noise, 0.95 - 0.7 * f)
+        dict(zip(HISTORY, (i + 1, f + 0.02 * noise, 1 - 0.8 * f, f + 0.2 + 0.05 * noise, 0.95 - 0.7 * f), strict=True))
         for i, (f, noise) in enumerate(zip(falling.tolist(), rng.normal(size=6).tolist(), strict=True))
     ]
 
@@ -62,24 +63,19 @@ def made_fit(folder: Path, cache_file: Path, mistaken: Collection[str] = ()) -> 
     rows = np.flatnonzero(split == SPLITS.index("test"))
     probabilities = drawn_probabilities(cache, rows, mistaken, rng)
     folder.mkdir(parents=True)
-    record = {
-        "command": "fit",
-        "started": "2026-03-04T05:06:07+00:00",
-        **describe_cache(cache),
-        "options": {**OPTIONS, "val": 0.2, "test": 0.4},
-        "split": describe_split(cache, groups, split),
-        "n_parameters": 12345,
-        "n_epochs": 6,
-        "best_epoch": 4,
-        "validation_accuracy": 0.85,
+    record = replace(
+        start_record("fit", cache, {**OPTIONS, "val": 0.2, "test": 0.4}),
+        started="2026-03-04T05:06:07+00:00",
+        split=describe_split(cache, groups, split),
+        n_parameters=12345,
+        n_epochs=6,
+        best_epoch=4,
+        validation_accuracy=0.85,
         **scored(cache, groups, rows, probabilities),
-    }
-    names = [SPLITS[side] for side in split.tolist()]
-    write_table(folder / "split.csv", ("path", "split"), zip(cache.paths, names, strict=True))
-    sha256 = (digest.decode() for digest in cache.columns["sha256"].tolist())
-    write_table(folder / "content.csv", ("sha256", "split"), zip(sha256, names, strict=True))
-    write_table(folder / "history.csv", HISTORY, curve(rng))
-    write_predictions(folder / "predictions.csv", cache, rows, probabilities)
+    )
+    write_split(folder, cache, split)
+    write_history(folder, curve(rng))
+    write_predictions(folder, cache, rows, probabilities)
     write_record(folder, record)
     return folder
 
@@ -90,34 +86,16 @@ def made_crossval(folder: Path, cache_file: Path, n_repeats: int = 2, mistaken: 
     groups = clip_groups(cache.paths, cache.columns["sha256"])
     rows = np.arange(len(cache))
     drawn = [drawn_probabilities(cache, rows, mistaken, rng) for _ in range(n_repeats)]
-    names = cache.class_names
     folder.mkdir(parents=True)
-    write_table(
-        folder / "predictions.csv",
-        ("repeat", "fold", "path", "class", "predicted", *(f"p_{name}" for name in names)),
-        (
-            (
-                repeat + 1,
-                groups[row] % 2 + 1,
-                cache.paths[row],
-                names[cache.labels[row]],
-                names[p[row].argmax()],
-                *p[row],
-            )
-            for repeat, p in enumerate(drawn)
-            for row in rows.tolist()
-        ),
-    )
     folds = [(repeat, fold) for repeat in range(1, n_repeats + 1) for fold in (1, 2)]
-    lines = ((*fold, *row) for fold in folds for row in curve(rng))
-    write_table(folder / "history.csv", ("repeat", "fold", *HISTORY), lines)
-    record = {
-        "command": "crossval",
-        "started": "2026-03-04T05:06:07+00:00",
-        **describe_cache(cache),
-        "options": {**OPTIONS, "val": 0.1, "folds": 2, "repeats": n_repeats},
-        "n_groups": len(np.unique(groups)),
-        "folds": [
+    write_history(folder, [{"repeat": r, "fold": f, **row} for r, f in folds for row in curve(rng)])
+    tested = [(repeat + 1, int(groups[row]) % 2 + 1) for repeat in range(n_repeats) for row in rows.tolist()]
+    write_predictions(folder, cache, np.tile(rows, n_repeats), np.concatenate(drawn), tested)
+    record = replace(
+        start_record("crossval", cache, {**OPTIONS, "val": 0.1, "folds": 2, "repeats": n_repeats}),
+        started="2026-03-04T05:06:07+00:00",
+        n_groups=len(np.unique(groups)),
+        folds=[
             {
                 **{"repeat": repeat, "fold": fold, "n_train": 20, "n_val": 4, "n_test": 24, "n_epochs": 6},
                 **{"accuracy": 0.5 + 0.1 * fold, "best_epoch": 4, "seconds": 8.5},
@@ -126,6 +104,6 @@ def made_crossval(folder: Path, cache_file: Path, n_repeats: int = 2, mistaken: 
             for repeat, fold in folds
         ],
         **scored(cache, groups, np.tile(rows, n_repeats), np.concatenate(drawn)),
-    }
+    )
     write_record(folder, record)
     return folder

@@ -77,7 +77,7 @@ def fit(
         folder, record = fits.resume_fit(resume, cache if "cache" in given else None)
     else:
         folder, record = fits.fit(cache, run, options.chosen(context), tensorboard)
-    for line in record["warnings"]:
+    for line in record.warnings:
         notice(f"warning: {line}")
     print(json.dumps(flat(folder, record))) if as_json else summarise(screen.fit_summary(folder, record))
     _end_with_report(folder, as_json)
@@ -121,7 +121,7 @@ def crossval(
 
     with many.where(scheduler, dashboard, cache) as run_all:
         folder, record = validation.crossval(cache, run, options.chosen(context), folds, repeats, run_all)
-    for line in record["warnings"]:
+    for line in record.warnings:
         notice(f"warning: {line}")
     print(json.dumps(flat(folder, record))) if as_json else summarise(screen.crossval_summary(folder, record))
     _end_with_report(folder, as_json)

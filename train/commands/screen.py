@@ -6,37 +6,38 @@ from typing import Any
 
 from cache.shared.text import human_seconds, human_size, printable
 from train.predict.predict import Kind, Prediction
+from train.runs.record import Record
 
 _MAX_NAME = 20
 
 
-def fit_summary(folder: Path, record: Mapping[str, Any]) -> str:
+def fit_summary(folder: Path, record: Record) -> str:
     """Return the summary of a finished fit."""
-    split, validation = record["split"], record["validation_accuracy"]
+    split, validation = record.split, record.validation_accuracy
     lines = [
-        f"{record['options']['model']}, {record['n_parameters']:,} parameters, on {_shown(record['cache']['file'])}",
+        f"{record.options['model']}, {record.n_parameters:,} parameters, on {_shown(record.cache.file)}",
         "clips: " + ", ".join(f"{s['n']} {name} (groups: {s['n_groups']})" for name, s in split.items() if s["n"]),
-        f"kept epoch {record['best_epoch']} of {record['n_epochs']}"
+        f"kept epoch {record.best_epoch} of {record.n_epochs}"
         + (
             ", the last"
             if validation is None
             else f", the best on the validation clips: {_percent(validation).strip()}"
         ),
     ]
-    if record["metrics"] is None:
+    if record.metrics is None:
         lines.append("no test clips (--test 0), so there is no score")
     else:
-        title = f"test: {record['metrics']['n']} clips never trained on"
-        lines += ["", *score_lines(record["metrics"], title, record["sanity"], record["leak_probe"])]
-    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record['seconds'])})"])
+        title = f"test: {record.metrics['n']} clips never trained on"
+        lines += ["", *score_lines(record.metrics, title, record.sanity, record.leak_probe)]
+    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record.seconds)})"])
 
 
-def crossval_summary(folder: Path, record: Mapping[str, Any]) -> str:
+def crossval_summary(folder: Path, record: Record) -> str:
     """Return the summary of a finished cross-validation."""
-    options, folds = record["options"], record["folds"]
-    n_clips = record["cache"]["n_clips"]
+    options, folds = record.options, record.folds
+    n_clips = record.cache.n_clips
     lines = [
-        f"{options['model']} on {_shown(record['cache']['file'])}: {n_clips} clips in {record['n_groups']} groups",
+        f"{options['model']} on {_shown(record.cache.file)}: {n_clips} clips in {record.n_groups} groups",
         "",
         "  repeat  fold  train    val   test  accuracy  epoch      time",
     ]
@@ -47,8 +48,8 @@ def crossval_summary(folder: Path, record: Mapping[str, Any]) -> str:
         )
     often = "once" if options["repeats"] == 1 else f"{options['repeats']} times"
     title = f"every clip tested {often}, by a network that never saw its group"
-    lines += ["", *score_lines(record["metrics"], title, record["sanity"], record["leak_probe"])]
-    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record['seconds'])})"])
+    lines += ["", *score_lines(record.metrics or {}, title, record.sanity, record.leak_probe)]
+    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record.seconds)})"])
 
 
 def evaluate_summary(result: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from cache import open_cache
 from cache.shared.errors import UserError
 from train.export.formats import ExportFormat, ExportInput, refuse_missing_packages
 from train.runs.directory import Run, open_run
-from train.score.evaluate import refuse_mismatch
+from train.runs.load import refuse_mismatch
 
 # In metadata.json of a SavedModel and a TFLite file, and value by value in the metadata of an ONNX file.
 METADATA_FILE = "metadata.json"
@@ -91,7 +91,7 @@ def _refuse_existing(out: Path) -> None:
 
 
 def _cache_to_check_on(run: Run, cache_file: Path | None) -> Any:
-    file = cache_file or Path(run.record["cache"]["file"])
+    file = cache_file or Path(run.record.cache.file)
     if cache_file is None and not file.exists():
         raise UserError(
             f"{file}, on which {run.folder} was trained, is not there any more, and an export is checked on its clips;"
@@ -119,9 +119,9 @@ def _metadata(run: Run, input: str) -> dict[str, Any]:
         "input": str(input),
         "settings": run.settings,
         "feature_version": run.feature_version,
-        "model": run.record["options"].get("model"),
-        "cache_fingerprint": run.record["cache"]["fingerprint"],
-        "versions": run.record.get("versions"),
+        "model": run.record.options.get("model"),
+        "cache_fingerprint": run.record.cache.fingerprint,
+        "versions": run.record.versions,
     }
 
 

@@ -1,6 +1,5 @@
-"""What a fit keeps after every epoch, so that it can go on after any interruption."""
+"""Checkpoint: the state that a fit keeps after every epoch, so that it can go on after any interruption."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.errors import UserError
+from train.runs.tables import History, read_history, write_history
 
-History = list[dict[str, float]]
 Weights = list[npt.NDArray[Any]]
 
 
@@ -30,13 +29,13 @@ class Checkpoint:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self.history_file = run_dir / "history.csv"
+        self.run_dir = run_dir
         self.folder = run_dir / "checkpoint"
         self.folder.mkdir(exist_ok=True)
 
     def save(self, model: Any, history: History, best_weights: Weights | None) -> None:
         """Keep an epoch; `best_weights` are its weights if it is the best so far, else None."""
-        write_history(self.history_file, history)
+        write_history(self.run_dir, history)
         model.save_weights(self.folder / "next.weights.h5")
         (self.folder / "next.weights.h5").replace(self.folder / "latest.weights.h5")
         if best_weights is not None:
@@ -61,12 +60,12 @@ class Checkpoint:
             model.optimizer.build(model.trainable_variables)
             model.load_weights(latest)
             n_epochs = int(model.optimizer.iterations) // n_batches
-            history = read_history(self.history_file)[:n_epochs]
+            history = read_history(self.run_dir)[:n_epochs]
             if best_epoch(history) == n_epochs:
                 return history, model.get_weights()
             with np.load(self.folder / "best.npz", allow_pickle=False) as best:
                 return history, [best[name] for name in best.files]
-        except (OSError, ValueError, KeyError, IndexError) as error:
+        except (OSError, UserError, ValueError, KeyError, IndexError) as error:
             raise UserError(f"{self.folder} is damaged, so this fit cannot go on ({error}); start a new one") from None
 
     def discard(self) -> None:
@@ -74,20 +73,3 @@ class Checkpoint:
         for file in self.folder.iterdir():
             file.unlink()
         self.folder.rmdir()
-
-
-def write_history(file: Path, history: History) -> None:
-    """Write `history.csv`: one line an epoch."""
-    beside = file.with_suffix(".tmp")
-    with beside.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, history[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
-    beside.replace(file)
-
-
-def read_history(file: Path) -> History:
-    """Read `history.csv` back, to the bit."""
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
-    return [{**row, "epoch": int(row["epoch"])} for row in rows]

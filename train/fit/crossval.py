@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +15,11 @@ from cache.shared.command import complain, is_watched
 from cache.shared.errors import UserError
 from cache.shared.text import human_seconds
 from train.dataset.splits import clip_groups, split_clips
-from train.fit.checkpoint import History
 from train.fit.options import Options
 from train.models import recipes as models
-from train.runs.directory import FINISHED, UNFINISHED, new_run, write_record, write_table
-from train.runs.record import describe_cache, versions
+from train.runs.directory import new_run
+from train.runs.record import FINISHED, Record, start_record, versions, write_record
+from train.runs.tables import History, write_history, write_predictions
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import accuracy_interval, score
 
@@ -65,7 +64,7 @@ def crossval(
     n_folds: int,
     n_repeats: int,
     run_all: Callable[[Callable[[FoldJob], "FoldResult"], Iterable[FoldJob]], Iterable["FoldResult"]] = map,
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, Record]:
     """Cross-validate a model on a cache.
 
     Parameters
@@ -88,7 +87,7 @@ def crossval(
     -------
     folder : Path
         The run directory: `run.json`, `history.csv` and `predictions.csv`, and no model.
-    record : dict
+    record : Record
         What its `run.json` says; its `metrics` are those of all test clips of all repeats, with the interval of each
         clip's mean over the repeats.
 
@@ -106,37 +105,31 @@ def crossval(
     ]
     folds = _folds_of(jobs[0])[1]
     folder = new_run(run, f"crossval-{options.model}")
-    record = {
-        "state": UNFINISHED,
-        "command": "crossval",
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        **describe_cache(cache),
-        "options": {**asdict(options), "folds": n_folds, "repeats": n_repeats},
-        "n_groups": len(np.unique(groups)),
-    }
+    asked = {**asdict(options), "folds": n_folds, "repeats": n_repeats}
+    record = replace(start_record("crossval", cache, asked), n_groups=len(np.unique(groups)))
     write_record(folder, record)
     started = time.perf_counter()
     results = []
     for result in run_all(run_fold, jobs):
         results.append(result)
         _say(result.summary)
-    _write_history(folder / "history.csv", folds, results)
-    _write_predictions(folder / "predictions.csv", cache, folds, results)
+    _write_tables(folder, cache, folds, results)
     metrics, *baselines = (
         _pooled(cache, groups, folds, [result.predicted[name] for result in results]) for name in results[0].predicted
     )
     sanity = dict(zip(BASELINES, baselines, strict=True))
     probe = leak_probe(cache, groups, options.seed)
-    record |= {
-        "metrics": metrics,
-        "sanity": sanity,
-        "leak_probe": probe,
-        "warnings": warnings(metrics, sanity, probe),
-        "folds": [result.summary for result in results],
-        "versions": versions(),
-        "state": FINISHED,
-        "seconds": round(time.perf_counter() - started, 3),
-    }
+    record = replace(
+        record,
+        metrics=metrics,
+        sanity=sanity,
+        leak_probe=probe,
+        warnings=warnings(metrics, sanity, probe),
+        folds=[result.summary for result in results],
+        versions=versions(),
+        state=FINISHED,
+        seconds=round(time.perf_counter() - started, 3),
+    )
     write_record(folder, record)
     return folder, record
 
@@ -242,20 +235,11 @@ def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]
     return {**pooled, "interval": list(accuracy_interval(n_correct / folds[-1].repeat, groups))}
 
 
-def _write_history(file: Path, folds: list[Fold], results: list[FoldResult]) -> None:
-    lines = (
-        (fold.repeat, fold.number, *row.values())
-        for fold, result in zip(folds, results, strict=True)
-        for row in result.history
+def _write_tables(folder: Path, cache: Cache, folds: list[Fold], results: list[FoldResult]) -> None:
+    both = list(zip(folds, results, strict=True))
+    write_history(
+        folder, [{"repeat": fold.repeat, "fold": fold.number, **row} for fold, result in both for row in result.history]
     )
-    write_table(file, ("repeat", "fold", *results[0].history[0]), lines)
-
-
-def _write_predictions(file: Path, cache: Cache, folds: list[Fold], results: list[FoldResult]) -> None:
-    names, paths, labels = cache.class_names, cache.paths, cache.labels
-    lines = (
-        (fold.repeat, fold.number, paths[row], names[labels[row]], names[p.argmax()], *(f"{v:.6g}" for v in p.tolist()))
-        for fold, result in zip(folds, results, strict=True)
-        for row, p in zip(fold.test.tolist(), result.probabilities, strict=True)
-    )
-    write_table(file, ("repeat", "fold", "path", "class", "predicted", *(f"p_{name}" for name in names)), lines)
+    rows = np.concatenate([fold.test for fold in folds])
+    probabilities = np.concatenate([result.probabilities for result in results])
+    write_predictions(folder, cache, rows, probabilities, [(f.repeat, f.number) for f in folds for _ in f.test])

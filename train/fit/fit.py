@@ -4,8 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -17,8 +16,9 @@ from cache.shared.errors import Interrupted, UserError
 from train.dataset.splits import SPLITS, clip_groups, split_clips
 from train.fit.options import Options
 from train.models import recipes as models
-from train.runs.directory import FINISHED, LOGS, UNFINISHED, new_run, read_record, read_table, write_record, write_table
-from train.runs.record import describe_cache, describe_split, versions, write_predictions
+from train.runs.directory import LOGS, new_run
+from train.runs.record import FINISHED, Record, describe_split, read_record, start_record, versions, write_record
+from train.runs.tables import read_split, write_predictions, write_split
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import score
 
@@ -27,7 +27,7 @@ Rows = npt.NDArray[np.intp]
 
 def fit(
     cache_file: Path, run: Path | None, options: Options, tensorboard: bool = False, title: str = ""
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, Record]:
     """Train a model on a cache and leave everything about it in a new run directory.
 
     Parameters
@@ -47,7 +47,7 @@ def fit(
     -------
     folder : Path
         The run directory.
-    record : dict
+    record : Record
         What its `run.json` says.
 
     Raises
@@ -60,26 +60,19 @@ def fit(
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
     split = split_clips(cache.labels, groups, cache.class_names, options.val, options.test, options.seed)
     folder = new_run(run, options.model)
-    record = {
-        "state": UNFINISHED,
-        "command": "fit",
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        **describe_cache(cache),
-        "options": asdict(options),
-        "split": describe_split(cache, groups, split),
-        "clip_duration": float(np.median(cache.columns["duration"][split == 0])),
-    }
-    names = [SPLITS[side] for side in split.tolist()]
-    write_table(folder / "split.csv", ("path", "split"), zip(cache.paths, names, strict=True))
-    sha256 = (digest.decode() for digest in cache.columns["sha256"].tolist())
-    write_table(folder / "content.csv", ("sha256", "split"), zip(sha256, names, strict=True))
+    record = replace(
+        start_record("fit", cache, asdict(options)),
+        split=describe_split(cache, groups, split),
+        clip_duration=float(np.median(cache.columns["duration"][split == 0])),
+    )
+    write_split(folder, cache, split)
     if tensorboard:
         (folder / LOGS).mkdir()
     write_record(folder, record)
     return folder, _train(folder, record, options, cache, groups, split, title)
 
 
-def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[Path, dict[str, Any]]:
+def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[Path, Record]:
     """Go on with a fit that was interrupted, after its last whole epoch.
 
     Parameters
@@ -95,7 +88,7 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
     -------
     folder : Path
         The run directory.
-    record : dict
+    record : Record
         What its `run.json` says now.
 
     Raises
@@ -104,15 +97,15 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
         The fit is finished, or is not a fit, or its cache has changed since.
     """
     record = read_record(folder)
-    if record.get("command") != "fit":
+    if record.command != "fit":
         raise UserError(f"{folder} is a cross-validation, which cannot go on where it stopped; start a new one")
-    if record["state"] == FINISHED:
+    if record.state == FINISHED:
         raise UserError(f"{folder} is finished; there is nothing to go on with")
     options = _recorded_options(folder, record)
-    cache = open_cache(cache_file or Path(record["cache"]["file"]))
-    if cache.fingerprint != record["cache"]["fingerprint"]:
+    cache = open_cache(cache_file or Path(record.cache.file))
+    if cache.fingerprint != record.cache.fingerprint:
         raise UserError(f"{cache.file} has changed since {folder} was started on it; start a new fit")
-    sides = {row["path"]: row["split"] for row in read_table(folder / "split.csv")}
+    sides = {clip.path: clip.split for clip in read_split(folder)}
     try:
         split = np.array([SPLITS.index(sides[path]) for path in cache.paths], np.int8)
     except (KeyError, ValueError):
@@ -121,12 +114,12 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
     return folder, _train(folder, record, options, cache, groups, split, title)
 
 
-def _recorded_options(folder: Path, record: dict[str, Any]) -> Options:
+def _recorded_options(folder: Path, record: Record) -> Options:
     try:
-        options = Options(**record["options"])
+        options = Options(**record.options)
         fits = all(isinstance(getattr(options, name), hint) for name, hint in get_type_hints(Options).items())
-        fits = fits and all(isinstance(record["cache"][name], str) for name in ("file", "fingerprint"))
-    except (KeyError, TypeError):
+        fits = fits and isinstance(record.cache.file, str) and isinstance(record.cache.fingerprint, str)
+    except TypeError:
         fits = False
     if not fits:
         raise UserError(f"{folder / 'run.json'} is damaged: its options make no sense; start a new fit")
@@ -135,13 +128,13 @@ def _recorded_options(folder: Path, record: dict[str, Any]) -> Options:
 
 def _train(
     folder: Path,
-    record: dict[str, Any],
+    record: Record,
     options: Options,
     cache: Cache,
     groups: Rows,
     split: npt.NDArray[np.int8],
     title: str,
-) -> dict[str, Any]:
+) -> Record:
     from train.backend.keras import seed_everything
     from train.fit.checkpoint import Checkpoint
     from train.fit.loop import train_by_recipe
@@ -156,17 +149,17 @@ def _train(
         probabilities = predict_rows(model, cache.X, test_rows)
         scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
         _save_model(model, options.model, len(cache.class_names), folder / "model.keras")
-    record = {
-        **record,
-        "n_parameters": model.count_params(),
-        "n_epochs": len(history),
-        "best_epoch": best,
-        "validation_accuracy": history[best - 1].get("val_accuracy"),
+    record = replace(
+        record,
+        n_parameters=model.count_params(),
+        n_epochs=len(history),
+        best_epoch=best,
+        validation_accuracy=history[best - 1].get("val_accuracy"),
         **scores,
-        "versions": versions(),
-        "state": FINISHED,
-        "seconds": round(time.perf_counter() - started, 3),
-    }
+        versions=versions(),
+        state=FINISHED,
+        seconds=round(time.perf_counter() - started, 3),
+    )
     write_record(folder, record)
     Checkpoint(folder).discard()
     return record
@@ -190,7 +183,7 @@ def _scores(
             for predicted in (probabilities.argmax(axis=1), *guesses.values())
         )
         sanity = dict(zip(guesses, others, strict=True))
-        write_predictions(folder / "predictions.csv", cache, test_rows, probabilities)
+        write_predictions(folder, cache, test_rows, probabilities)
     probe = leak_probe(cache, groups, options.seed)
     return {
         "metrics": metrics,

@@ -17,9 +17,10 @@ from cache.shared.text import human_seconds
 from train.backend.keras import keras, reseed
 from train.dataset.augment import Augmentation
 from train.dataset.batches import Batches
-from train.fit.checkpoint import Checkpoint, History, Weights, best_epoch
+from train.fit.checkpoint import Checkpoint, Weights, best_epoch
 from train.fit.options import Options
 from train.models import recipes as models
+from train.runs.tables import History
 
 Rows = npt.NDArray[np.intp]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -16,7 +16,7 @@ from cache.shared.text import human_seconds
 from train.fit.fit import fit, resume_fit
 from train.fit.options import Options
 from train.models import recipes as models
-from train.runs.directory import FINISHED, read_record
+from train.runs.record import FINISHED, Record, read_record
 
 _MAX_NAME = 100
 
@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
     """What became of a run: what its `run.json` says, or the reason why it failed."""
 
     folder: Path
-    record: dict[str, Any] | None
+    record: Record | None
     reason: str = ""
 
 
@@ -142,7 +142,7 @@ def _plan(
     folders: dict[Options, Path] = {}
     for options in options_list:
         same = [at for at, record in records.items() if _is_of(record, options, fingerprint)]
-        finished = [at for at in same if records[at]["state"] == FINISHED]
+        finished = [at for at in same if records[at].state == FINISHED]
         if finished:
             done[options] = Outcome(finished[0], records[finished[0]])
         else:
@@ -150,10 +150,9 @@ def _plan(
     return done, folders
 
 
-def _is_of(record: dict[str, Any], options: Options, fingerprint: str) -> bool:
-    cache = record.get("cache")
-    of_cache = isinstance(cache, dict) and cache.get("fingerprint") == fingerprint
-    return of_cache and record.get("command") == "fit" and record.get("options") == asdict(options)
+def _is_of(record: Record, options: Options, fingerprint: str) -> bool:
+    found = record.cache.fingerprint, record.command, record.options
+    return found == (fingerprint, "fit", asdict(options))
 
 
 def _names(options_list: Sequence[Options]) -> dict[Options, str]:
@@ -190,5 +189,5 @@ def _say(job: Job, outcome: Outcome) -> None:
     if outcome.record is None:
         complain(f"{job.title}: {outcome.reason}")
     elif is_watched():
-        metrics, seconds = outcome.record["metrics"], human_seconds(outcome.record["seconds"])
+        metrics, seconds = outcome.record.metrics, human_seconds(outcome.record.seconds)
         complain(f"{job.title}: " + (f"{metrics['accuracy']:.1%} in {seconds}" if metrics else seconds))

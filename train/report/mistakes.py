@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.errors import UserError
-from train.runs.directory import read_table
+from train.runs.tables import read_predictions
 
 
 class Tested(NamedTuple):
@@ -47,14 +47,14 @@ def tested_clips(folder: Path, class_names: tuple[str, ...]) -> Tested:
         It is missing, damaged or empty.
     """
     file = folder / "predictions.csv"
-    rows = read_table(file)
+    rows = read_predictions(folder)
     label_of = {name: label for label, name in enumerate(class_names)}
     numbers: dict[str, int] = {}
     try:
-        clip = np.array([numbers.setdefault(row["path"], len(numbers)) for row in rows], np.intp)
-        labels = np.array([label_of[row["class"]] for row in rows], np.intp)
-        probabilities = np.array([[float(row[f"p_{name}"]) for name in class_names] for row in rows])
-    except (KeyError, TypeError, ValueError) as error:
+        clip = np.array([numbers.setdefault(row.path, len(numbers)) for row in rows], np.intp)
+        labels = np.array([label_of[row.label] for row in rows], np.intp)
+        probabilities = np.array([[row.probabilities[name] for name in class_names] for row in rows])
+    except KeyError as error:
         raise UserError(f"{file} is damaged ({error} is missing or wrong); train again") from None
     if not rows or not np.isfinite(probabilities).all():
         raise UserError(f"{file} is damaged: it has no predictions, or such as are no numbers; train again")

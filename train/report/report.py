@@ -13,7 +13,8 @@ from train.report import figures, sections
 from train.report.cards import clip_cards
 from train.report.mistakes import Tested, least_certain, tested_clips, worst_mistakes
 from train.report.page import render
-from train.runs.directory import FINISHED, read_record, read_table
+from train.runs.record import FINISHED, read_record
+from train.runs.tables import read_history, read_split
 from train.score.metrics import calibration
 
 # What a page shows at most, so that it stays a page.
@@ -61,7 +62,7 @@ def write_report(folder: Path) -> Path:
     """
     from jinja2 import TemplateError
 
-    record = read_record(folder)
+    record = read_record(folder).as_dict()
     if record["state"] != FINISHED:
         raise UserError(f"{folder} is not finished, so there is nothing to report yet")
     try:
@@ -106,7 +107,7 @@ def _replace(file: Path, content: bytes) -> None:
 def _compose(folder: Path, record: Record) -> tuple[str, dict[str, bytes]]:
     """Return the page, and the PNG of each of its figures by name."""
     cache, missing = _cache_of(record)
-    curves = _curves(folder / "history.csv")
+    curves = _curves(folder)
     report: dict[str, Any] = {
         **sections.head(folder, record),
         "metrics": record["metrics"],
@@ -144,15 +145,15 @@ def _cache_of(record: Record) -> tuple[Cache | None, str]:
     return cache, ""
 
 
-def _curves(file: Path) -> Curves:
+def _curves(folder: Path) -> Curves:
     """Read `history.csv`: the columns of the fit, or of every fold."""
-    if not file.exists():  # in a cross-validation of an earlier version
+    if not (folder / "history.csv").exists():  # in a cross-validation of an earlier version
         return []
-    curves: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for row in read_table(file):
-        curve = curves.setdefault((row.pop("repeat", ""), row.pop("fold", "")), {})
+    curves: dict[tuple[float, float], dict[str, list[float]]] = {}
+    for row in read_history(folder):
+        curve = curves.setdefault((row.pop("repeat", 0), row.pop("fold", 0)), {})
         for name, value in row.items():
-            curve.setdefault(name, []).append(float(value))
+            curve.setdefault(name, []).append(value)
     return list(curves.values())
 
 
@@ -182,10 +183,7 @@ def _clips(
 
 def _contents(folder: Path) -> dict[str, str]:
     """Return the sha256 of every clip's content by its path, as the run directory of a fit has it."""
-    if not (folder / "content.csv").exists():
-        return {}
-    splits, contents = read_table(folder / "split.csv"), read_table(folder / "content.csv")
-    return {split["path"]: content["sha256"] for split, content in zip(splits, contents, strict=True)}
+    return {clip.path: clip.sha256 for clip in read_split(folder)} if (folder / "split.csv").exists() else {}
 
 
 def _draw(record: Record, curves: Curves, calibrated: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cache.shared.errors import UserError
 from cache.shared.text import printable
-from train.runs.directory import FINISHED, read_record
+from train.runs.record import FINISHED, Record, read_record
 from train.score.mcnemar import McNemar, Tested, mcnemar, pairs, read_tested
 
 # Settings that the columns model and split already show.
@@ -97,7 +97,7 @@ def compare(paths: Sequence[Path], sort: str = "accuracy") -> Comparison:
     for folder, is_named in _run_folders(paths):
         try:
             record = read_record(folder)
-            if record["state"] == FINISHED:
+            if record.state == FINISHED:
                 entries.append(_entry(folder, record))
             else:
                 warnings.append(f"{folder} is unfinished and left out")
@@ -173,7 +173,8 @@ def _below(path: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _entry(folder: Path, record: dict[str, Any]) -> Entry:
+def _entry(folder: Path, found: Record) -> Entry:
+    record = found.as_dict()
     try:
         options, metrics = dict(record["options"]), record["metrics"]
         is_fit = record["command"] == "fit"
@@ -194,7 +195,7 @@ def _entry(folder: Path, record: dict[str, Any]) -> Entry:
             seconds=float(record["seconds"]),
             cache=str(record["cache"]["file"]),
             fingerprint=str(record["cache"]["fingerprint"]),
-            tested=read_tested(folder, record) if metrics else None,
+            tested=read_tested(folder, found) if metrics else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(f"{folder / 'run.json'} is damaged: it is not the record of a run; train again") from None

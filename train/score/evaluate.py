@@ -9,7 +9,10 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.shared.errors import UserError
 from train.dataset.splits import clip_groups
-from train.runs.directory import Run, open_run, read_table
+from train.models.forward import predict_rows
+from train.runs.directory import Run, open_run
+from train.runs.load import load_model, refuse_mismatch
+from train.runs.tables import read_split
 from train.score.metrics import score
 
 
@@ -38,15 +41,11 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
         The run or the cache cannot be used, or they do not fit each other.
     """
     run = open_run(folder)
-    cache = open_cache(cache_file or Path(run.record["cache"]["file"]))
+    cache = open_cache(cache_file or Path(run.record.cache.file))
     refuse_mismatch(run, cache)
     rows, scored, n_seen = _rows_to_score(run, cache)
-
-    from train.models.forward import predict_rows
-    from train.runs.load import load_model
-
     predicted = predict_rows(load_model(run), cache.X, rows).argmax(axis=1)
-    groups = clip_groups(cache.paths, cache.columns["sha256"], run.record["options"]["group_by"])
+    groups = clip_groups(cache.paths, cache.columns["sha256"], run.record.options["group_by"])
     return {
         "run": str(folder),
         "cache": str(cache.file),
@@ -56,38 +55,15 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
     }
 
 
-def refuse_mismatch(run: Run, cache: Cache) -> None:
-    """Raise a UserError unless a cache has the classes and the features that a run was trained on."""
-    if cache.class_names != run.class_names:
-        raise UserError(
-            f"{cache.file} has the classes {', '.join(cache.class_names)}, and {run.folder} was trained on "
-            f"{', '.join(run.class_names)}, in this order; featurize with --classes {','.join(run.class_names)}"
-        )
-    differ = [
-        f"{name} {cache.settings[name]!r} instead of {run.settings[name]!r}"
-        for name in run.settings
-        if cache.settings[name] != run.settings[name]
-    ]
-    if cache.feature_version != run.feature_version:
-        differ.append(f"feature version {cache.feature_version} instead of {run.feature_version}")
-    if differ:
-        raise UserError(f"{cache.file} has other features than {run.folder} was trained on: {', '.join(differ)}")
-
-
 def _rows_to_score(run: Run, cache: Cache) -> tuple[npt.NDArray[np.intp], str, int]:
     """Return the rows to score, what they are, and how many of them the run has seen."""
-    splits = read_table(run.folder / "split.csv")
-    contents = read_table(run.folder / "content.csv")
-    try:
-        clips = [(s["path"], c["sha256"], s["split"]) for s, c in zip(splits, contents, strict=True)]
-    except (KeyError, ValueError):
-        raise UserError(f"split.csv and content.csv in {run.folder} do not belong together; train again") from None
+    clips = read_split(run.folder)
     own = {(path, sha256) for path, sha256, split in clips if split == "test"}
     seen = {sha256 for _, sha256, split in clips if split != "test"}
     sha256 = [digest.decode() for digest in cache.columns["sha256"].tolist()]
     is_own = np.array([clip in own for clip in zip(cache.paths, sha256, strict=True)])
     if own and is_own.sum() == len(own):
         return np.flatnonzero(is_own), "test split", 0
-    if cache.fingerprint == run.record["cache"]["fingerprint"]:
+    if cache.fingerprint == run.record.cache.fingerprint:
         raise UserError(f"{run.folder} has no test split (it was trained with --test 0); give another cache to score")
     return np.arange(len(cache)), "all clips", sum(digest in seen for digest in sha256)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cache.shared.errors import UserError
-from train.runs.directory import read_table
+from train.runs.record import Record
+from train.runs.tables import read_predictions, read_split
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class McNemar(NamedTuple):
     p: float
 
 
-def read_tested(folder: Path, record: dict[str, Any]) -> Tested:
+def read_tested(folder: Path, record: Record) -> Tested:
     """Read what a finished run was tested on; of a cross-validation its first repeat, so that each clip counts once.
 
     Raises
@@ -46,20 +47,19 @@ def read_tested(folder: Path, record: dict[str, Any]) -> Tested:
         A file of the run directory is missing or damaged.
     """
     try:
-        rows = [row for row in read_table(folder / "predictions.csv") if row.get("repeat", "1") == "1"]
-        by_path = {row["path"]: row["class"] == row["predicted"] for row in rows}
+        rows = [row for row in read_predictions(folder) if row.repeat == 1]
+        by_path = {row.path: row.label == row.predicted for row in rows}
         by_content: dict[tuple[str, str, int], bool] = {}
-        if record["command"] == "fit":
-            paths, contents = read_table(folder / "split.csv"), read_table(folder / "content.csv")
-            sha256 = {a["path"]: b["sha256"] for a, b in zip(paths, contents, strict=True)}
+        if record.command == "fit":
+            sha256 = {clip.path: clip.sha256 for clip in read_split(folder)}
             n_before: Counter[tuple[str, str]] = Counter()
             for row in rows:
-                key = sha256[row["path"]], row["class"]
-                by_content[*key, n_before[key]] = by_path[row["path"]]
+                key = sha256[row.path], row.label
+                by_content[*key, n_before[key]] = by_path[row.path]
                 n_before[key] += 1
-    except (KeyError, ValueError):
+    except KeyError:
         raise UserError(f"{folder / 'predictions.csv'} does not fit the run's other tables; train again") from None
-    return Tested(record["cache"]["fingerprint"], by_path, by_content)
+    return Tested(record.cache.fingerprint, by_path, by_content)
 
 
 def pairs(first: Tested, second: Tested) -> list[tuple[bool, bool]] | None:

@@ -6,7 +6,6 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +17,11 @@ from tests.conftest import OPTIONS
 from train.dataset.splits import clip_groups
 from train.fit.crossval import crossval, make_folds
 from train.report.report import write_report
+from train.runs.record import Record
 
 
 @pytest.fixture(scope="module")
-def result(tiny: str, tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def result(tiny: str, tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
     options = replace(OPTIONS, epochs=2)
     return crossval(tones_cache, tmp_path_factory.mktemp("crossval") / "run", options, n_folds=2, n_repeats=2)
 
@@ -31,54 +31,54 @@ def predictions(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_every_clip_is_tested_once_in_every_repeat(result: tuple[Path, dict[str, Any]], tones_cache: Path) -> None:
+def test_every_clip_is_tested_once_in_every_repeat(result: tuple[Path, Record], tones_cache: Path) -> None:
     tested = Counter((row["repeat"], row["path"]) for row in predictions(result[0]))
     assert tested == Counter((repeat, path) for repeat in "12" for path in open_cache(tones_cache).paths)
 
 
-def test_the_pooled_numbers_are_scikit_learns(result: tuple[Path, dict[str, Any]]) -> None:
+def test_the_pooled_numbers_are_scikit_learns(result: tuple[Path, Record]) -> None:
     folder, record = result
-    rows, metrics = predictions(folder), record["metrics"]
+    rows, metrics = predictions(folder), record.metrics or {}
     true, predicted = ([row[column] for row in rows] for column in ("class", "predicted"))
     assert metrics["n"] == len(rows) == 96
     assert metrics["accuracy"] == pytest.approx(accuracy_score(true, predicted))
     assert metrics["macro_f1"] == pytest.approx(f1_score(true, predicted, average="macro"))
-    assert metrics["confusion"] == confusion_matrix(true, predicted, labels=record["class_names"]).tolist()
+    assert metrics["confusion"] == confusion_matrix(true, predicted, labels=record.class_names).tolist()
     assert metrics["interval"][0] < metrics["accuracy"] <= metrics["interval"][1]
 
 
-def test_every_fold_has_its_own_score_and_time_beside_the_baselines(result: tuple[Path, dict[str, Any]]) -> None:
+def test_every_fold_has_its_own_score_and_time_beside_the_baselines(result: tuple[Path, Record]) -> None:
     folder, record = result
-    assert [(fold["repeat"], fold["fold"]) for fold in record["folds"]] == [(r, f) for r in (1, 2) for f in (1, 2)]
-    for fold in record["folds"]:
+    assert [(fold["repeat"], fold["fold"]) for fold in record.folds] == [(r, f) for r in (1, 2) for f in (1, 2)]
+    for fold in record.folds:
         rows = [r for r in predictions(folder) if (r["repeat"], r["fold"]) == (str(fold["repeat"]), str(fold["fold"]))]
         assert fold["accuracy"] == pytest.approx(np.mean([row["class"] == row["predicted"] for row in rows]))
         assert set(fold["sanity"]) == {"majority class", "random forest"}
         assert fold["seconds"] > 0
-    assert record["sanity"]["random forest"]["accuracy"] > 0.6
+    assert record.sanity["random forest"]["accuracy"] > 0.6
 
 
-def test_the_learning_curve_of_every_fold_is_kept(result: tuple[Path, dict[str, Any]]) -> None:
+def test_the_learning_curve_of_every_fold_is_kept(result: tuple[Path, Record]) -> None:
     folder, record = result
     with (folder / "history.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert [(row["repeat"], row["fold"], row["epoch"]) for row in rows] == [
         (str(fold["repeat"]), str(fold["fold"]), str(epoch + 1))
-        for fold in record["folds"]
+        for fold in record.folds
         for epoch in range(fold["n_epochs"])
     ]
     assert all(float(row["loss"]) > 0 and 0 <= float(row["val_accuracy"]) <= 1 for row in rows)
 
 
-def test_it_has_a_report_with_the_curves_of_its_folds(result: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_it_has_a_report_with_the_curves_of_its_folds(result: tuple[Path, Record], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(result[0], tmp_path / "run"))
     page = write_report(folder).read_text(encoding="utf-8")
     assert "Each thin line is a fold" in page
-    assert f"{100 * result[1]['metrics']['accuracy']:.1f}\N{NARROW NO-BREAK SPACE}%" in page
+    assert f"{100 * (result[1].metrics or {})['accuracy']:.1f}\N{NARROW NO-BREAK SPACE}%" in page
     assert (folder / "figures" / "loss.png").stat().st_size > 10_000
 
 
-def test_the_run_directory_says_what_it_is(result: tuple[Path, dict[str, Any]]) -> None:
+def test_the_run_directory_says_what_it_is(result: tuple[Path, Record]) -> None:
     record = json.loads((result[0] / "run.json").read_text())
     assert (record["command"], record["state"]) == ("crossval", "finished")
     assert record["options"]["folds"] == 2

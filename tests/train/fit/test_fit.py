@@ -28,7 +28,7 @@ def weights(folder: Path) -> list[np.ndarray]:
 
 
 def test_a_run_holds_the_model_and_all_it_needs_later_and_nothing_half_done(run: Path, tones_cache: Path) -> None:
-    files = {"model.keras", "run.json", "split.csv", "content.csv", "history.csv", "predictions.csv"}
+    files = {"model.keras", "run.json", "split.csv", "history.csv", "predictions.csv"}
     assert {file.name for file in run.iterdir()} == files
     record, cache = json.loads((run / "run.json").read_text()), open_cache(tones_cache)
     assert record["state"] == "finished"
@@ -143,8 +143,8 @@ def test_without_validation_the_last_epoch_is_kept_and_without_test_there_is_no_
     tiny: str, tones_cache: Path, tmp_path: Path
 ) -> None:
     folder, record = fit(tones_cache, tmp_path / "run", replace(OPTIONS, val=0.0, test=0.0, epochs=2))
-    assert record["metrics"] is None
-    assert record["best_epoch"] == 2
+    assert record.metrics is None
+    assert record.best_epoch == 2
     assert set(table(folder / "history.csv")[0]) == {"epoch", "loss", "accuracy"}
 
 
@@ -152,7 +152,7 @@ def test_patience_stops_so_many_epochs_after_the_best(tiny: str, tones_cache: Pa
     # Nothing is learnt at this rate, so hardly an epoch is better than the one before it.
     options = replace(OPTIONS, learning_rate=1e-9, epochs=40, patience=2)
     _, record = fit(tones_cache, tmp_path / "run", options)
-    assert record["n_epochs"] == record["best_epoch"] + 2 < 40
+    assert record.n_epochs == record.best_epoch + 2 < 40
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_line(tiny: str, tones_cache: Path) -> None:

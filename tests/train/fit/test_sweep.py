@@ -19,6 +19,7 @@ from train.__main__ import app
 from train.fit import sweep as sweeps
 from train.fit.options import Options
 from train.fit.sweep import Job, Outcome, sweep
+from train.runs.record import Record, read_record
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_a_sweep_goes_on_where_it_was_interrupted_and_every_epoch_is_in_the_logs
     assert (folder / "tiny-seed-0" / "run.json").read_bytes() == before
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["tiny-seed-0", "tiny-seed-1"]
     for outcome in outcomes:
-        assert outcome.record == json.loads((outcome.folder / "run.json").read_text())
+        assert outcome.record == read_record(outcome.folder)
         with (outcome.folder / "history.csv").open() as lines:
             history = list(csv.DictReader(lines))
         for column, log, scalar in (
@@ -146,7 +147,7 @@ def test_a_sweep_goes_on_where_it_was_interrupted_and_every_epoch_is_in_the_logs
 def test_a_run_that_fails_is_named_and_does_not_stop_the_others(
     tiny: str, tones_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fit(cache: Path, folder: Path, options: Options, *_: Any) -> tuple[Path, dict[str, Any]]:
+    def fit(cache: Path, folder: Path, options: Options, *_: Any) -> tuple[Path, Record]:
         if options.seed == 0:
             raise UserError("the loss is nan")
         return folder, {"metrics": None, "seconds": 1.0}

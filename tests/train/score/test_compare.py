@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import pytest
 from cache.shared.errors import UserError
 from tests.conftest import ROOT
 from train.report.side_by_side import as_csv, as_html, as_text
-from train.runs.directory import write_record, write_table
 from train.score.compare import as_json, compare
 from train.score.mcnemar import mcnemar
 
 OPTIONS = {"model": "baseline", "epochs": 15, "learning_rate": None, "seed": 0, "val": 0.15, "test": 0.15}
+
+
+def write_table(file: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows([header, *rows])
 
 
 def make_run(
@@ -34,8 +39,8 @@ def make_run(
     folder.mkdir(parents=True)
     paths = [f"dog/{prefix}{i}.wav" for i in range(len(answers))]
     sha256 = [f"{letter}{i}" for i, letter in enumerate(contents or "s" * len(answers))]
-    write_table(folder / "split.csv", ("path", "split"), [("dog/z.wav", "train"), *((path, "test") for path in paths)])
-    write_table(folder / "content.csv", ("sha256", "split"), [("z", "train"), *((digest, "test") for digest in sha256)])
+    clips = [("dog/z.wav", "z", "train"), *((path, digest, "test") for path, digest in zip(paths, sha256, strict=True))]
+    write_table(folder / "split.csv", ("path", "sha256", "split"), clips)
     predicted = ["dog" if answer == "R" else "cat" for answer in answers]
     write_table(
         folder / "predictions.csv",
@@ -44,20 +49,27 @@ def make_run(
     )
     accuracy = answers.count("R") / len(answers)
     record = {
+        "run_format": 1,
         "state": "finished",
         "command": "fit",
         "options": {**OPTIONS, **options},
+        "started": "2026-03-04T05:06:07+00:00",
+        "class_names": ["dog", "cat"],
+        "settings": {},
+        "feature_version": 2,
         "cache": {"file": "/somewhere/f.h5", "fingerprint": fingerprint},
         "split": {name: {"n": n, "n_groups": n} for name, n in (("train", 1), ("val", 0), ("test", len(answers)))},
         "metrics": {"n": len(answers), "accuracy": accuracy, "interval": [0.1, 0.9], "macro_f1": accuracy},
+        "versions": {},
         "seconds": seconds,
     }
-    write_record(folder, record)
+    (folder / "run.json").write_text(json.dumps(record))
     return folder
 
 
 def change(folder: Path, **entries: Any) -> None:
-    write_record(folder, {**json.loads((folder / "run.json").read_text()), **entries})
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, **entries}))
 
 
 @pytest.mark.parametrize(("only_first", "only_second"), [(0, 1), (0, 5), (1, 6), (2, 2), (7, 3), (10, 0)])
