@@ -13,7 +13,7 @@ from cache import open_cache
 from cache.shared.errors import UserError
 from train.export.formats import ExportFormat, ExportInput, refuse_missing_packages
 from train.runs.directory import Run, open_run
-from train.score.evaluate import refuse_mismatch
+from train.runs.load import load_model, refuse_mismatch
 
 # In metadata.json of a SavedModel and a TFLite file, and value by value in the metadata of an ONNX file.
 METADATA_FILE = "metadata.json"
@@ -57,7 +57,6 @@ def export(
     cache = _cache_to_check_on(run, cache_file)
 
     from train.export.check import check, checked_clips, open_exported
-    from train.runs.load import load_model
 
     settings = _mel_settings(run) if input == ExportInput.waveform else None
     clips = checked_clips(cache, settings)

@@ -1,14 +1,33 @@
-"""load_model(): a run's model.keras, which may come from anyone, into a Keras model."""
+"""A run in use: whether a cache fits it, and its model.keras, which may come from anyone, as a Keras model."""
 
 import json
 import zipfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from cache import Cache
 from cache.shared.errors import UserError
 from train.runs.directory import Run
 
 _MAX_CONFIG_BYTES = 10_000_000
+
+
+def refuse_mismatch(run: Run, cache: Cache) -> None:
+    """Raise a UserError unless a cache has the classes and the features that a run was trained on."""
+    if cache.class_names != run.class_names:
+        raise UserError(
+            f"{cache.file} has the classes {', '.join(cache.class_names)}, and {run.folder} was trained on "
+            f"{', '.join(run.class_names)}, in this order; featurize with --classes {','.join(run.class_names)}"
+        )
+    differ = [
+        f"{name} {cache.settings[name]!r} instead of {run.settings[name]!r}"
+        for name in run.settings
+        if cache.settings[name] != run.settings[name]
+    ]
+    if cache.feature_version != run.feature_version:
+        differ.append(f"feature version {cache.feature_version} instead of {run.feature_version}")
+    if differ:
+        raise UserError(f"{cache.file} has other features than {run.folder} was trained on: {', '.join(differ)}")
 
 
 def load_model(run: Run) -> Any:

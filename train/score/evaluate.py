@@ -9,7 +9,9 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.shared.errors import UserError
 from train.dataset.splits import clip_groups
+from train.models.forward import predict_rows
 from train.runs.directory import Run, open_run, read_table
+from train.runs.load import load_model, refuse_mismatch
 from train.score.metrics import score
 
 
@@ -41,10 +43,6 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
     cache = open_cache(cache_file or Path(run.record["cache"]["file"]))
     refuse_mismatch(run, cache)
     rows, scored, n_seen = _rows_to_score(run, cache)
-
-    from train.models.forward import predict_rows
-    from train.runs.load import load_model
-
     predicted = predict_rows(load_model(run), cache.X, rows).argmax(axis=1)
     groups = clip_groups(cache.paths, cache.columns["sha256"], run.record["options"]["group_by"])
     return {
@@ -54,24 +52,6 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
         "n_seen": n_seen,
         **score(cache.labels[rows], predicted, cache.class_names, groups[rows]),
     }
-
-
-def refuse_mismatch(run: Run, cache: Cache) -> None:
-    """Raise a UserError unless a cache has the classes and the features that a run was trained on."""
-    if cache.class_names != run.class_names:
-        raise UserError(
-            f"{cache.file} has the classes {', '.join(cache.class_names)}, and {run.folder} was trained on "
-            f"{', '.join(run.class_names)}, in this order; featurize with --classes {','.join(run.class_names)}"
-        )
-    differ = [
-        f"{name} {cache.settings[name]!r} instead of {run.settings[name]!r}"
-        for name in run.settings
-        if cache.settings[name] != run.settings[name]
-    ]
-    if cache.feature_version != run.feature_version:
-        differ.append(f"feature version {cache.feature_version} instead of {run.feature_version}")
-    if differ:
-        raise UserError(f"{cache.file} has other features than {run.folder} was trained on: {', '.join(differ)}")
 
 
 def _rows_to_score(run: Run, cache: Cache) -> tuple[npt.NDArray[np.intp], str, int]:
