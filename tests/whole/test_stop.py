@@ -143,7 +143,7 @@ def test_a_signal_to_the_whole_group_is_still_an_interrupt(data):
 
 
 BREAKING = """
-import os, signal, featurize.batch
+import os, signal, featurize.workers.batch
 open_audio = featurize.workers.batch.open_audio
 def open_or_break(path, *rest):
     if "/".join(path.split("/")[-2:]) in {clips}:

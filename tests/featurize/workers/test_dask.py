@@ -24,7 +24,7 @@ distributed = pytest.importorskip("distributed", reason="the extra `cluster` is 
 
 # Run first by a worker: every clip takes a while, and is written down.
 SLOW = """
-import os, time, featurize.batch
+import os, time, featurize.workers.batch
 open_audio = featurize.workers.batch.open_audio
 def open_slowly(path, *rest):
     time.sleep({delay})
