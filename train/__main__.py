@@ -14,7 +14,8 @@ import typer
 
 from cache.shared.chatter import silence_libraries
 from train.commands import many, options
-from train.export.formats import ExportFormat, ExportInput, PredictFormat
+from train.export.formats import ExportFormat, ExportInput
+from train.predict.formats import PredictFormat
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
