@@ -14,7 +14,7 @@ from train.predict.regions import regions
 from train.predict.sources import Source
 from train.runs.directory import Run
 
-# Each has the ENDING of its files, and their lines() from regions.
+# A module each, with the ENDING of its files and their lines() of regions.
 LABELS = {"audacity": audacity, "raven": raven}
 
 
