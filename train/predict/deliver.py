@@ -12,7 +12,7 @@ from cache.shared.command import complain, is_watched, notice
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
 from train.predict import tables as rows
-from train.predict.labels import ENDINGS, label_files, write_labels
+from train.predict.labels import LABELS, label_files, write_labels
 from train.predict.predict import Kind, Prediction
 from train.predict.sources import Source
 from train.runs.directory import Run
@@ -59,7 +59,7 @@ def deliver(
     UserError
         `out` exists, or holds something else, or a recording could not be used.
     """
-    if format in ENDINGS:
+    if format in LABELS:
         n_bad = _deliver_labels(run, sources, classify, format, out, resume, single)
     else:
         n_bad = _deliver_rows(run, sources, classify, format, out, resume)

@@ -20,8 +20,8 @@ from cache.shared.errors import Interrupted, UserError
 from tests.conftest import ROOT
 from tests.train.predict.test_windows import tone
 from train.predict.deliver import deliver
-from train.predict.labels import Region, regions
 from train.predict.predict import Kind, Prediction, predict_files
+from train.predict.regions import Region, regions
 from train.predict.sources import Source, find_sources
 from train.predict.tables import as_csv, as_json, as_text, clock, csv_header
 from train.runs.directory import open_run
