@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED, SETTINGS, X_DTYPES
-from featurize.features.row import MelSettings
+from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED, X_DTYPES
+from cache.file.settings import SETTINGS, MelSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from cache import open_cache
+from cache.file.settings import MelSettings
 from cache.look.verify import check_rows
 from cache.shared.errors import UserError
 from featurize.build.build import Job, build
-from featurize.features.row import MelSettings
 from featurize.workers.processes import processes
 from tests.whole.faults import ROOT
 

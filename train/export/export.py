@@ -96,14 +96,15 @@ def _cache_to_check_on(run: Run, cache_file: Path | None) -> Any:
 
 
 def _mel_settings(run: Run) -> Any:
-    from featurize.features.row import FEATURE_VERSION, MelSettings
+    from cache.file.settings import MelSettings
+    from featurize.features.row import FEATURE_VERSION, computable
 
     if run.feature_version != FEATURE_VERSION:
         raise UserError(
             f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
             f"version {FEATURE_VERSION}; run `python -m featurize` and train again, or export --input features"
         )
-    return MelSettings(**run.settings)  # type: ignore[arg-type]  # checked by the class itself
+    return computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked with the run
 
 
 def _metadata(run: Run, input: str) -> dict[str, Any]:

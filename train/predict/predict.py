@@ -109,14 +109,15 @@ def predict_files(
     UserError
         The features of the run are not the ones that this program computes, or its model cannot be loaded.
     """
-    from featurize.features.row import FEATURE_VERSION, MelSettings
+    from cache.file.settings import MelSettings
+    from featurize.features.row import FEATURE_VERSION, computable
 
     if run.feature_version != FEATURE_VERSION:
         raise UserError(
             f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
             f"version {FEATURE_VERSION}; run `python -m featurize` and train again"
         )
-    settings = MelSettings(**run.settings)  # type: ignore[arg-type]  # checked by the class itself
+    settings = computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked before
     windows = windows or windows_of(run)
     pieces = (piece for source in sources for piece in _pieces(source, windows, settings, run.dtype))
     yield from _with_summaries(_predictions(run, _ahead(_batches(pieces)), windows, settings, threshold))

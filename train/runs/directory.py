@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache.file.layout import SETTINGS, X_DTYPES, Setting
+from cache.file.layout import X_DTYPES
+from cache.file.settings import SETTINGS, Setting
 from cache.shared.errors import UserError
 
 RUN_FORMAT = 1
@@ -41,7 +42,7 @@ class Run:
     class_names
         The position is the index into the model's output.
     settings
-        The feature settings the model was trained on, by the names in `cache.file.layout.SETTINGS`.
+        The feature settings the model was trained on, by the names in `cache.file.settings.SETTINGS`.
     feature_version
         Version of the code that computed those features.
     dtype

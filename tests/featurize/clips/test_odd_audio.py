@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from cache.file.settings import MelSettings
 from featurize import featurize_clip
 from featurize.build.build import Job, build
 from featurize.build.summary import as_json
 from featurize.clips.decode import ClipError, open_audio, read_ahead
 from featurize.clips.wav import float_blocks, plain_wav
-from featurize.features.row import MelSettings, n_frames_of
+from featurize.features.row import n_frames_of
 from tests.oracle import notebook
 from tests.sounds import FORMATS, encoded, flipped, noise, pcm16, wav
 

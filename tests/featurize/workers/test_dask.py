@@ -12,9 +12,9 @@ import pytest
 
 from cache import open_cache
 from cache.file.layout import ALIGNMENT, ROW_SHAPE
+from cache.file.settings import MelSettings
 from featurize.build.build import Job, build
 from featurize.clips.find import find_clips
-from featurize.features.row import MelSettings
 from featurize.workers.batch import Task, featurize_batch
 from tests.conftest import ROOT, write_clips
 from tests.whole.dask_processes import DaskProcesses

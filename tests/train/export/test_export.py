@@ -17,10 +17,11 @@ import soundfile
 import typer.testing
 
 from cache import open_cache
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from featurize import featurize_clip
 from featurize.build.build import Job, build
-from featurize.features.row import FEATURE_VERSION, MelSettings
+from featurize.features.row import FEATURE_VERSION
 from tests.conftest import ROOT
 from train.export.export import export
 from train.export.formats import ExportFormat, ExportInput, format_called

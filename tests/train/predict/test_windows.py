@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from cache.file.settings import MelSettings
 from featurize import featurize_clip
-from featurize.features.row import MelSettings
 from tests.conftest import PITCHES, ROOT
 from tests.sounds import noise, wav
 from train.predict.predict import Kind, Prediction, predict_files
