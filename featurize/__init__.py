@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from featurize.features.row import MelSettings
+    from cache.file.settings import MelSettings
 
 __all__ = ["featurize_clip"]
 
@@ -36,8 +36,8 @@ def featurize_clip(path: Path, settings: "MelSettings | None" = None) -> "npt.ND
     import numpy as np
 
     from cache.file.layout import ROW_SHAPE
+    from cache.file.settings import MelSettings
     from featurize.clips.decode import open_audio
-    from featurize.features.row import MelSettings
     from featurize.workers.batch import write_row
 
     out = np.empty(ROW_SHAPE, np.float32)

@@ -14,7 +14,7 @@ import typer
 
 from cache.shared.chatter import silence_libraries
 from train.commands import many, options
-from train.export.formats import ExportFormat, ExportInput, PredictFormat
+from train.export.formats import ExportFormat, ExportInput
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -201,7 +201,7 @@ def predict(
     threshold: Annotated[
         float, typer.Option(min=0, max=1, metavar="P", help="Leave without a class what is less probable than this.")
     ] = 0.0,
-    format: Annotated[PredictFormat, typer.Option(help="What to write.")] = PredictFormat.text,
+    format: Annotated[options.PredictFormat, typer.Option(help="What to write.")] = options.PredictFormat.text,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into the folders within a folder.")] = False,
     out: Annotated[
@@ -237,7 +237,7 @@ def predict(
     from train.predict.windows import gap, windows_of
     from train.runs.directory import open_run
 
-    if as_json and format not in (PredictFormat.text, PredictFormat.json):
+    if as_json and format not in (options.PredictFormat.text, options.PredictFormat.json):
         raise typer.BadParameter(
             f"it is the same as --format json, so leave out --format {format}", param_hint="--json"
         )

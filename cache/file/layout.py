@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.settings import Setting
 from cache.shared.errors import UserError
 
 FORMAT = "melcache"
@@ -52,29 +53,7 @@ REJECTED: dict[str, str] = {
     "rejected_reason": "S",
 }
 
-# The feature settings, each a root attribute under the name that librosa gives it.
-SETTINGS: dict[str, type[int] | type[float] | type[str] | type[bool]] = {
-    "sr": int,
-    "mono": bool,
-    "res_type": str,
-    "n_fft": int,
-    "hop_length": int,
-    "window": str,
-    "center": bool,
-    "pad_mode": str,
-    "n_mels": int,
-    "fmin": float,
-    "fmax": float,
-    "htk": bool,
-    "norm": str,
-    "power": float,
-    "ref": str,
-    "amin": float,
-    "top_db": float,
-    "n_frames": int,
-}
-
-# The other root attributes.
+# The root attributes besides the feature settings, `cache.file.settings.SETTINGS`.
 ATTRIBUTES = (
     "format",  # FORMAT
     "format_version",  # FORMAT_VERSION
@@ -86,7 +65,6 @@ ATTRIBUTES = (
     "metadata_sha256",  # see metadata_digest()
 )
 
-Setting = int | float | str | bool
 Columns = dict[str, npt.NDArray[Any]]
 
 

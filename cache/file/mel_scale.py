@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from cache.file.layout import Setting
+from cache.file.settings import Setting
 
 _HZ_PER_MEL = 200 / 3  # below the break
 _BREAK_HZ, _BREAK_MEL = 1000.0, 15.0

@@ -25,13 +25,13 @@ from cache.file.layout import (
     X_DTYPES,
     CacheError,
     Columns,
-    Setting,
     fingerprint,
     metadata_digest,
     seal,
 )
 from cache.file.partial import Partial, Rejected, close_partial, gathered_path, write_all
 from cache.file.reader import Cache, open_cache
+from cache.file.settings import Setting
 from cache.shared.command import signals_held
 
 # What a file system says that does not sync directories.

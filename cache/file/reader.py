@@ -24,16 +24,15 @@ from cache.file.layout import (
     SEAL,
     SEAL_MAGIC,
     SEAL_OFFSET,
-    SETTINGS,
     X_DTYPES,
     CacheError,
     Columns,
     DamagedCache,
     MissingCache,
-    Setting,
     metadata_digest,
     seal,
 )
+from cache.file.settings import SETTINGS, Setting
 from cache.file.validate import check_arrays, check_attributes
 
 _REMEDY = "; make it anew with `python -m featurize`"
@@ -61,7 +60,7 @@ class Cache:
     class_names
         The position is the label index.
     settings
-        The feature settings, by the names in `cache.file.layout.SETTINGS`.
+        The feature settings, by the names in `cache.file.settings.SETTINGS`.
     feature_version
         Version of the code that computed X.
     fingerprint

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import COLUMNS, REJECTED, ROW_SHAPE, SETTINGS, Columns, DamagedCache, fingerprint
+from cache.file.layout import COLUMNS, REJECTED, ROW_SHAPE, Columns, DamagedCache, fingerprint
+from cache.file.settings import SETTINGS
 
 _STRINGS = {"fingerprint": str, "versions": str, "data_dir": str}
 

@@ -15,6 +15,7 @@ from cache.file.layout import X_DTYPES, DamagedCache, MissingCache
 from cache.file.partial import Partial, close_partial, open_partial, partial_paths
 from cache.file.publish import Header, discard, publish
 from cache.file.reader import Cache, open_cache
+from cache.file.settings import MelSettings
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import human_count, human_size
 from featurize.build.plan import (
@@ -28,7 +29,7 @@ from featurize.build.plan import (
     why_recompute,
 )
 from featurize.clips.find import CLASS_NAMES, Found, find_clips
-from featurize.features.row import FEATURE_VERSION, MelSettings
+from featurize.features.row import FEATURE_VERSION, computable
 
 if TYPE_CHECKING:
     from featurize.workers.dispatch import Crew
@@ -112,6 +113,7 @@ def build(job: Job) -> Result:
         the next run.
     """
     started = time.perf_counter()
+    computable(job.settings)
     found = find_clips(job.data, job.class_names, job.max_per_class)
     # Where the user keeps a link, the cache belongs where it leads.
     job = replace(job, cache_file=Path(os.path.realpath(job.cache_file)))

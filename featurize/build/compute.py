@@ -12,9 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from cache.file.partial import Partial, append
+from cache.file.settings import MelSettings
 from cache.shared.command import is_watched
 from cache.shared.errors import UserError
-from featurize.features.row import MelSettings
 from featurize.workers.batch import Task
 from featurize.workers.dispatch import Crew, run_batches
 

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import Setting
 from cache.file.reader import Cache, open_cache
+from cache.file.settings import MelSettings, Setting
 from cache.shared.errors import UserError
 from cache.shared.text import printable
-from featurize.features.row import MelSettings
 
 TOLERANCE = 1e-4
 

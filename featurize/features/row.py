@@ -3,7 +3,6 @@
 import math
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import Setting
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from featurize.clips.decode import ClipError
 
@@ -33,65 +32,27 @@ _LINE_FLOATS = 16
 _FIXED = ("mono", "res_type", "window", "center", "pad_mode", "n_mels", "htk", "norm", "power", "ref", "n_frames")
 
 
-@dataclass(frozen=True)
-class MelSettings:
-    """What the features depend on, by librosa's names; the defaults are the project's contract.
+def computable(settings: MelSettings) -> MelSettings:
+    """Return the settings if there is code for them.
 
-    Attributes
-    ----------
-    sr
-        Sample rate in Hz to which every clip is resampled.
-    n_fft, hop_length
-        Frame length, of 64, 256, 1024 or 4096, and step in samples, at most as long.
-    n_mels
-        Mel bands, the height of a spectrogram.
-    fmin, fmax
-        Range of the mel filterbank in Hz.
-    amin
-        Power below which nothing is told apart from silence.
-    top_db
-        Dynamic range in dB below the clip's maximum.
-    n_frames
-        Frames after centre crop or right pad, the width of a spectrogram.
+    Raises
+    ------
+    UserError
+        One of those that the kernel or the file format fixes is another, or the kernel cannot cut or transform frames
+        of this length.
     """
-
-    sr: int = 16000
-    mono: bool = True
-    res_type: str = "soxr_hq"
-    n_fft: int = 1024
-    hop_length: int = 512
-    window: str = "hann"
-    center: bool = True
-    pad_mode: str = "constant"
-    n_mels: int = 128
-    fmin: float = 0.0
-    fmax: float = 8000.0
-    htk: bool = False
-    norm: str = "slaney"
-    power: float = 2.0
-    ref: str = "max"
-    amin: float = 1e-10
-    top_db: float = 80.0
-    n_frames: int = 128
-
-    def __post_init__(self) -> None:
-        for name in _FIXED:
-            if getattr(self, name) != MelSettings.__dataclass_fields__[name].default:
-                raise UserError(
-                    f"this program computes {name} = {getattr(MelSettings, name)!r} only, not {getattr(self, name)!r}"
-                )
-        if self.n_fft not in (64, 256, 1024, 4096):
-            raise UserError(f"this program computes an n_fft of 64, 256, 1024 or 4096 only, not {self.n_fft}")
-        if not 0 < self.hop_length <= self.n_fft:
-            raise UserError(f"this program computes a hop_length of 1 to n_fft = {self.n_fft}, not {self.hop_length}")
-
-    def __hash__(self) -> int:
-        # Asked for once a clip; of all fields it would take longer than reading the clip.
-        return hash((self.sr, self.n_fft, self.hop_length))
-
-    def as_dict(self) -> dict[str, Setting]:
-        """Return the settings by name, as the cache stores them."""
-        return asdict(self)
+    for name in _FIXED:
+        if getattr(settings, name) != getattr(MelSettings, name):
+            raise UserError(
+                f"this program computes {name} = {getattr(MelSettings, name)!r} only, not {getattr(settings, name)!r}"
+            )
+    if settings.n_fft not in (64, 256, 1024, 4096):
+        raise UserError(f"this program computes an n_fft of 64, 256, 1024 or 4096 only, not {settings.n_fft}")
+    if not 0 < settings.hop_length <= settings.n_fft:
+        raise UserError(
+            f"this program computes a hop_length of 1 to n_fft = {settings.n_fft}, not {settings.hop_length}"
+        )
+    return settings
 
 
 def hz_to_mel(frequencies: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -190,7 +151,7 @@ class _Workspace(threading.local):
     """One thread's buffers, and where the kernel finds them; to ask for that takes longer than to transform a frame."""
 
     def __init__(self, settings: MelSettings) -> None:
-        kernel = _kernel(settings)
+        kernel = _kernel(computable(settings))
         self.mel_power, self.normalise = kernel.mel_power, kernel.normalise
         self.n_samples = 0
         self.silence = np.zeros(settings.n_fft // 2, np.float32)

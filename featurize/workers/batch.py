@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from cache.file.layout import ROW_SHAPE
 from cache.file.partial import Rejected, Row
+from cache.file.settings import MelSettings
 from featurize.clips.decode import Audio, ClipError, open_audio
 from featurize.clips.find import Clip
 from featurize.clips.resample import mono_blocks, n_resampled
-from featurize.features.row import MelSettings, n_frames_of, write_spectrogram
+from featurize.features.row import n_frames_of, write_spectrogram
 
 Float32 = npt.NDArray[np.float32]
 

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.file.layout import ROW_SHAPE, X_DTYPES
+from cache.file.settings import MelSettings
 from cache.shared.dask import Cluster, Needs, check_this_worker, connected, needs_of, portable
 from cache.shared.errors import UserError
 from featurize.clips.decode import read_ahead
-from featurize.features.row import FEATURE_VERSION, MelSettings
+from featurize.features.row import FEATURE_VERSION
 from featurize.workers.batch import Done, Task, featurize_batch
 from featurize.workers.dispatch import Crew
 

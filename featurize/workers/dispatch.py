@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from cache.file.layout import ROW_SHAPE
 from cache.file.partial import Rejected
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from featurize.features.row import MelSettings
 from featurize.workers.batch import Done, Task
 
 # A batch that may hold n clips ends at n times so many bytes, four seconds of 16 bits at 16 kHz: long clips come in

@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.file.layout import ROW_SHAPE, X_DTYPES
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from featurize.clips.decode import read_ahead
-from featurize.features.row import MelSettings, prepare
+from featurize.features.row import prepare
 from featurize.workers.batch import Done, Task, featurize_batch
 from featurize.workers.dispatch import Crew
 

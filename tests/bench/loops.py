@@ -140,8 +140,8 @@ def ours(data: Path, clips: list[Path], n_jobs: int) -> float:
 
     The clock starts when an eighth of the clips is done, so that the start of the workers does not count.
     """
+    from cache.file.settings import MelSettings
     from featurize.clips.find import Clip
-    from featurize.features.row import MelSettings
     from featurize.workers.batch import Task
     from featurize.workers.dispatch import run_batches
     from featurize.workers.processes import processes
@@ -189,8 +189,9 @@ def long_recording(file: Path, whole: bool) -> float:
     """Seconds for the row of one long recording: streamed, or read, mixed and resampled in one piece."""
     import numpy as np
 
+    from cache.file.settings import MelSettings
     from featurize import featurize_clip
-    from featurize.features.row import MelSettings, write_spectrogram
+    from featurize.features.row import write_spectrogram
 
     started = time.perf_counter()
     if whole:

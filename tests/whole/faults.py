@@ -110,6 +110,7 @@ def forked_runs():
 
 def _serve():
     sys.path.insert(0, str(ROOT))
+    from cache.file.settings import MelSettings
     from cache.shared.errors import UserError
     from featurize import __main__
     from featurize.build import compute, lock, summary
@@ -119,7 +120,7 @@ def _serve():
     assert compute
     assert lock
     assert summary
-    mel.prepare(mel.MelSettings())
+    mel.prepare(MelSettings())
     silence, __main__.silence_libraries = __main__.silence_libraries, lambda: None
     with suppress(UserError):
         __main__.app(["no-such-folder"], standalone_mode=False)

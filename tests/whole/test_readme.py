@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED, SETTINGS, X_DTYPES
-from featurize.features.row import MelSettings
+from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED, X_DTYPES
+from cache.file.settings import SETTINGS, MelSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -150,7 +150,7 @@ def test_the_notebook_snippets_run_as_they_stand(tmp_path: Path) -> None:
     assert [len(re.findall(r"^.+$", snippet, re.MULTILINE)) for snippet in snippets] == [3, 3, 3]
     stand_in = """
 from pathlib import Path
-from train.models import build_model
+from train.models.recipes import build_model
 Path("runs/first").mkdir(parents=True)
 build_model("baseline", 3).save("runs/first/model.keras")
 """

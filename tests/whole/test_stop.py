@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from cache import open_cache
+from cache.file.settings import MelSettings
 from cache.look.verify import check_rows
 from cache.shared.errors import UserError
 from featurize.build.build import Job, build
-from featurize.features.row import MelSettings
 from featurize.workers.processes import processes
 from tests.whole.faults import ROOT
 
@@ -143,7 +143,7 @@ def test_a_signal_to_the_whole_group_is_still_an_interrupt(data):
 
 
 BREAKING = """
-import os, signal, featurize.batch
+import os, signal, featurize.workers.batch
 open_audio = featurize.workers.batch.open_audio
 def open_or_break(path, *rest):
     if "/".join(path.split("/")[-2:]) in {clips}:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from cache.shared.text import human_seconds, human_size, printable
-from train.predict.predict import Kind, Prediction
 from train.runs.record import Record
 
 _MAX_NAME = 20
@@ -101,21 +100,6 @@ def confusion_lines(confusion: Sequence[Sequence[int]], names: Sequence[str]) ->
     return ["  most frequent confusions", *(f"  {n:5d}  {names[i]} taken for {names[j]}" for n, i, j in worst)]
 
 
-def prediction_line(prediction: Prediction) -> str:
-    """Return the line of a recording or a window: its name, its class, all probabilities."""
-    name = printable(str(prediction.path))
-    if prediction.kind is Kind.RECORDING:
-        n_all = sum(prediction.n_windows.values())
-        shares = sorted(prediction.n_windows.items(), key=lambda share: -share[1])
-        parts = (f"{printable(label) or 'unlabelled'} {_percent(n / n_all).strip()}" for label, n in shares)
-        return f"{name}: {human_seconds(prediction.end)} in {n_all} windows: {', '.join(parts)}"
-    if prediction.kind is Kind.WINDOW:
-        name += f"  {clock(prediction.start)} - {clock(prediction.end)}"
-    label = printable(prediction.label) or prediction.reason or "uncertain"
-    probabilities = "  ".join(f"{printable(name)} {p:.3f}" for name, p in prediction.probabilities.items())
-    return f"{name}: {label}" + (f"  ({probabilities})" if probabilities else "")
-
-
 def export_summary(result: Mapping[str, Any]) -> str:
     """Return what was exported, and how far it is from the original."""
     lines = [
@@ -124,14 +108,6 @@ def export_summary(result: Mapping[str, Any]) -> str:
         *(f"largest difference of the {name}: {value:.1e}" for name, value in result["largest_difference"].items()),
     ]
     return "\n".join(lines)
-
-
-def clock(seconds: float) -> str:
-    """Return a position in a recording: 0:00.50, 59:59.99, 1:00:00.00."""
-    hundredths = round(100 * seconds)
-    minutes, rest = divmod(hundredths, 6000)
-    position = f"{minutes % 60:02d}:{rest / 100:05.2f}"
-    return f"{minutes // 60}:{position}" if minutes >= 60 else position.removeprefix("0")
 
 
 def _short(name: str) -> str:

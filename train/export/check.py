@@ -1,23 +1,19 @@
 """check(): an exported file, run as its user will run it, against featurize and the model it was made from."""
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.errors import UserError
+from train.export.formats import Float32, Outputs
 from train.models.forward import forward
 
 # The largest difference between an exported file and the original that is let pass, of features and of probabilities.
 TOLERANCE = 1e-3
 N_CHECKED = 32
-
-Float32 = npt.NDArray[np.float32]
-Outputs = dict[str, Float32]
 
 
 class CheckedClip(NamedTuple):
@@ -77,49 +73,6 @@ def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip
         return None
 
 
-def open_exported(file: Path, format: str) -> tuple[str, Callable[[Float32], Outputs]]:
-    """Open an exported file without anything of the program that wrote it.
-
-    Returns
-    -------
-    tuple
-        The name of what runs it, with the version, and the file as a function of a batch to its outputs by name.
-    """
-    return {"onnx": _open_onnx, "tflite": _open_tflite, "saved_model": _open_saved_model}[format](file)
-
-
-def _open_onnx(file: Path) -> tuple[str, Callable[[Float32], Outputs]]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file))
-    given, outputs = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
-    return (
-        f"onnxruntime {onnxruntime.__version__}",
-        lambda batch: dict(zip(outputs, session.run(outputs, {given: batch}), strict=True)),
-    )
-
-
-def _open_tflite(file: Path) -> tuple[str, Callable[[Float32], Outputs]]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    run = Interpreter(str(file)).get_signature_runner()
-    (given,) = run.get_input_details()
-    return f"LiteRT {version('ai-edge-litert')}", lambda batch: run(**{given: batch})
-
-
-def _open_saved_model(file: Path) -> tuple[str, Callable[[Float32], Outputs]]:
-    from train.backend.keras import tf
-
-    loaded = tf.saved_model.load(str(file))
-    run = loaded.signatures["serving_default"]
-    (given,) = run.structured_input_signature[1]
-
-    def outputs_of(batch: Float32, loaded: Any = loaded) -> Outputs:  # its variables live as long as `loaded`
-        return {name: output.numpy() for name, output in run(**{given: batch}).items()}
-
-    return f"TensorFlow {tf.__version__}", outputs_of
-
-
 def check(
     model: Any, clips: Sequence[CheckedClip], exported: Callable[[Float32], Outputs], failure: str
 ) -> dict[str, float]:
@@ -132,7 +85,7 @@ def check(
     clips
         What to compare on.
     exported
-        What open_exported() returned.
+        The file as a function of a batch to its outputs by name.
     failure
         How the message of an error begins.
 

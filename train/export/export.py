@@ -1,22 +1,16 @@
 """export(): a run's model as a file that runs without this project, checked against real clips before it is kept."""
 
-import json
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cache import open_cache
 from cache.shared.errors import UserError
-from train.export.formats import ExportFormat, ExportInput, refuse_missing_packages
+from train.export.formats import ExportFormat, ExportInput, Format, format_called
 from train.runs.directory import Run, open_run
-from train.runs.load import refuse_mismatch
-
-# In metadata.json of a SavedModel and a TFLite file, and value by value in the metadata of an ONNX file.
-METADATA_FILE = "metadata.json"
+from train.runs.load import load_model, refuse_mismatch
 
 
 def export(
@@ -52,20 +46,19 @@ def export(
         what was written does not compute what featurize and the model do; then nothing is left at `out`.
     """
     _refuse_existing(out)
-    refuse_missing_packages(format)
+    writer = format_called(format)
     run = open_run(folder)
     cache = _cache_to_check_on(run, cache_file)
 
-    from train.export.check import check, checked_clips, open_exported
-    from train.runs.load import load_model
+    from train.export.check import check, checked_clips
 
     settings = _mel_settings(run) if input == ExportInput.waveform else None
     clips = checked_clips(cache, settings)
     model = load_model(run)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
         made = Path(beside) / f"model.{format}"
-        _write(_with_input(model, settings), made, format, _metadata(run, input))
-        runtime, run_exported = open_exported(made, format)
+        _write(writer, _with_input(model, settings), made, _metadata(run, input))
+        runtime, run_exported = writer.open_file(made)
         differences = check(model, clips, run_exported, f"{out} was not kept: run in {runtime}")
         _refuse_existing(out)
         n_bytes = sum(file.stat().st_size for file in (made, *made.rglob("*")) if file.is_file())
@@ -103,14 +96,15 @@ def _cache_to_check_on(run: Run, cache_file: Path | None) -> Any:
 
 
 def _mel_settings(run: Run) -> Any:
-    from featurize.features.row import FEATURE_VERSION, MelSettings
+    from cache.file.settings import MelSettings
+    from featurize.features.row import FEATURE_VERSION, computable
 
     if run.feature_version != FEATURE_VERSION:
         raise UserError(
             f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
             f"version {FEATURE_VERSION}; run `python -m featurize` and train again, or export --input features"
         )
-    return MelSettings(**run.settings)  # type: ignore[arg-type]  # checked by the class itself
+    return computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked with the run
 
 
 def _metadata(run: Run, input: str) -> dict[str, Any]:
@@ -140,54 +134,16 @@ def _with_input(model: Any, settings: Any) -> Any:
     return keras.Model(waveform, {"probabilities": model(features), "features": features})
 
 
-def _write(model: Any, file: Path, format: str, metadata: Mapping[str, Any]) -> None:
-    write = {"onnx": _write_onnx, "tflite": _write_tflite, "saved_model": _write_saved_model}
+def _write(writer: Format, model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the inside of the converters
         try:
-            write[format](model, file, metadata)
+            writer.write(model, file, metadata)
         except OSError:
             raise
         # What a converter does not know, or has no room for, it answers with an exception of its own.
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"the model cannot be written as {format} ({reason}); try another --format") from None
-
-
-def _write_onnx(model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
-    import onnx
-
-    model.export(str(file), format="onnx", input_signature=model.inputs, verbose=False)
-    proto = onnx.load(str(file))
-    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
-    onnx.helper.set_model_props(proto, texts)
-    for value in (*proto.graph.input, *proto.graph.output):
-        for dimension, name in zip(value.type.tensor_type.shape.dim, ("n", "n_samples"), strict=False):
-            if not dimension.HasField("dim_value"):
-                dimension.dim_param = name
-    onnx.checker.check_model(proto, full_check=True)
-    onnx.save(proto, str(file))
-
-
-def _write_tflite(model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
-    from train.backend.keras import tf
-
-    # The operations that every LiteRT has; those of TensorFlow would need a delegate of their own.
-    built_in = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
-    model.export(str(file), format="litert", verbose=False, target_spec=built_in)
-    # Where LiteRT keeps the files that belong to a model: in a ZIP archive behind its end.
-    with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr(METADATA_FILE, json.dumps(metadata))
-
-
-def _write_saved_model(model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
-    from train.backend.keras import keras
-
-    # model.export() would store every variable twice, as Keras's and as TensorFlow's.
-    archive = keras.export.ExportArchive()
-    archive.add_endpoint("serve", partial(model, training=False), model.inputs)
-    archive.write_out(str(file), verbose=False)
-    # The directory of a SavedModel that is meant for what its users add.
-    extra = file / "assets.extra"
-    extra.mkdir()
-    (extra / METADATA_FILE).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+            raise UserError(
+                f"the model cannot be written as {file.suffix[1:]} ({reason}); try another --format"
+            ) from None

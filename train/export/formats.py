@@ -1,9 +1,28 @@
-"""The formats of other programs: of a model and of predictions, and what they take beside TensorFlow."""
+"""Export formats: what a module of each has, and what an exported model takes.
 
+A format is a module of this folder called as the format is; another one needs that and a name in `ExportFormat`.
+"""
+
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from cache.shared.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Float32: TypeAlias = "npt.NDArray[np.float32]"
+Outputs: TypeAlias = "dict[str, Float32]"
+# The name of what runs an exported file, with its version, and the file as a function of a batch to outputs by name.
+Exported: TypeAlias = "tuple[str, Callable[[Float32], Outputs]]"
+
+# In a SavedModel and a TFLite file.
+METADATA_FILE = "metadata.json"
 
 
 class ExportFormat(StrEnum):
@@ -14,16 +33,6 @@ class ExportFormat(StrEnum):
     saved_model = "saved_model"
 
 
-class PredictFormat(StrEnum):
-    """What predictions can be written as."""
-
-    text = "text"
-    csv = "csv"
-    json = "json"
-    audacity = "audacity"
-    raven = "raven"
-
-
 class ExportInput(StrEnum):
     """What an exported model takes."""
 
@@ -31,18 +40,40 @@ class ExportInput(StrEnum):
     features = "features"
 
 
-# What writes a format and what runs it, to be imported and as it is called where it is installed from.
-_PACKAGES = {
-    ExportFormat.onnx: {"onnx": "onnx", "onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
-    ExportFormat.tflite: {"ai_edge_litert": "ai-edge-litert"},
-    ExportFormat.saved_model: {},
-}
+class Format(Protocol):
+    """What the module of a format has.
+
+    Attributes
+    ----------
+    SUFFIX
+        How its files end; "" for a directory.
+    PACKAGES
+        What writes it and what runs it beside TensorFlow: as it is imported, and as it is called where it is installed
+        from.
+    """
+
+    SUFFIX: str
+    PACKAGES: dict[str, str]
+
+    def write(self, model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
+        """Write a Keras model that has names for its input and its outputs."""
+
+    def open_file(self, file: Path) -> Exported:
+        """Open an exported file without anything of the program that wrote it."""
 
 
-def refuse_missing_packages(format: ExportFormat) -> None:
-    """Raise a UserError that says how to install what a format needs, unless all of that is there."""
-    if missing := [package for module, package in _PACKAGES[format].items() if find_spec(module) is None]:
+def format_called(name: str) -> Format:
+    """Return the module of a format.
+
+    Raises
+    ------
+    UserError
+        It needs packages that are not installed; says how to install them.
+    """
+    format = cast("Format", import_module(f"train.export.{ExportFormat(name)}"))
+    if missing := [package for module, package in format.PACKAGES.items() if find_spec(module) is None]:
         raise UserError(
-            f"--format {format} needs {' and '.join(missing)}, not installed here; install with"
+            f"--format {name} needs {' and '.join(missing)}, not installed here; install with"
             " `pip install 'melcache[export]'`, or have everything in .venv with `make install`"
         )
+    return format

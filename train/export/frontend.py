@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from featurize.features.row import MelSettings, mel_filterbank
+from cache.file.settings import MelSettings
+from featurize.features.row import mel_filterbank
 from train.backend.keras import keras, tf
 
 Float32 = npt.NDArray[np.float32]

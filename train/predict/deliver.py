@@ -11,9 +11,8 @@ from tqdm import tqdm
 from cache.shared.command import complain, is_watched, notice
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
-from train.commands import screen
 from train.predict import tables as rows
-from train.predict.labels import ENDINGS, label_files, write_labels
+from train.predict.labels import LABELS, label_files, write_labels
 from train.predict.predict import Kind, Prediction
 from train.predict.sources import Source
 from train.runs.directory import Run
@@ -21,7 +20,7 @@ from train.runs.directory import Run
 Classify = Callable[[Sequence[Source]], Iterable[Prediction]]
 
 _LINES: dict[str, Callable[[Run, Prediction], bytes]] = {
-    "text": lambda _, one: screen.prediction_line(one).encode() + b"\n" if one.kind is not Kind.REJECTED else b"",
+    "text": rows.as_text,
     "csv": rows.as_csv,
     "json": rows.as_json,
 }
@@ -60,7 +59,7 @@ def deliver(
     UserError
         `out` exists, or holds something else, or a recording could not be used.
     """
-    if format in ENDINGS:
+    if format in LABELS:
         n_bad = _deliver_labels(run, sources, classify, format, out, resume, single)
     else:
         n_bad = _deliver_rows(run, sources, classify, format, out, resume)
@@ -152,7 +151,7 @@ class _Watched:
                         complain(f"{one.path}: {one.reason}")
                 n_done += one.kind is not Kind.WINDOW
                 within = min(1.0, one.end / one.duration) if one.kind is Kind.WINDOW and one.duration else 0.0
-                where = f" {screen.clock(one.end)}" if one.kind is Kind.WINDOW else ""
+                where = f" {rows.clock(one.end)}" if one.kind is Kind.WINDOW else ""
                 bar.set_postfix_str(f"{n_done} of {self.n_sources} files, {printable(one.path.name)}{where}", False)
                 bar.update(max(0.0, n_done + within - bar.n))
                 yield one

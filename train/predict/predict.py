@@ -1,11 +1,12 @@
 """Probabilities from a trained model: for rows of a cache, and for recordings."""
 
 import stat
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,6 @@ import numpy.typing as npt
 
 from cache.shared.errors import UserError
 from train.models.forward import BATCH_SIZE, Forward, forward
-from train.predict.prefetch import prefetched
 from train.predict.sources import Source
 from train.predict.windows import Windows, cuts, spectrogram, windows_of
 from train.runs.directory import Run
@@ -109,18 +109,18 @@ def predict_files(
     UserError
         The features of the run are not the ones that this program computes, or its model cannot be loaded.
     """
-    from featurize.features.row import FEATURE_VERSION, MelSettings
+    from cache.file.settings import MelSettings
+    from featurize.features.row import FEATURE_VERSION, computable
 
     if run.feature_version != FEATURE_VERSION:
         raise UserError(
             f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
             f"version {FEATURE_VERSION}; run `python -m featurize` and train again"
         )
-    settings = MelSettings(**run.settings)  # type: ignore[arg-type]  # checked by the class itself
+    settings = computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked before
     windows = windows or windows_of(run)
     pieces = (piece for source in sources for piece in _pieces(source, windows, settings, run.dtype))
-    with prefetched(_batches(pieces), _N_AHEAD) as batches:
-        yield from _with_summaries(_predictions(run, batches, windows, settings, threshold))
+    yield from _with_summaries(_predictions(run, _ahead(_batches(pieces)), windows, settings, threshold))
 
 
 class _Piece(NamedTuple):
@@ -198,6 +198,16 @@ def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
         batch.append(piece)
     if batch:
         yield batch
+
+
+def _ahead(batches: Iterator[list[_Piece]]) -> Iterator[list[_Piece]]:
+    """Yield the batches, of which some are computed ahead in a thread while the network is busy."""
+    # Its thread is a daemon: one that waits for a pipe must not keep the process from ending.
+    with ThreadPool(1) as thread:
+        pending = deque(thread.apply_async(next, (batches, None)) for _ in range(_N_AHEAD))
+        while (batch := pending.popleft().get()) is not None:
+            pending.append(thread.apply_async(next, (batches, None)))
+            yield batch
 
 
 def _predictions(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cache.shared.errors import UserError
+from cache.shared.text import human_seconds, printable
 from train.predict.predict import Kind, Prediction
 from train.predict.sources import Source
 from train.runs.directory import Run
@@ -18,6 +19,31 @@ Row = dict[str, Any]
 
 # The row that a recording ends with.
 _LAST = {Kind.CLIP.value, Kind.RECORDING.value, Kind.REJECTED.value}
+
+
+def as_text(run: Run, prediction: Prediction) -> bytes:
+    """Return the line of a recording or a window: name, class, all probabilities; none of a file that is bad."""
+    if prediction.kind is Kind.REJECTED:
+        return b""
+    name = printable(str(prediction.path))
+    if prediction.kind is Kind.RECORDING:
+        n_all = sum(prediction.n_windows.values())
+        shares = sorted(prediction.n_windows.items(), key=lambda share: -share[1])
+        parts = (f"{printable(label) or 'unlabelled'} {100 * n / n_all:.1f} %" for label, n in shares)
+        return f"{name}: {human_seconds(prediction.end)} in {n_all} windows: {', '.join(parts)}\n".encode()
+    if prediction.kind is Kind.WINDOW:
+        name += f"  {clock(prediction.start)} - {clock(prediction.end)}"
+    label = printable(prediction.label) or prediction.reason or "uncertain"
+    probabilities = "  ".join(f"{printable(name)} {p:.3f}" for name, p in prediction.probabilities.items())
+    return (f"{name}: {label}" + (f"  ({probabilities})" if probabilities else "") + "\n").encode()
+
+
+def clock(seconds: float) -> str:
+    """Return a position in a recording: 0:00.50, 59:59.99, 1:00:00.00."""
+    hundredths = round(100 * seconds)
+    minutes, rest = divmod(hundredths, 6000)
+    position = f"{minutes % 60:02d}:{rest / 100:05.2f}"
+    return f"{minutes // 60}:{position}" if minutes >= 60 else position.removeprefix("0")
 
 
 def as_json(run: Run, one: Prediction) -> bytes:

@@ -117,7 +117,7 @@ def spectrogram(y: Float32, sr: int, settings: Any) -> Float32:
     sr
         Its sample rate in Hz.
     settings
-        A featurize.features.row.MelSettings.
+        A cache.file.settings.MelSettings.
 
     Returns
     -------

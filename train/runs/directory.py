@@ -18,7 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.file.layout import SETTINGS, X_DTYPES, Setting
+from cache.file.layout import X_DTYPES
+from cache.file.settings import SETTINGS, Setting
 from cache.shared.errors import UserError
 from train.runs.record import FINISHED, Record, read_record
 
@@ -47,7 +48,7 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Setting]:
-        """The feature settings the model was trained on, by the names in `cache.file.layout.SETTINGS`."""
+        """The feature settings the model was trained on, by the names in `cache.file.settings.SETTINGS`."""
         return {name: self.record.settings[name] for name in SETTINGS}
 
     @property

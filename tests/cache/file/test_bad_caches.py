@@ -14,7 +14,8 @@ import soundfile
 
 from cache import CacheError, open_cache
 from cache.__main__ import app
-from cache.file.layout import COLUMNS, REJECTED, SETTINGS, fingerprint, metadata_digest
+from cache.file.layout import COLUMNS, REJECTED, fingerprint, metadata_digest
+from cache.file.settings import SETTINGS
 from cache.look.verify import check_rows
 from featurize.build.build import Job, build
 from tests.conftest import ROOT

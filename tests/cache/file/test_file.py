@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from cache import open_cache
-from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED, SETTINGS
+from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED
+from cache.file.settings import SETTINGS
 from featurize.build.build import Job, build
 from tests.conftest import ROOT
 

@@ -12,12 +12,12 @@ import pytest
 import soundfile
 
 from cache import open_cache
+from cache.file.settings import MelSettings
 from cache.look.verify import check_rows
 from cache.shared.errors import UserError
 from featurize import featurize_clip
 from featurize.build.build import Job, build
 from featurize.build.summary import as_json, as_text
-from featurize.features.row import MelSettings
 from tests.conftest import ROOT
 from tests.oracle import notebook
 

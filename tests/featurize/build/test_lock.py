@@ -21,7 +21,7 @@ from tests.whole.faults import ROOT
 HOLD = """
 import sys, time
 from pathlib import Path
-from featurize.lock import writing
+from featurize.build.lock import writing
 with writing(Path(sys.argv[1]), False, print):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from cache.file.settings import MelSettings
 from featurize import featurize_clip
 from featurize.build.build import Job, build
 from featurize.build.summary import as_json
 from featurize.clips.decode import ClipError, open_audio, read_ahead
 from featurize.clips.wav import float_blocks, plain_wav
-from featurize.features.row import MelSettings, n_frames_of
+from featurize.features.row import n_frames_of
 from tests.oracle import notebook
 from tests.sounds import FORMATS, encoded, flipped, noise, pcm16, wav
 
@@ -57,7 +58,8 @@ def test_samples_are_the_same_in_small_blocks_as_in_one(tmp_path, monkeypatch, c
     path = written(tmp_path, container, subtype, noise(40_000))
 
     def samples(n):
-        monkeypatch.setattr("featurize.clips.decode._BLOCK_SAMPLES", n)
+        for module in ("decode", "sndfile"):
+            monkeypatch.setattr(f"featurize.clips.{module}.BLOCK_SAMPLES", n)
         with open_audio(str(path)) as audio:
             return np.concatenate([block * np.float32(audio.scale) for block in audio.blocks()])
 

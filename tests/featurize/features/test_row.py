@@ -4,9 +4,9 @@ import librosa
 import numpy as np
 import pytest
 
-from cache.file.layout import SETTINGS
+from cache.file.settings import SETTINGS, MelSettings
 from cache.shared.errors import UserError
-from featurize.features.row import MelSettings, hz_to_mel, mel_filterbank, mel_to_hz, n_frames_of, write_spectrogram
+from featurize.features.row import computable, hz_to_mel, mel_filterbank, mel_to_hz, n_frames_of, write_spectrogram
 from tests.oracle import db_spectrogram, fixed
 
 SETTING = MelSettings()
@@ -44,14 +44,14 @@ def test_the_settings_are_those_of_the_file_format_and_of_the_notebook():
 
 def test_a_setting_that_the_kernel_does_not_compute_is_refused():
     with pytest.raises(UserError, match="power"):
-        MelSettings(power=1.0)
+        computable(MelSettings(power=1.0))
 
 
 @pytest.mark.parametrize("name_and_value", [("n_fft", 1000), ("n_fft", 2048), ("hop_length", 0), ("hop_length", 1025)])
 def test_a_frame_that_the_kernel_cannot_cut_or_transform_is_refused(name_and_value):
     name, value = name_and_value
     with pytest.raises(UserError, match=f"{name} of .* not {value}"):
-        MelSettings(**{name: value})
+        computable(MelSettings(**{name: value}))
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest
 
 from cache import open_cache
 from cache.file.layout import ALIGNMENT, ROW_SHAPE
+from cache.file.settings import MelSettings
 from featurize.build.build import Job, build
 from featurize.clips.find import find_clips
-from featurize.features.row import MelSettings
 from featurize.workers.batch import Task, featurize_batch
 from tests.conftest import ROOT, write_clips
 from tests.whole.dask_processes import DaskProcesses
@@ -24,7 +24,7 @@ distributed = pytest.importorskip("distributed", reason="the extra `cluster` is 
 
 # Run first by a worker: every clip takes a while, and is written down.
 SLOW = """
-import os, time, featurize.batch
+import os, time, featurize.workers.batch
 open_audio = featurize.workers.batch.open_audio
 def open_slowly(path, *rest):
     time.sleep({delay})
@@ -152,7 +152,8 @@ def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(d
     with run(data, dask.address, tmp_path / "features.h5", "--json") as process:
         out, err = process.communicate(timeout=90)
     assert process.returncode == 0, err
-    assert complaints(err) == []
+    # While both nannies start their worker again, the cluster has none.
+    assert [line for line in complaints(err) if "has no workers; waiting for one" not in line] == []
     reasons = {bad["path"]: bad["reason"] for bad in json.loads(out)["rejected"]}
     assert reasons.keys() == {"cat/broken.wav", killer}
     assert "the worker that computes it dies of it" in reasons[killer]

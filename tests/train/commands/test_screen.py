@@ -1,13 +1,11 @@
 """What a person reads: everything there, in 80 columns, and no name that could move the cursor."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from train.commands.screen import confusion_lines, prediction_line, score_lines
-from train.predict.predict import Prediction
+from train.commands.screen import confusion_lines, score_lines
 from train.score.metrics import score
 
 
@@ -48,6 +46,4 @@ def test_with_too_many_classes_for_a_matrix_the_largest_confusions_are_named() -
 
 
 def test_names_are_shown_escaped() -> None:
-    line = prediction_line(Prediction(Path("\x1b[2Jclip\n.wav"), {"do\x1bg": 0.75, "cat": 0.25}))
-    assert line == r"\x1b[2Jclip\n.wav: do\x1bg  (do\x1bg 0.750  cat 0.250)"
     assert "\x1b" not in "\n".join(score_lines(scored(("do\x1bg", "c\nat")), "title"))

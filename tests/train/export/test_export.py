@@ -17,14 +17,14 @@ import soundfile
 import typer.testing
 
 from cache import open_cache
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from featurize import featurize_clip
 from featurize.build.build import Job, build
-from featurize.features.row import FEATURE_VERSION, MelSettings
+from featurize.features.row import FEATURE_VERSION
 from tests.conftest import ROOT
-from train.export.check import open_exported
 from train.export.export import export
-from train.export.formats import ExportFormat, ExportInput
+from train.export.formats import ExportFormat, ExportInput, format_called
 from train.models.recipes import build_model
 from train.runs.directory import open_run
 from train.runs.load import load_model
@@ -70,7 +70,7 @@ def waveforms() -> dict[str, np.ndarray]:
 def test_a_waveform_of_any_kind_gives_what_featurize_and_the_model_give(
     format: ExportFormat, made: Made, run: Path, tmp_path: Path
 ) -> None:
-    _, exported = open_exported(made[format][0], format)
+    _, exported = format_called(format).open_file(made[format][0])
     model = load_model(open_run(run))
     for name, y in waveforms().items():
         file = tmp_path / "clip.wav"
@@ -85,7 +85,7 @@ def test_a_waveform_of_any_kind_gives_what_featurize_and_the_model_give(
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_batch_is_its_clips(format: ExportFormat, made: Made) -> None:
-    _, exported = open_exported(made[format][0], format)
+    _, exported = format_called(format).open_file(made[format][0])
     batch = np.random.default_rng(1).normal(0, [[0.1], [0.001], [0]], (3, 20_000)).astype(np.float32)
     together = exported(batch)
     for i, y in enumerate(batch):
@@ -141,7 +141,7 @@ def test_rows_of_the_cache_can_be_the_input_and_then_no_clip_is_needed(
     shutil.copy(tones_cache, alone)
     said = export(run, tmp_path / "out", format, FEATURES, alone)
     assert set(said["largest_difference"]) == {"probabilities"}
-    _, exported = open_exported(tmp_path / "out", format)
+    _, exported = format_called(format).open_file(tmp_path / "out")
     X = np.array(open_cache(alone).X[:5])
     expected = load_model(open_run(run)).predict(X, verbose=0)
     outputs = exported(X)
@@ -195,7 +195,7 @@ def test_the_settings_are_those_of_the_run(run: Path, tones: Path, tmp_path: Pat
     assert metadata_of(tmp_path / "out", ExportFormat.saved_model)["settings"] == settings.as_dict()
     clip = next(tones.rglob("*.wav"))
     y, _ = soundfile.read(clip, dtype="float32")
-    _, exported = open_exported(tmp_path / "out", ExportFormat.saved_model)
+    _, exported = format_called(ExportFormat.saved_model).open_file(tmp_path / "out")
     assert np.abs(exported(y[None])["features"][0] - featurize_clip(clip, settings)).max() <= 1e-3
 
 
@@ -217,7 +217,7 @@ def test_what_a_converter_cannot_do_is_one_line_and_leaves_nothing(
         file.write_bytes(b"half")
         raise RuntimeError("no such operation\nand much more")
 
-    monkeypatch.setattr("train.export.export._write_onnx", fail)
+    monkeypatch.setattr("train.export.onnx.write", fail)
     with pytest.raises(UserError, match=r"cannot be written as onnx \(no such operation\); try another --format$"):
         export(run, tmp_path / "out.onnx", ExportFormat.onnx, FEATURES)
     assert list(tmp_path.iterdir()) == []

@@ -83,7 +83,7 @@ def test_a_worker_that_cannot_see_the_cache_or_has_other_code_is_named_before_wo
         "    return see(path, *rest, **options)\n"
         "pathlib.Path.open = blind\n"
     )
-    other_code = "import train.fit.dask; train.fit.dask.__file__ = '/nowhere/cluster.py'"
+    other_code = "import train.fit.dask; train.fit.dask.__file__ = '/nowhere/fit/dask.py'"
     for preload, complaint in (
         (unseen, f"cannot read {tones_cache} (Permission denied); every worker must see it under this name"),
         (other_code, "has training code e3b0c44298fc, and this machine has "),

@@ -19,12 +19,11 @@ import soundfile
 from cache.shared.errors import Interrupted, UserError
 from tests.conftest import ROOT
 from tests.train.predict.test_windows import tone
-from train.commands.screen import clock, prediction_line
 from train.predict.deliver import deliver
-from train.predict.labels import Region, regions
 from train.predict.predict import Kind, Prediction, predict_files
+from train.predict.regions import Region, regions
 from train.predict.sources import Source, find_sources
-from train.predict.tables import as_csv, as_json, csv_header
+from train.predict.tables import as_csv, as_json, as_text, clock, csv_header
 from train.runs.directory import open_run
 
 HOSTILE = ["plain.wav", "tab\there.wav", "line\nbreak.wav", "cr\rhere.wav", 'quo"te,comma.wav', "\udcff\udcfe.wav"]
@@ -80,7 +79,12 @@ def test_no_name_breaks_a_row(name: str, run: Path) -> None:
     assert found[1]["note"] == "bad\tin\nmany ways"
     lines = b"".join(as_json(opened, one) for one in predictions).splitlines()
     assert [json.loads(line)["path"] for line in lines] == [f"folder/{name}", name]
-    assert len(prediction_line(predictions[0]).splitlines()) == 1
+    assert len(as_text(opened, predictions[0]).decode().splitlines()) == 1
+
+
+def test_a_line_of_text_has_its_names_escaped(run: Path) -> None:
+    line = as_text(open_run(run), Prediction(Path("\x1b[2Jclip\n.wav"), {"do\x1bg": 0.75, "cat": 0.25}))
+    assert line.decode() == r"\x1b[2Jclip\n.wav: do\x1bg  (do\x1bg 0.750  cat 0.250)" + "\n"
 
 
 @pytest.fixture(scope="module")

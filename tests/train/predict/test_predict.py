@@ -47,7 +47,7 @@ def test_a_file_becomes_the_row_of_the_cache_to_the_bit(
         probabilities_of = forward(model)
         return lambda batch: (seen.append(batch), probabilities_of(batch))[1]
 
-    monkeypatch.setattr("train.models.forward.forward", watched)
+    monkeypatch.setattr("train.predict.predict.forward", watched)
     cache = open_cache(tones_cache)
     list(predict_files(open_run(run), [tones / path for path in cache.paths]))
     assert (np.concatenate(seen) == cache.X).all()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from cache.file.settings import MelSettings
 from featurize import featurize_clip
-from featurize.features.row import MelSettings
 from tests.conftest import PITCHES, ROOT
 from tests.sounds import noise, wav
 from train.predict.predict import Kind, Prediction, predict_files
@@ -145,9 +145,9 @@ def test_samples_that_are_no_numbers_end_a_recording_with_where_they_are(run: Pa
 READ = """
 import sys
 from pathlib import Path
-from featurize.audio import ClipError
-from featurize.waveform import mono_blocks
-from featurize.stream import open_stream
+from featurize.clips.decode import ClipError
+from featurize.clips.resample import mono_blocks
+from featurize.clips.stream import open_stream
 import numpy as np
 try:
     audio = open_stream(0)

@@ -1,0 +1,62 @@
+"""Feature settings: their names, types and defaults, each also a root attribute of the cache."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+Setting = int | float | str | bool
+
+
+@dataclass(frozen=True)
+class MelSettings:
+    """What the features depend on, by librosa's names; the defaults are the project's contract.
+
+    `featurize.features.row.computable` says which other values there is code for.
+
+    Attributes
+    ----------
+    sr
+        Sample rate in Hz to which every clip is resampled.
+    n_fft, hop_length
+        Frame length and step in samples.
+    n_mels
+        Mel bands, the height of a spectrogram.
+    fmin, fmax
+        Range of the mel filterbank in Hz.
+    amin
+        Power below which nothing is told apart from silence.
+    top_db
+        Dynamic range in dB below the clip's maximum.
+    n_frames
+        Frames after centre crop or right pad, the width of a spectrogram.
+    """
+
+    sr: int = 16000
+    mono: bool = True
+    res_type: str = "soxr_hq"
+    n_fft: int = 1024
+    hop_length: int = 512
+    window: str = "hann"
+    center: bool = True
+    pad_mode: str = "constant"
+    n_mels: int = 128
+    fmin: float = 0.0
+    fmax: float = 8000.0
+    htk: bool = False
+    norm: str = "slaney"
+    power: float = 2.0
+    ref: str = "max"
+    amin: float = 1e-10
+    top_db: float = 80.0
+    n_frames: int = 128
+
+    def __hash__(self) -> int:
+        # Asked for once a clip; of all fields it would take longer than reading the clip.
+        return hash((self.sr, self.n_fft, self.hop_length))
+
+    def as_dict(self) -> dict[str, Setting]:
+        """Return the settings by name, as the cache stores them."""
+        return asdict(self)
+
+
+# The type of every setting by its name, in the order of the cache.
+SETTINGS: dict[str, Any] = {setting.name: setting.type for setting in fields(MelSettings)}
