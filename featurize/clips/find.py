@@ -1,4 +1,4 @@
-"""Which files are clips: a walk over the class folders in a stable order."""
+"""find_clips(): the files that are clips, by a walk over the class folders in a stable order."""
 
 import os
 import stat

@@ -1,14 +1,11 @@
-"""A clip's samples to its waveform: mono float32 at the wanted sample rate, as `librosa.load` gives it, in blocks."""
+"""The waveform of a clip: mono float32 at the wanted sample rate, as `librosa.load` gives it, in blocks."""
 
 import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-from featurize.clips.decode import Audio
-
-Float32 = npt.NDArray[np.float32]
+from featurize.clips.audio import Audio, Float32
 
 # Up to so many samples are resampled in one go.
 _RESAMPLED_WHOLE = 1 << 18

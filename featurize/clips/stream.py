@@ -1,12 +1,10 @@
-"""A WAV from a pipe, decoded as it arrives."""
+"""Standard input: a WAV from a pipe, decoded as it arrives."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from featurize.clips.decode import Audio, ClipError, Float32, check_sr
-
-_BLOCK_SAMPLES = 1 << 16
+from featurize.clips.audio import BLOCK_SAMPLES, Audio, ClipError, Float32, check_sr
 
 # A program that writes to a pipe does not know the length when it writes the header; it puts down as much as it can,
 # from here on (sox 2 GiB less a page, ffmpeg and others 4 GiB).
@@ -44,7 +42,7 @@ def open_stream(file: int) -> Audio:
         n_samples = 0
 
     def blocks() -> Iterator[Float32]:
-        room = np.empty((max(1, _BLOCK_SAMPLES // stream.channels), stream.channels), np.float32)
+        room = np.empty((max(1, BLOCK_SAMPLES // stream.channels), stream.channels), np.float32)
         n_read = 0
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The plainest and commonest files, WAVs of integers or floats: libsndfile takes several times as long to read them."""
+"""Plain WAVs of integers or floats, the commonest files, which libsndfile takes several times as long to read."""
 
 import struct
 from collections.abc import Iterator

@@ -333,8 +333,8 @@ def claims_of_gigabytes():
 LIMITED = """
 import json, resource, sys
 from pathlib import Path
-from featurize.clips.decode import ClipError
 from featurize import featurize_clip
+from featurize.clips.decode import ClipError
 good, *claims = map(Path, sys.argv[1:])
 for warm_up in (good, good.with_suffix(".flac")):
     featurize_clip(warm_up)

@@ -58,7 +58,8 @@ def test_samples_are_the_same_in_small_blocks_as_in_one(tmp_path, monkeypatch, c
     path = written(tmp_path, container, subtype, noise(40_000))
 
     def samples(n):
-        monkeypatch.setattr("featurize.clips.decode._BLOCK_SAMPLES", n)
+        for module in ("decode", "sndfile"):
+            monkeypatch.setattr(f"featurize.clips.{module}.BLOCK_SAMPLES", n)
         with open_audio(str(path)) as audio:
             return np.concatenate([block * np.float32(audio.scale) for block in audio.blocks()])
 

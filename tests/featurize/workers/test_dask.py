@@ -152,7 +152,8 @@ def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(d
     with run(data, dask.address, tmp_path / "features.h5", "--json") as process:
         out, err = process.communicate(timeout=90)
     assert process.returncode == 0, err
-    assert complaints(err) == []
+    # While both nannies start their worker again, the cluster has none.
+    assert [line for line in complaints(err) if "has no workers; waiting for one" not in line] == []
     reasons = {bad["path"]: bad["reason"] for bad in json.loads(out)["rejected"]}
     assert reasons.keys() == {"cat/broken.wav", killer}
     assert "the worker that computes it dies of it" in reasons[killer]
