@@ -16,6 +16,15 @@ def n_resampled(n_samples: int, sr_in: int, sr_out: int) -> int:
     return n_samples if sr_in == sr_out else math.ceil(n_samples * (float(sr_out) / sr_in))
 
 
+def resampled(y: Float32, sr_in: int, sr_out: int) -> Float32:
+    """Resample a whole waveform, (n,), as `librosa.resample(res_type="soxr_hq")` does."""
+    if sr_in == sr_out:
+        return y
+    import soxr
+
+    return _of_length(soxr.resample(y, sr_in, sr_out, quality="soxr_hq"), n_resampled(len(y), sr_in, sr_out))
+
+
 def mono_blocks(audio: Audio, sr: int) -> Iterable[Float32]:
     """Give the waveform: the mean of the channels, resampled by soxr's HQ filter.
 
@@ -44,13 +53,11 @@ def mono_blocks(audio: Audio, sr: int) -> Iterable[Float32]:
 
 def _resampled_whole(audio: Audio, sr: int) -> Iterator[Float32]:
     # Bit for bit what the stream gives, in four fifths of the time, or half of it where the clip is short.
-    import soxr
-
     y, n = np.empty(audio.n_samples, np.float32), 0
     for block in audio.blocks():
         _mix(block, audio.scale, y[n : n + len(block)])
         n += len(block)
-    yield _of_length(soxr.resample(y[:n], audio.sr, sr, quality="soxr_hq"), n_resampled(n, audio.sr, sr))
+    yield resampled(y[:n], audio.sr, sr)
 
 
 def _of_length(y: Float32, n_samples: int) -> Float32:
@@ -66,9 +73,9 @@ def _resampled(audio: Audio, sr: int) -> Iterator[Float32]:
     n_in = n_out = 0
     for block in audio.blocks():
         n_in += len(block)
-        resampled = stream.resample_chunk(_mix(block, audio.scale))
-        n_out += len(resampled)
-        yield resampled
+        chunk = stream.resample_chunk(_mix(block, audio.scale))
+        n_out += len(chunk)
+        yield chunk
     tail = stream.resample_chunk(np.empty(0, np.float32), last=True)
     yield _of_length(tail, max(0, n_resampled(n_in, audio.sr, sr) - n_out))
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cache.shared.errors import UserError
 from train.models.forward import BATCH_SIZE, Forward, forward
 from train.predict.sources import Source
-from train.predict.windows import Windows, cuts, spectrogram, windows_of
+from train.predict.windows import Windows, cuts, windows_of
 from train.runs.directory import Run
 
 # Batches that may be featurized ahead, and pieces without a row, such as files that are missing, that one may hold.
@@ -169,6 +169,7 @@ def _open(source: Source) -> AbstractContextManager[Any]:
 
 def _piece(of: Prediction, y: npt.NDArray[np.float32], sr: int, settings: Any, dtype: str) -> _Piece:
     from featurize.clips.decode import ClipError
+    from featurize.features.row import spectrogram
 
     try:
         # Through the type of the cache, so that a row is to the bit what the model saw in training.

@@ -12,11 +12,12 @@ import soundfile
 
 from cache.file.settings import MelSettings
 from featurize import featurize_clip
+from featurize.features.row import spectrogram
 from tests.conftest import PITCHES, ROOT
 from tests.sounds import noise, wav
 from train.predict.predict import Kind, Prediction, predict_files
 from train.predict.sources import find_sources
-from train.predict.windows import Windows, cuts, gap, spectrogram, windows_of
+from train.predict.windows import Windows, cuts, gap, windows_of
 from train.runs.directory import open_run
 
 SETTINGS = MelSettings()
