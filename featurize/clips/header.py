@@ -20,9 +20,13 @@ _CHUNKED: dict[tuple[bytes, bytes], tuple[int, str, bytes, int]] = {
     (b"FORM", b"AIFF"): (12, ">4sI", b"SSND", 8),
     (b"FORM", b"AIFC"): (12, ">4sI", b"SSND", 8),
     (b"FORM", b"8SVX"): (12, ">4sI", b"BODY", 0),
-    (b"riff", b"\xa5\xd6\x28\xdb"): (40, "<4s12xQ", b"data", 0),
+    (b"FORM", b"16SV"): (12, ">4sI", b"BODY", 0),
+    (b"riff", b"wave"): (40, "<4s12xQ", b"data", 0),
     (b"caff", b"desc"): (8, ">4sQ", b"data", 4),
 }
+
+# A WMA begins so, and gives the size of the file in the object that this names.
+_ASF, _ASF_PROPERTIES = b"\x30\x26\xb2\x75", bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 # How far into a file an MP3 may begin, and how many frames in a row make one.
 _JUNK_BYTES = 1 << 18
@@ -86,11 +90,17 @@ class Body(NamedTuple):
 
 
 def body_of(file: int, size: int) -> Body | None:
-    """Find the samples in a WAV, AIFF, AU, W64, CAF or 8SVX; None in others, or if the header gives no length."""
+    """Find the samples in a WAV, AIFF, AU, W64, CAF, 8SVX, AVI or WMA; None in others, or if the header gives no length."""
     begin = os.pread(file, 28, 0)
     if begin[:4] == b".snd" and len(begin) >= 12:
         start, n_stated = struct.unpack_from(">II", begin, 4)
         return None if is_unknown(n_stated) or start >= size else Body(start, n_stated, size - start)
+    if begin[:4] == b"RIFF" and begin[8:12] == b"AVI ":
+        return _whole(8 + struct.unpack_from("<I", begin, 4)[0], size)
+    if begin[:4] == _ASF:
+        head = os.pread(file, _MAX_CHUNKS, 0)
+        at = head.find(_ASF_PROPERTIES) + 40
+        return _whole(struct.unpack_from("<Q", head, at)[0], size) if 40 <= at <= len(head) - 8 else None
     key = begin[:4], begin[24:28] if begin[:4] == b"riff" else begin[8:12]
     if key not in _CHUNKED:
         return None
@@ -111,6 +121,11 @@ def body_of(file: int, size: int) -> Body | None:
             return _body(file, size, start, n_bytes, begin) if start + n_before < size else None
         at = start + n_bytes + (-n_bytes % 8 if begin[:4] == b"riff" else n_bytes % 2 if key[0] != b"caff" else 0)
     return None
+
+
+def _whole(n_stated: int, size: int) -> Body | None:
+    """Take the whole file for the samples, where the header says how long it is."""
+    return Body(0, n_stated, min(size, n_stated)) if 0 < n_stated < 1 << 62 and not is_unknown(n_stated) else None
 
 
 def n_stated_of(n_read: int, n_samples: int, body: Body | None) -> int:
@@ -161,10 +176,20 @@ def first_frame(file: int, size: int) -> int | None:
     return None
 
 
-def states_length(file: int, size: int) -> bool:
-    """Whether an MP3 begins with a frame of Xing, LAME or Fraunhofer that counts the others."""
+def n_stated_mp3(file: int, size: int) -> int:
+    """Return how many samples an MP3 has by a first frame of Xing, LAME or Fraunhofer; 0 if it has no such frame.
+
+    The encoder's delay and padding, up to three frames, count.
+    """
     start = first_frame(file, size)
-    return start is not None and any(name in os.pread(file, 48, start) for name in (b"Xing", b"Info", b"VBRI"))
+    head = os.pread(file, 64, start) if start is not None else b""
+    for name, layout, where in ((b"Xing", ">4xII", 1), (b"Info", ">4xII", 1), (b"VBRI", ">14xI", 0)):
+        at = head.find(name)
+        if 0 < at <= len(head) - struct.calcsize(layout):
+            fields = struct.unpack_from(layout, head, at)
+            counts = name == b"VBRI" or fields[0] & 1
+            return fields[where] * (1152 if head[1] & 0x08 else 576) if counts else 0
+    return 0
 
 
 def _after_tags(file: int, size: int) -> int:

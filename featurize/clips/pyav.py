@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurize.clips.audio import BLOCK_SAMPLES, Audio, ClipError, Float32, check_length, check_sr
-from featurize.clips.header import View, body_of, first_frame, n_stated_of, states_length
+from featurize.clips.header import View, body_of, first_frame, n_stated_mp3, n_stated_of
 
 # Containers whose demuxer reads the one file it is given: no playlist, no list of parts, no address.
 _CONTAINERS = (
@@ -18,7 +18,8 @@ _CONTAINERS = (
 )
 
 # Of these the header states the length. Of MP3 it may; of the others FFmpeg estimates it or reads the end.
-_STATE_LENGTH = set("mov matroska asf avi flv flac caf wav w64 aiff au ape tta tak wv".split())
+_STATE_LENGTH = {"mov", "matroska", "asf", "avi", "flv", "flac", "caf", "wav", "w64", "aiff", "au"}
+_STATE_LENGTH |= {"ape", "tta", "tak", "wv"}
 
 # Streams without a container: what is no sound at all may look like one for a moment.
 _BARE = {"mp3", "aac", "amr", "amrnb", "amrwb", "ac3", "eac3", "dts", "loas", "mpegts", "mpeg"}
@@ -69,7 +70,7 @@ def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
         check_sr(sr)
         n_expected = _n_expected(container, stream, sr)
         name = f"{_container_name(kind, container, file)}/{stream.codec_context.codec.canonical_name.upper()}"
-    states = states_length(file, size) if kind == "mp3" else kind in _STATE_LENGTH
+    states = n_stated_mp3(file, size) > 0 if kind == "mp3" else kind in _STATE_LENGTH
     end = n_expected if kind == "mov" else 0
 
     def blocks() -> Iterator[Float32]:

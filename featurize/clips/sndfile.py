@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from featurize.clips.audio import BLOCK_SAMPLES, NO_LENGTH, Audio, ClipError, Float32, check_length, check_sr
-from featurize.clips.header import Body, View, body_of, first_frame, n_stated_of, states_length
+from featurize.clips.header import Body, View, body_of, first_frame, n_stated_mp3, n_stated_of
 
 # libsndfile's codes, from its sndfile.h and common.h: no format fits, the operating system failed, no file to decode,
 # a known container that holds an encoding which is not.
@@ -15,6 +15,9 @@ _UNRECOGNISED, _SYSTEM, _BAD_FILE = 1, 2, 7
 
 # More samples than this no header states that knows how many there are: it is what libsndfile makes of unknown.
 _MOST_SAMPLES = 1 << 40
+
+# What an MP3's encoder adds in front and behind, which is not in its length, is less.
+_MOST_PADDING = 4 * 1152
 
 _UNCOMPRESSED = ("PCM", "FLOAT", "DOUBLE", "ALAW", "ULAW")
 
@@ -51,20 +54,22 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
     opened = [_sound(file, size, path, body)]
     sr, n_channels, n_samples = opened[0].samplerate, opened[0].channels, opened[0].frames
     name = f"{opened[0].format}/{opened[0].subtype}"
+    is_mp3 = name.startswith("MP3")
     check_sr(sr)
     if n_samples == 0:
-        raise Unread("it holds no samples") if name.startswith("MP3") else ClipError("it holds no samples")
+        raise Unread("it holds no samples") if is_mp3 else ClipError("it holds no samples")
     most, n_samples = n_samples, n_samples if n_samples < _MOST_SAMPLES else 0
 
     def blocks() -> Iterator[Float32]:
         n_read, broken = 0, ""
         with opened.pop() if opened else _sound(file, size, path, body) as stream:
-            for block, error in _blocks(stream, most, n_channels, name.startswith("MP3")):
+            for block, error in _blocks(stream, most, n_channels, is_mp3):
                 n_read, broken = n_read + len(block), error
                 if len(block):
                     yield block
-        states = not name.startswith("MP3") or states_length(file, size)
-        n_stated = n_stated_of(n_read, n_samples, body) if states else 0
+        n_stated = n_stated_of(n_read, n_samples, body)
+        if is_mp3 and abs(n_stated_mp3(file, size) - n_samples) > _MOST_PADDING:
+            n_stated = 0  # an estimate
         if broken and (n_read == 0 or n_read >= n_stated):
             raise ClipError(f"it is damaged after {n_read / sr:.2f} s (libsndfile: {broken})")
         if n_read == 0:
