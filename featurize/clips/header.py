@@ -90,7 +90,7 @@ class Body(NamedTuple):
 
 
 def body_of(file: int, size: int) -> Body | None:
-    """Find the samples in a WAV, AIFF, AU, W64, CAF, 8SVX, AVI or WMA; None in others, or if the header gives no length."""
+    """Find the samples in a WAV, AIFF, AU, W64, CAF, 8SVX, AVI or WMA; None in others, or if no length is stated."""
     begin = os.pread(file, 28, 0)
     if begin[:4] == b".snd" and len(begin) >= 12:
         start, n_stated = struct.unpack_from(">II", begin, 4)
