@@ -2,11 +2,14 @@
 
 import os
 
-# By name, what libsndfile reads without being told the sample rate.
+# By name, what libsndfile or FFmpeg's libraries read without being told the sample rate.
 AUDIO_EXTENSIONS = frozenset(
     {".wav", ".wave", ".wavex", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"}
     | {".aifc", ".au", ".snd", ".caf", ".svx", ".8svx", ".iff", ".voc", ".avr", ".paf", ".fap", ".pvf", ".sds", ".sf"}
     | {".ircam", ".nist", ".sph", ".wve", ".xi", ".htk"}
+    | {".mp1", ".mp2", ".mpa", ".mpga", ".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".aac", ".adts", ".amr"}
+    | {".awb", ".webm", ".weba", ".mka", ".mkv", ".wma", ".wmv", ".asf", ".ogx", ".ogv", ".spx", ".ac3", ".eac3"}
+    | {".dts", ".ape", ".wv", ".tta", ".tak", ".mpc", ".avi", ".flv", ".ts", ".mts", ".mpg", ".mpeg", ".loas"}
 )
 
 
