@@ -1,6 +1,7 @@
 """What lies in class folders, whatever way it lies there."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,9 @@ def test_a_thousand_folders_within_each_other_are_as_good_as_one(tmp_path: Path)
         here = inner
     os.close(os.open("deep.wav", os.O_CREAT, dir_fd=here))
     os.close(here)
-    assert walk(tmp_path)[0].audio == ["d/" * 1200 + "deep.wav"]
+    found = walk(tmp_path)[0].audio
+    subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # Python's own removal may not get so deep
+    assert found == ["d/" * 1200 + "deep.wav"]
 
 
 def test_links_to_folders_are_followed_and_each_real_folder_is_looked_into_once(tmp_path: Path) -> None:
