@@ -109,7 +109,7 @@ def classify_folder(run: Path, folder: Path, format: str, out: Path, resume: boo
                 raise Interrupted(signal.SIGINT)
             yield one
 
-    deliver(opened, find_sources([folder], recursive=True), classify, format, out, resume)
+    deliver(opened, find_sources([folder]), classify, format, out, resume)
 
 
 @pytest.mark.parametrize("format", ["csv", "json"])
@@ -122,7 +122,7 @@ def test_a_file_that_was_cut_anywhere_goes_on_to_be_the_same(
     content = whole.read_bytes()
     # What every file comes to is known now, and TensorFlow is not asked again for each cut.
     opened = open_run(run)
-    sources = find_sources([folder], recursive=True)
+    sources = find_sources([folder])
     known = {source.path: list(predict_files(opened, [source])) for source in sources}
     cut = tmp_path / "cut"
     places = {*range(0, len(content), max(1, len(content) // 150)), *range(1, 60), len(content)}

@@ -190,7 +190,7 @@ def test_folders_within_a_folder_count_when_asked_for(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "loop").symlink_to(tmp_path)
     assert [source.name for source in find_sources([tmp_path])] == ["b.wav"]
-    found = find_sources([tmp_path], recursive=True)
+    found = find_sources([tmp_path])
     assert [source.name for source in found] == ["b.wav", "a/x.wav", "a/deep/y.flac", "rain.wav/drop.ogg"]
     assert [source.path for source in found] == [tmp_path / source.name for source in found]
     (tmp_path / "empty").mkdir()

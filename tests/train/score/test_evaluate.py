@@ -57,7 +57,7 @@ def test_other_feature_settings_are_refused_by_name(
 ) -> None:
     cache = open_cache(tones_cache)
     other = replace(cache, settings={**cache.settings, "hop_length": 256})
-    monkeypatch.setattr("train.score.evaluate.open_cache", lambda _: other)
+    monkeypatch.setattr("train.runs.load.open_cache", lambda _: other)
     with pytest.raises(UserError, match="hop_length 256 instead of 512"):
         evaluate(run, None)
 
