@@ -26,17 +26,18 @@ def as_text(run: Run, prediction: Prediction) -> bytes:
     if prediction.kind is Kind.REJECTED:
         return b""
     name = printable(str(prediction.path))
+    remark = f", {prediction.remark}" if prediction.remark else ""
     if prediction.kind is Kind.RECORDING:
         n_all = sum(prediction.n_windows.values())
         shares = sorted(prediction.n_windows.items(), key=lambda share: -share[1])
         parts = (f"{printable(label) or 'unlabelled'} {100 * n / n_all:.1f} %" for label, n in shares)
         found = prediction.reason or ", ".join(parts)
-        return f"{name}: {human_seconds(prediction.end)} in {n_all} windows: {found}\n".encode()
+        return f"{name}: {human_seconds(prediction.end)} in {n_all} windows: {found}{remark}\n".encode()
     if prediction.kind is Kind.WINDOW:
         name += f"  {clock(prediction.start)} - {clock(prediction.end)}"
     label = printable(prediction.label) or prediction.reason or "uncertain"
     probabilities = "  ".join(f"{printable(name)} {p:.3f}" for name, p in prediction.probabilities.items())
-    return (f"{name}: {label}" + (f"  ({probabilities})" if probabilities else "") + "\n").encode()
+    return (f"{name}: {label}" + (f"  ({probabilities})" if probabilities else "") + f"{remark}\n").encode()
 
 
 def clock(seconds: float) -> str:

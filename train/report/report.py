@@ -69,15 +69,9 @@ def write_report(folder: Path, cache_file: Path | None = None, data: Path | None
     record = read_record(folder)
     if record["state"] != FINISHED:
         raise UserError(f"{folder} is not finished, so there is nothing to report yet")
-    cache, missing = _cache_of(record, cache_file)
-    if cache is None and cache_file is not None:
-        raise UserError(f"{missing}; give the cache that {folder} was trained on")
-    was = Path(record["cache"]["file"])
-    if data is None:
-        data = was.parent.resolve() / record["cache"]["data_dir"] if cache is None else data_folder(cache, was)
     try:
         with figures.drawing():
-            page, pictures = _compose(folder, record, cache, missing, data)
+            page, pictures = _compose(folder, record, cache_file, data)
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"
         raise UserError(f"{folder} is damaged, or a run of another version ({what}); train again") from error
@@ -114,10 +108,14 @@ def _replace(file: Path, content: bytes) -> None:
     beside.replace(file)
 
 
-def _compose(
-    folder: Path, record: Record, cache: Cache | None, missing: str, data: Path
-) -> tuple[str, dict[str, bytes]]:
+def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path | None) -> tuple[str, dict[str, bytes]]:
     """Return the page, and the PNG of each of its figures by name."""
+    cache, missing = _cache_of(record, cache_file)
+    if cache is None and cache_file is not None:
+        raise UserError(f"{missing}; give the cache that {folder} was trained on")
+    was = Path(record["cache"]["file"])
+    if data is None:
+        data = was.parent.resolve() / record["cache"]["data_dir"] if cache is None else data_folder(cache, was)
     curves = _curves(folder / "history.csv")
     report: dict[str, Any] = {
         **sections.head(folder, record),

@@ -173,6 +173,25 @@ def test_labels_are_a_file_a_recording_with_the_columns_that_are_opened(
         assert {row["View"] for row in rows} == {"Spectrogram 1"}
 
 
+@pytest.mark.parametrize("name", ["background", "Noise", "other", "silence"])
+def test_a_background_class_is_in_tables_and_in_no_labels(name: str, run: Path, tmp_path: Path) -> None:
+    def heard(start: float, label: str) -> Prediction:
+        return Prediction(Path("a.wav"), {label: 1.0}, "", Kind.WINDOW, start, start + 1, 3.0)
+
+    found = [heard(0, "dog"), heard(1, name), heard(2, "cat")]
+    opened = replace(open_run(run), class_names=("dog", "cat", name))
+    source = Source(Path("a.wav"), "a.wav")
+    for format in ("audacity", "raven"):
+        deliver(opened, [source], lambda _: found, format, tmp_path / format, single=True)
+        track = (tmp_path / format).read_text()
+        assert name not in track
+        assert [word in track for word in ("dog", "cat")] == [True, True]
+    whole = [replace(one, probabilities=dict.fromkeys(opened.class_names, 0.1) | one.probabilities) for one in found]
+    deliver(opened, [source], lambda _: whole, "csv", tmp_path / "csv")
+    with (tmp_path / "csv").open(newline="") as lines:
+        assert [row["class"] for row in csv.DictReader(lines)] == ["dog", name, "cat"]
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
