@@ -14,7 +14,7 @@ import typer
 
 from cache.shared.chatter import silence_libraries
 from train.commands import many, options
-from train.export.formats import ExportFormat, ExportInput
+from train.export.formats import ExportFormat, ExportInput, format_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -128,7 +128,7 @@ def crossval(
 
 
 app.command()(many.sweep)
-app.command()(many.compare)
+app.command(cls=options.Once)(many.compare)
 
 
 def _end_with_report(folder: Path, as_json: bool) -> None:
@@ -139,9 +139,15 @@ def _end_with_report(folder: Path, as_json: bool) -> None:
         summarise(f"report: {printable(str(page))}")
 
 
-@app.command()
+@app.command(cls=options.Once)
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")],
+    cache: Annotated[
+        Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the clips are now.", show_default="where the cache says")
+    ] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Write a run's report.html and its figures anew.
@@ -153,10 +159,10 @@ def report(
     """
     from train.report.report import write_report
 
-    summarise(printable(str(write_report(run))))
+    summarise(printable(str(write_report(run, cache, data))))
 
 
-@app.command()
+@app.command(cls=options.Once)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
     cache: Annotated[
@@ -184,7 +190,7 @@ def evaluate(
     print(json.dumps(result) if as_json else screen.evaluate_summary(result))
 
 
-@app.command()
+@app.command(cls=options.Once)
 def predict(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
     paths: Annotated[
@@ -203,7 +209,9 @@ def predict(
     ] = 0.0,
     format: Annotated[options.PredictFormat, typer.Option(help="What to write.")] = options.PredictFormat.text,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Look into the folders within a folder.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="No more needed: folders within a folder count.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write to this file, for labels of many files to this folder.")
     ] = None,
@@ -227,7 +235,7 @@ def predict(
 
     Example: python -m train predict runs/first night.wav --threshold 0.8 --format audacity --out night.txt
 
-    Example: python -m train predict runs/first recordings --recursive --format csv --out found.csv --resume
+    Example: python -m train predict runs/first recordings --format csv --out found.csv --resume
 
     Example: sox in.mp3 -t wav - | python -m train predict runs/first -
     """
@@ -250,7 +258,7 @@ def predict(
         notice(f"warning: {missed}")
     deliver(
         bundle,
-        find_sources(paths, recursive),
+        find_sources(paths),
         lambda sources: predict_files(bundle, sources, windows, threshold),
         "json" if as_json else format.value,
         out,
@@ -259,17 +267,25 @@ def predict(
     )
 
 
-@app.command()
+@app.command(cls=options.Once)
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
     out: Annotated[Path, typer.Argument(help="The file to make; of a SavedModel, the directory.")],
-    format: Annotated[ExportFormat, typer.Option(help="ONNX, LiteRT (TensorFlow Lite), TensorFlow's own.")],
+    format: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            help="ONNX, LiteRT (TensorFlow Lite), TensorFlow's own.", show_default="by the ending .onnx or .tflite"
+        ),
+    ] = None,
     input: Annotated[
         ExportInput, typer.Option(help="What it takes: the sound itself, or rows of a cache.")
     ] = ExportInput.waveform,
     cache: Annotated[
         Path | None,
         typer.Option(help="Check it on the clips of this cache.", show_default="the one the run was trained on"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where those clips are now.", show_default="where the cache says")
     ] = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -279,17 +295,23 @@ def export(
     It takes mono sound at the features' sample rate, of any length, and gives the probabilities of the classes. What
     was written is run on some clips, and kept only if it says the same as featurize and the model.
 
-    Example: python -m train export runs/first --format onnx dog-cat-bird.onnx
+    Example: python -m train export runs/first dog-cat-bird.onnx
     """
     from train.commands import screen
     from train.export.export import export as exports
 
+    format = format or format_of(out)
+    if format is None:
+        formats = ", ".join(ExportFormat)
+        raise typer.BadParameter(
+            f"{out.name} does not end in .onnx or .tflite, so say the format: {formats}", param_hint="--format"
+        )
     silence_libraries()
-    result = exports(run, out, format, input, cache)
+    result = exports(run, out, format, input, cache, data)
     print(json.dumps(result)) if as_json else summarise(screen.export_summary(result))
 
 
-@app.command()
+@app.command(cls=options.Once)
 def summary(
     model: options.Model = "baseline",
 ) -> None:
@@ -303,7 +325,7 @@ def summary(
     build_model(model, n_classes=3).summary(line_length=80)
 
 
-@app.command()
+@app.command(cls=options.Once)
 def preview(
     cache: options.CacheFile = options.CACHE,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: png, svg or pdf.")] = Path("sheet.png"),
