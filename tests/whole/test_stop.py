@@ -187,23 +187,33 @@ def test_a_clip_of_which_its_worker_dies_costs_only_itself(data, how, killers):
     assert open_cache(data / "features.h5").fingerprint == expected.fingerprint
 
 
-# Every worker is deaf to SIGTERM, as it is for a moment while it starts.
+# Every worker is deaf to SIGTERM, as it is for a moment while it starts. One is inside a clip when the other dies.
 DEAF = """
-import os, signal
+import os, pathlib, signal, time
 def be_deaf():
     really = signal.signal
     really(signal.SIGTERM, signal.SIG_IGN)
     signal.signal = lambda signum, how: signum == signal.SIGTERM or really(signum, how)
 os.register_at_fork(after_in_child=be_deaf)
+inside = pathlib.Path({inside!r})
+def die_or_stay(path):
+    if path.endswith("dog/20.wav"):
+        while not inside.exists():
+            time.sleep(0.01)
+        os._exit(0)
+    if not inside.exists():
+        inside.touch()
+        time.sleep(60)
 """
 
 
-def test_no_run_waits_for_a_worker_that_does_not_hear_that_it_is_to_go(data):
-    code = DEAF + BREAKING.format(clips={"cat/07.wav"}, how="os._exit(0)")
+def test_no_run_waits_for_a_worker_that_does_not_hear_that_it_is_to_go(data, tmp_path):
+    code = DEAF.format(inside=str(tmp_path / "inside"))
+    code += BREAKING.format(clips={"dog/00.wav", "dog/20.wav"}, how="die_or_stay(path)")
     with start(data, "--jobs", 2, "--json", code=code) as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=40)
     assert process.returncode == 0, err
-    assert [bad["path"] for bad in json.loads(out)["rejected"]] == ["cat/07.wav"]
+    assert [bad["path"] for bad in json.loads(out)["rejected"]] == ["dog/20.wav"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are listed from Linux's /proc")
