@@ -83,9 +83,15 @@ def compute(
     return n_computed
 
 
+class _Bar(tqdm):  # type: ignore[misc]
+    # No thread that watches it: a process with threads cannot be forked when a worker died.
+    monitor_interval = 0
+
+
 def _progress(tasks: Sequence[Task]) -> "tqdm[Any]":
     # Bytes keep the time left true when lengths differ; the clips and their rate are shown behind them.
-    return tqdm(
+    return _Bar(
+        miniters=1,
         total=sum(task.clip.size + _CLIP_BYTES for task in tasks),
         disable=not is_watched(),
         leave=False,

@@ -2,6 +2,9 @@
 
 Threads would have to take turns: much of what a short clip takes is Python's own, and the compiled loops keep the
 interpreter's lock, which takes longer to win back than they run. Rows in shared memory cross no pipe.
+
+A worker that is to go is killed. It has nothing to clean up, may be inside a long recording, and may lose any other
+signal while it starts.
 """
 
 import ctypes
@@ -36,6 +39,9 @@ _BATCH_CLIPS = 32
 # Batches that may be under way or waiting to be written, beyond those that the workers are on.
 _WINDOW = 8
 
+# For killed workers to be gone: then one hangs in the system, as on a disk that does not answer.
+_END_SECONDS = 10.0
+
 # glibc's mallopt(): its numbers of what is set, from malloc.h, and bytes, more than a clip takes that is read whole.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 32 << 20
@@ -44,6 +50,63 @@ _KEPT_BYTES = 32 << 20
 # 1 + the position of the clip being computed, or 0.
 _blocks: npt.NDArray[Any]
 _current: npt.NDArray[np.int64]
+
+
+class _Pool(ProcessPoolExecutor):
+    """Worker processes, started at once, that can be killed; they ask for nothing of the program's main module."""
+
+    def __init__(self, n_jobs: int, shared: tuple[Any, ...]) -> None:
+        self._started: list[Any] = []
+        context: Any = type(multiprocessing.get_context(_start_method()))()
+        make, context.Process = context.Process, lambda *args, **options: self._kept(make(*args, **options))
+        super().__init__(n_jobs, context, _begin, shared)
+        # Forked workers start with the first call: now, before there are threads.
+        try:
+            self.submit(int)
+        except OSError:
+            self.kill()
+            raise
+
+    def _kept(self, worker: Any) -> Any:
+        self._started.append(worker)
+        return worker
+
+    def submit(self, *args: Any, **options: Any) -> "Future[Any]":
+        with _main_module_hidden():
+            return super().submit(*args, **options)
+
+    def kill(self) -> bool:
+        """Kill the workers and end the pool; return whether they are gone."""
+        for worker in self._started:
+            if worker.pid is not None:
+                worker.kill()
+        # Not in this thread, as it waits for the pool's without end.
+        end = threading.Thread(target=self.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+        end.start()
+        end.join(_END_SECONDS)
+        return not end.is_alive()
+
+
+def _start_method() -> str:
+    """Return how to start workers: forked they have all modules and tables, and for ever what other threads locked."""
+    if sys.platform != "linux":
+        return "spawn"
+    if len(os.listdir("/proc/self/task")) == 1:  # noqa: PTH208
+        return "fork"
+    multiprocessing.set_forkserver_preload([__name__])
+    return "forkserver"
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Keep a worker that is not forked from running the user's script again, which may have no guard against that."""
+    main: Any = sys.modules["__main__"]
+    hidden = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
 
 
 class _Processes:
@@ -64,18 +127,21 @@ class _Processes:
         self.died: type[BaseException] = BrokenExecutor
         n_blocks = self.n_blocks()
         n_bytes = n_blocks * n_rows * int(np.prod(ROW_SHAPE)) * X_DTYPES[dtype].itemsize
-        # Forked, a worker has all modules and tables already; elsewhere forking is not safe.
-        self._context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        memory = self._context.RawArray(ctypes.c_char, n_bytes)
-        current = self._context.RawArray(ctypes.c_int64, n_blocks)
+        memory = multiprocessing.RawArray(ctypes.c_char, n_bytes)
+        current = multiprocessing.RawArray(ctypes.c_int64, n_blocks)
         self._shared = (memory, current, (n_blocks, n_rows, *ROW_SHAPE), dtype)
         _share(*self._shared)
         self.executor = self._start()
 
     def _start(self) -> Executor:
-        if self.n_jobs == 1:
-            return ThreadPoolExecutor(1)
-        return ProcessPoolExecutor(self.n_jobs, self._context, _begin, self._shared)
+        return ThreadPoolExecutor(1) if self.n_jobs == 1 else _Pool(self.n_jobs, self._shared)
+
+    def end(self) -> bool:
+        """Stop the workers; return whether they are gone, or a thread will be when its batch is done."""
+        if isinstance(self.executor, _Pool):
+            return self.executor.kill()
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        return True
 
     def n_workers(self) -> int:
         return self.n_jobs
@@ -97,18 +163,18 @@ class _Processes:
         return tasks[position - 1 : position] if position else []
 
     def renew(self) -> None:
-        # The pool ends all of its workers when one dies; until they are gone they write into the blocks.
-        self.executor.shutdown()
+        # The pool takes leave of all of its workers when one dies; until they are gone they write into the blocks.
+        if not self.end():
+            raise UserError("a worker hangs in the system, as on a disk that does not answer; finished clips are kept")
         _current[:] = 0
         # A signal that ends a whole group takes the workers first, and ours is on its way.
         time.sleep(0.2)
-        self.executor = self._start()
+        with _start_in_words():
+            self.executor = self._start()
 
     def failed(self, error: BaseException, tasks: Sequence[Task], block: int) -> UserError:
         if isinstance(error, BrokenExecutor):
             return UserError("a worker died before it had a clip; finished clips are kept: run it again")
-        if isinstance(error, OSError):
-            return UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs")
         position = int(_current[block])
         path = tasks[position - 1].clip.path if position else "no clip"
         return UserError(
@@ -135,28 +201,25 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> I
     UserError
         There is no memory for them.
     """
-    others = set(multiprocessing.active_children())
     if n_jobs > 1:
         prepare(settings)
         # What there is now stays: neither here nor in a worker need the collector look at it again.
         gc.freeze()
     _keep_freed_memory()
-    try:
+    with _start_in_words():
         crew = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype)
-    except OSError as error:
-        raise UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs") from error
     try:
         yield crew
-    except BaseException:
-        # An error must not wait for a worker that is inside a long recording.
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.kill()
-        if n_jobs > 1:
-            # Python, on its way out, would wake the pool's thread and now and then meet it closing the pipe for that.
-            crew.executor.shutdown(cancel_futures=True)
-        raise
     finally:
-        crew.executor.shutdown(wait=False, cancel_futures=True)
+        crew.end()
+
+
+@contextmanager
+def _start_in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs") from error
 
 
 def _keep_freed_memory() -> None:
@@ -190,6 +253,7 @@ def _begin(memory: Any, current: Any, shape: tuple[int, ...], dtype: str) -> Non
     # Ctrl-C goes to the whole process group; only the main process answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _keep_freed_memory()
     _share(memory, current, shape, dtype)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

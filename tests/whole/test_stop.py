@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,11 +49,22 @@ def hours_of_silence(path, n_hours):
     os.truncate(path, 44 + n_bytes)
 
 
+class Command(subprocess.Popen):
+    """A process that ends with its block, whatever happens there; its workers leave with it."""
+
+    def __exit__(self, *error):
+        if error[0] is not None:
+            self.kill()
+        super().__exit__(*error)
+
+
 def start(*arguments, code="", **options):
     """The command as a process of its own; `code` runs in it first."""
     run = "import sys, runpy; sys.argv[0] = 'featurize'; runpy.run_module('featurize', run_name='__main__')"
     command = [sys.executable, *(["-c", f"{code}\n{run}"] if code else ["-m", "featurize"]), *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    # As the command itself sees to, unless `code` has loaded numpy before: with threads it would not be forked.
+    options.setdefault("env", {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    return Command(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def complaints(err):
@@ -172,6 +185,58 @@ def test_a_clip_of_which_its_worker_dies_costs_only_itself(data, how, killers):
     assert build(Job(data, data / "features.h5")).n_computed == len(killers)
     expected = build(Job(data, data.parent / "expected.h5")).cache
     assert open_cache(data / "features.h5").fingerprint == expected.fingerprint
+
+
+# Every worker is deaf to SIGTERM, as it is for a moment while it starts. One is inside a clip when the other dies.
+DEAF = """
+import os, pathlib, signal, time
+def be_deaf():
+    really = signal.signal
+    really(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal = lambda signum, how: signum == signal.SIGTERM or really(signum, how)
+os.register_at_fork(after_in_child=be_deaf)
+inside = pathlib.Path({inside!r})
+def die_or_stay(path):
+    if path.endswith("dog/20.wav"):
+        while not inside.exists():
+            time.sleep(0.01)
+        os._exit(0)
+    if not inside.exists():
+        inside.touch()
+        time.sleep(60)
+"""
+
+
+def test_no_run_waits_for_a_worker_that_does_not_hear_that_it_is_to_go(data, tmp_path):
+    code = DEAF.format(inside=str(tmp_path / "inside"))
+    code += BREAKING.format(clips={"dog/00.wav", "dog/20.wav"}, how="die_or_stay(path)")
+    with start(data, "--jobs", 2, "--json", code=code) as process:
+        out, err = process.communicate(timeout=40)
+    assert process.returncode == 0, err
+    assert [bad["path"] for bad in json.loads(out)["rejected"]] == ["dog/20.wav"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are listed from Linux's /proc")
+def test_a_test_that_fails_leaves_nothing_running(data):
+    hours_of_silence(data / "dog" / "20.wav", 5)
+
+    def fail():
+        with start(data, "--jobs", 2) as process:
+            wait_for_rows(data, process, 10)
+            raise AssertionError("as a test that fails")
+
+    with pytest.raises(AssertionError, match="as a test that fails"):
+        fail()
+    deadline = time.monotonic() + 10
+    while running := [line for line in command_lines() if str(data) in line]:
+        assert time.monotonic() < deadline, running
+        time.sleep(0.05)
+
+
+def command_lines():
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield file.read_text(errors="replace")
 
 
 def test_workers_that_die_of_everything_end_the_run(data):
