@@ -2,7 +2,9 @@
 
 import io
 import struct
+import tempfile
 
+import av
 import numpy as np
 import numpy.typing as npt
 import soundfile
@@ -15,6 +17,17 @@ FORMATS = [
     *(("WAV", subtype) for subtype in ("IMA_ADPCM", "MS_ADPCM", "MPEG_LAYER_III")),
     *((container, "PCM_16") for container in ("WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC")),
     *(("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")),
+]
+
+# Beyond libsndfile: FFmpeg's names of container and encoder, and the rate that the encoder wants.
+FFMPEG_FORMATS = [
+    *(("ipod", codec, 44100) for codec in ("aac", "alac")),
+    *((container, "aac", 44100) for container in ("mp4", "mov", "3gp", "adts", "avi", "mpegts", "flv")),
+    *(("amr", "libopencore_amrnb", 8000), ("webm", "libopus", 48000), ("asf", "wmav2", 44100)),
+    *(("matroska", codec, 44100) for codec in ("flac", "pcm_s16le", "libmp3lame", "ac3")),
+    *(("ogg", "flac", 44100), ("caf", "adpcm_ima_qt", 44100), ("wav", "adpcm_yamaha", 44100)),
+    *((codec, codec, 44100) for codec in ("ac3", "tta")),
+    ("wv", "wavpack", 44100),
 ]
 
 
@@ -30,6 +43,24 @@ def encoded(container: str, subtype: str, y: npt.NDArray[np.float64], sr: int = 
     stream = io.BytesIO()
     soundfile.write(stream, y, sr, subtype=subtype, format=container)
     return stream.getvalue()
+
+
+def ffmpeg_encoded(container: str, codec: str, y: npt.NDArray[np.float64], sr: int) -> bytes:
+    """The samples in any container and encoding that FFmpeg writes; its index stands before them if it has one."""
+    layout = "mono" if y.shape[1] == 1 else "stereo"
+    options = {"movflags": "faststart"} if container in ("ipod", "mp4", "mov", "3gp") else {}
+    with tempfile.NamedTemporaryFile() as file, av.open(file.name, "w", format=container, options=options) as out:
+        sound = out.add_stream(codec, rate=sr, layout=layout)
+        if codec in ("aac", "wmav2", "ac3", "libopus", "libmp3lame"):
+            sound.bit_rate = 96000
+        for start in range(0, len(y), 4096):
+            part = np.ascontiguousarray(y[start : start + 4096].T.astype(np.float32))
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts = sr, start
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+        out.close()
+        return file.read()
 
 
 def wav(

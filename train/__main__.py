@@ -8,6 +8,7 @@ if __name__ == "__main__":
 import typer
 
 from train.commands import fit, many, predict, runs
+from train.commands.options import Once
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -25,9 +26,9 @@ def train() -> None:
 
 
 for command in (fit.fit, fit.crossval, many.sweep, many.compare):
-    app.command()(command)
+    app.command(cls=Once)(command)
 for command in (runs.report, runs.evaluate, predict.predict, predict.export, runs.summary, runs.preview):
-    app.command()(command)
+    app.command(cls=Once)(command)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ COLUMNS: dict[str, str] = {
     "sr": "<i4",  # the file's own sample rate in Hz, before resampling
     "format": "S",  # container and encoding, such as WAV/PCM_16
     "crc32": "<u4",  # zlib.crc32 of the row's bytes in X
+    "remark": "S",  # what is to be said of the clip, such as that it is cut short, or ""
 }
 
 # One row a clip that could not be used, so that a known bad file is not decoded again until it changes.

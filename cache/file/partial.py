@@ -23,7 +23,7 @@ from cache.file.layout import ALIGNMENT, COLUMNS, ROW_SHAPE, Columns
 PARTIAL_VERSION = 1
 
 # How wide a text may be in memory; the longest that libsndfile has for a format is half of that.
-_WIDTHS = {"sha256": 64, "format": 32}
+_WIDTHS = {"sha256": 64, "format": 32, "remark": 128}
 
 
 class Row(NamedTuple):
@@ -38,6 +38,7 @@ class Row(NamedTuple):
     sr: int
     format: str
     crc32: int
+    remark: str = ""
 
 
 class Rejected(NamedTuple):

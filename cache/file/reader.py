@@ -87,6 +87,14 @@ class Cache:
         return len(self.X)
 
     @property
+    def data_folder(self) -> str:
+        """DATA as an absolute path: looked for from where the file lies, and then from where a link to it does."""
+        # The inverse of os.path.relpath(), by which DATA is recorded.
+        homes = (os.path.realpath(self.file), os.path.abspath(self.file))  # noqa: PTH100
+        folders = [os.path.abspath(f"{os.path.dirname(home)}/{self.data_dir}") for home in homes]  # noqa: PTH100, PTH120
+        return next((folder for folder in folders if os.path.isdir(folder)), folders[0])  # noqa: PTH112
+
+    @property
     def labels(self) -> npt.NDArray[np.intp]:
         """Label index of every row, shape (N,)."""
         labels: npt.NDArray[np.intp] = self.y.argmax(axis=1)

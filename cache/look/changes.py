@@ -1,12 +1,12 @@
 """changes(): whether DATA is still what a cache was made of, by sizes and times; no clip is opened."""
 
-import os
-import stat
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cache.file.reader import Cache
-from cache.shared.text import printable
-from cache.shared.walk import audio_names, is_utf8
+from cache.shared.walk import look_at, places, walk
 
 Stamp = tuple[int, int]
 
@@ -27,6 +27,8 @@ class Changes(NamedTuple):
         Clips that are not there any more.
     n_new
         Audio files in the class folders of which the cache knows nothing.
+    others
+        How many files of other kinds are in the class folders, by extension.
     reason
         Why all this is unknown, in words; "" if it is known.
     """
@@ -35,6 +37,7 @@ class Changes(NamedTuple):
     n_changed: int = 0
     n_gone: int = 0
     n_new: int = 0
+    others: Mapping[str, int] = MappingProxyType({})
     reason: str = ""
 
     @property
@@ -49,36 +52,34 @@ def changes(cache: Cache) -> Changes:
     DATA is looked for where the cache says, from the folder that the cache is in. Of a cache that was made with
     `--max-per-class`, the clips that were left out count as new: a plain `python -m featurize` would add them.
     """
-    # The inverse of os.path.relpath(), by which DATA is recorded: neither looks at links.
-    data = os.path.abspath(cache.file.parent / cache.data_dir)  # noqa: PTH100
-    known = _known(cache)
-    found: dict[str, Stamp] = {}
-    n_folders = 0
-    for class_name in cache.class_names:
-        folder = f"{data}/{class_name}"
-        try:
-            names = audio_names(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            return Changes(data, reason=f"{folder} cannot be read ({error.strerror})")
-        n_folders += 1
-        for name in names:
-            path = f"{class_name}/{name}"
-            stamp = _stamp(f"{folder}/{name}")
-            if not is_utf8(path):
-                # As featurize names it and rejects it, unopened.
-                found[printable(path)] = _UNKNOWN
-            elif stamp is not None:
-                found[path] = stamp
-    if not n_folders:
+    data = cache.data_folder
+    folders = [folder for name in cache.class_names for folder in _places(data, name)]
+    if not folders:
         return Changes(data, reason="the class folders are not there; DATA or the cache was moved")
+    found: dict[str, Stamp] = {}
+    others: Counter[str] = Counter()
+    for folder, tree in zip(folders, walk(data, folders), strict=True):
+        if reason := dict(tree.unreadable).get(folder):
+            return Changes(data, reason=f"{data}/{folder}: {reason}")
+        looked = look_at(data, tree)
+        found |= {path: (clip.size, clip.mtime_ns) for path, clip in looked.clips.items()}
+        found |= dict.fromkeys(looked.rejected, _UNKNOWN)
+        others += tree.others
+    known = _known(cache)
     return Changes(
         data,
         n_changed=sum(path in found and found[path] != stamp for path, stamp in known.items()),
         n_gone=len(known.keys() - found.keys()),
         n_new=len(found.keys() - known.keys()),
+        others=dict(others),
     )
+
+
+def _places(data: str, class_name: str) -> list[str]:
+    try:
+        return places(data, class_name)
+    except OSError:
+        return []
 
 
 def as_json(found: Changes) -> dict[str, Any]:
@@ -94,12 +95,3 @@ def _known(cache: Cache) -> dict[str, Stamp]:
         paths, sizes, times = (columns[prefix + name].tolist() for name in ("path", "size", "mtime_ns"))
         known |= zip((path.decode() for path in paths), zip(sizes, times, strict=True), strict=True)
     return known
-
-
-def _stamp(path: str) -> Stamp | None:
-    """Return size and time of a file, _UNKNOWN where it cannot be looked at, None where it is no file."""
-    try:
-        status = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return _UNKNOWN
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Mapping
 
 
 def printable(name: str) -> str:
@@ -20,6 +21,12 @@ def terminal_width() -> int | None:
 def human_count(n: int, noun: str) -> str:
     """Return how many there are as people write it: 1 clip, 36 clips."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def files_by_kind(counts: Mapping[str, int]) -> str:
+    """Return how many files there are of which extensions, the most frequent first: 30 .m4a, 2 .txt."""
+    kinds = sorted(counts.items(), key=lambda kind: (-kind[1], kind[0]))
+    return ", ".join(f"{n} {printable(extension) or 'without an extension'}" for extension, n in kinds)
 
 
 def human_size(n_bytes: float) -> str:

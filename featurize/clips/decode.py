@@ -3,12 +3,12 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
 from featurize.clips.audio import BLOCK_SAMPLES, Audio, ClipError, check_sr
-from featurize.clips.sndfile import open_sndfile
+from featurize.clips.sndfile import Unread, open_sndfile
 from featurize.clips.wav import float_blocks, plain_wav
 
 __all__ = ["Audio", "ClipError", "open_audio", "read_ahead"]
@@ -50,7 +50,7 @@ def open_audio(path: str, size: int | None = None, mtime_ns: int | None = None) 
             raise ClipError("it changed after it was found; run it again", passing=True)
         if before.st_size == 0:
             raise ClipError("the file is empty")
-        yield _decode(file, before.st_size)
+        yield _decode(path, file, before.st_size)
         _check_unchanged(path, before)
     except ClipError:
         raise
@@ -115,17 +115,36 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _decode(file: int, size: int) -> Audio:
+def _decode(path: str, file: int, size: int) -> Audio:
     if size > _SMALL_BYTES:
-        return open_sndfile(file, lambda: _digest(file))
+        return _open_any(path, file, size, lambda: _digest(file))
     data = os.pread(file, size, 0)
     wav = plain_wav(data)
     if wav is None:
-        return open_sndfile(file, lambda: hashlib.sha256(data).hexdigest())
+        return _open_any(path, file, size, lambda: _sha256(data))
     check_sr(wav.sr)
     n_samples, n_channels = wav.samples.shape
     blocks = partial(float_blocks, wav, max(1, BLOCK_SAMPLES // n_channels))
-    return Audio(wav.sr, n_samples, wav.format, blocks, lambda: hashlib.sha256(data).hexdigest(), wav.scale)
+    return Audio(wav.sr, n_samples, wav.format, blocks, lambda: _sha256(data), wav.scale, n_decoded=n_samples)
+
+
+def _open_any(path: str, file: int, size: int, digest: Callable[[], str]) -> Audio:
+    try:
+        return open_sndfile(file, size, path, digest)
+    except Unread as refused:
+        if refused.passing:
+            raise
+        # Only now: it takes a moment to import.
+        from featurize.clips.pyav import open_pyav
+
+        audio = open_pyav(file, size, digest)
+        if audio is None:
+            raise
+        return audio
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _digest(file: int) -> str:

@@ -1,17 +1,20 @@
-"""find_clips(): the files that are clips, by a walk over the class folders in a stable order."""
+"""find_clips(): the clips in the class folders, in a stable order."""
 
-import os
-import stat
+from collections import Counter
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
 
 from cache.file.partial import Rejected
 from cache.shared.errors import UserError
-from cache.shared.text import printable
-from cache.shared.walk import audio_names, is_utf8
+from cache.shared.text import files_by_kind, human_count
+from cache.shared.walk import Looked, Tree, folder_names, look_at, places, walk
 
 CLASS_NAMES = ("dog", "cat", "bird")
+
+# Folders named in an error.
+_N_SHOWN = 12
 
 
 class Clip(NamedTuple):
@@ -21,21 +24,39 @@ class Clip(NamedTuple):
     label: int
     size: int
     mtime_ns: int
+    inode: int = 0
 
 
 class Found(NamedTuple):
-    """What a walk found: the clips in order, those that cannot even be looked at, and (path, what) of no clips."""
+    """What a walk found.
+
+    Attributes
+    ----------
+    clips
+        In order.
+    rejected
+        What cannot even be looked at, folders that cannot be read among them.
+    ignored
+        (path, what) of what is no file.
+    others
+        How many files of other kinds there are, by extension.
+    folders
+        The folders that were walked, relative to DATA.
+    """
 
     clips: list[Clip]
     rejected: list[Rejected]
     ignored: list[tuple[str, str]]
+    others: Counter[str]
+    folders: list[str]
 
 
 def find_clips(data: Path, class_names: Sequence[str] = CLASS_NAMES, max_per_class: int | None = None) -> Found:
-    """Walk the class folders, in the order of `class_names` and within each by file name.
+    """Walk the class folders, in the order of `class_names` and within each by path.
 
-    A clip is a regular file, or a link to one, directly in a class folder, with an audio extension in any case;
-    hidden files are not. Nothing is opened.
+    A clip is a regular file, or a link to one, in a class folder or in a folder below it, with an audio extension in
+    any case; hidden files are not. The class folders lie in DATA, or in its folders train, val and test. Nothing is
+    opened.
 
     Parameters
     ----------
@@ -44,68 +65,64 @@ def find_clips(data: Path, class_names: Sequence[str] = CLASS_NAMES, max_per_cla
     class_names
         The position is the label index.
     max_per_class
-        Take only the first so many of each class.
+        Take only the first so many of each class; where there are train, val and test, of each class in each of them.
 
     Raises
     ------
     UserError
         A class folder is missing or has no clip.
     """
-    found = Found([], [], [])
     if not data.is_dir():
         raise UserError(f"{data} is not a folder; give the folder that holds {', '.join(class_names)}")
-    for label, class_name in enumerate(class_names):
-        n_before = len(found.clips)
-        _walk(data, class_name, label, max_per_class, found)
-        if len(found.clips) == n_before:
-            raise UserError(
-                f"{data / class_name} has no clip in it; put audio files (.wav, .flac, .ogg, .mp3, ..) there,"
-                " or name your classes with --classes"
-            )
+    folders = [(label, folder) for label, name in enumerate(class_names) for folder in _places(data, name)]
+    found = Found([], [], [], Counter(), [folder for _, folder in folders])
+    trees = walk(data, found.folders)
+    looks = [look_at(data, tree, max_per_class) for tree in trees]
+    for (label, _), tree, looked in zip(folders, trees, looks, strict=True):
+        found.clips.extend(Clip(path, label, *stamp) for path, stamp in looked.clips.items())
+        found.rejected.extend(Rejected(path, -1, -1, reason) for path, reason in looked.rejected.items())
+        found.ignored.extend(looked.ignored.items())
+        found.others.update(tree.others)
+    labels = {clip.label for clip in found.clips}
+    for label in range(len(class_names)):
+        if label not in labels:
+            of_class = [i for i, (owner, _) in enumerate(folders) if owner == label]
+            raise _empty(data / found.folders[of_class[0]], [(trees[i], looks[i]) for i in of_class])
     return found
+
+
+def _places(data: Path, class_name: str) -> list[str]:
+    if folders := places(data, class_name):
+        return folders
+    near = nearest(class_name, folder_names(data))
+    raise UserError(
+        f"{data / class_name} is missing; "
+        + (f"{data} has the folders {', '.join(near[:_N_SHOWN])}" if near else f"there is no folder in {data}")
+        + (f" and {len(near) - _N_SHOWN} more" if len(near) > _N_SHOWN else "")
+        + "; name your classes with --classes"
+    )
+
+
+def nearest(name: str, names: Sequence[str]) -> list[str]:
+    """Return the names, those first that are spelt most like `name`."""
+    return sorted(names, key=lambda other: -SequenceMatcher(None, other.casefold(), name.casefold()).ratio())
+
+
+def _empty(folder: Path, parts: Sequence[tuple[Tree, Looked]]) -> UserError:
+    """Return the error that says what a folder without a clip holds instead."""
+    rejected = {path: reason for _, looked in parts for path, reason in looked.rejected.items()}
+    others = sum((tree.others for tree, _ in parts), Counter[str]())
+    holds = [files_by_kind(others)] if others else []
+    if rejected:
+        path, reason = next(iter(rejected.items()))
+        holds.append(f"{human_count(len(rejected), 'path')} that cannot be used ({path}: {reason})")
+    return UserError(
+        f"{folder} has no clip in it"
+        + (f", but {' and '.join(holds)}" if holds else "")
+        + "; put audio files (.wav, .flac, .ogg, .mp3, ..) there, or name your classes with --classes"
+    )
 
 
 def audio_files(folder: Path) -> list[Path]:
     """Return the audio files directly in a folder, hidden ones apart, sorted by name."""
-    return sorted(folder / name for name in audio_names(folder))
-
-
-def _walk(data: Path, class_name: str, label: int, max_per_class: int | None, found: Found) -> None:
-    folder = data / class_name
-    try:
-        names = audio_names(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder} is missing; every class needs a folder of clips in {data}, or name your classes with --classes"
-        ) from None
-    prefix = str(folder) + "/"
-    n_taken = 0
-    for name in names:
-        if max_per_class is not None and n_taken >= max_per_class:
-            break
-        path = f"{class_name}/{name}"
-        if not is_utf8(path):
-            found.rejected.append(Rejected(printable(path), -1, -1, "its name is not UTF-8; rename it"))
-            continue
-        try:
-            status = os.stat(prefix + name)  # noqa: PTH116
-        except OSError as error:
-            found.rejected.append(Rejected(path, -1, -1, _unreachable(prefix + name, error)))
-            continue
-        if stat.S_ISREG(status.st_mode):
-            found.clips.append(Clip(path, label, status.st_size, status.st_mtime_ns))
-            n_taken += 1
-        else:
-            found.ignored.append((path, _kind(status.st_mode)))
-
-
-def _unreachable(path: str, error: OSError) -> str:
-    what = "a link that leads nowhere" if os.path.islink(path) else "it cannot be looked at"  # noqa: PTH114
-    return f"{what} ({error.strerror})"
-
-
-def _kind(mode: int) -> str:
-    for test, what in ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket")):
-        if test(mode):
-            return what
-    return "a device"
+    return [folder / name for name in walk(folder, deep=False)[0].audio]

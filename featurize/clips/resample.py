@@ -10,10 +10,23 @@ from featurize.clips.audio import Audio, Float32
 # Up to so many samples are resampled in one go.
 _RESAMPLED_WHOLE = 1 << 18
 
+# Channels cancel if together they are at most two steps of 16 bits, and each alone so many times as much.
+_QUIET = 2.0**-14
+_CANCELLED = 100
+
 
 def n_resampled(n_samples: int, sr_in: int, sr_out: int) -> int:
     """Return how many samples so many become, by the formula of `librosa.resample`."""
     return n_samples if sr_in == sr_out else math.ceil(n_samples * (float(sr_out) / sr_in))
+
+
+def resampled(y: Float32, sr_in: int, sr_out: int) -> Float32:
+    """Resample a whole waveform, (n,), as `librosa.resample(res_type="soxr_hq")` does."""
+    if sr_in == sr_out:
+        return y
+    import soxr
+
+    return _of_length(soxr.resample(y, sr_in, sr_out, quality="soxr_hq"), n_resampled(len(y), sr_in, sr_out))
 
 
 def mono_blocks(audio: Audio, sr: int) -> Iterable[Float32]:
@@ -38,19 +51,20 @@ def mono_blocks(audio: Audio, sr: int) -> Iterable[Float32]:
         The file cannot be decoded to its end, or holds no samples.
     """
     if audio.sr == sr:
-        return (_mix(block, audio.scale) for block in audio.blocks())
-    return _resampled_whole(audio, sr) if audio.n_samples <= _RESAMPLED_WHOLE else _resampled(audio, sr)
+        return (_mix(audio, block) for block in audio.blocks())
+    return _resampled_whole(audio, sr) if 0 < audio.n_samples <= _RESAMPLED_WHOLE else _resampled(audio, sr)
 
 
 def _resampled_whole(audio: Audio, sr: int) -> Iterator[Float32]:
     # Bit for bit what the stream gives, in four fifths of the time, or half of it where the clip is short.
-    import soxr
-
     y, n = np.empty(audio.n_samples, np.float32), 0
     for block in audio.blocks():
-        _mix(block, audio.scale, y[n : n + len(block)])
+        if n + len(block) > len(y):
+            # Longer than was expected.
+            y = np.concatenate((y[:n], np.empty(len(y) + len(block), np.float32)))
+        _mix(audio, block, y[n : n + len(block)])
         n += len(block)
-    yield _of_length(soxr.resample(y[:n], audio.sr, sr, quality="soxr_hq"), n_resampled(n, audio.sr, sr))
+    yield resampled(y[:n], audio.sr, sr)
 
 
 def _of_length(y: Float32, n_samples: int) -> Float32:
@@ -66,15 +80,34 @@ def _resampled(audio: Audio, sr: int) -> Iterator[Float32]:
     n_in = n_out = 0
     for block in audio.blocks():
         n_in += len(block)
-        resampled = stream.resample_chunk(_mix(block, audio.scale))
-        n_out += len(resampled)
-        yield resampled
+        chunk = stream.resample_chunk(_mix(audio, block))
+        n_out += len(chunk)
+        yield chunk
     tail = stream.resample_chunk(np.empty(0, np.float32), last=True)
     yield _of_length(tail, max(0, n_resampled(n_in, audio.sr, sr) - n_out))
 
 
-def _mix(block: Float32, scale: float, out: Float32 | None = None) -> Float32:
-    n_channels = block.shape[1]
+def sound_remark(audio: Audio, silent: bool, seconds: float) -> str:
+    """Say of a clip that was read why there is little or nothing to hear; "" if that needs no words.
+
+    Parameters
+    ----------
+    audio
+        The clip.
+    silent
+        Whether its row is.
+    seconds
+        How much of a clip a row shows.
+    """
+    if audio.mixed_peak < _QUIET and audio.channel_peak > _CANCELLED * audio.mixed_peak:
+        return "its channels are in opposite phase and cancel"
+    if silent and audio.n_decoded > seconds * audio.sr and any(block.any() for block in audio.blocks()):
+        return f"no sound in the {seconds:.1f} s that are used; there is sound elsewhere"
+    return ""
+
+
+def _mix(audio: Audio, block: Float32, out: Float32 | None = None) -> Float32:
+    n_channels, scale = block.shape[1], audio.scale
     if n_channels == 1:
         y = block[:, 0]
         return y if out is None and scale == 1.0 else np.multiply(y, scale, out=y if out is None else out)
@@ -86,4 +119,7 @@ def _mix(block: Float32, scale: float, out: Float32 | None = None) -> Float32:
             out += block[:, channel]
         # A scale is a power of two, so the order matters to no bit.
         out /= n_channels / scale
+    audio.mixed_peak = max(audio.mixed_peak, float(out.max()), -float(out.min()))
+    if audio.mixed_peak < _QUIET:
+        audio.channel_peak = max(audio.channel_peak, scale * float(block.max()))
     return out

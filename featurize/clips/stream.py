@@ -4,11 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from featurize.clips.audio import BLOCK_SAMPLES, Audio, ClipError, Float32, check_sr
+from featurize.clips.audio import BLOCK_SAMPLES, Audio, ClipError, Float32, check_length, check_sr
+from featurize.clips.header import is_unknown
 
-# A program that writes to a pipe does not know the length when it writes the header; it puts down as much as it can,
-# from here on (sox 2 GiB less a page, ffmpeg and others 4 GiB).
-_NO_LENGTH_BYTES = (1 << 31) - (1 << 16)
 _SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 
@@ -38,7 +36,7 @@ def open_stream(file: int) -> Audio:
         raise ClipError("it is no WAV; pipe a WAV in, such as `sox in.mp3 -t wav - | ..`") from None
     sr, n_samples, name = stream.samplerate, stream.frames, f"{stream.format}/{stream.subtype}"
     check_sr(sr)
-    if n_samples * stream.channels * _SAMPLE_BYTES.get(stream.subtype, 1) >= _NO_LENGTH_BYTES:
+    if is_unknown(n_samples * stream.channels * _SAMPLE_BYTES.get(stream.subtype, 1)):
         n_samples = 0
 
     def blocks() -> Iterator[Float32]:
@@ -56,7 +54,8 @@ def open_stream(file: int) -> Audio:
                 break
         if n_read == 0:
             raise ClipError("it holds no samples")
-        if n_read < n_samples:
-            raise ClipError(f"it ends after {n_read / sr:.2f} s of the {n_samples / sr:.2f} s that its header states")
+        audio.remark = check_length(n_read, n_samples, sr, stream.subtype not in _SAMPLE_BYTES)
+        audio.n_decoded = n_read
 
-    return Audio(sr, n_samples, name, blocks, digest=lambda: "")
+    audio = Audio(sr, n_samples, name, blocks, digest=lambda: "")
+    return audio

@@ -1,5 +1,6 @@
 """Compare rows of a cache with what librosa itself makes of the same clips: librosa is the authority."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -76,21 +77,31 @@ def librosa_spectrogram(path: Path, settings: dict[str, Setting] | None = None) 
 
     s = MelSettings(**settings) if settings else MelSettings()  # type: ignore[arg-type]
     y, _ = librosa.load(path, sr=s.sr, mono=s.mono, res_type=s.res_type)
-    S = librosa.feature.melspectrogram(
-        y=y,
-        sr=s.sr,
-        n_fft=s.n_fft,
-        hop_length=s.hop_length,
-        window=s.window,
-        center=s.center,
-        pad_mode=s.pad_mode,
-        power=s.power,
-        n_mels=s.n_mels,
-        fmin=s.fmin,
-        fmax=s.fmax,
-        htk=s.htk,
-        norm=s.norm,
-    )
+    return librosa_row(y, s)
+
+
+def librosa_row(y: npt.NDArray[np.float32], s: MelSettings) -> npt.NDArray[np.float32]:
+    """Compute the normalised mel spectrogram of a mono waveform at `s.sr`, see `librosa_spectrogram`."""
+    import librosa
+
+    with warnings.catch_warnings():
+        # librosa remarks on clips shorter than a frame, which have a row all the same.
+        warnings.simplefilter("ignore")
+        S = librosa.feature.melspectrogram(
+            y=y,
+            sr=s.sr,
+            n_fft=s.n_fft,
+            hop_length=s.hop_length,
+            window=s.window,
+            center=s.center,
+            pad_mode=s.pad_mode,
+            power=s.power,
+            n_mels=s.n_mels,
+            fmin=s.fmin,
+            fmax=s.fmax,
+            htk=s.htk,
+            norm=s.norm,
+        )
     S_db = librosa.power_to_db(S, ref=np.max, amin=s.amin, top_db=s.top_db)
     n_frames = S_db.shape[1]
     if n_frames > s.n_frames:

@@ -1,5 +1,7 @@
 """The power spectrum of real frames: a fast Fourier transform as machine code, a frame a lane.
 
+What it computes is `twin`'s power_spectrum(), and this is how.
+
 The algorithm is FFTPACK's for real sequences (P. N. Swarztrauber, Vectorizing the FFTs, in Parallel Computations,
 Academic Press 1982), which scipy has, too, in passes of radix 4. A pass takes sets of four sequences of which it knows
 the transforms, each of length ido, and makes of every set the transform of the four sequences interleaved.

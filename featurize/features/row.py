@@ -1,21 +1,27 @@
-"""A waveform to its normalised mel spectrogram, equal to librosa's to within 1e-4 at a multiple of its speed."""
+"""A waveform to its normalised mel spectrogram, equal to librosa's to within 1e-4 at a multiple of its speed.
+
+Another feature takes the place of `write_spectrogram`. What must follow it: its settings in `cache.file.settings`, what
+of them can be computed in `computable`, `FEATURE_VERSION`, its steps by librosa in `check`, in numpy in `twin`, and its
+layer in `train.export.frontend`.
+"""
 
 import math
 import threading
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.layout import ROW_SHAPE
+from cache.file.mel_scale import hz_to_mel, mel_to_hz
 from cache.file.settings import MelSettings
+from cache.shared.command import notice
 from cache.shared.errors import UserError
 from featurize.clips.decode import ClipError
-
-if TYPE_CHECKING:
-    from featurize.features.kernel import Kernel
+from featurize.clips.resample import resampled
+from featurize.features.twin import Kernel, twin_kernel
 
 Float32 = npt.NDArray[np.float32]
 
@@ -24,6 +30,9 @@ FEATURE_VERSION = 2
 
 # Frames are transformed this many at a time: a multiple of the kernel's lanes.
 _FRAMES_PER_CALL = 64
+
+# Clips of a second, from the file to the row, on one core.
+_TWIN_COSTS = "which takes about four times as long"
 
 # A line of the processor's cache.
 _LINE_FLOATS = 16
@@ -55,22 +64,6 @@ def computable(settings: MelSettings) -> MelSettings:
     return settings
 
 
-def hz_to_mel(frequencies: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Convert Hz to Slaney's mels: linear below 1000 Hz, logarithmic above.
-
-    Source: M. Slaney, Auditory Toolbox, Interval Research technical report 1998-010; the variant that
-    `librosa.hz_to_mel(htk=False)` computes.
-    """
-    f = np.asarray(frequencies, np.float64)
-    return np.where(f < 1000.0, f * 3 / 200, 15.0 + 27.0 * np.log(np.maximum(f, 1000.0) / 1000.0) / np.log(6.4))
-
-
-def mel_to_hz(mels: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Convert Slaney's mels to Hz, the inverse of `hz_to_mel`."""
-    m = np.asarray(mels, np.float64)
-    return np.where(m < 15.0, m * 200 / 3, 1000.0 * np.exp(np.log(6.4) / 27.0 * (m - 15.0)))
-
-
 def mel_filterbank(settings: MelSettings) -> Float32:
     """Triangles on the mel scale, each of unit area in Hz, as `librosa.filters.mel(norm="slaney")` makes them.
 
@@ -93,6 +86,34 @@ def mel_filterbank(settings: MelSettings) -> Float32:
 def n_frames_of(n_samples: int, settings: MelSettings) -> int:
     """Return how many frames a centred short-time transform of so many samples has, before crop or pad."""
     return 1 + n_samples // settings.hop_length
+
+
+def spectrogram(y: Float32, sr: int, settings: MelSettings) -> Float32:
+    """Compute the spectrogram of a waveform, as that of a file with these samples.
+
+    Parameters
+    ----------
+    y
+        Shape (n,), or (n, n_channels), of which the mean is taken.
+    sr
+        Its sample rate in Hz.
+    settings
+        What to compute.
+
+    Returns
+    -------
+    ndarray
+        Shape (128, 128, 1), float32, in [0, 1].
+
+    Raises
+    ------
+    ClipError
+        A sample is NaN, infinite or too large.
+    """
+    y = resampled(y if y.ndim == 1 else y.mean(axis=1), sr, settings.sr)
+    out = np.empty(ROW_SHAPE, np.float32)
+    write_spectrogram([y], len(y), settings, out[:, :, 0])
+    return out
 
 
 def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSettings, out: Float32) -> int:
@@ -189,15 +210,23 @@ def _workspace(settings: MelSettings) -> _Workspace:
 
 
 @cache
-def _kernel(settings: MelSettings) -> "Kernel":
-    # Here and not above: a run that finds nothing to do must not pay for it.
-    from featurize.features.kernel import compile_kernel
-
+def _kernel(settings: MelSettings) -> Kernel:
     # The periodic Hann window, as scipy.signal.get_window("hann", n_fft) has it.
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(settings.n_fft) / settings.n_fft)).astype(np.float32)
-    return compile_kernel(
-        window, mel_filterbank(settings), settings.hop_length, settings.n_frames, _mel_stride(settings)
-    )
+    filterbank, stride = mel_filterbank(settings), _mel_stride(settings)
+    try:
+        # Here and not above: a run that finds nothing to do must not pay for it.
+        from featurize.features.kernel import compile_kernel
+
+        return compile_kernel(window, filterbank, settings.hop_length, settings.n_frames, stride)
+    except (ImportError, OSError, RuntimeError) as error:
+        import multiprocessing
+
+        # A worker's main process says so for all.
+        if multiprocessing.parent_process() is None:
+            reason = str(error).partition("\n")[0]
+            notice(f"LLVM makes no code for this processor ({reason}); numpy computes the rows, {_TWIN_COSTS}")
+        return twin_kernel(window, filterbank, settings.hop_length, settings.n_frames, stride)
 
 
 def _frames(blocks: Iterable[Float32], settings: MelSettings, work: _Workspace) -> Iterator[int]:

@@ -12,7 +12,7 @@ from cache.file.partial import Rejected, Row
 from cache.file.settings import MelSettings
 from featurize.clips.decode import Audio, ClipError, open_audio
 from featurize.clips.find import Clip
-from featurize.clips.resample import mono_blocks, n_resampled
+from featurize.clips.resample import mono_blocks, n_resampled, sound_remark
 from featurize.features.row import n_frames_of, write_spectrogram
 
 Float32 = npt.NDArray[np.float32]
@@ -90,6 +90,7 @@ def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, x:
         if sha256 == known_sha256:
             return None
         n_samples = write_row(audio, settings, out)
+        said = sound_remark(audio, not out.any(), settings.n_frames * settings.hop_length / settings.sr)
     if out is not x:
         x[...] = out
     return Row(
@@ -98,10 +99,11 @@ def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, x:
         clip.mtime_ns,
         sha256,
         n_frames_of(n_samples, settings),
-        audio.n_samples / audio.sr,
+        audio.n_decoded / audio.sr,
         audio.sr,
         audio.format,
         zlib.crc32(x.data),
+        "; ".join(filter(None, (audio.remark, said))),
     )
 
 
@@ -110,6 +112,6 @@ def write_row(audio: Audio, settings: MelSettings, out: Float32) -> int:
     announced = n_resampled(audio.n_samples, audio.sr, settings.sr)
     n_samples = write_spectrogram(mono_blocks(audio, settings.sr), announced, settings, out[:, :, 0])
     if n_samples != announced:
-        # The header was wrong about the length, and with it we about where the centre is.
+        # The length was not known, or the header wrong about it, and with it we about where the centre is.
         write_spectrogram(mono_blocks(audio, settings.sr), n_samples, settings, out[:, :, 0])
     return n_samples

@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+import typer.testing
 
 from tests.conftest import ROOT
+from train.__main__ import app
 
 
 def train(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -41,6 +43,24 @@ def test_a_fit_ends_with_its_report_which_can_be_written_anew(
     done = train("report", page.parent)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{page}\n", "")
     assert page.stat().st_size > 50_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["predict", "run", "a.wav", "--window", "1", "--window", "2"], "--window"),
+        (["predict", "run", "a.wav", "--format", "csv", "--format", "json"], "--format"),
+        (["export", "run", "out", "--format", "onnx", "--format", "tflite"], "--format"),
+        (["evaluate", "run", "--json", "--json"], "--json"),
+        (["report", "run", "--cache", "a.h5", "--cache", "b.h5"], "--cache"),
+        (["compare", "run", "--sort", "run", "--sort", "seconds"], "--sort"),
+    ],
+)
+def test_an_option_that_is_given_twice_is_refused_by_name(arguments: list[str], option: str) -> None:
+    done = typer.testing.CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert "given twice" in done.output
+    assert option in done.output
 
 
 def test_the_saved_model_loads_with_plain_keras_where_none_of_our_code_is(

@@ -9,7 +9,7 @@ import typer
 from cache.shared.chatter import silence_libraries
 from cache.shared.command import notice, summarise
 from train.commands import options
-from train.export.formats import ExportFormat, ExportInput
+from train.export.formats import ExportFormat, ExportInput, format_of
 
 
 def predict(
@@ -30,7 +30,9 @@ def predict(
     ] = 0.0,
     format: Annotated[options.PredictFormat, typer.Option(help="What to write.")] = options.PredictFormat.text,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Look into the folders within a folder.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="No more needed: folders within a folder count.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write to this file, for labels of many files to this folder.")
     ] = None,
@@ -54,7 +56,7 @@ def predict(
 
     Example: python -m train predict runs/first night.wav --threshold 0.8 --format audacity --out night.txt
 
-    Example: python -m train predict runs/first recordings --recursive --format csv --out found.csv --resume
+    Example: python -m train predict runs/first recordings --format csv --out found.csv --resume
 
     Example: sox in.mp3 -t wav - | python -m train predict runs/first -
     """
@@ -77,7 +79,7 @@ def predict(
         notice(f"warning: {missed}")
     deliver(
         bundle,
-        find_sources(paths, recursive),
+        find_sources(paths),
         lambda sources: predict_files(bundle, sources, windows, threshold),
         "json" if as_json else format.value,
         out,
@@ -89,13 +91,21 @@ def predict(
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
     out: Annotated[Path, typer.Argument(help="The file to make; of a SavedModel, the directory.")],
-    format: Annotated[ExportFormat, typer.Option(help="ONNX, LiteRT (TensorFlow Lite), TensorFlow's own.")],
+    format: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            help="ONNX, LiteRT (TensorFlow Lite), TensorFlow's own.", show_default="by the ending .onnx or .tflite"
+        ),
+    ] = None,
     input: Annotated[
         ExportInput, typer.Option(help="What it takes: the sound itself, or rows of a cache.")
     ] = ExportInput.waveform,
     cache: Annotated[
         Path | None,
         typer.Option(help="Check it on the clips of this cache.", show_default="the one the run was trained on"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where those clips are now.", show_default="where the cache says")
     ] = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -105,11 +115,17 @@ def export(
     It takes mono sound at the features' sample rate, of any length, and gives the probabilities of the classes. What
     was written is run on some clips, and kept only if it says the same as featurize and the model.
 
-    Example: python -m train export runs/first --format onnx dog-cat-bird.onnx
+    Example: python -m train export runs/first dog-cat-bird.onnx
     """
     from train.commands import screen
     from train.export.export import export as exports
 
+    format = format or format_of(out)
+    if format is None:
+        formats = ", ".join(ExportFormat)
+        raise typer.BadParameter(
+            f"{out.name} does not end in .onnx or .tflite, so say the format: {formats}", param_hint="--format"
+        )
     silence_libraries()
-    result = exports(run, out, format, input, cache)
+    result = exports(run, out, format, input, cache, data)
     print(json.dumps(result)) if as_json else summarise(screen.export_summary(result))

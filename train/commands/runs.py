@@ -13,6 +13,12 @@ from train.commands import options
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")],
+    cache: Annotated[
+        Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the clips are now.", show_default="where the cache says")
+    ] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Write a run's report.html and its figures anew.
@@ -24,7 +30,7 @@ def report(
     """
     from train.report.report import write_report
 
-    summarise(printable(str(write_report(run))))
+    summarise(printable(str(write_report(run, cache, data))))
 
 
 def evaluate(

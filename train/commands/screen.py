@@ -6,6 +6,7 @@ from typing import Any
 
 from cache.shared.text import human_seconds, human_size, printable
 from train.runs.record import Record
+from train.score.metrics import are_few
 
 _MAX_NAME = 20
 
@@ -54,7 +55,8 @@ def crossval_summary(folder: Path, record: Record) -> str:
 def evaluate_summary(result: Mapping[str, Any]) -> str:
     """Return the summary of evaluate()."""
     title = f"{printable(result['run'])} on {printable(result['cache'])}: {result['scored']}, {result['n']} clips"
-    return "\n".join(score_lines(result, title))
+    alone = result["n_groups"] == result["n"] > 1
+    return "\n".join([*score_lines(result, title), *["", "every clip counted as a group of its own"] * alone])
 
 
 def score_lines(
@@ -72,6 +74,8 @@ def score_lines(
         f"  accuracy        {_percent(score['accuracy'])}  (95 % interval {100 * low:.1f} to {100 * high:.1f} %)",
         f"  macro-F1        {_percent(score['macro_f1'])}",
     ]
+    if are_few(score.get("n_groups", score["n"]), score["n"]):
+        lines.append(f"  groups          {score['n_groups']:5d}    (so few that the interval is Student's t)")
     for name, baseline in (sanity or {}).items():
         lines.append(f"  {name:<16}{_percent(baseline['accuracy'])}")
     if probe:

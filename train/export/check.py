@@ -24,7 +24,7 @@ class CheckedClip(NamedTuple):
     features: Float32
 
 
-def checked_clips(cache: Cache, settings: Any) -> list[CheckedClip]:
+def checked_clips(cache: Cache, settings: Any, data: Path) -> list[CheckedClip]:
     """Read some clips of a cache, from the shortest to the longest.
 
     Parameters
@@ -33,7 +33,9 @@ def checked_clips(cache: Cache, settings: Any) -> list[CheckedClip]:
         Which holds their features.
     settings
         None for a file that takes features: the rows of the cache. The MelSettings of the cache for one that takes
-        waveforms: then featurize reads the clips again, where the cache says that they are.
+        waveforms: then featurize reads the clips again.
+    data
+        The folder that their paths are relative to.
 
     Raises
     ------
@@ -45,15 +47,14 @@ def checked_clips(cache: Cache, settings: Any) -> list[CheckedClip]:
     if settings is None:
         features = np.asarray(cache.X[rows], np.float32)
         return [CheckedClip(cache.paths[row], x, x) for row, x in zip(rows.tolist(), features, strict=True)]
-    data = cache.file.parent.resolve() / cache.data_dir
     clips = [
         _read_clip(settings, data, cache.paths[row], cache.columns["sha256"][row].decode()) for row in rows.tolist()
     ]
     found = [clip for clip in clips if clip is not None]
     if not found:
         raise UserError(
-            f"none of {len(clips)} clips of {cache.file} is in {data} as it was, and an export is checked on them; put"
-            " them back, name another cache with --cache, or export --input features"
+            f"none of {len(clips)} clips of {cache.file} is in {data} as it was, and an export is checked on them; say"
+            " where they are with --data, name another cache with --cache, or export --input features"
         )
     return found
 

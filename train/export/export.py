@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cache import open_cache
 from cache.shared.errors import UserError
 from train.export.formats import ExportFormat, ExportInput, Format, format_called
 from train.runs.directory import Run, open_run
-from train.runs.load import load_model, refuse_mismatch
+from train.runs.load import cache_for, data_folder, load_model
 
 
 def export(
-    folder: Path, out: Path, format: ExportFormat, input: ExportInput, cache_file: Path | None = None
+    folder: Path,
+    out: Path,
+    format: ExportFormat,
+    input: ExportInput,
+    cache_file: Path | None = None,
+    data: Path | None = None,
 ) -> dict[str, Any]:
     """Write a run's model in a format of other programs.
 
@@ -32,6 +36,8 @@ def export(
         waveform, `features` (n, 128, 128, 1).
     cache_file
         Whose clips to check it on; None: the cache that the run was trained on, where it was.
+    data
+        The folder of those clips; None: the one that the cache names.
 
     Returns
     -------
@@ -48,12 +54,14 @@ def export(
     _refuse_existing(out)
     writer = format_called(format)
     run = open_run(folder)
-    cache = _cache_to_check_on(run, cache_file)
+    cache = cache_for(
+        run, cache_file, "and an export is checked on its clips; name a cache of the same features with --cache"
+    )
 
     from train.export.check import check, checked_clips
 
     settings = _mel_settings(run) if input == ExportInput.waveform else None
-    clips = checked_clips(cache, settings)
+    clips = checked_clips(cache, settings, data or data_folder(cache))
     model = load_model(run)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
         made = Path(beside) / f"model.{format}"
@@ -81,18 +89,6 @@ def _refuse_existing(out: Path) -> None:
         raise UserError(f"{out} exists already; give another name, or delete it first")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: there is no such directory to write {out.name} into; make it first")
-
-
-def _cache_to_check_on(run: Run, cache_file: Path | None) -> Any:
-    file = cache_file or Path(run.record.cache.file)
-    if cache_file is None and not file.exists():
-        raise UserError(
-            f"{file}, on which {run.folder} was trained, is not there any more, and an export is checked on its clips;"
-            " name a cache of the same features with --cache"
-        )
-    cache = open_cache(file)
-    refuse_mismatch(run, cache)
-    return cache
 
 
 def _mel_settings(run: Run) -> Any:

@@ -62,6 +62,16 @@ class Format(Protocol):
         """Open an exported file without anything of the program that wrote it."""
 
 
+def format_of(out: Path) -> ExportFormat | None:
+    """Return the format that the ending of a file's name stands for."""
+    suffixes = {_module(name).SUFFIX: name for name in ExportFormat}
+    return suffixes.get(out.suffix.lower()) if out.suffix else None
+
+
+def _module(name: str) -> Format:
+    return cast("Format", import_module(f"train.export.{ExportFormat(name)}"))
+
+
 def format_called(name: str) -> Format:
     """Return the module of a format.
 
@@ -70,7 +80,7 @@ def format_called(name: str) -> Format:
     UserError
         It needs packages that are not installed; says how to install them.
     """
-    format = cast("Format", import_module(f"train.export.{ExportFormat(name)}"))
+    format = _module(name)
     if missing := [package for module, package in format.PACKAGES.items() if find_spec(module) is None]:
         raise UserError(
             f"--format {name} needs {' and '.join(missing)}, not installed here; install with"

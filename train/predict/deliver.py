@@ -149,6 +149,9 @@ class _Watched:
                     self.n_bad += 1
                     with tqdm.external_write_mode(file=sys.stderr):
                         complain(f"{one.path}: {one.reason}")
+                if one.remark:
+                    with tqdm.external_write_mode(file=sys.stderr):
+                        notice(f"{one.path}: {one.remark}")
                 n_done += one.kind is not Kind.WINDOW
                 within = min(1.0, one.end / one.duration) if one.kind is Kind.WINDOW and one.duration else 0.0
                 where = f" {rows.clock(one.end)}" if one.kind is Kind.WINDOW else ""

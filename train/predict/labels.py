@@ -14,6 +14,9 @@ from train.predict.regions import regions
 from train.predict.sources import Source
 from train.runs.directory import Run
 
+# A class called so means "none of them": rows name it, and labels leave it out.
+BACKGROUND = frozenset({"background", "noise", "other", "silence"})
+
 # A module each, with the ENDING of its files and their lines() of regions.
 LABELS = {"audacity": audacity, "raven": raven}
 
@@ -57,7 +60,8 @@ def write_labels(predictions: Iterable[Prediction], run: Run, format: str, files
     """Write the labels of each recording; a file gets its name when it is whole, and one that is bad gets none."""
     for path, found in groupby(predictions, key=lambda one: one.path):
         with suppress(_RejectedError), _published(files[path]) as out:
-            for line in LABELS[format].lines(run, path, regions(_parts(found))):
+            named = (region for region in regions(_parts(found)) if region.label.casefold() not in BACKGROUND)
+            for line in LABELS[format].lines(run, path, named):
                 out.write(line.encode("utf-8", "backslashreplace") + b"\n")
                 out.flush()
 

@@ -16,12 +16,15 @@ import numpy.typing as npt
 from cache.shared.errors import UserError
 from train.models.forward import BATCH_SIZE, Forward, forward
 from train.predict.sources import Source
-from train.predict.windows import Windows, cuts, spectrogram, windows_of
+from train.predict.windows import Windows, cuts, windows_of
 from train.runs.directory import Run
 
 # Batches that may be featurized ahead, and pieces without a row, such as files that are missing, that one may hold.
 _N_AHEAD = 4
 _MAX_PIECES = 256
+
+# The amplitude, of 1, under which no sample is sound: far below the noise of 16 bits.
+_QUIET = 1e-6
 
 
 class Kind(StrEnum):
@@ -55,6 +58,8 @@ class Prediction:
         What is less probable has no label.
     n_windows
         Of a recording: windows by label, "" for those that have none.
+    remark
+        What is amiss with the recording although it is classified: how much of it is missing.
     """
 
     path: Path
@@ -66,6 +71,7 @@ class Prediction:
     duration: float = 0.0
     threshold: float = 0.0
     n_windows: dict[str, int] = field(default_factory=dict)
+    remark: str = ""
 
     @property
     def class_name(self) -> str:
@@ -140,9 +146,12 @@ def _pieces(source: Source, windows: Windows, settings: Any, dtype: str) -> Iter
             of = replace(of, duration=audio.n_samples / audio.sr)
             for start, end, whole, y in cuts(mono_blocks(audio, audio.sr), audio.sr, windows):
                 of = replace(of, start=start, end=end, kind=Kind.CLIP if whole else Kind.WINDOW)
-                yield _piece(of, y, audio.sr, settings, dtype)
-        if of.kind is Kind.WINDOW:
-            yield _Piece(replace(of, kind=Kind.RECORDING, start=0.0))
+                # Known once all of it is read, as it is when it comes as one clip.
+                remark = getattr(audio, "remark", "") if whole else ""
+                yield _piece(replace(of, remark=remark), y, audio.sr, settings, dtype)
+            if of.kind is Kind.WINDOW:
+                remark = getattr(audio, "remark", "")
+                yield _Piece(replace(of, kind=Kind.RECORDING, start=0.0, remark=remark))
         return
     except ClipError as error:
         reason = str(error)
@@ -169,6 +178,7 @@ def _open(source: Source) -> AbstractContextManager[Any]:
 
 def _piece(of: Prediction, y: npt.NDArray[np.float32], sr: int, settings: Any, dtype: str) -> _Piece:
     from featurize.clips.decode import ClipError
+    from featurize.features.row import spectrogram
 
     try:
         # Through the type of the cache, so that a row is to the bit what the model saw in training.
@@ -177,9 +187,15 @@ def _piece(of: Prediction, y: npt.NDArray[np.float32], sr: int, settings: Any, d
         where = f"from {of.start:.2f} to {of.end:.2f} s " if of.kind is Kind.WINDOW else ""
         raise ClipError(f"{where}{error}") from None
     # In silence there is nothing to tell classes apart by, and what a network makes of it means nothing.
-    if of.kind is Kind.WINDOW and not x.any():
-        return _Piece(replace(of, reason="silent"))
-    return _Piece(of, x)
+    return _Piece(of, x) if x.any() else _Piece(replace(of, reason=_why_silent(y, sr, settings)))
+
+
+def _why_silent(y: npt.NDArray[np.float32], sr: int, settings: Any) -> str:
+    """Say what is silent: a spectrogram shows the middle of what is longer than it."""
+    used = settings.n_frames * settings.hop_length / settings.sr
+    if len(y) / sr <= used or np.abs(y).max() < _QUIET:
+        return "silent"
+    return f"no sound in the {used:.1f} s that are used; there is sound elsewhere"
 
 
 def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
@@ -244,9 +260,11 @@ def _with_summaries(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
     n_windows: Counter[str] = Counter()
     sums: Counter[str] = Counter()
     n_sums = 0
+    reasons: set[str] = set()
     for one in predictions:
         if one.kind is Kind.WINDOW:
             n_windows[one.label] += 1
+            reasons.add(one.reason)
             n_sums += bool(one.probabilities)
             for name, p in one.probabilities.items():
                 sums[name] += p  # type: ignore[assignment]  # a Counter adds up whatever can be added
@@ -254,6 +272,7 @@ def _with_summaries(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
             continue
         if one.kind is Kind.RECORDING:
             means = {name: total / n_sums for name, total in sums.items()}
-            one = replace(one, probabilities=means, n_windows=dict(n_windows))
-        n_windows, sums, n_sums = Counter(), Counter(), 0
+            reason = reasons.pop() if len(reasons) == 1 else ""
+            one = replace(one, probabilities=means, n_windows=dict(n_windows), reason=reason)
+        n_windows, sums, n_sums, reasons = Counter(), Counter(), 0, set()
         yield one

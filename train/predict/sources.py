@@ -29,43 +29,46 @@ class Source(NamedTuple):
     is_stdin: bool = False
 
 
-def find_sources(paths: Iterable[str | Path], recursive: bool = False) -> list[Source]:
+def find_sources(paths: Iterable[str | Path]) -> list[Source]:
     """Return the recordings that some paths stand for, each once.
 
     Parameters
     ----------
     paths
-        Audio files; folders, which stand for the audio files in them; "-" for standard input.
-    recursive
-        Whether folders within the folders count. Hidden ones do not, and links to folders are not followed.
+        Audio files; folders, which stand for the audio files in them at any depth; "-" for standard input. Hidden
+        folders are left out, and links to folders are followed, each real folder once.
     """
-    return list(dict.fromkeys(source for path in paths for source in _of(path, recursive)))
+    return list(dict.fromkeys(source for path in paths for source in _sources_of(path)))
 
 
-def _of(given: str | Path, recursive: bool) -> Iterator[Source]:
+def _sources_of(given: str | Path) -> Iterator[Source]:
     path = Path(given)
     if given == STDIN:
         yield Source(path, "stdin", is_stdin=True)
     elif not path.is_dir():
         yield Source(path, path.name)
     else:
-        found = list(_in_folder(path, path, recursive))
-        where = "in it" if recursive else "directly in it; --recursive looks into folders, too"
-        yield from found or [Source(path, path.name, f"the folder has no audio file {where}")]
+        found = list(_in_folder(path, path, set()))
+        yield from found or [Source(path, path.name, "the folder has no audio file in it")]
 
 
-def _in_folder(folder: Path, top: Path, recursive: bool) -> Iterator[Source]:
+def _in_folder(folder: Path, top: Path, walked: set[tuple[int, int]]) -> Iterator[Source]:
     from featurize.clips.find import audio_files
 
     try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in walked:
+            return
+        walked.add((status.st_dev, status.st_ino))
         files = audio_files(folder)
         with os.scandir(folder) as entries:
-            inner = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False))
+            # Links last: a folder has the name that it has, and not that of a link to it.
+            inner = sorted((e.is_symlink(), e.name) for e in entries if not e.name.startswith(".") and e.is_dir())
     except OSError as error:
         yield Source(folder, folder.name, f"the folder cannot be read ({error.strerror})")
         return
     # A folder called rain.wav is none of them.
-    yield from (Source(file, file.relative_to(top).as_posix()) for file in files if file.name not in inner)
-    if recursive:
-        for name in inner:
-            yield from _in_folder(folder / name, top, recursive)
+    folders = {name for _, name in inner}
+    yield from (Source(file, file.relative_to(top).as_posix()) for file in files if file.name not in folders)
+    for _, name in inner:
+        yield from _in_folder(folder / name, top, walked)

@@ -26,16 +26,18 @@ def as_text(run: Run, prediction: Prediction) -> bytes:
     if prediction.kind is Kind.REJECTED:
         return b""
     name = printable(str(prediction.path))
+    remark = f", {prediction.remark}" if prediction.remark else ""
     if prediction.kind is Kind.RECORDING:
         n_all = sum(prediction.n_windows.values())
         shares = sorted(prediction.n_windows.items(), key=lambda share: -share[1])
         parts = (f"{printable(label) or 'unlabelled'} {100 * n / n_all:.1f} %" for label, n in shares)
-        return f"{name}: {human_seconds(prediction.end)} in {n_all} windows: {', '.join(parts)}\n".encode()
+        found = prediction.reason or ", ".join(parts)
+        return f"{name}: {human_seconds(prediction.end)} in {n_all} windows: {found}{remark}\n".encode()
     if prediction.kind is Kind.WINDOW:
         name += f"  {clock(prediction.start)} - {clock(prediction.end)}"
     label = printable(prediction.label) or prediction.reason or "uncertain"
     probabilities = "  ".join(f"{printable(name)} {p:.3f}" for name, p in prediction.probabilities.items())
-    return (f"{name}: {label}" + (f"  ({probabilities})" if probabilities else "") + "\n").encode()
+    return (f"{name}: {label}" + (f"  ({probabilities})" if probabilities else "") + f"{remark}\n").encode()
 
 
 def clock(seconds: float) -> str:
@@ -55,8 +57,7 @@ def as_json(run: Run, one: Prediction) -> bytes:
     if one.kind is Kind.RECORDING:
         row["windows"] = {name: n for name, n in one.n_windows.items() if name}
         row["unlabelled_windows"] = one.n_windows.get("", 0)
-    if one.reason:
-        row["reason"] = one.reason
+    row |= {name: text for name, text in (("reason", one.reason), ("remark", one.remark)) if text}
     return json.dumps(row).encode() + b"\n"
 
 
@@ -65,7 +66,8 @@ def as_csv(run: Run, one: Prediction) -> bytes:
     times = ("", "") if one.kind is Kind.REJECTED else (f"{one.start:.4f}", f"{one.end:.4f}")
     values = (f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in run.class_names)
     counts = ", ".join(f"{n} {name or 'unlabelled'}" for name, n in one.n_windows.items())
-    return _csv([run.folder, one.kind.value, one.path, *times, one.label, *values, one.reason or counts])
+    note = "; ".join(text for text in (one.reason or counts, one.remark) if text)
+    return _csv([run.folder, one.kind.value, one.path, *times, one.label, *values, note])
 
 
 def csv_header(run: Run) -> bytes:

@@ -105,37 +105,3 @@ def cuts(blocks: Iterable[Float32], sr: int, windows: Windows) -> Iterator[Cut]:
         yield Cut(0.0, stop / sr, True, held)
     elif start - step + length < stop:
         yield Cut((stop - length) / sr, stop / sr, False, held[-length:])
-
-
-def spectrogram(y: Float32, sr: int, settings: Any) -> Float32:
-    """Compute the spectrogram of a waveform as that of a file with these samples.
-
-    Parameters
-    ----------
-    y
-        Mono, shape (n,).
-    sr
-        Its sample rate in Hz.
-    settings
-        A cache.file.settings.MelSettings.
-
-    Returns
-    -------
-    ndarray
-        Shape (128, 128, 1), float32, in [0, 1].
-
-    Raises
-    ------
-    ClipError
-        A sample is NaN, infinite or too large.
-    """
-    from cache.file.layout import ROW_SHAPE
-    from featurize.clips.decode import Audio
-    from featurize.clips.resample import mono_blocks, n_resampled
-    from featurize.features.row import write_spectrogram
-
-    audio = Audio(sr, len(y), "", lambda: (y[:, None],), lambda: "")
-    out = np.zeros(ROW_SHAPE, np.float32)
-    n_samples = n_resampled(len(y), sr, settings.sr)
-    write_spectrogram(mono_blocks(audio, settings.sr), n_samples, settings, out[:, :, 0])
-    return out

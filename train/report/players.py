@@ -48,7 +48,9 @@ def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None
         try:
             content, mime = _playable(data, path, sha256)
         except FileNotFoundError:
-            found.append(Player("", "the original clip is not there any more"))
+            lost = "the original clip" if data.is_dir() else "the folder of clips"
+            how = "" if data.is_dir() else "; say where it is with report --data"
+            found.append(Player("", f"{lost} is not there any more{how}"))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             found.append(Player("", f"the original clip cannot be played here: {reason}"))
@@ -57,7 +59,7 @@ def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None
                 budget -= len(content)
                 found.append(Player(f"data:{mime};base64,{base64.b64encode(content).decode()}"))
             else:
-                found.append(Player(quote(os.path.relpath(_original(data, path), page_folder.resolve()))))
+                found.append(Player(quote(os.fsencode(os.path.relpath(_original(data, path), page_folder.resolve())))))
     return found
 
 

@@ -13,6 +13,7 @@ from train.report import figures, sections
 from train.report.cards import clip_cards
 from train.report.mistakes import Tested, least_certain, tested_clips, worst_mistakes
 from train.report.page import render
+from train.runs.load import data_folder
 from train.runs.record import FINISHED, read_record
 from train.runs.tables import read_history, read_split
 from train.score.metrics import calibration
@@ -39,7 +40,7 @@ Record = Mapping[str, Any]
 Curves = list[dict[str, list[float]]]
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, cache_file: Path | None = None, data: Path | None = None) -> Path:
     """Write `report.html` and the PNGs in `figures` of a finished run; each is replaced by a rename.
 
     Of the cache that the run was trained on it takes spectrograms, rejected files, duplicates and label conflicts;
@@ -49,6 +50,10 @@ def write_report(folder: Path) -> Path:
     ----------
     folder
         A run directory that `fit` or `crossval` made.
+    cache_file
+        Where the cache is now; None: where it was.
+    data
+        Where its clips are now; None: where the cache says.
 
     Returns
     -------
@@ -58,7 +63,7 @@ def write_report(folder: Path) -> Path:
     Raises
     ------
     UserError
-        The directory is missing, is no run, is not finished or is damaged.
+        The directory is missing, is no run, is not finished or is damaged, or `cache_file` is not its cache.
     """
     from jinja2 import TemplateError
 
@@ -67,7 +72,7 @@ def write_report(folder: Path) -> Path:
         raise UserError(f"{folder} is not finished, so there is nothing to report yet")
     try:
         with figures.drawing():
-            page, pictures = _compose(folder, record)
+            page, pictures = _compose(folder, record, cache_file, data)
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"
         raise UserError(f"{folder} is damaged, or a run of another version ({what}); train again") from error
@@ -104,9 +109,14 @@ def _replace(file: Path, content: bytes) -> None:
     beside.replace(file)
 
 
-def _compose(folder: Path, record: Record) -> tuple[str, dict[str, bytes]]:
+def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path | None) -> tuple[str, dict[str, bytes]]:
     """Return the page, and the PNG of each of its figures by name."""
-    cache, missing = _cache_of(record)
+    cache, missing = _cache_of(record, cache_file)
+    if cache is None and cache_file is not None:
+        raise UserError(f"{missing}; give the cache that {folder} was trained on")
+    was = Path(record["cache"]["file"])
+    if data is None:
+        data = was.parent.resolve() / record["cache"]["data_dir"] if cache is None else data_folder(cache, was)
     curves = _curves(folder)
     report: dict[str, Any] = {
         **sections.head(folder, record),
@@ -126,16 +136,16 @@ def _compose(folder: Path, record: Record) -> tuple[str, dict[str, bytes]]:
             "classes": sections.classes(record),
             "confusions": sections.confusions(record),
             "calibration": _calibration(tested),
-            **_clips(folder, record, tested, cache, conflicts),
+            **_clips(folder, record, tested, cache, data, conflicts),
         }
     drawn = _draw(record, curves, report.get("calibration"))
     report["figures"] = {name: _as_picture(figure) for name, figure in drawn.items()}
     return render(report), {name: figures.as_png(figure) for name, figure in drawn.items()}
 
 
-def _cache_of(record: Record) -> tuple[Cache | None, str]:
+def _cache_of(record: Record, cache_file: Path | None) -> tuple[Cache | None, str]:
     """Return the cache that the run was trained on, or why it is not there."""
-    file = Path(record["cache"]["file"])
+    file = cache_file or Path(record["cache"]["file"])
     try:
         cache = open_cache(file)
     except CacheError as error:
@@ -165,11 +175,15 @@ def _calibration(tested: Tested) -> dict[str, Any]:
 
 
 def _clips(
-    folder: Path, record: Record, tested: Tested, cache: Cache | None, conflicts: Sequence[Sequence[str]]
+    folder: Path,
+    record: Record,
+    tested: Tested,
+    cache: Cache | None,
+    data: Path,
+    conflicts: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
     wrong, right = worst_mistakes(tested), least_certain(tested)
     shown = [*wrong[:MAX_MISTAKES].tolist(), *right[:MAX_UNCERTAIN].tolist()]
-    data = Path(record["cache"]["file"]).parent.resolve() / record["cache"]["data_dir"]
     originals = (data, folder, {} if cache is not None else _contents(folder))
     cards = clip_cards(tested, shown, record["class_names"], cache, originals, conflicts)
     n_shown = min(len(wrong), MAX_MISTAKES)

@@ -9,6 +9,7 @@ from cache import Cache
 from cache.look.repeats import equal_content
 from cache.shared.text import human_seconds
 from train.dataset.splits import SPLITS
+from train.score.metrics import are_few
 
 # What a table shows at most, so that the page stays a page.
 MAX_ROWS = 100
@@ -73,12 +74,14 @@ def scores(record: Record) -> list[Section]:
 
 
 def tested(record: Record) -> str:
-    """Say in a sentence what the score was measured on."""
+    """Say in a sentence what the score was measured on, and in another if that were few speakers or recordings."""
+    n, n_groups = record["metrics"]["n"], record["metrics"].get("n_groups", record["metrics"]["n"])
+    few = f" They are of {n_groups} groups only, so the interval is Student's t." if are_few(n_groups, n) else ""
     if record["command"] == "fit":
-        return f"Measured on {record['metrics']['n']:,} clips that were never trained on and chose nothing."
+        return f"Measured on {n:,} clips that were never trained on and chose nothing.{few}"
     repeats = record["options"]["repeats"]
     times = {1: "once", 2: "twice"}.get(repeats, f"{repeats} times")
-    return f"Every clip was tested {times}, by a network that never saw its group."
+    return f"Every clip was tested {times}, by a network that never saw its group.{few}"
 
 
 def classes(record: Record) -> Section:

@@ -1,15 +1,62 @@
 """A run in use: whether a cache fits it, and its model.keras, which may come from anyone, as a Keras model."""
 
 import json
+import os
 import zipfile
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cache import Cache
+from cache import Cache, open_cache
 from cache.shared.errors import UserError
 from train.runs.directory import Run
 
 _MAX_CONFIG_BYTES = 10_000_000
+
+
+def cache_for(run: Run, file: Path | None, otherwise: str) -> Cache:
+    """Open the cache that a run was trained on, or another that fits it.
+
+    Parameters
+    ----------
+    run
+        The run.
+    file
+        None: its own cache, where it was.
+    otherwise
+        Ends the sentence that this is gone: what to do.
+
+    Raises
+    ------
+    UserError
+        There is none, it cannot be used, or it has other classes or features.
+    """
+    own = Path(run.record.cache.file)
+    if file is None and not own.exists():
+        raise UserError(f"{own}, on which {run.folder} was trained, is not there any more, {otherwise}")
+    cache = open_cache(file or own)
+    refuse_mismatch(run, cache)
+    return cache
+
+
+def data_folder(cache: Cache, was: Path | None = None) -> Path:
+    """Return the folder of a cache's clips, found from where the cache is, from what it is a link to, or where it was.
+
+    Parameters
+    ----------
+    cache
+        Knows the folder from its own place.
+    was
+        Where the cache was when a run was trained on it.
+    """
+    places = [cache.file.absolute(), cache.file.resolve(), *([was] if was else [])]
+    # As the system follows "..": featurize took a link in the cache's path by its name, and a run may not have.
+    found = [
+        folder
+        for place in places
+        for folder in (Path(os.path.normpath(place.parent / cache.data_dir)), place.parent.resolve() / cache.data_dir)
+    ]
+    return next((folder for folder in found if folder.is_dir()), found[0])
 
 
 def refuse_mismatch(run: Run, cache: Cache) -> None:

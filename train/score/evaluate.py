@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache import Cache, open_cache
+from cache import Cache
 from cache.shared.errors import UserError
 from train.dataset.splits import clip_groups
 from train.models.forward import predict_rows
 from train.runs.directory import Run, open_run
-from train.runs.load import load_model, refuse_mismatch
+from train.runs.load import cache_for, load_model
 from train.runs.tables import read_split
 from train.score.metrics import score
 
@@ -41,8 +41,7 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
         The run or the cache cannot be used, or they do not fit each other.
     """
     run = open_run(folder)
-    cache = open_cache(cache_file or Path(run.record.cache.file))
-    refuse_mismatch(run, cache)
+    cache = cache_for(run, cache_file, f"so say where it is: `python -m train evaluate {folder} CACHE`")
     rows, scored, n_seen = _rows_to_score(run, cache)
     predicted = predict_rows(load_model(run), cache.X, rows).argmax(axis=1)
     groups = clip_groups(cache.paths, cache.columns["sha256"], run.record.options["group_by"])

@@ -10,6 +10,8 @@ Ints = npt.NDArray[np.integer]
 
 # The standard normal quantile of a two-sided 95 % interval.
 Z_95 = 1.959963984540054
+# Under so many groups the variance between them is itself a guess, which Student's t allows for.
+FEW_GROUPS = 10
 
 
 def score(true: Ints, predicted: Ints, class_names: tuple[str, ...], groups: Ints) -> dict[str, Any]:
@@ -27,9 +29,9 @@ def score(true: Ints, predicted: Ints, class_names: tuple[str, ...], groups: Int
     Returns
     -------
     dict
-        `n`, `accuracy`, `interval` (its 95 % interval), `macro_f1`, `per_class` (by class name: `precision`, `recall`,
-        `f1`, `n`), `confusion` (rows: true class, columns: predicted class). Precision, recall and F1 of a class that
-        was never predicted, or never there, are 0.
+        `n`, `n_groups`, `accuracy`, `interval` (its 95 % interval), `macro_f1`, `per_class` (by class name:
+        `precision`, `recall`, `f1`, `n`), `confusion` (rows: true class, columns: predicted class). Precision, recall
+        and F1 of a class that was never predicted, or never there, are 0.
     """
     confusion = confusion_matrix(true, predicted, len(class_names))
     correct = true == predicted
@@ -48,6 +50,7 @@ def score(true: Ints, predicted: Ints, class_names: tuple[str, ...], groups: Int
     }
     return {
         "n": len(true),
+        "n_groups": len(np.unique(groups)),
         "accuracy": float(correct.mean()),
         "interval": list(accuracy_interval(correct.astype(float), groups)),
         "macro_f1": float(f1.mean()),
@@ -69,7 +72,10 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> tuple[f
     right or wrong together, so N clips tell less than N independent ones. N is divided by the design effect, the
     variance of the mean between groups over the binomial variance, when it exceeds 1 (C. Franco et al., Journal of
     Survey Statistics and Methodology 2019). Where every clip is its own group it is Wilson's interval itself. Where no
-    difference between groups can be seen, with one group or all clips right or all wrong, each group counts as a clip.
+    difference between groups can be seen, with all clips right or all wrong, each group counts as a clip.
+
+    Of fewer than `FEW_GROUPS` groups of several clips, the variance is the unbiased one, and the quantile that of
+    Student's t with one degree of freedom less than groups; one group alone tells nothing of another.
 
     Parameters
     ----------
@@ -86,15 +92,31 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> tuple[f
     n: float = len(correct)
     n_groups = len(np.unique(groups))
     p = float(np.mean(correct))
+    few = are_few(n_groups, len(correct))
+    if few and n_groups == 1:
+        return 0.0, 1.0
     if n_groups == 1 or p in (0, 1):
         n = n_groups
     else:
         deviations = np.bincount(groups, weights=correct - p)
-        n /= max(1.0, float((deviations**2).sum()) / (n * p * (1 - p)))
-    centre = p + Z_95**2 / (2 * n)
-    half = Z_95 * math.sqrt(p * (1 - p) / n + Z_95**2 / (4 * n * n))
-    scale = 1 + Z_95**2 / n
+        unbiased = n_groups / (n_groups - 1) if few else 1.0
+        n /= max(1.0, unbiased * float((deviations**2).sum()) / (n * p * (1 - p)))
+    z = _t_95(n_groups - 1) if few else Z_95
+    centre = p + z**2 / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n * n))
+    scale = 1 + z**2 / n
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def are_few(n_groups: int, n_clips: int) -> bool:
+    """Whether clips are of so few groups that the interval of their accuracy is Student's."""
+    return n_groups < min(FEW_GROUPS, n_clips)
+
+
+def _t_95(n: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, n))
 
 
 def calibration(

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def since(folder: Path) -> Changes:
 
 
 def test_what_nobody_touched_is_unchanged_bad_clips_and_all(here: Path) -> None:
-    assert since(here) == Changes(str(here / "data"))
+    assert since(here) == Changes(str(here / "data"), others={".txt": 1})
     assert since(here).state == "unchanged"
 
 
@@ -89,11 +90,15 @@ def test_without_data_nothing_is_said_of_changes(gone: str, here: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_read_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(folder: str) -> list[str]:
-        raise PermissionError(13, "Permission denied")
+    really = os.scandir
 
-    monkeypatch.setattr("cache.look.changes.audio_names", refuse)
-    assert since(here).reason == f"{here}/data/dog cannot be read (Permission denied)"
+    def refuse(folder: str) -> Any:
+        if folder.endswith("dog"):
+            raise PermissionError(13, "Permission denied")
+        return really(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert since(here).reason == f"{here}/data/dog: the folder cannot be read (Permission denied)"
 
 
 def test_data_is_looked_for_from_the_cache_wherever_both_were_moved(

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from cache import Cache, open_cache
-from cache.file.mel_scale import band, mel
+from cache.file.mel_scale import band, hz_to_mel, mel_to_hz
 from cache.look import plot
 from cache.shared.errors import UserError
 from featurize.build.build import Job, build
@@ -52,7 +52,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 @pytest.mark.parametrize("hz", [0.0, 1.0, 440.0, 999.0, 1000.0, 1001.0, 4000.0, 8000.0])
 def test_the_mel_scale_is_librosas(hz: float) -> None:
-    assert mel(hz) == pytest.approx(librosa.hz_to_mel(hz))
+    assert hz_to_mel(hz) == pytest.approx(librosa.hz_to_mel(hz))
+    assert mel_to_hz(hz_to_mel(hz)) == pytest.approx(hz)
 
 
 def test_every_band_lies_where_librosas_filters_peak(tones_cache: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from featurize import featurize_clip
 from featurize.clips.decode import ClipError
-from tests.sounds import FORMATS, encoded, noise
+from tests.sounds import FFMPEG_FORMATS, FORMATS, encoded, ffmpeg_encoded, noise
 
 N_LONG = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 # By default the same mutations every time, so that `make test` means the same every time.
@@ -30,13 +30,16 @@ EXTREMES += [0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF]
 
 
 def ids(kind):
-    return "-".join(kind)
+    return "-".join(map(str, kind))
 
 
-@pytest.fixture(scope="module", params=FORMATS, ids=ids)
+@pytest.fixture(scope="module", params=[*FORMATS, *FFMPEG_FORMATS], ids=ids)
 def original(request):
     """A tenth of a second in one of the formats."""
-    return encoded(*request.param, noise(1600, n_channels=2))
+    if request.param in FORMATS:
+        return encoded(*request.param, noise(1600, n_channels=2))
+    container, codec, sr = request.param
+    return ffmpeg_encoded(container, codec, noise(sr // 10, n_channels=1 if container == "amr" else 2), sr)
 
 
 @st.composite

@@ -24,7 +24,7 @@ from featurize.build.build import Job, build
 from featurize.features.row import FEATURE_VERSION
 from tests.conftest import ROOT
 from train.export.export import export
-from train.export.formats import ExportFormat, ExportInput, format_called
+from train.export.formats import ExportFormat, ExportInput, format_called, format_of
 from train.models.recipes import build_model
 from train.runs.directory import open_run
 from train.runs.load import load_model
@@ -295,6 +295,33 @@ def test_an_unknown_format_is_bad_usage_that_lists_the_known_ones(run: Path, tmp
     done = typer.testing.CliRunner().invoke(app, ["export", str(run), str(tmp_path / "out"), "--format", "torch"])
     assert done.exit_code == 2
     assert all(format in done.output for format in FORMATS)
+
+
+def test_without_a_format_the_ending_says_it(run: Path, tmp_path: Path) -> None:
+    from train.__main__ import app
+
+    assert [format_of(Path(f"model{end}")) for end in (".onnx", ".ONNX", ".tflite", "", ".h5")] == [
+        ExportFormat.onnx, ExportFormat.onnx, ExportFormat.tflite, None, None,
+    ]  # fmt: skip
+    arguments = ["export", str(run), str(tmp_path / "model.tflite"), "--input", "features", "--json"]
+    done = typer.testing.CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["format"] == "tflite"
+    for name in ("model", "model.bin"):
+        done = typer.testing.CliRunner().invoke(app, ["export", str(run), str(tmp_path / name)])
+        assert done.exit_code == 2
+        assert all(format in done.output for format in FORMATS)
+
+
+def test_clips_that_have_moved_are_found_by_the_folder_that_is_named(
+    run: Path, tones: Path, tones_cache: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "features.h5"
+    shutil.copy(tones_cache, alone)
+    with pytest.raises(UserError, match=r"none of 32 clips .* --data"):
+        export(run, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, alone)
+    moved = shutil.copytree(tones, tmp_path / "moved")
+    assert export(run, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, alone, moved)["n_checked"] == 32
 
 
 @pytest.mark.parametrize(("snippet", "format"), list(zip(SNIPPETS, ["onnx", "tflite"], strict=True)))

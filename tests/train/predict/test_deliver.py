@@ -109,7 +109,7 @@ def classify_folder(run: Path, folder: Path, format: str, out: Path, resume: boo
                 raise Interrupted(signal.SIGINT)
             yield one
 
-    deliver(opened, find_sources([folder], recursive=True), classify, format, out, resume)
+    deliver(opened, find_sources([folder]), classify, format, out, resume)
 
 
 @pytest.mark.parametrize("format", ["csv", "json"])
@@ -122,7 +122,7 @@ def test_a_file_that_was_cut_anywhere_goes_on_to_be_the_same(
     content = whole.read_bytes()
     # What every file comes to is known now, and TensorFlow is not asked again for each cut.
     opened = open_run(run)
-    sources = find_sources([folder], recursive=True)
+    sources = find_sources([folder])
     known = {source.path: list(predict_files(opened, [source])) for source in sources}
     cut = tmp_path / "cut"
     places = {*range(0, len(content), max(1, len(content) // 150)), *range(1, 60), len(content)}
@@ -171,6 +171,25 @@ def test_labels_are_a_file_a_recording_with_the_columns_that_are_opened(
         assert [row["Selection"] for row in rows] == [str(i + 1) for i in range(len(rows))]
         assert all(float(row["Low Freq (Hz)"]) < float(row["High Freq (Hz)"]) for row in rows)
         assert {row["View"] for row in rows} == {"Spectrogram 1"}
+
+
+@pytest.mark.parametrize("name", ["background", "Noise", "other", "silence"])
+def test_a_background_class_is_in_tables_and_in_no_labels(name: str, run: Path, tmp_path: Path) -> None:
+    def heard(start: float, label: str) -> Prediction:
+        return Prediction(Path("a.wav"), {label: 1.0}, "", Kind.WINDOW, start, start + 1, 3.0)
+
+    found = [heard(0, "dog"), heard(1, name), heard(2, "cat")]
+    opened = replace(open_run(run), class_names=("dog", "cat", name))
+    source = Source(Path("a.wav"), "a.wav")
+    for format in ("audacity", "raven"):
+        deliver(opened, [source], lambda _: found, format, tmp_path / format, single=True)
+        track = (tmp_path / format).read_text()
+        assert name not in track
+        assert [word in track for word in ("dog", "cat")] == [True, True]
+    whole = [replace(one, probabilities=dict.fromkeys(opened.class_names, 0.1) | one.probabilities) for one in found]
+    deliver(opened, [source], lambda _: whole, "csv", tmp_path / "csv")
+    with (tmp_path / "csv").open(newline="") as lines:
+        assert [row["class"] for row in csv.DictReader(lines)] == ["dog", name, "cat"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """Long recordings: windows are the clips that a file cut to them would be, cover everything, and say when what is."""
 
+import json
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +16,13 @@ import soundfile
 
 from cache.file.settings import MelSettings
 from featurize import featurize_clip
+from featurize.features.row import spectrogram
 from tests.conftest import PITCHES, ROOT
 from tests.sounds import noise, wav
 from train.predict.predict import Kind, Prediction, predict_files
 from train.predict.sources import find_sources
-from train.predict.windows import Windows, cuts, gap, spectrogram, windows_of
+from train.predict.tables import as_csv, as_json, as_text
+from train.predict.windows import Windows, cuts, gap, windows_of
 from train.runs.directory import open_run
 
 SETTINGS = MelSettings()
@@ -174,7 +180,7 @@ def test_standard_input_is_read_as_a_file_is_whatever_length_its_header_claims(s
         (b"", "no WAV"),
         (b"not a WAV at all" * 100, "no WAV"),
         (wav(np.zeros(0, np.int16)), "no samples"),
-        (wav(np.zeros(16000, np.int16))[:16044], "ends after 0.50 s of the 1.00 s"),
+        (wav(np.zeros(16000, np.int16))[:10044], "0.31 s of the 1.00 s"),
         (wav(np.zeros(1000, np.int16), sr=7), "sample rate"),
     ],
 )
@@ -184,18 +190,71 @@ def test_what_is_no_whole_wav_on_standard_input_is_told(data: bytes, complaint: 
     assert complaint in done.stderr.decode()
 
 
-def test_folders_within_a_folder_count_when_asked_for(tmp_path: Path) -> None:
+def test_folders_within_a_folder_count_and_each_real_one_once(tmp_path: Path) -> None:
     for name in ("b.wav", "a/x.wav", "a/deep/y.flac", ".hidden/z.wav", "a/notes.txt", "rain.wav/drop.ogg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "loop").symlink_to(tmp_path)
-    assert [source.name for source in find_sources([tmp_path])] == ["b.wav"]
-    found = find_sources([tmp_path], recursive=True)
-    assert [source.name for source in found] == ["b.wav", "a/x.wav", "a/deep/y.flac", "rain.wav/drop.ogg"]
+    (tmp_path / "0_loop").symlink_to(tmp_path)
+    (tmp_path / "0_again").symlink_to(tmp_path / "a")
+    (tmp_path.with_name("elsewhere") / "far").mkdir(parents=True)
+    (tmp_path.with_name("elsewhere") / "far" / "z.mp3").touch()
+    (tmp_path / "link").symlink_to(tmp_path.with_name("elsewhere"))
+    found = find_sources([tmp_path])
+    assert [source.name for source in found] == [
+        "b.wav", "a/x.wav", "a/deep/y.flac", "rain.wav/drop.ogg", "link/far/z.mp3",
+    ]  # fmt: skip
     assert [source.path for source in found] == [tmp_path / source.name for source in found]
     (tmp_path / "empty").mkdir()
     (empty,) = find_sources([tmp_path / "empty"])
-    assert "--recursive" in empty.reason
+    assert empty.reason == "the folder has no audio file in it"
+
+
+def predictions_of(run: Path, y: np.ndarray, file: Path, window: float | None = None) -> list[Prediction]:
+    soundfile.write(file, y, 16000, subtype="FLOAT")
+    windows = None if window is None else Windows(window)
+    return list(predict_files(open_run(run), find_sources([file]), windows))
+
+
+def test_silence_is_silent_whatever_its_length(run: Path, tmp_path: Path) -> None:
+    (clip,) = predictions_of(run, np.zeros(8000), tmp_path / "clip.wav")
+    assert (clip.kind, clip.label, clip.reason, clip.probabilities) == (Kind.CLIP, "", "silent", {})
+    *windows, whole = predictions_of(run, np.zeros(160_000), tmp_path / "hours.wav")
+    assert {(one.label, one.reason) for one in windows} == {("", "silent")}
+    assert (whole.kind, whole.label, whole.reason, whole.probabilities) == (Kind.RECORDING, "", "silent", {})
+    (long,) = predictions_of(run, np.zeros(160_000), tmp_path / "one.wav", window=10)
+    assert (long.kind, long.reason) == (Kind.CLIP, "silent")
+
+
+def test_a_clip_with_sound_in_it_that_is_not_looked_at_is_not_called_silent(run: Path, tmp_path: Path) -> None:
+    y = np.concatenate([tone("dog", 1), np.zeros(16000 * 8), tone("dog", 1)])
+    (clip,) = predictions_of(run, y, tmp_path / "clip.wav", window=10)
+    assert clip.reason == "no sound in the 4.1 s that are used; there is sound elsewhere"
+    assert clip.probabilities == {}
+
+
+def test_a_recording_that_is_cut_short_is_classified_with_what_is_missing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each decoder has tests of its own for what it remarks; this is what becomes of it."""
+    missing = "cut short: 6.7 s of the 10.0 s that its header states"
+    opened = open_run(run)
+    for seconds in (0.5, 6.7):
+        audio = SimpleNamespace(sr=16000, n_samples=160_000, remark="", y=tone("dog", seconds).astype(np.float32))
+
+        def blocks(audio: SimpleNamespace = audio) -> Iterator[np.ndarray]:
+            yield audio.y[:, None]
+            audio.remark = missing  # known at its end only
+
+        audio.blocks = blocks
+        monkeypatch.setattr("train.predict.predict._open", lambda _, audio=audio: nullcontext(audio))
+        *windows, last = predict_files(opened, find_sources([tmp_path / "cut.wav"]))
+        assert (last.kind, last.label, last.remark) == (
+            Kind.RECORDING if seconds > 1 else Kind.CLIP, "dog", missing,
+        )  # fmt: skip
+        assert all(one.remark == "" for one in windows)
+        assert missing in as_csv(opened, last).decode()
+        assert json.loads(as_json(opened, last))["remark"] == missing
+        assert missing in as_text(opened, last).decode()
 
 
 def test_a_prediction_that_is_not_sure_enough_has_no_label() -> None:

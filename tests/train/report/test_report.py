@@ -3,6 +3,7 @@
 import base64
 import csv
 import json
+import os
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -244,8 +245,49 @@ def test_without_the_cache_and_the_clips_the_page_is_written_and_says_what_is_mi
     assert "there is no such cache" in page.text
     assert page_names(page) == []
     assert page.of_tag("audio") == []
-    assert page.text.count("No player: the original clip is not there any more.") >= 4
+    lost = "No player: the folder of clips is not there any more; say where it is with report --data."
+    assert page.text.count(lost) >= 4
+    assert "--cache" in page.text
     check_tables(page, odd_run)
+
+
+def test_a_cache_and_clips_that_have_moved_are_found_where_they_are_said_to_be(
+    odd_run: Path, odd_cache: Path, tmp_path: Path
+) -> None:
+    cache = json.loads((odd_run / "run.json").read_text())["cache"]
+    folder = changed(odd_run, tmp_path / "run", cache=cache | {"file": str(tmp_path / "gone" / "features.h5")})
+    disk, link = tmp_path / "disk" / "deep", tmp_path / "link.h5"
+    disk.mkdir(parents=True)
+    shutil.copy(odd_cache, disk / "features.h5")
+    link.symlink_to(disk / "features.h5")
+    data = odd_cache.parent / open_cache(odd_cache).data_dir
+    whole = Page(write_report(odd_run))
+    n_players = len(whole.of_tag("audio"))
+    assert n_players
+    page = Page(write_report(folder, link, data))
+    assert page_names(page) == page_names(whole)
+    assert len(page.of_tag("audio")) == n_players
+    without_clips = Page(write_report(folder, link))
+    assert page_names(without_clips) == page_names(whole)
+    assert without_clips.of_tag("audio") == []
+    assert "report --data" in without_clips.text
+    other = tmp_path / "other.h5"
+    other.write_bytes(b"no cache")
+    for file in (other, tmp_path / "none.h5"):
+        with pytest.raises(UserError, match=rf"{file.name}.*give the cache that .* was trained on"):
+            write_report(folder, file)
+
+
+def test_a_folder_of_clips_whose_name_is_no_utf8_is_linked_to_by_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / os.fsdecode(b"d\xe9j\xe0")
+    (data / "dog").mkdir(parents=True)
+    soundfile.write(str(tmp_path / "a.wav"), noise(800), 16000)
+    (tmp_path / "a.wav").rename(data / "dog" / "a.wav")
+    monkeypatch.setattr(originals, "MAX_PAGE_BYTES", 0)
+    (player,) = players(data, tmp_path, [("dog/a.wav", None)])
+    assert player.source == "d%E9j%E0/dog/a.wav"
 
 
 def test_a_cache_that_has_changed_since_is_not_taken_for_the_runs(odd_run: Path, tmp_path: Path) -> None:

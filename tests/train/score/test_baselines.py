@@ -21,6 +21,14 @@ def groups(cache: Cache) -> np.ndarray:
     return clip_groups(cache.paths, cache.columns["sha256"])
 
 
+def test_the_probe_knows_whatever_format_a_decoder_names(cache: Cache, groups: np.ndarray) -> None:
+    formats = np.where(cache.labels == 0, b"M4A/AAC", np.where(cache.labels == 1, b"WEBM/OPUS", b"WAV/PCM_16"))
+    probe = leak_probe(replace(cache, columns={**cache.columns, "format": formats}), groups, 0)
+    assert probe is not None
+    assert probe["leaks"]
+    assert probe["accuracy"] == 1
+
+
 def test_the_majority_class_is_that_of_the_training_rows(cache: Cache) -> None:
     cats, dogs = (np.flatnonzero(cache.labels == label) for label in (1, 0))
     guess = BASELINES["majority class"](cache, np.concatenate([cats, dogs[:5]]), dogs, 0)

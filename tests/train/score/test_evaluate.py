@@ -10,6 +10,7 @@ import pytest
 from cache import open_cache
 from cache.shared.errors import UserError
 from tests.conftest import featurize, write_clips
+from train.commands.screen import evaluate_summary
 from train.score.evaluate import evaluate
 
 
@@ -57,9 +58,34 @@ def test_other_feature_settings_are_refused_by_name(
 ) -> None:
     cache = open_cache(tones_cache)
     other = replace(cache, settings={**cache.settings, "hop_length": 256})
-    monkeypatch.setattr("train.score.evaluate.open_cache", lambda _: other)
+    monkeypatch.setattr("train.runs.load.open_cache", lambda _: other)
     with pytest.raises(UserError, match="hop_length 256 instead of 512"):
         evaluate(run, None)
+
+
+def test_a_cache_that_has_moved_is_asked_for_and_then_scored(run: Path, tones_cache: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text())
+    record["cache"]["file"] = str(tmp_path / "gone" / "features.h5")
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"gone/features.h5, on which .* not there any more.*evaluate .* CACHE"):
+        evaluate(folder, None)
+    link = tmp_path / "link.h5"
+    link.symlink_to(shutil.copy(tones_cache, tmp_path / "disk.h5"))
+    assert evaluate(folder, link)["confusion"] == evaluate(run, None)["confusion"]
+
+
+def test_clips_that_are_all_groups_of_their_own_are_said_to_be(run: Path, tones: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for i, clip in enumerate(sorted(tones.glob("*/*.wav"))):
+        (data / clip.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, data / clip.parent.name / f"a{chr(97 + i // 26)}{chr(97 + i % 26)}.wav")
+    alone = evaluate(run, featurize(data, tmp_path / "alone.h5"))
+    assert (alone["n"], alone["n_groups"]) == (48, 48)
+    assert "every clip counted as a group of its own" in evaluate_summary(alone)
+    own = evaluate(run, None)
+    assert own["n_groups"] < own["n"]
+    assert "of its own" not in evaluate_summary(own)
 
 
 def test_a_run_without_a_test_split_says_so(run: Path, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from scipy.stats import t as student
 from sklearn import metrics
 
-from train.score.metrics import accuracy_interval, score
+from train.score.metrics import accuracy_interval, are_few, score
 
 CLASS_NAMES = ("dog", "cat", "bird", "cow")
 
@@ -41,9 +42,37 @@ def test_copies_of_a_clip_in_one_group_tell_no_more_than_the_clip(n_right: int) 
     assert copied == pytest.approx(once)
 
 
-def test_one_group_tells_as_little_as_one_clip() -> None:
-    low, high = accuracy_interval(np.array([1.0, 0.0, 1.0]), np.zeros(3, int))
-    assert high - low > 0.7
+def test_one_group_tells_nothing_of_another() -> None:
+    assert accuracy_interval(np.array([1.0, 0.0, 1.0]), np.zeros(3, int)) == (0, 1)
+    assert accuracy_interval(np.ones(3), np.zeros(3, int)) == (0, 1)
+
+
+@pytest.mark.parametrize("n_groups", [2, 3, 5, 9])
+def test_the_interval_of_few_groups_covers_the_truth_as_often_as_it_says(n_groups: int) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(n_groups), 100)
+    covered = 0
+    for _ in range(600):
+        difficulty = rng.beta(8, 2, n_groups)  # 0.8 on average
+        correct = (rng.random(len(groups)) < difficulty[groups]).astype(float)
+        low, high = accuracy_interval(correct, groups)
+        covered += low <= 0.8 <= high
+    assert covered / 600 >= 0.92
+
+
+def test_the_interval_of_few_groups_is_wide_with_students_quantile() -> None:
+    """Three speakers of 100 clips each: the standard error of their mean, by the textbook."""
+    shares = np.array([0.70, 0.78, 0.86])
+    correct = np.concatenate([np.arange(100) < round(100 * share) for share in shares]).astype(float)
+    low, high = accuracy_interval(correct, np.repeat(np.arange(3), 100))
+    error = shares.std(ddof=1) / np.sqrt(3)
+    p, z = shares.mean(), student.ppf(0.975, 2)
+    n = p * (1 - p) / error**2
+    roots = np.roots([1 + z**2 / n, -(2 * p + z**2 / n), p**2])  # |p - x| = z sqrt(x (1 - x) / n)
+    assert (low, high) == pytest.approx(sorted(roots))
+    assert are_few(3, 300)
+    assert not are_few(10, 300)
+    assert not are_few(3, 3)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says_when_groups_err_together() -> None:
