@@ -30,12 +30,12 @@ def ours(cache_file: Path) -> float:
     """What `train fit` runs in an epoch, validation aside."""
     from cache import open_cache
     from train.dataset.batches import Batches
-    from train.models import recipes as models
+    from train.models import narrow
 
     cache = open_cache(cache_file)
     rows = spread(len(cache))
     widest = int(cache.columns["n_frames"].max())
-    model = models.build_to_train("baseline", len(cache.class_names), None, 1000, widest)
+    model = narrow.build_to_train("baseline", len(cache.class_names), None, 1000, widest)
     batches = Batches(cache.X, cache.y, rows, BATCH_SIZE, model.input_shape[2])
     return rate(lambda: model.fit(batches, shuffle=False, verbose=0))
 
@@ -94,10 +94,10 @@ def batches(cache_file: Path) -> float:
 
     from cache import open_cache
     from train.dataset.batches import Batches
-    from train.models import recipes as models
+    from train.models import narrow
 
     cache = open_cache(cache_file)
-    model = models.build_to_train("baseline", len(cache.class_names), None, 1000, int(cache.columns["n_frames"].max()))
+    model = narrow.build_to_train("baseline", len(cache.class_names), None, 1000, int(cache.columns["n_frames"].max()))
     feed = Batches(cache.X, cache.y, np.arange(len(cache)), BATCH_SIZE, model.input_shape[2])
 
     def epoch() -> None:

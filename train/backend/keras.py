@@ -7,10 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from train.backend.memory import keep_memory
-
-keep_memory()
-
 # Both are read while TensorFlow and Keras load. Level 3 silences the C++ side (missing CUDA, CPU features); what goes
 # wrong still comes as an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,9 +1,11 @@
 """The commands that deal with many runs: sweep and compare."""
 
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,25 +16,21 @@ from cache.shared.errors import UserError
 from cache.shared.text import terminal_width
 from train.commands import options
 
+# Once on, it cannot be switched off in one process, so it holds for all runs of a sweep or for none.
+_NOT_VARIED = {"deterministic"}
+_DEFAULT = "default"
 
+
+@options.with_options_of_fit()
 def sweep(
     context: typer.Context,
+    *,
     cache: options.CacheFile = options.CACHE,
     grid: Annotated[
         str, typer.Option(metavar="KEY=VALUES ..", help="Options of `fit`, each with the values to combine.")
     ] = "model=baseline,compact",
     runs: Annotated[Path, typer.Option(help="Folder for the run directories.")] = Path("runs/sweep"),
-    model: options.Model = "baseline",
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = 32,
-    learning_rate: options.LearningRate = None,
-    seed: options.Seed = 0,
-    val: options.Val = 0.15,
-    test: options.Test = 0.15,
-    group_by: options.GroupBy = None,
-    class_weight: options.Weight = None,
-    patience: options.Patience = None,
-    deterministic: options.Deterministic = False,
+    asked: dict[str, Any],
     tensorboard: options.TensorBoard = False,
     scheduler: options.Scheduler = None,
     dashboard: options.Dashboard = False,
@@ -48,10 +46,9 @@ def sweep(
 
     Example: python -m train sweep data/features.h5 --grid "model=baseline,compact seed=0,1,2" --epochs 20
     """
-    from train.commands.grid import combinations
     from train.fit import sweep as sweeps
 
-    options_list = combinations(context, grid)
+    options_list = combinations(context, asked, grid)
     if scheduler is not None:
         # Each worker writes its runs there, under the same name.
         cache, runs = cache.absolute(), runs.absolute()
@@ -123,3 +120,76 @@ def _show_comparison(runs: list[Path], sort: str, kind: str) -> None:
         print(json.dumps(comparing.as_json(compared)))
     else:
         print(comparison.as_csv(compared) if kind == "csv" else comparison.as_html(compared))
+
+
+def combinations(context: typer.Context, asked: dict[str, Any], grid: str) -> list[Any]:
+    """Combine each value of each key of a grid with each value of the others.
+
+    Parameters
+    ----------
+    context
+        Of a command that has the options of a fit.
+    asked
+        What these are, by name; those that are not in the grid hold for every run.
+    grid
+        Words such as `seed=0,1,2`, quoted as in a shell: the name of an option of the command and its values, each
+        checked as the command checks it. `default` stands for leaving the option out.
+
+    Returns
+    -------
+    list of Options
+        The last key varies fastest; what comes to the same options is there once.
+
+    Raises
+    ------
+    typer.BadParameter
+        The grid is not written so, a key is no option of a fit, or a value is none of it.
+    """
+    from train.fit.options import options_of
+
+    varied = _read(context, asked, grid)
+    names = [name.replace("-", "_") for name in varied]
+    if both := sorted(options.given(context).intersection(names)):
+        raise _bad(f"{_shown(both[0])} is given as an option too; leave out one of them")
+    found = [options_of(**asked | dict(zip(names, row, strict=True))) for row in product(*varied.values())]
+    return list(dict.fromkeys(found))
+
+
+def _read(context: typer.Context, asked: dict[str, Any], grid: str) -> dict[str, list[Any]]:
+    keys = {_shown(name): name for name in asked if name not in _NOT_VARIED}
+    try:
+        words = [word.partition("=") for word in shlex.split(grid)]
+    except ValueError:
+        raise _bad("a quotation mark is not closed") from None
+    varied: dict[str, list[Any]] = {}
+    for key, equals, values in words:
+        if not equals:
+            raise _bad(f"{key!r} has no values; write it like seed=0,1,2")
+        if key not in keys:
+            raise _bad(f"there is no key {key!r}; there is {', '.join(sorted(keys))}")
+        if key in varied:
+            raise _bad(f"{key} is there twice")
+        varied[key] = [_value(context, keys[key], value) for value in values.split(",")]
+    if not varied:
+        raise _bad("it is empty; write it like 'model=baseline,compact seed=0,1,2'")
+    return varied
+
+
+def _value(context: typer.Context, name: str, value: str) -> Any:
+    parameter = next(found for found in context.command.params if found.name == name)
+    if value == _DEFAULT:
+        return parameter.get_default(context)
+    if not value:
+        raise _bad(f"{_shown(name)} has an empty value; write it like seed=0,1,2")
+    try:
+        return parameter.process_value(context, value)
+    except typer.BadParameter as error:
+        raise _bad(f"{_shown(name)}={value}: {error.message}") from None
+
+
+def _shown(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _bad(message: str) -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint="--grid")

@@ -1,8 +1,10 @@
-"""The options that several commands share, each with one meaning, and what was chosen with them."""
+"""The options that several commands share, each with one meaning; those of a fit are written down once."""
 
-from collections.abc import Mapping
-from dataclasses import fields
+import functools
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +12,6 @@ import typer
 from typer.core import TyperCommand
 
 from cache.shared.command import be_quiet
-from train.fit.options import Options
 
 
 class Once(TyperCommand):
@@ -99,20 +100,56 @@ Quiet = Annotated[
 ]
 
 
-def chosen(context: typer.Context) -> Options:
-    """Return the options of a fit as they were given to a command."""
-    return options_of(context.params)
+_OF_FIT: dict[str, tuple[Any, Any]] = {
+    "model": (Model, "baseline"),
+    "epochs": (Epochs, None),
+    "batch_size": (BatchSize, 32),
+    "learning_rate": (LearningRate, None),
+    "seed": (Seed, 0),
+    "val": (Val, 0.15),
+    "test": (Test, 0.15),
+    "group_by": (GroupBy, None),
+    "class_weight": (Weight, None),
+    "patience": (Patience, None),
+    "deterministic": (Deterministic, False),
+}
 
 
-def options_of(parameters: Mapping[str, Any]) -> Options:
-    """Return the options of a fit from a command's parameters; what is None comes from the model's recipe."""
-    from train.models.recipes import recipe
+def with_options_of_fit(**instead: tuple[Any, Any] | None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a fit in the place of its parameter `asked`, which gets them by name.
 
-    values = {field.name: parameters[field.name] for field in fields(Options) if field.name in parameters}
-    for name in ("epochs", "val"):
-        if values[name] is None:
-            values[name] = getattr(recipe(values["model"]), name)
-    return Options(**values)
+    Parameters
+    ----------
+    instead
+        What one is in this command, its type and its default; None: the command does not have it.
+    """
+    of_fit = {name: option for name, option in (_OF_FIT | instead).items() if option is not None}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def called(**given: Any) -> None:
+            command(asked={name: given.pop(name) for name in of_fit}, **given)
+
+        own = inspect.signature(command).parameters
+        parameters = [
+            parameter
+            for name, found in own.items()
+            for parameter in (
+                [found]
+                if name != "asked"
+                else [
+                    Parameter(option, Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+                    for option, (kind, default) in of_fit.items()
+                ]
+            )
+        ]
+        # typer reads both.
+        signature = inspect.Signature([parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters])
+        called.__signature__ = signature  # type: ignore[attr-defined]
+        called.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+        return called
+
+    return decorate
 
 
 def given(context: typer.Context) -> set[str]:

@@ -15,7 +15,7 @@ from cache.shared.command import complain, is_watched
 from cache.shared.errors import UserError
 from cache.shared.text import human_seconds
 from train.dataset.splits import clip_groups, split_clips
-from train.fit.options import Options
+from train.fit.options import Options, options_of
 from train.models import recipes as models
 from train.runs.directory import new_run
 from train.runs.record import FINISHED, Record, start_record, versions, write_record
@@ -58,12 +58,13 @@ class FoldJob(NamedTuple):
 
 
 def crossval(
-    cache_file: Path,
-    run: Path | None,
-    options: Options,
-    n_folds: int,
-    n_repeats: int,
+    cache_file: str | Path,
+    run: str | Path | None = None,
+    options: Options | None = None,
+    n_folds: int = 5,
+    n_repeats: int = 1,
     run_all: Callable[[Callable[[FoldJob], "FoldResult"], Iterable[FoldJob]], Iterable["FoldResult"]] = map,
+    **chosen: Any,
 ) -> tuple[Path, Record]:
     """Cross-validate a model on a cache.
 
@@ -82,6 +83,8 @@ def crossval(
         How often all folds are drawn anew, at least 1.
     run_all
         How the folds are run: `map`, one after another in this process, or another map, such as that of a cluster.
+    chosen
+        Options by name, as for fit().
 
     Returns
     -------
@@ -96,15 +99,16 @@ def crossval(
     UserError
         The cache cannot be used, no folds can be made, the run directory exists, or training diverged.
     """
+    options = options_of(**{"val": None} | chosen) if options is None else replace(options, **chosen)
     models.recipe(options.model)
     cache = open_cache(cache_file)
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
     jobs = [
-        FoldJob(cache_file.absolute(), cache.fingerprint, options, n_folds, n_repeats, i)
+        FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, n_repeats, i)
         for i in range(n_folds * n_repeats)
     ]
     folds = _folds_of(jobs[0])[1]
-    folder = new_run(run, f"crossval-{options.model}")
+    folder = new_run(None if run is None else Path(run), f"crossval-{options.model}")
     asked = {**asdict(options), "folds": n_folds, "repeats": n_repeats}
     record = replace(start_record("crossval", cache, asked), n_groups=len(np.unique(groups)))
     write_record(folder, record)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.shared.errors import Interrupted, UserError
 from train.dataset.splits import SPLITS, clip_groups, split_clips
-from train.fit.options import Options
+from train.fit.options import Options, options_of
 from train.models import recipes as models
 from train.runs.directory import LOGS, new_run
 from train.runs.record import FINISHED, Record, describe_split, read_record, start_record, versions, write_record
@@ -26,7 +26,13 @@ Rows = npt.NDArray[np.intp]
 
 
 def fit(
-    cache_file: Path, run: Path | None, options: Options, tensorboard: bool = False, title: str = ""
+    cache_file: str | Path,
+    run: str | Path | None = None,
+    options: Options | None = None,
+    *,
+    tensorboard: bool = False,
+    title: str = "",
+    **chosen: Any,
 ) -> tuple[Path, Record]:
     """Train a model on a cache and leave everything about it in a new run directory.
 
@@ -37,11 +43,13 @@ def fit(
     run
         The new run directory; None: one named after the time and the model, in `runs`.
     options
-        See Options.
+        See Options; None: those that are chosen by name, and for the rest the model's own.
     tensorboard
         Whether to log for TensorBoard, in the folder `tensorboard` of the run directory.
     title
         What the progress bar calls this fit, when it is one of many.
+    chosen
+        Options by name, such as `model="compact", epochs=5`.
 
     Returns
     -------
@@ -55,11 +63,12 @@ def fit(
     UserError
         The cache cannot be used, no split can be made, the run directory exists, or training diverged.
     """
+    options = options_of(**chosen) if options is None else replace(options, **chosen)
     models.recipe(options.model)  # errors come before the seconds that TensorFlow takes
     cache = open_cache(cache_file)
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
     split = split_clips(cache.labels, groups, cache.class_names, options.val, options.test, options.seed)
-    folder = new_run(run, options.model)
+    folder = new_run(None if run is None else Path(run), options.model)
     record = replace(
         start_record("fit", cache, asdict(options)),
         split=describe_split(cache, groups, split),
@@ -143,12 +152,11 @@ def _train(
     started = time.perf_counter()
     seed_everything(options.seed, options.deterministic)
     train_rows, val_rows, test_rows = (np.flatnonzero(split == side) for side in range(len(SPLITS)))
-    log_dir = folder / LOGS if (folder / LOGS).is_dir() else None
     with _resumable(folder):
-        model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title, log_dir)
+        model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title)
         probabilities = predict_rows(model, cache.X, test_rows)
         scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
-        _save_model(model, options.model, len(cache.class_names), folder / "model.keras")
+        _save_model(model, folder / "model.keras")
     record = replace(
         record,
         n_parameters=model.count_params(),
@@ -207,11 +215,9 @@ def _resumable(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder} cannot be written ({reason}); put that right, then {go_on}") from None
 
 
-def _save_model(model: Any, name: str, n_classes: int, file: Path) -> None:
-    """Save a trained model for plain Keras, compiled as if new: the optimiser's state is not that of the best epoch."""
-    fresh = models.build_model(name, n_classes)
-    fresh.set_weights(model.get_weights())
-    fresh.optimizer.build(fresh.trainable_variables)  # without its variables Keras warns whoever loads the file
+def _save_model(model: Any, file: Path) -> None:
+    """Save a model for plain Keras, which warns whoever loads the file if the optimiser has no variables."""
+    model.optimizer.build(model.trainable_variables)
     beside = file.with_name(f"next-{file.name}")
-    fresh.save(beside)
+    model.save(beside)
     beside.replace(file)

@@ -15,24 +15,19 @@ from cache.shared.command import is_watched
 from cache.shared.errors import UserError
 from cache.shared.text import human_seconds
 from train.backend.keras import keras, reseed
-from train.dataset.augment import Augmentation
 from train.dataset.batches import Batches
 from train.fit.checkpoint import Checkpoint, Weights, best_epoch
 from train.fit.options import Options
 from train.models import recipes as models
+from train.models.narrow import build_to_train
+from train.runs.directory import LOGS
 from train.runs.tables import History
 
 Rows = npt.NDArray[np.intp]
 
 
 def train_by_recipe(
-    cache: Cache,
-    options: Options,
-    train_rows: Rows,
-    val_rows: Rows,
-    run_dir: Path | None = None,
-    title: str = "",
-    log_dir: Path | None = None,
+    cache: Cache, options: Options, train_rows: Rows, val_rows: Rows, run_dir: Path | None = None, title: str = ""
 ) -> tuple[Any, History, int]:
     """Build the model that the options name and train it as its recipe says.
 
@@ -42,13 +37,15 @@ def train_by_recipe(
         Holds the rows.
     options
         The model by name, and what the user decides about its training.
-    train_rows, val_rows, run_dir, title, log_dir
+    train_rows, val_rows
+        Indices into the cache; `val_rows` may be empty.
+    run_dir, title
         See train_model().
 
     Returns
     -------
     model : keras.Model
-        Trained, of the full width.
+        Trained, of the full width, and compiled as if new: the optimiser's state is not that of the best epoch.
     history, best
         See train_model().
     """
@@ -56,24 +53,12 @@ def train_by_recipe(
     n_frames = cache.columns["n_frames"].astype(np.int64)
     widest = int(n_frames[np.concatenate([train_rows, val_rows])].max())
     n_steps = options.epochs * math.ceil(len(train_rows) / options.batch_size)
-    model = models.build_to_train(options.model, n_classes, options.learning_rate, n_steps, widest)
-    history, best = train_model(
-        model,
-        cache.X,
-        cache.y,
-        train_rows,
-        val_rows,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        class_weight=balanced_weights(cache.labels[train_rows]) if options.class_weight else None,
-        patience=options.patience,
-        augmentation=recipe.augmentation,
-        n_frames=n_frames,
-        run_dir=run_dir,
-        title=title,
-        log_dir=log_dir,
-    )
+    model = build_to_train(options.model, n_classes, options.learning_rate, n_steps, widest)
+    n_columns = model.input_shape[2]
+    batches = Batches(cache.X, cache.y, train_rows, options.batch_size, n_columns, recipe.augmentation, n_frames)
+    validation = Batches(cache.X, cache.y, val_rows, options.batch_size, n_columns) if len(val_rows) else None
+    class_weight = balanced_weights(cache.labels[train_rows]) if options.class_weight else None
+    history, best = train_model(model, batches, validation, options, class_weight, run_dir, title)
     whole = models.build_model(options.model, n_classes)
     whole.set_weights(model.get_weights())
     return whole, history, best
@@ -81,58 +66,38 @@ def train_by_recipe(
 
 def train_model(
     model: Any,
-    X: npt.NDArray[Any],
-    y: npt.NDArray[np.float32],
-    train_rows: Rows,
-    val_rows: Rows,
-    *,
-    epochs: int,
-    batch_size: int,
-    seed: int,
+    batches: Batches,
+    validation: Batches | None,
+    options: Options,
     class_weight: dict[int, float] | None = None,
-    patience: int | None = None,
-    augmentation: Augmentation | None = None,
-    n_frames: npt.NDArray[np.integer] | None = None,
     run_dir: Path | None = None,
     title: str = "",
-    log_dir: Path | None = None,
 ) -> tuple[History, int]:
     """Train a model; it ends with the weights of its best epoch.
 
     The best epoch is the one with the highest validation accuracy, and among equals the one with the lowest validation
-    loss; without validation rows it is the last.
+    loss; without validation it is the last.
 
     Parameters
     ----------
     model
-        Compiled, with the metric accuracy; the columns of X beyond its width must hold padding alone.
-    X, y
-        Spectrograms and one-hot labels of all rows, mapped.
-    train_rows, val_rows
-        Indices into X; `val_rows` may be empty.
-    epochs
-        How many at most.
-    batch_size
-        Rows an optimiser step.
-    seed
-        Decides the order of the rows, and what random layers draw, in every epoch.
+        Compiled, with the metric accuracy.
+    batches, validation
+        What it is trained on, and what chooses the epoch, as wide as its input.
+    options
+        Epochs, seed and patience.
     class_weight
         Label index -> weight of its clips in the loss.
-    patience
-        Stop when so many epochs have passed since the best one.
-    augmentation, n_frames
-        How the training rows are varied, and the frames of every clip; see Batches.
     run_dir
-        Where every epoch is kept; training goes on after the last one that is found there.
+        Where every epoch is kept; training goes on after the last one that is found there. If it has a folder for
+        TensorBoard, the epochs are logged there.
     title
         What the progress bar calls this training, when it is one of many; otherwise every epoch leaves a line.
-    log_dir
-        Where to log for TensorBoard.
 
     Returns
     -------
     history : list of dict
-        `epoch` (from 1), `loss`, `accuracy`, and with validation rows `val_loss` and `val_accuracy`.
+        `epoch` (from 1), `loss`, `accuracy`, and with validation `val_loss` and `val_accuracy`.
     best : int
         The best epoch, from 1.
 
@@ -141,15 +106,13 @@ def train_model(
     UserError
         The loss is not a number any more.
     """
-    n_columns = model.input_shape[2]
-    batches = Batches(X, y, train_rows, batch_size, n_columns, augmentation, n_frames)
-    loop = _Epochs(batches, epochs, seed, patience, run_dir, title)
+    loop = _Epochs(batches, options, run_dir, title)
     model.fit(
         batches,
-        validation_data=Batches(X, y, val_rows, batch_size, n_columns) if len(val_rows) else None,
-        epochs=epochs,
+        validation_data=validation,
+        epochs=options.epochs,
         class_weight=class_weight,
-        callbacks=[*_logs(log_dir), loop],
+        callbacks=[*_logs(run_dir), loop],
         shuffle=False,  # the batches come in an order of their own
         verbose=0,
     )
@@ -157,12 +120,12 @@ def train_model(
     return loop.history, best_epoch(loop.history)
 
 
-def _logs(log_dir: Path | None) -> list[Any]:
-    if log_dir is None:
+def _logs(run_dir: Path | None) -> list[Any]:
+    if run_dir is None or not (run_dir / LOGS).is_dir():
         return []
     from train.backend.tensorboard import EpochLog
 
-    return [EpochLog(log_dir)]
+    return [EpochLog(run_dir / LOGS)]
 
 
 def balanced_weights(labels: Rows) -> dict[int, float]:
@@ -174,11 +137,9 @@ def balanced_weights(labels: Rows) -> dict[int, float]:
 class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
     """What happens around the epochs: order, progress, history, best weights, checkpoint, stop."""
 
-    def __init__(
-        self, batches: Batches, epochs: int, seed: int, patience: int | None, run_dir: Path | None, title: str
-    ) -> None:
+    def __init__(self, batches: Batches, options: Options, run_dir: Path | None, title: str) -> None:
         super().__init__()
-        self.batches, self.epochs, self.seed, self.patience, self.title = batches, epochs, seed, patience, title
+        self.batches, self.options, self.title = batches, options, title
         self.history: History = []
         self.best_weights: Weights = []
         self.checkpoint = None if run_dir is None else Checkpoint(run_dir)
@@ -188,14 +149,14 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         if self.checkpoint is not None:
             self.history, self.best_weights = self.checkpoint.restore(self.model, len(self.batches))
         # Where fit() starts, whatever it was told: Keras's own BackupAndRestore sets it the same way.
-        self.model._initial_epoch = self.epochs if self._patience_is_over() else len(self.history)
+        self.model._initial_epoch = self.options.epochs if self._patience_is_over() else len(self.history)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.batches.shuffle(self.seed, epoch)
-        reseed(self.model, self.seed, epoch)
+        self.batches.shuffle(self.options.seed, epoch)
+        reseed(self.model, self.options.seed, epoch)
         self.started = time.perf_counter()
         self.bar.reset(len(self.batches))
-        self.bar.set_description(f"{self.title} epoch {epoch + 1}/{self.epochs}".strip())
+        self.bar.set_description(f"{self.title} epoch {epoch + 1}/{self.options.epochs}".strip())
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.bar.update()
@@ -214,7 +175,7 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         if self.checkpoint is not None:
             self.checkpoint.save(self.model, self.history, self.best_weights if is_best else None)
         if not self.bar.disable and not self.title:
-            self.bar.write(_line(self.history[-1], self.epochs, time.perf_counter() - self.started), sys.stderr)
+            self.bar.write(_line(self.history[-1], self.options.epochs, time.perf_counter() - self.started), sys.stderr)
         if self._patience_is_over():
             self.model.stop_training = True
 
@@ -222,9 +183,9 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         self.bar.close()
 
     def _patience_is_over(self) -> bool:
-        if self.patience is None or not self.history:
+        if self.options.patience is None or not self.history:
             return False
-        return len(self.history) - best_epoch(self.history) >= self.patience
+        return len(self.history) - best_epoch(self.history) >= self.options.patience
 
 
 def _line(row: dict[str, float], epochs: int, seconds: float) -> str:

@@ -1,6 +1,9 @@
 """Options of a fit: what decides it beside the cache."""
 
 from dataclasses import dataclass
+from typing import Any
+
+from train.models.recipes import recipe
 
 
 @dataclass(frozen=True)
@@ -18,3 +21,18 @@ class Options:
     class_weight: str | None = None
     patience: int | None = None
     deterministic: bool = False
+
+
+def options_of(**chosen: Any) -> Options:
+    """Return the options of a fit; of `epochs` and `val` what is missing or None is the model's own.
+
+    Raises
+    ------
+    UserError
+        There is no such model.
+    TypeError
+        There is no such option.
+    """
+    own = recipe(chosen.get("model", Options.model))
+    unset = {"epochs": own.epochs} | ({"val": own.val} if "val" in chosen else {})
+    return Options(**chosen | {name: value for name, value in unset.items() if chosen.get(name) is None})

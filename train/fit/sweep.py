@@ -125,7 +125,7 @@ def run_one(job: Job) -> Outcome:
         if (job.folder / "run.json").exists():
             folder, record = resume_fit(job.folder, job.cache_file, job.title)
         else:
-            folder, record = fit(job.cache_file, job.folder, job.options, job.tensorboard, job.title)
+            folder, record = fit(job.cache_file, job.folder, job.options, tensorboard=job.tensorboard, title=job.title)
     except UserError as error:
         return Outcome(job.folder, None, str(error))
     report_finished(folder)

@@ -1,4 +1,4 @@
-"""narrow(): a trained model on as few columns as its clips fill, to classify many of them."""
+"""build_to_train() and narrow(): models of as few columns as the clips fill, to train one and to classify with one."""
 
 from typing import Any
 
@@ -6,10 +6,29 @@ import numpy as np
 
 from train.models.equivalent import equivalent, narrowest
 from train.models.forward import Forward, forward
-from train.models.recipes import RECIPES, build_model, input_columns
+from train.models.recipes import RECIPES, build_model, input_columns, recipe
 
 # Between the probabilities of the two, on a spectrogram of noise.
 _TOLERANCE = 1e-4
+
+
+def build_to_train(name: str, n_classes: int, learning_rate: float | None, n_steps: int, n_frames: int) -> Any:
+    """Build what a model is trained through: the same weights in the same order, of as few columns as hold the clips.
+
+    Parameters
+    ----------
+    name, n_classes, learning_rate, n_steps
+        See build_model().
+    n_frames
+        Frames of the longest clip.
+
+    Returns
+    -------
+    keras.Model
+        As build_model() returns it, but that its input (batch, 128, n_columns, 1) lacks columns of padding alone.
+    """
+    model = build_model(name, n_classes, learning_rate, n_steps, input_columns(name, n_frames))
+    return equivalent(model, n_frames) if recipe(name).spares else model
 
 
 def narrow(model: Any, name: str, n_frames: int) -> Forward:
@@ -42,11 +61,11 @@ def narrow(model: Any, name: str, n_frames: int) -> Forward:
 
 
 def _lean(model: Any, name: str, n_frames: int) -> Any:
-    recipe = RECIPES.get(name)
+    found = RECIPES.get(name)
     try:
-        if recipe is not None and recipe.spares and narrowest(model, n_frames).n_like > 1:
+        if found is not None and found.spares and narrowest(model, n_frames).n_like > 1:
             return equivalent(model, n_frames, is_final=True)
-        n_columns = input_columns(name, n_frames) if recipe is not None and recipe.adapts else model.input_shape[2]
+        n_columns = input_columns(name, n_frames) if found is not None and found.adapts else model.input_shape[2]
         if n_columns == model.input_shape[2]:
             return None
         lean = build_model(name, model.output_shape[1], n_columns=n_columns)

@@ -14,6 +14,7 @@ from cache import open_cache
 from cache.shared.errors import Interrupted, UserError
 from tests.conftest import OPTIONS
 from train.fit.fit import fit, resume_fit
+from train.fit.options import Options
 
 
 def table(file: Path) -> list[dict[str, str]]:
@@ -156,6 +157,7 @@ def test_patience_stops_so_many_epochs_after_the_best(tiny: str, tones_cache: Pa
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_line(tiny: str, tones_cache: Path) -> None:
+    from train.dataset.batches import Batches
     from train.fit.loop import train_model
     from train.models.recipes import build_model
 
@@ -164,7 +166,7 @@ def test_a_loss_that_is_not_a_number_stops_with_a_line(tiny: str, tones_cache: P
     y[5] = np.nan
     rows = np.arange(len(cache))
     with pytest.raises(UserError, match=r"loss is nan in epoch 1.*--learning-rate"):
-        train_model(build_model(tiny, 3), cache.X, y, rows, rows[:0], epochs=2, batch_size=8, seed=0)
+        train_model(build_model(tiny, 3), Batches(cache.X, y, rows, 8), None, Options(epochs=2))
 
 
 def test_balanced_class_weights_are_scikit_learns() -> None:
@@ -177,6 +179,7 @@ def test_balanced_class_weights_are_scikit_learns() -> None:
 
 def test_class_weights_change_what_is_learnt(tiny: str, tones_cache: Path) -> None:
     from train.backend.keras import seed_everything
+    from train.dataset.batches import Batches
     from train.fit.loop import train_model
     from train.models.recipes import build_model
 
@@ -186,8 +189,7 @@ def test_class_weights_change_what_is_learnt(tiny: str, tones_cache: Path) -> No
     for class_weight in (None, {0: 2.0, 1: 2.0, 2: 2.0}):
         seed_everything(0, deterministic=True)
         model = build_model(tiny, 3)
-        history, _ = train_model(
-            model, cache.X, cache.y, rows, rows[:0], epochs=1, batch_size=24, seed=0, class_weight=class_weight
-        )
+        batches = Batches(cache.X, cache.y, rows, 24)
+        history, _ = train_model(model, batches, None, Options(epochs=1), class_weight)
         losses.append(history[0]["loss"])
     assert losses[1] == pytest.approx(2 * losses[0], rel=1e-5)

@@ -147,7 +147,7 @@ def test_a_sweep_goes_on_where_it_was_interrupted_and_every_epoch_is_in_the_logs
 def test_a_run_that_fails_is_named_and_does_not_stop_the_others(
     tiny: str, tones_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fit(cache: Path, folder: Path, options: Options, *_: Any) -> tuple[Path, Record]:
+    def fit(cache: Path, folder: Path, options: Options, **_: Any) -> tuple[Path, Record]:
         if options.seed == 0:
             raise UserError("the loss is nan")
         return folder, {"metrics": None, "seconds": 1.0}

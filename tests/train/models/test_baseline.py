@@ -84,6 +84,7 @@ def test_every_epoch_has_every_row_once_in_an_order_that_the_seed_and_the_epoch_
 def test_keras_sees_the_rows_in_the_order_of_each_epoch() -> None:
     from train.backend.keras import keras
     from train.fit.loop import train_model
+    from train.fit.options import Options
 
     seen: list[int] = []
     batches_class = type(batches_of("float32")[0])
@@ -99,7 +100,7 @@ def test_keras_sees_the_rows_in_the_order_of_each_epoch() -> None:
     model = Watching(inputs, outputs)
     model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
     y = np.eye(10, dtype=np.float32)
-    train_model(model, X, y, rows, rows[:0], epochs=3, batch_size=4, seed=5)
+    train_model(model, batches_class(X, y, rows, 4), None, Options(epochs=3, seed=5))
     expected = []
     for epoch in range(3):
         batches = batches_class(X, y, rows, 4)

@@ -7,7 +7,8 @@ import pytest
 
 from train.backend.keras import keras
 from train.models.equivalent import equivalent, narrowest
-from train.models.recipes import build_model, build_to_train
+from train.models.narrow import build_to_train
+from train.models.recipes import build_model
 
 
 def clips(n: int, n_frames: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,98 @@
+"""The commands that train: fit and crossval."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cache.shared.command import notice, summarise
+from cache.shared.text import printable
+from train.commands import many, options
+
+if TYPE_CHECKING:
+    from train.runs.record import Record
+
+
+@options.with_options_of_fit()
+def fit(
+    context: typer.Context,
+    *,
+    cache: options.CacheFile = options.CACHE,
+    run: Annotated[
+        Path | None, typer.Option(help="Directory to make for this run.", show_default="runs/<date-time>-<model>")
+    ] = None,
+    asked: dict[str, Any],
+    tensorboard: options.TensorBoard = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted fit; takes no other option.")
+    ] = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train a model on a cache and score it on clips it never saw.
+
+    The run directory holds the model, and report.html to look at and to listen to.
+
+    Example: python -m train fit data/features.h5 --epochs 30 --seed 1
+
+    Example: python -m train fit --resume runs/20261122-201500-baseline
+    """
+    from train.commands import screen
+    from train.fit import fit as fits
+
+    if resume is not None:
+        given = options.given(context)
+        beside = sorted(given - {"cache", "resume", "quiet", "as_json"})
+        if beside:
+            option = "--" + beside[0].replace("_", "-")
+            raise typer.BadParameter(f"the fit goes on with its own options; leave out {option}", param_hint="--resume")
+        folder, record = fits.resume_fit(resume, cache if "cache" in given else None)
+    else:
+        folder, record = fits.fit(cache, run, tensorboard=tensorboard, **asked)
+    _show(folder, record, screen.fit_summary, as_json)
+
+
+@options.with_options_of_fit(val=(options.ValOfModel, None), test=None)
+def crossval(
+    *,
+    cache: options.CacheFile = options.CACHE,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Directory to make for this run.", show_default="runs/<date-time>-crossval-<model>"),
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the clips, each tested once.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Times all of that, with new folds each time.")] = 1,
+    asked: dict[str, Any],
+    scheduler: options.Scheduler = None,
+    dashboard: options.Dashboard = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train and test on every clip in turn.
+
+    The clips are divided into folds; each is tested by a network trained on the others. Slower than `fit`, and far
+    surer of the score. The run directory holds report.html to look at and to listen to, and no model.
+
+    Example: python -m train crossval data/features.h5 --folds 5 --repeats 3
+    """
+    from train.commands import screen
+    from train.fit import crossval as validation
+    from train.fit.options import options_of
+
+    with many.where(scheduler, dashboard, cache) as run_all:
+        folder, record = validation.crossval(cache, run, options_of(**asked), folds, repeats, run_all)
+    _show(folder, record, screen.crossval_summary, as_json)
+
+
+def _show(folder: Path, record: "Record", summary: Callable[[Path, "Record"], str], as_json: bool) -> None:
+    from train.report.report import report_finished
+    from train.runs.record import flat
+
+    for line in record.warnings:
+        notice(f"warning: {line}")
+    print(json.dumps(flat(folder, record))) if as_json else summarise(summary(folder, record))
+    page = report_finished(folder)
+    if page and not as_json:
+        summarise(f"report: {printable(str(page))}")

@@ -1,0 +1,131 @@
+"""The commands that use a run on other clips: predict and export."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cache.shared.chatter import silence_libraries
+from cache.shared.command import notice, summarise
+from train.commands import options
+from train.export.formats import ExportFormat, ExportInput, format_of
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH", help="Audio files, folders of them, or - for a WAV on standard input."),
+    ],
+    window: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, metavar="SECONDS", help="Length of a window.", show_default="the training clips' median"
+        ),
+    ] = None,
+    overlap: Annotated[float, typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats.")] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, metavar="P", help="Leave without a class what is less probable than this.")
+    ] = 0.0,
+    format: Annotated[options.PredictFormat, typer.Option(help="What to write.")] = options.PredictFormat.text,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="No more needed: folders within a folder count.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this file, for labels of many files to this folder.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the --out of an interrupted run.")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Classify audio files with a run.
+
+    One line a file: its name, its class, the probabilities of all classes. A recording longer than one and a half
+    windows is classified window by window, and then comes a line for all of it; the last window ends where the
+    recording ends. A silent window has no class.
+
+    A file that cannot be used is named on stderr, the others go on, and the exit code is 1.
+
+    --format csv and json (a JSON object a line) have a row for each file and window; --resume drops the rows of the
+    file that was interrupted and goes on with it. audacity (a label track) and raven (a selection table) are a file for
+    each recording, in which windows of one class that follow each other are one region; with --resume, a recording
+    whose file is there is finished.
+
+    Example: python -m train predict runs/first clip.wav folder
+
+    Example: python -m train predict runs/first night.wav --threshold 0.8 --format audacity --out night.txt
+
+    Example: python -m train predict runs/first recordings --format csv --out found.csv --resume
+
+    Example: sox in.mp3 -t wav - | python -m train predict runs/first -
+    """
+    from train.predict.deliver import deliver
+    from train.predict.predict import predict_files
+    from train.predict.sources import find_sources
+    from train.predict.windows import gap, windows_of
+    from train.runs.directory import open_run
+
+    if as_json and format not in (options.PredictFormat.text, options.PredictFormat.json):
+        raise typer.BadParameter(
+            f"it is the same as --format json, so leave out --format {format}", param_hint="--json"
+        )
+    if resume and out is None:
+        raise typer.BadParameter("it goes on with a file; name that with --out", param_hint="--resume")
+    silence_libraries()
+    bundle = open_run(run)
+    windows = windows_of(bundle, window, overlap)
+    if missed := gap(windows, bundle.settings):
+        notice(f"warning: {missed}")
+    deliver(
+        bundle,
+        find_sources(paths),
+        lambda sources: predict_files(bundle, sources, windows, threshold),
+        "json" if as_json else format.value,
+        out,
+        resume,
+        single=len(paths) == 1 and not Path(paths[0]).is_dir(),
+    )
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
+    out: Annotated[Path, typer.Argument(help="The file to make; of a SavedModel, the directory.")],
+    format: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            help="ONNX, LiteRT (TensorFlow Lite), TensorFlow's own.", show_default="by the ending .onnx or .tflite"
+        ),
+    ] = None,
+    input: Annotated[
+        ExportInput, typer.Option(help="What it takes: the sound itself, or rows of a cache.")
+    ] = ExportInput.waveform,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Check it on the clips of this cache.", show_default="the one the run was trained on"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where those clips are now.", show_default="where the cache says")
+    ] = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write a run's model as a file that runs without this project.
+
+    It takes mono sound at the features' sample rate, of any length, and gives the probabilities of the classes. What
+    was written is run on some clips, and kept only if it says the same as featurize and the model.
+
+    Example: python -m train export runs/first dog-cat-bird.onnx
+    """
+    from train.commands import screen
+    from train.export.export import export as exports
+
+    format = format or format_of(out)
+    if format is None:
+        formats = ", ".join(ExportFormat)
+        raise typer.BadParameter(
+            f"{out.name} does not end in .onnx or .tflite, so say the format: {formats}", param_hint="--format"
+        )
+    silence_libraries()
+    result = exports(run, out, format, input, cache, data)
+    print(json.dumps(result)) if as_json else summarise(screen.export_summary(result))

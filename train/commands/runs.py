@@ -1,0 +1,90 @@
+"""The commands that show a run, a model or a cache: report, evaluate, summary and preview."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cache.shared.command import complain, summarise
+from cache.shared.text import human_count, printable
+from train.commands import options
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")],
+    cache: Annotated[
+        Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the clips are now.", show_default="where the cache says")
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write a run's report.html and its figures anew.
+
+    `fit` and `crossval` end with this. Spectrograms and players are in the page when the cache and the clips are where
+    they were.
+
+    Example: python -m train report runs/first
+    """
+    from train.report.report import write_report
+
+    summarise(printable(str(write_report(run, cache, data))))
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
+    cache: Annotated[
+        Path | None, typer.Argument(help="Score on this cache.", show_default="the one the run was trained on")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Score a run again, on its test clips or another cache.
+
+    A cache that still holds all of the run's test clips is scored on those; any other on all of its clips, if its
+    feature settings and classes are the run's.
+
+    Example: python -m train evaluate runs/first
+
+    Example: python -m train evaluate runs/first other/features.h5
+    """
+    from train.commands import screen
+    from train.score import evaluate as evaluation
+
+    result = evaluation.evaluate(run, cache)
+    if result["n_seen"]:
+        complain(
+            f"warning: the run was trained on {result['n_seen']} of these {result['n']} clips, so the score flatters it"
+        )
+    print(json.dumps(result) if as_json else screen.evaluate_summary(result))
+
+
+def summary(
+    model: options.Model = "baseline",
+) -> None:
+    """Show a model's layers and parameters, for three classes.
+
+    Example: python -m train summary --model compact
+    """
+    from train.models.recipes import build_model, recipe
+
+    recipe(model)
+    build_model(model, n_classes=3).summary(line_length=80)
+
+
+def preview(
+    cache: options.CacheFile = options.CACHE,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: png, svg or pdf.")] = Path("sheet.png"),
+    model: Annotated[str, typer.Option(help="Whose augmentation to show.")] = "compact",
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the clips and how they are varied.")] = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw clips as the cache holds them and as training varies them.
+
+    Example: python -m train preview data/features.h5 --out sheet.png
+    """
+    from train.report.preview import draw_sheet
+
+    n_clips = draw_sheet(cache, out, model, seed)
+    summarise(printable(f"{human_count(n_clips, 'clip')} of {cache}, before and after: {out}"))

@@ -1,0 +1,69 @@
+"""compact(): a small CNN to which the padding of short clips means nothing, trained on varied clips."""
+
+from typing import Any
+
+N_MELS = 128
+# Filters, kernel, strides, pool of each block, as (mel, time); the mel axis, which has bands to spare, shrinks first.
+_BLOCKS: tuple[tuple[int, int, tuple[int, int], tuple[int, int] | None], ...] = (
+    (24, 5, (2, 1), None),
+    (32, 3, (2, 2), (2, 1)),
+    (64, 3, (1, 1), (2, 2)),
+    (96, 3, (1, 1), (1, 2)),
+    (128, 3, (1, 1), None),
+)
+STRIDE = 8  # of all blocks, along time
+
+
+def compact(n_classes: int, learning_rate: float | None, n_steps: int, n_columns: int) -> Any:
+    """Five convolutions, one that spans all that is left of the mel axis, then mean and maximum over the clip's frames.
+
+    Where the features are silent in all bands, as in the padding, every layer's output is set to 0 and left out of the
+    mean. So the width of the padding decides nothing, and neither does silence that was recorded with the clip.
+    """
+    from train.backend.keras import keras
+
+    layers = keras.layers
+    clip = keras.Input((N_MELS, n_columns, 1))
+    # 1 for a column with any sound, else 0.
+    sound = layers.MaxPooling2D((N_MELS, 1))(clip)
+    sound = layers.ReLU(max_value=1.0)(layers.Rescaling(1e4)(sound))
+    x = clip
+    for n_filters, size, strides, pool in _BLOCKS:
+        x = layers.Conv2D(n_filters, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+        if strides[1] > 1:
+            sound = layers.MaxPooling2D((1, strides[1]))(sound)
+        x = _normalised(x, sound)
+        if pool is not None:
+            x, sound = layers.MaxPooling2D(pool)(x), layers.MaxPooling2D((1, pool[1]))(sound)
+    # Where a pattern lies on the mel axis tells classes apart, so this axis is not averaged away.
+    x = layers.Conv2D(128, (x.shape[1], 1), use_bias=False, kernel_initializer="he_normal")(x)
+    frames = layers.Reshape((-1, 128))(_normalised(x, sound))
+    share = layers.Softmax(axis=1)(layers.Rescaling(100.0, offset=-100.0)(layers.Reshape((-1, 1))(sound)))
+    mean = layers.Flatten()(layers.Dot(axes=1)([share, frames]))
+    x = layers.Concatenate()([mean, layers.GlobalMaxPooling1D()(frames)])
+    x = layers.Dropout(0.3)(x)
+    model = keras.Model(clip, layers.Dense(n_classes, activation="softmax")(x), name="compact")
+    return _with_schedule(model, 2e-3 if learning_rate is None else learning_rate, n_steps)
+
+
+def _normalised(x: Any, sound: Any) -> Any:
+    from train.backend.keras import keras
+
+    layers = keras.layers
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    return layers.Multiply()([x, sound])
+
+
+def _with_schedule(model: Any, learning_rate: float, n_steps: int) -> Any:
+    """Compile with AdamW, a tenth of the steps to warm up and a half cosine from there to 0."""
+    from train.backend.keras import keras
+
+    n_warm = max(1, n_steps // 10)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        learning_rate / 50, max(1, n_steps - n_warm), warmup_target=learning_rate, warmup_steps=n_warm
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.05)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+    return model
