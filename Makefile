@@ -25,8 +25,8 @@ READY = $(VENV)/installed
 SUPPORTED = sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
 DEMO = data/synthetic
-# More processes than cores: many tests wait for a process or a second to pass.
-TESTERS = 3
+# One more than there are cores: many tests wait for a process or for a second to pass.
+TESTERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 FEATURIZE = $(PY) -m featurize "$(DATA)" --cache "$(CACHE)"
 FIT_OPTIONS = $(strip $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model $(MODEL)) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS))
@@ -56,8 +56,9 @@ train: $(READY) ## Bring the cache up to date, then train on it
 	$(FEATURIZE)
 	$(PY) -m train fit "$(CACHE)" $(FIT_OPTIONS)
 
+# A file stays with one process, which keeps what its tests share; the order is that of tests/conftest.py.
 test: $(READY) ## Run the tests, on all cores
-	$(PY) -m pytest --numprocesses $(TESTERS) --dist worksteal $(ARGS)
+	$(PY) -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(READY) ## Featurise damaged files, 20000 of every format, for an hour or so
 	FUZZ_EXAMPLES=20000 $(PY) -m pytest tests/featurize/clips/test_fuzz.py $(ARGS)

@@ -1,4 +1,4 @@
-"""What several test files need: a small cache, made from clips by the command itself."""
+"""What several test files need: a small cache, made from clips by the command itself, and the order of the files."""
 
 import subprocess
 import sys
@@ -17,7 +17,28 @@ ROOT = Path(__file__).parent.parent
 PITCHES = {"dog": 300.0, "cat": 900.0, "bird": 2700.0}
 N_SPEAKERS = 8
 N_TAKES = 2
+# Files that take longest, the longest first: they are begun first, so that no core is left with one at the end, and
+# their tests are marked slow.
+SLOW_FILES = (
+    "whole/test_crash.py",
+    "train/export/test_export.py",
+    "featurize/workers/test_dask.py",
+    "train/fit/test_fit_dask.py",
+    "whole/test_train_command.py",
+    "train/fit/test_sweep.py",
+    "train/fit/test_fit.py",
+    "train/report/test_page.py",
+)
 OPTIONS = Options(model="tiny", epochs=3, batch_size=8, val=0.2, test=0.2, deterministic=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {ROOT / "tests" / name: i for i, name in enumerate(SLOW_FILES)}
+    assert [file for file in rank if not file.exists()] == []
+    for item in items:
+        if item.path in rank:
+            item.add_marker("slow")
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 def write_clips(data: Path, seed: int, n_speakers: int = N_SPEAKERS) -> Path:

@@ -71,7 +71,7 @@ class DaskProcesses:
             )
 
     def _wait_for(self, name: str, line: str) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while line not in self.log(name):
             assert time.monotonic() < deadline, self.log(name)
             time.sleep(0.01)

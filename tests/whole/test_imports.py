@@ -1,9 +1,12 @@
-"""Start-up is part of speed: no command loads what it does not need, and the stages meet only in the cache."""
+"""The plan of the house: imports point down, large libraries stay in their rooms, and a start loads what it needs."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -41,10 +44,12 @@ def test_a_run_with_nothing_to_do_loads_no_signal_processing(tones, tones_cache)
     assert not {"llvmlite", "scipy", "soundfile", "soxr", "tqdm", "multiprocessing", "librosa"} & loaded
 
 
-# From the top down: a room imports rooms that stand below it, and itself.
+# The rooms from the top down: a room imports what stands on lower floors, and itself. A change here is a change of the
+# plan of the house, and of its picture in README.md.
 FLOORS = [
     "featurize.__main__ train.__main__ cache.__main__",
     "train.commands",
+    "train",
     "train.fit",
     "train.report",
     "train.predict train.export train.score",
@@ -62,66 +67,160 @@ FLOORS = [
     "cache.shared",
 ]
 FLOOR_OF = {room: len(FLOORS) - i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
+PACKAGES = ("cache", "featurize", "train")
+# Libraries that are slow to import, or that only the command line needs, and the rooms that may import them.
 OWNERS = {
     "librosa": {"featurize.features"},
     "tensorflow": {"train.backend", "train.export"},
     "keras": {"train.backend"},
     "typer": {"train.commands", "train.__main__", "featurize.__main__", "cache.__main__", "cache.shared"},
 }
+# Rooms of train that compute the features of clips, as featurize does.
+OF_NEW_CLIPS = {"train.predict", "train.export"}
 
 
-def room_of(module):
-    """The longest room that a dotted name begins with, or the first word of a library."""
-    words = module.split(".")
-    names = [".".join(words[:n]) for n in range(len(words), 0, -1)]
-    return next((name for name in names if name in FLOOR_OF), words[0])
+class Import(NamedTuple):
+    """A line of code: the module it stands in, and the dotted name it asks for."""
+
+    by: str
+    of: str
+
+    def __str__(self) -> str:
+        return f"{self.by} imports {self.of}"
 
 
-def imports():
-    """Every import anywhere in the packages, as (importing file, its room, imported module)."""
-    for package in ("cache", "featurize", "train"):
-        for file in sorted((ROOT / package).rglob("*.py")):
-            here = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Import):
-                    yield from ((here, room_of(here), alias.name) for alias in node.names)
-                elif isinstance(node, ast.ImportFrom):
-                    yield from ((here, room_of(here), f"{node.module}.{alias.name}") for alias in node.names)
+def room_of(name: str) -> str:
+    """The longest room that a dotted name begins with, or the library that it is of."""
+    words = name.split(".")
+    prefixes = [".".join(words[:n]) for n in range(len(words), 0, -1)]
+    return next((prefix for prefix in prefixes if prefix in FLOOR_OF), words[0])
 
 
-def test_every_room_has_files_and_every_file_is_in_a_room():
-    homes = {here: home for here, home, _ in imports()}
-    assert set(homes.values()) == set(FLOOR_OF) - {"cache", "featurize"} | {"cache", "featurize"} & set(homes.values())
-    assert len(homes) > 50
-    assert [here for here, home in homes.items() if home in ("cache", "featurize") and here != home] == []
+def modules(root: Path) -> dict[str, Path]:
+    """The file of every module of the packages, by its dotted name."""
+    files = [file for package in PACKAGES for file in sorted((root / package).rglob("*.py"))]
+    return {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 
-def test_imports_point_down():
-    up = [
-        f"{here} imports {module}"
-        for here, home, module in imports()
-        if room_of(module) in FLOOR_OF and room_of(module) != home and FLOOR_OF[room_of(module)] >= FLOOR_OF[home]
+def imports(root: Path) -> list[Import]:
+    """Every import in the packages, also those inside of functions."""
+    found = []
+    for name, file in modules(root).items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found += [Import(name, alias.name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{file} has a relative import, which this test does not follow"
+                found += [Import(name, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
+
+
+@pytest.fixture(scope="module")
+def ours() -> list[Import]:
+    return imports(ROOT)
+
+
+def homeless(root: Path) -> set[str]:
+    """Modules that are in no room; the files of a package's own folder are its __init__ and its command alone."""
+    return {name for name in modules(root) if room_of(name) in PACKAGES and name not in FLOOR_OF}
+
+
+def pointing_up(found: list[Import]) -> list[str]:
+    """Imports of a room that stands on the same floor or on a higher one."""
+    arrows = [(line, room_of(line.by), room_of(line.of)) for line in found if room_of(line.of) in FLOOR_OF]
+    return [str(line) for line, home, other in arrows if home != other and FLOOR_OF[other] >= FLOOR_OF[home]]
+
+
+def in_circles(found: list[Import]) -> set[str]:
+    """Modules that import each other in a circle, and what imports them."""
+    names = {line.by for line in found} | {line.of for line in found}
+    arrows: dict[str, set[str]] = {line.by: set() for line in found}
+    for line in found:
+        # `from module import name` and `from package import module` look alike.
+        module = line.of if line.of in arrows else line.of.rpartition(".")[0]
+        if module in arrows and module != line.by:
+            arrows[line.by].add(module)
+    assert names
+    while leaves := {name for name, others in arrows.items() if not others}:
+        arrows = {name: others - leaves for name, others in arrows.items() if name not in leaves}
+    return set(arrows)
+
+
+def trespassing(found: list[Import]) -> list[str]:
+    """Imports of a library outside the rooms that own it."""
+    owned = [(line, OWNERS[line.of.split(".")[0]]) for line in found if line.of.split(".")[0] in OWNERS]
+    return [str(line) for line, owners in owned if room_of(line.by) not in owners]
+
+
+def across_stages(found: list[Import]) -> list[str]:
+    """Imports from one stage into the other: to train, they share nothing but the file."""
+    return [
+        str(line)
+        for line in found
+        if (line.of.startswith("train.") and not line.by.startswith("train"))
+        or (line.of.startswith("featurize") and line.by.startswith("train") and room_of(line.by) not in OF_NEW_CLIPS)
     ]
-    assert up == []
 
 
-def test_no_module_imports_in_a_circle():
-    arrows: dict[str, set[str]] = {}
-    for here, _, module in imports():
-        arrows.setdefault(here, set()).update({module, module.rpartition(".")[0]})
-    arrows = {here: {there for there in to if there in arrows and there != here} for here, to in arrows.items()}
-    while leaves := {here for here, to in arrows.items() if not to}:
-        arrows = {here: to - leaves for here, to in arrows.items() if here not in leaves}
-    assert arrows == {}
+def test_every_room_has_files_and_every_file_is_in_a_room() -> None:
+    assert {room_of(name) for name in modules(ROOT)} == FLOOR_OF.keys()
+    folders = {file.parent.relative_to(ROOT).as_posix() for file in modules(ROOT).values()}
+    assert {folder.replace("/", ".") for folder in folders} - set(PACKAGES) <= FLOOR_OF.keys()
+    assert homeless(ROOT) == set()
+    assert len(modules(ROOT)) > 60
 
 
-def test_each_large_library_is_imported_only_in_the_rooms_that_own_it():
-    for library, owners in OWNERS.items():
-        found = {home for _, home, module in imports() if module.split(".")[0] == library}
-        assert found, f"nothing imports {library}: does this test still read the code?"
-        assert found <= owners, library
-    assert not {here for here, home, module in imports() if room_of(module).startswith("train") and "train" not in home}
-    of_new_clips = {"train.predict", "train.export"}
-    assert {
-        home for here, home, module in imports() if home[:5] == "train" and module[:9] == "featurize"
-    } <= of_new_clips
+def test_a_room_holds_at_most_nine_files(ours: list[Import]) -> None:
+    sizes = Counter(room_of(name) for name in modules(ROOT))
+    assert {room: n for room, n in sizes.items() if n > 9} == {}
+
+
+def test_imports_point_down(ours: list[Import]) -> None:
+    arrows = {(room_of(line.by), room_of(line.of)) for line in ours if room_of(line.of) in FLOOR_OF}
+    assert len(arrows) > 40, "hardly a room imports another: does this test still read the code?"
+    assert pointing_up(ours) == []
+
+
+def test_no_module_imports_in_a_circle(ours: list[Import]) -> None:
+    assert in_circles(ours) == set()
+
+
+def test_each_large_library_is_imported_only_in_the_rooms_that_own_it(ours: list[Import]) -> None:
+    assert OWNERS.keys() <= {line.of.split(".")[0] for line in ours}
+    assert trespassing(ours) == []
+
+
+def test_to_train_the_stages_share_nothing_but_the_file(ours: list[Import]) -> None:
+    assert {room_of(line.by) for line in ours if line.of.startswith("featurize")} >= OF_NEW_CLIPS
+    assert across_stages(ours) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        ({"train/score/metrics.py": "from train.fit.fit import fit"}, pointing_up),
+        ({"cache/shared/text.py": "import cache.file.layout"}, pointing_up),
+        ({"train/export/check.py": "def f():\n    from train.predict.predict import predict"}, pointing_up),
+        ({"train/fit/a.py": "from train.fit import b", "train/fit/b.py": "from train.fit.a import x"}, in_circles),
+        ({"train/fit/a.py": "import train.fit.b", "train/fit/b.py": "import train.fit.a"}, in_circles),
+        ({"featurize/clips/wav.py": "def f():\n    import librosa.filters"}, trespassing),
+        ({"train/score/metrics.py": "from tensorflow import keras"}, trespassing),
+        ({"train/fit/fit.py": "import typer"}, trespassing),
+        ({"featurize/build/build.py": "from train.runs.record import versions"}, across_stages),
+        ({"train/fit/fit.py": "from featurize.clips.find import find_clips"}, across_stages),
+    ],
+)
+def test_a_fault_in_the_house_would_be_found(
+    files: dict[str, str], fault: Callable[[list[Import]], Collection[str]], tmp_path: Path
+) -> None:
+    for name, code in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(code)
+    assert len(fault(imports(tmp_path))) == len(files)
+
+
+def test_a_file_outside_the_rooms_would_be_found(tmp_path: Path) -> None:
+    for name in ("train/stray.py", "cache/__init__.py", "featurize/attic/old.py", "train/fit/fit.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert homeless(tmp_path) == {"train.stray", "featurize.attic.old"}

@@ -136,11 +136,11 @@ def test_an_interrupt_that_a_callback_swallows_still_ends_the_run(data):
         "class Swallow:\n"
         "    def __del__(self): os.kill(os.getpid(), signal.SIGINT); time.sleep(0)\n"
         "find_clips = featurize.clips.find.find_clips\n"
-        "def find(*rest): Swallow(); time.sleep(30); return find_clips(*rest)\n"
+        "def find(*rest): Swallow(); time.sleep(300); return find_clips(*rest)\n"
         "featurize.clips.find.find_clips = find\n"
     )
     with start(data, code=code) as process:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert len(complaints(err)) == 1, err
 
@@ -271,7 +271,7 @@ def test_a_worker_that_fails_is_an_error_that_names_its_clip(data):
     hours_of_silence(data / "dog" / "20.wav", 5)  # for which nobody must wait
     code = BREAKING.format(clips={"cat/07.wav"}, how="raise SystemExit(3)")
     with start(data, "--jobs", 2, code=code) as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert len(complaints(err)) == 1, err
     (line,) = complaints(err)
