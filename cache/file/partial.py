@@ -23,7 +23,7 @@ from cache.file.layout import ALIGNMENT, COLUMNS, ROW_SHAPE, Columns
 PARTIAL_VERSION = 1
 
 # How wide a text may be in memory; the longest that libsndfile has for a format is half of that.
-_WIDTHS = {"sha256": 64, "format": 32}
+_WIDTHS = {"sha256": 64, "format": 32, "remark": 80}
 
 
 class Row(NamedTuple):
@@ -38,6 +38,8 @@ class Row(NamedTuple):
     sr: int
     format: str
     crc32: int
+    remark: str = ""
+    inode: int = 0
 
 
 class Rejected(NamedTuple):
@@ -47,6 +49,7 @@ class Rejected(NamedTuple):
     size: int
     mtime_ns: int
     reason: str
+    inode: int = 0
 
 
 @dataclass
@@ -243,10 +246,17 @@ def _keep(partial: Partial, slots: range, rows: Sequence[Row]) -> None:
     fields = dict(zip(Row._fields, zip(*rows, strict=True), strict=True)) if rows else {}
     for name, values in fields.items():
         if name != "path":
-            partial.columns[name][slots.start : slots.stop] = values
+            partial.columns[name][slots.start : slots.stop] = _encoded(name, values)
     for slot, row in zip(slots, rows, strict=True):
         partial.slots[row.path] = slot
         partial.rejected.pop(row.path, None)
+
+
+def _encoded(name: str, values: Sequence[Any]) -> Sequence[Any]:
+    if name not in _WIDTHS:
+        return values
+    # A text that is too long loses its end, but never half a character.
+    return [value.encode()[: _WIDTHS[name]].decode(errors="ignore").encode() for value in values]
 
 
 def _columns(n_slots: int) -> Columns:
