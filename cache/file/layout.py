@@ -14,7 +14,7 @@ from cache.file.settings import Setting
 from cache.shared.errors import UserError
 
 FORMAT = "melcache"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # X starts on a multiple of this: rows stay aligned to the file system's blocks, so that a file
 # system which shares blocks can share whole rows between the old cache and the new one.
@@ -43,7 +43,8 @@ COLUMNS: dict[str, str] = {
     "sr": "<i4",  # the file's own sample rate in Hz, before resampling
     "format": "S",  # container and encoding, such as WAV/PCM_16
     "crc32": "<u4",  # zlib.crc32 of the row's bytes in X
-    "remark": "S",  # what is to be said of the clip, such as that it is cut short, or ""
+    "remark": "S",  # what is odd about the clip, in words; "" for nothing
+    "inode": "<u8",  # the file's number in its file system; 0 if it is not known
 }
 
 # One row a clip that could not be used, so that a known bad file is not decoded again until it changes.
@@ -52,6 +53,7 @@ REJECTED: dict[str, str] = {
     "rejected_size": "<i8",
     "rejected_mtime_ns": "<i8",
     "rejected_reason": "S",
+    "rejected_inode": "<u8",
 }
 
 # The root attributes besides the feature settings, `cache.file.settings.SETTINGS`.
@@ -62,9 +64,13 @@ ATTRIBUTES = (
     "feature_version",  # version of the code that computes the features
     "fingerprint",  # see fingerprint()
     "versions",  # JSON object: library -> version
-    "data_dir",  # DATA, relative to the directory of the cache
-    "metadata_sha256",  # see metadata_digest()
+    "data_dir",  # DATA, relative to the directory of the cache; "" if it has no name in UTF-8
+    "max_per_class",  # how many clips of each class it was asked for; 0 for all
 )
+
+# What version 1 lacks, with what a clip or a cache has instead; and the attribute that it has in place of a seal.
+SINCE_VERSION_2: dict[str, object] = {"remark": b"", "inode": 0, "rejected_inode": 0, "max_per_class": 0}
+VERSION_1_DIGEST = "metadata_sha256"
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -116,12 +122,12 @@ def seal(file: int, x_end: int, end: int) -> bytes:
 
 
 def metadata_digest(attributes: Mapping[str, object], arrays: Columns) -> str:
-    """Return the sha256 over everything in the file but X, which every row's crc32 covers.
+    """Return the sha256 over everything in a file of version 1 but X; since version 2 the seal does its work.
 
     Parameters
     ----------
     attributes
-        The root attributes as Python values, without `metadata_sha256`.
+        The root attributes as Python values, without the digest.
     arrays
         Every dataset but X, by name.
 

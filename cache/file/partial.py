@@ -39,6 +39,7 @@ class Row(NamedTuple):
     format: str
     crc32: int
     remark: str = ""
+    inode: int = 0
 
 
 class Rejected(NamedTuple):
@@ -48,6 +49,7 @@ class Rejected(NamedTuple):
     size: int
     mtime_ns: int
     reason: str
+    inode: int = 0
 
 
 @dataclass
@@ -244,10 +246,17 @@ def _keep(partial: Partial, slots: range, rows: Sequence[Row]) -> None:
     fields = dict(zip(Row._fields, zip(*rows, strict=True), strict=True)) if rows else {}
     for name, values in fields.items():
         if name != "path":
-            partial.columns[name][slots.start : slots.stop] = values
+            partial.columns[name][slots.start : slots.stop] = _encoded(name, values)
     for slot, row in zip(slots, rows, strict=True):
         partial.slots[row.path] = slot
         partial.rejected.pop(row.path, None)
+
+
+def _encoded(name: str, values: Sequence[Any]) -> Sequence[Any]:
+    if name not in _WIDTHS:
+        return values
+    # A text that is too long loses its end, but never half a character.
+    return [value.encode()[: _WIDTHS[name]].decode(errors="ignore").encode() for value in values]
 
 
 def _columns(n_slots: int) -> Columns:

@@ -26,13 +26,13 @@ from cache.file.layout import (
     CacheError,
     Columns,
     fingerprint,
-    metadata_digest,
     seal,
 )
 from cache.file.partial import Partial, Rejected, close_partial, gathered_path, write_all
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import Setting
 from cache.shared.command import signals_held
+from cache.shared.walk import is_utf8
 
 # What a file system says that does not sync directories.
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP}
@@ -48,6 +48,7 @@ class Header:
     dtype: str
     versions: Mapping[str, str] = field(default_factory=dict)
     data_dir: str = "."
+    max_per_class: int = 0
 
     @property
     def determines_rows(self) -> dict[str, object]:
@@ -85,7 +86,7 @@ def publish(
     header
         What holds for every row.
     clips
-        The columns `path`, `size` and `mtime_ns` of the clips in final order, shape (N,) each.
+        The columns `path`, `size`, `mtime_ns` and `inode` of the clips in final order, shape (N,) each.
     labels
         Their label indices, shape (N,).
     source
@@ -185,7 +186,9 @@ def _attributes(header: Header, columns: Columns) -> dict[str, Any]:
         "feature_version": header.feature_version,
         "fingerprint": fingerprint(header.settings, header.feature_version, header.class_names, header.dtype, columns),
         "versions": json.dumps(dict(header.versions), sort_keys=True),
-        "data_dir": header.data_dir,
+        # HDF5 keeps text as UTF-8 only.
+        "data_dir": header.data_dir if is_utf8(header.data_dir) else "",
+        "max_per_class": header.max_per_class,
     }
 
 
@@ -205,7 +208,6 @@ def _seal(file: Path, n_rows: int, dtype: np.dtype[Any], arrays: Columns, attrib
                 if array.size:
                     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array), dataset.get_type())
             h5.attrs.update(attributes)
-            h5.attrs["metadata_sha256"] = metadata_digest(attributes, arrays)
         if raw.error is not None:
             raise raw.error
         if raw.head_end > SEAL_OFFSET:

@@ -24,6 +24,8 @@ from cache.file.layout import (
     SEAL,
     SEAL_MAGIC,
     SEAL_OFFSET,
+    SINCE_VERSION_2,
+    VERSION_1_DIGEST,
     X_DTYPES,
     CacheError,
     Columns,
@@ -39,6 +41,7 @@ _REMEDY = "; make it anew with `python -m featurize`"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _DATASETS = ("X", "y", *COLUMNS, *REJECTED)
 _ATTRIBUTES = (*ATTRIBUTES, *SETTINGS)
+_IN_VERSION_1 = {*_DATASETS, *_ATTRIBUTES, VERSION_1_DIGEST} - {*SINCE_VERSION_2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,11 @@ class Cache:
     versions
         The libraries that made it.
     data_dir
-        DATA as it was when the cache was written, relative to the cache's directory.
+        DATA as it was when the cache was written, relative to the cache's directory; "" if it has no name in UTF-8.
+    max_per_class
+        How many clips of each class the cache was asked for; 0 for all.
+    format_version
+        Of the file: what version 1 does not record is empty or 0.
     """
 
     file: Path
@@ -82,6 +89,8 @@ class Cache:
     fingerprint: str
     versions: dict[str, str]
     data_dir: str
+    max_per_class: int = 0
+    format_version: int = FORMAT_VERSION
 
     def __len__(self) -> int:
         return len(self.X)
@@ -161,16 +170,20 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
     signature = raw.read(len(_SIGNATURE))
     if signature and signature != _SIGNATURE:
         raise CacheError("it is not an HDF5 file; give the cache that `python -m featurize` wrote")
-    _check_seal(raw)
+    is_sealed = _is_sealed(raw)
     with _hdf5(raw) as h5:
         attributes = _attributes(h5)
-        if set(h5) != set(_DATASETS):
-            odd = min(set(h5) ^ set(_DATASETS))[:40]
+        is_old = attributes["format_version"] == 1
+        wanted = [name for name in _DATASETS if not is_old or name in _IN_VERSION_1]
+        if set(h5) != set(wanted):
+            odd = min(set(h5) ^ set(wanted))[:40]
             raise DamagedCache(f"it has other datasets than this format, {odd!r} is lacking or too much")
-        arrays = {name: _map(h5, name, raw) for name in _DATASETS}
+        arrays = {name: _map(h5, name, raw) for name in wanted}
         X = arrays.pop("X")
-        if attributes.pop("metadata_sha256") != metadata_digest(attributes, arrays):
-            raise DamagedCache("its metadata does not match its checksum")
+        if is_old:
+            _complete(attributes, arrays)
+        elif not is_sealed:
+            raise DamagedCache("its seal is gone, so its metadata cannot be trusted")
         check_attributes(attributes)
         check_arrays(attributes, X, arrays)
     return Cache(
@@ -185,18 +198,34 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
         fingerprint=attributes["fingerprint"],
         versions=json.loads(attributes["versions"]),
         data_dir=attributes["data_dir"],
+        max_per_class=attributes["max_per_class"],
+        format_version=attributes["format_version"],
     )
 
 
-def _check_seal(raw: BinaryIO) -> None:
-    # A file without one is left to HDF5 and to the checks behind it: it may be another program's.
+def _complete(attributes: dict[str, Any], arrays: Columns) -> None:
+    """Check the digest of a cache of version 1, and add what it does not record."""
+    if attributes.pop(VERSION_1_DIGEST) != metadata_digest(attributes, arrays):
+        raise DamagedCache("its metadata does not match its checksum")
+    for name, value in SINCE_VERSION_2.items():
+        if name in ATTRIBUTES:
+            attributes[name] = value
+        else:
+            beside = "rejected_path" if name in REJECTED else "path"
+            kind = {**COLUMNS, **REJECTED}[name]
+            arrays[name] = np.full(arrays[beside].shape, value, "S1" if kind == "S" else kind)
+
+
+def _is_sealed(raw: BinaryIO) -> bool:
+    # A file without a seal may be another program's, or the first program's that wrote caches.
     file = raw.fileno()
     found = os.pread(file, SEAL.size, SEAL_OFFSET)
     if len(found) < SEAL.size or not found.startswith(SEAL_MAGIC):
-        return
+        return False
     _, x_end, end, _ = SEAL.unpack(found)
     if end != os.fstat(file).st_size or not ALIGNMENT <= x_end <= end or seal(file, x_end, end) != found:
         raise DamagedCache("its structure or its metadata is not what was written")
+    return True
 
 
 @contextmanager
@@ -220,14 +249,15 @@ def _attributes(h5: h5py.File) -> dict[str, Any]:
         raise CacheError("it is an HDF5 file, but not a cache; give the one that `python -m featurize` wrote")
     version = _value(h5, "format_version", names)
     # Exactly, because True is an int too.
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise CacheError(
-            f"it has format version {str(version)[:20]}, and this program reads version {FORMAT_VERSION};"
+            f"it has format version {str(version)[:20]}, and this program reads versions 1 to {FORMAT_VERSION};"
             " use the program that made it, or make another cache with `python -m featurize`"
         )
-    if odd := names ^ set(_ATTRIBUTES):
+    wanted = _IN_VERSION_1 - {*_DATASETS} if version == 1 else {*_ATTRIBUTES}
+    if odd := names ^ wanted:
         raise DamagedCache(f"it has other attributes than this format, {min(odd)[:40]!r} is lacking or too much")
-    return {name: _value(h5, name, names) for name in _ATTRIBUTES}
+    return {name: _value(h5, name, names) for name in wanted}
 
 
 def _value(h5: h5py.File, name: str, names: set[str]) -> Any:

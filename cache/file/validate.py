@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cache.file.layout import COLUMNS, REJECTED, ROW_SHAPE, Columns, DamagedCache, fingerprint
 from cache.file.settings import SETTINGS
+from cache.shared.walk import SIDES
 
 _STRINGS = {"fingerprint": str, "versions": str, "data_dir": str}
 
@@ -22,11 +23,13 @@ def check_attributes(found: Mapping[str, Any]) -> None:
     DamagedCache
         One is not what the format says.
     """
-    for name, kind in {**SETTINGS, **_STRINGS, "feature_version": int}.items():
+    for name, kind in {**SETTINGS, **_STRINGS, "feature_version": int, "max_per_class": int}.items():
         value = found[name]
         # Exactly, because True is an int too.
         if type(value) is not kind or not _makes_sense(value):
             raise DamagedCache(f"its attribute {name!r} makes no sense")
+    if found["max_per_class"] < 0:
+        raise DamagedCache("its attribute 'max_per_class' makes no sense")
     names = found["class_names"]
     if not (isinstance(names, list) and names and all(isinstance(n, str) and is_folder_name(n) for n in names)):
         raise DamagedCache("its class names are not names of folders")
@@ -117,8 +120,15 @@ def _is_utf8(column: npt.NDArray[np.bytes_]) -> bool:
 
 def _paths(paths: npt.NDArray[np.bytes_], labels: npt.NDArray[np.intp], class_names: tuple[str, ...]) -> None:
     folders = np.array([name.encode() + b"/" for name in class_names], "S")[labels]
-    beside = ~np.strings.startswith(paths, folders) | (np.strings.count(paths, b"/") != 1)
-    if (beside | np.strings.endswith(paths, b"/..") | np.strings.endswith(paths, b"/")).any():
+    beside = ~np.strings.startswith(paths, folders)
+    # What is in none of the class folders themselves may be on a side of a split.
+    for i in np.flatnonzero(beside).tolist():
+        side, _, rest = paths[i].partition(b"/")
+        beside[i] = side.decode().lower() not in SIDES or not rest.startswith(folders[i])
+    inside = np.strings.add(np.strings.add(b"/", paths), b"/")
+    for step in (b"//", b"/./", b"/../"):
+        beside |= np.strings.find(inside, step) >= 0
+    if beside.any():
         raise DamagedCache("it has a path that is not a file in the folder of its class")
     if len(set(paths.tolist())) < len(paths):
         raise DamagedCache("it has a path twice")

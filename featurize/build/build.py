@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from cache.file.reader import Cache, open_cache
 from cache.file.settings import MelSettings
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import human_count, human_size
+from cache.shared.walk import places
 from featurize.build.plan import (
     Plan,
     clip_columns,
@@ -50,7 +51,7 @@ class Job:
     class_names
         The position is the label index.
     max_per_class
-        Take only the first so many clips of each class, by name.
+        Take only the first so many clips of each class, by path; None or 0 for all.
     n_jobs
         Worker processes.
     dtype
@@ -88,7 +89,13 @@ class Job:
     @property
     def header(self) -> Header:
         """What the rows depend on."""
-        return Header(self.settings.as_dict(), FEATURE_VERSION, self.class_names, self.dtype)
+        return Header(
+            self.settings.as_dict(),
+            FEATURE_VERSION,
+            self.class_names,
+            self.dtype,
+            max_per_class=self.max_per_class or 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class Result:
     """What a run did; `cache` is what it left, open."""
 
     cache: Cache
-    ignored: list[tuple[str, str]]
+    found: Found
     n_computed: int
     n_reused: int
     n_removed: int
@@ -114,21 +121,21 @@ def build(job: Job) -> Result:
     """
     started = time.perf_counter()
     computable(job.settings)
-    found = find_clips(job.data, job.class_names, job.max_per_class)
+    found = find_clips(job.data, job.class_names, job.max_per_class or None)
     # Where the user keeps a link, the cache belongs where it leads.
     job = replace(job, cache_file=Path(os.path.realpath(job.cache_file)))
     _check_place(job.cache_file)
     old, why, _ = _old_cache(job)
     plan = make_plan(found, None if why else old, None, job.rehash)
     leftovers = any(path.exists() for path in partial_paths(job.cache_file))
-    if old is None or not is_published(plan, old) or leftovers:
+    if old is None or not is_published(plan, old, job.header) or leftovers:
         # A run that finds nothing to do need not load this.
         from featurize.build.lock import writing
 
         try:
             with writing(job.cache_file, job.wait, job.say) as waited:
                 if waited:
-                    found = find_clips(job.data, job.class_names, job.max_per_class)
+                    found = find_clips(job.data, job.class_names, job.max_per_class or None)
                 old, n_computed, cache = _update(job, found)
         except OSError as error:
             raise _unwritable(job.cache_file, error) from error
@@ -136,7 +143,7 @@ def build(job: Job) -> Result:
         n_computed, cache = 0, old
     n_removed = len(set(old.paths).difference(cache.paths)) if old is not None and old is not cache else 0
     seconds = time.perf_counter() - started
-    return Result(cache, found.ignored, n_computed, len(cache) - n_computed, n_removed, seconds)
+    return Result(cache, found, n_computed, len(cache) - n_computed, n_removed, seconds)
 
 
 def _check_place(cache_file: Path) -> None:
@@ -185,10 +192,10 @@ def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
         plan = make_plan(found, reusable, partial, job.rehash)
         _check_strict(job, plan)
         _check_space(job, plan, partial)
-        with _crew(job, len(plan.tasks)) as crew:
+        with _crew(job, found.folders, len(plan.tasks)) as crew:
             n_computed = compute(job.data, plan.tasks, job.settings, crew, job.strict, partial)
         settle(plan, reusable, partial)
-        if is_published(plan, reusable) and reusable is not None:
+        if reusable is not None and is_published(plan, reusable, job.header):
             discard(partial)
             return old, 0, reusable
         _check_classes(job, plan)
@@ -212,11 +219,11 @@ def _update(job: Job, found: Found) -> tuple[Cache | None, int, Cache]:
     return old, n_computed, open_cache(job.cache_file)
 
 
-def _crew(job: Job, n_tasks: int) -> "AbstractContextManager[Crew]":
+def _crew(job: Job, found_in: Sequence[str], n_tasks: int) -> "AbstractContextManager[Crew]":
     if job.scheduler is not None and n_tasks:
         from featurize.workers.dask import cluster_workers
 
-        folders = [job.data / name for name in job.class_names]
+        folders = [job.data / folder for folder in found_in]
         return cluster_workers(job.scheduler, folders, n_tasks, job.dtype, job.say, job.dashboard)
     from featurize.workers.processes import processes
 
@@ -242,8 +249,14 @@ def _check_space(job: Job, plan: Plan, partial: Partial) -> None:
             f"{job.cache_file.parent} has {human_size(free)} free and the cache needs {human_size(needed)};"
             " make room, choose another place with --cache, or halve it with --dtype float16"
         )
+    n_known = 0 if job.rehash else sum(task.known_sha256 != "" for task in plan.tasks)
+    if n_known:
+        job.say(
+            f"{human_count(n_known, 'clip')} of known size and time to compare by content: the inode is another"
+            " (a copy, or a file system that does not keep them)"
+        )
     job.say(
-        f"{human_count(len(plan.tasks), 'clip')} to compute; needs up to {human_size(needed)} of disk,"
+        f"{human_count(len(plan.tasks) - n_known, 'clip')} to compute; needs up to {human_size(needed)} of disk,"
         f" {human_size(free)} are free"
     )
 
@@ -252,7 +265,8 @@ def _check_classes(job: Job, plan: Plan) -> None:
     labels = {clip.label for clip in usable(plan)[0]}
     for label, class_name in enumerate(job.class_names):
         if label not in labels:
-            bad = min(clip for clip in plan.rejected.values() if clip.path.startswith(class_name + "/"))
+            folders = places(job.data, class_name)
+            bad = min(clip for clip in plan.rejected.values() if clip.path.startswith(tuple(f"{f}/" for f in folders)))
             raise UserError(
                 f"{job.data / class_name} has no usable clip ({bad.path}: {bad.reason});"
                 " put clips there that can be read, or leave the class out with --classes"

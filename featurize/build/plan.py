@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import Columns
+from cache.file.layout import FORMAT_VERSION, Columns
 from cache.file.partial import Partial, Rejected
 from cache.file.publish import Header
 from cache.file.reader import Cache
@@ -71,17 +71,22 @@ def make_plan(found: Found, old: Cache | None, partial: Partial | None, rehash: 
     """
     plan = Plan(found.clips, np.full(len(found.clips), _PENDING, np.int64), [], {c.path: c for c in found.rejected})
     sources = _sources(old, partial)
-    size, mtime_ns, sha256 = (_recorded(name, old, partial) for name in ("size", "mtime_ns", "sha256"))
+    stamp = [_recorded(name, old, partial) for name in ("size", "mtime_ns", "inode")]
+    sha256 = _recorded("sha256", old, partial)
     bad = {} if rehash else _known_bad(old, partial)
     for i, clip in enumerate(found.clips):
-        source = sources.get(clip.path)
-        if source is not None and not rehash and (size(source), mtime_ns(source)) == (clip.size, clip.mtime_ns):
+        source, found_stamp = sources.get(clip.path), (clip.size, clip.mtime_ns, clip.inode)
+        known = None if source is None else tuple(value(source) for value in stamp)
+        if source is not None and known == found_stamp and not rehash:
             plan.source[i] = source
-        elif clip.path in bad and bad[clip.path][1:3] == (clip.size, clip.mtime_ns):
+        elif clip.path in bad and (*bad[clip.path][1:3], bad[clip.path].inode) == found_stamp:
             plan.rejected[clip.path] = bad[clip.path]
         else:
-            known = sha256(source).decode() if rehash and source is not None else ""
-            plan.tasks.append(Task(clip, known))
+            # A file of another number is another file, which an unpacked archive gives the size and time of this one.
+            looks_the_same = known is not None and known[:2] == found_stamp[:2]
+            plan.tasks.append(
+                Task(clip, sha256(source).decode() if source is not None and (rehash or looks_the_same) else "")
+            )
     return plan
 
 
@@ -109,9 +114,9 @@ def _recorded(name: str, old: Cache | None, partial: Partial | None) -> Callable
 def _known_bad(old: Cache | None, partial: Partial | None) -> dict[str, Rejected]:
     bad: dict[str, Rejected] = {}
     if old is not None:
-        sizes, times = (old.rejected[name].tolist() for name in ("rejected_size", "rejected_mtime_ns"))
-        for (path, reason), size, mtime_ns in zip(old.rejections, sizes, times, strict=True):
-            bad[path] = Rejected(path, size, mtime_ns, reason)
+        stamps = (old.rejected[f"rejected_{name}"].tolist() for name in ("size", "mtime_ns", "inode"))
+        for (path, reason), size, mtime_ns, inode in zip(old.rejections, *stamps, strict=True):
+            bad[path] = Rejected(path, size, mtime_ns, reason, inode)
     return bad | partial.rejected if partial is not None else bad
 
 
@@ -128,15 +133,17 @@ def settle(plan: Plan, old: Cache | None, partial: Partial) -> None:
     plan.tasks = []
 
 
-def is_published(plan: Plan, old: Cache | None) -> bool:
+def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
     """Whether the old cache is already what this plan would publish."""
-    if old is None or plan.tasks:
+    if old is None or plan.tasks or old.max_per_class != header.max_per_class or old.format_version < FORMAT_VERSION:
         return False
     clips, source = usable(plan)
     if _known_bad(old, None) != plan.rejected or not np.array_equal(source, np.arange(len(old))):
         return False
     # Compared by content, a clip may have been touched: what is known of it has to follow, or it never ends.
-    return np.array_equal([clip.mtime_ns for clip in clips], old.columns["mtime_ns"])
+    return all(
+        np.array_equal([getattr(clip, name) for clip in clips], old.columns[name]) for name in ("mtime_ns", "inode")
+    )
 
 
 def n_rows_to_write(plan: Plan, n_slots: int) -> int:
@@ -160,5 +167,6 @@ def clip_columns(clips: Sequence[Clip]) -> tuple[Columns, npt.NDArray[np.intp]]:
         "path": np.array([clip.path.encode() for clip in clips], "S"),
         "size": np.array([clip.size for clip in clips], "<i8"),
         "mtime_ns": np.array([clip.mtime_ns for clip in clips], "<i8"),
+        "inode": np.array([clip.inode for clip in clips], "<u8"),
     }
     return columns, np.array([clip.label for clip in clips], np.intp)

@@ -27,7 +27,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "n_duplicates": n_duplicates,
         "conflicts": conflicts,
         "rejected": [{"path": path, "reason": reason} for path, reason in cache.rejections],
-        "ignored": [{"path": path, "reason": f"it is {what}, not a file"} for path, what in result.ignored],
+        "ignored": [{"path": path, "reason": f"it is {what}, not a file"} for path, what in result.found.ignored],
         "seconds": round(result.seconds, 3),
         "fingerprint": cache.fingerprint,
     }
@@ -43,7 +43,7 @@ def as_text(result: Result) -> str:
         f" rejected {len(cache.rejections)}"
     )
     lines += [f"rejected {printable(path)}: {printable(reason)}" for path, reason in cache.rejections]
-    lines += [f"ignored {printable(path)}: it is {what}, not a file" for path, what in result.ignored]
+    lines += [f"ignored {printable(path)}: it is {what}, not a file" for path, what in result.found.ignored]
     lines += [f"silent {printable(path)}: there is no sound in it, its row is all zeros" for path in silent(cache)]
     lines += [f"conflict {' = '.join(map(printable, paths))}: the same content in two classes" for paths in conflicts]
     if n_duplicates:

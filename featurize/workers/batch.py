@@ -74,7 +74,7 @@ def featurize_batch(data: str, tasks: Iterable[Task], settings: MelSettings, X: 
             row = _compute(f"{data}/{clip.path}", clip, known_sha256, settings, x)
         except ClipError as error:
             stamp = (-1, -1) if error.passing else (clip.size, clip.mtime_ns)
-            rejected.append(Rejected(clip.path, *stamp, str(error)))
+            rejected.append(Rejected(clip.path, *stamp, str(error), clip.inode))
             continue
         if row is None:
             unchanged.append(clip.path)
@@ -104,6 +104,7 @@ def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, x:
         audio.format,
         zlib.crc32(x.data),
         "; ".join(filter(None, (audio.remark, said))),
+        inode=clip.inode,
     )
 
 

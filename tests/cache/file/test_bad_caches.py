@@ -14,7 +14,7 @@ import soundfile
 
 from cache import CacheError, open_cache
 from cache.__main__ import app
-from cache.file.layout import COLUMNS, REJECTED, fingerprint, metadata_digest
+from cache.file.layout import ALIGNMENT, COLUMNS, REJECTED, SEAL_OFFSET, fingerprint, seal
 from cache.file.settings import SETTINGS
 from cache.look.verify import check_rows
 from featurize.build.build import Job, build
@@ -56,7 +56,7 @@ def forge(content, tmp_path):
 
     def write(attributes=(), arrays=(), without=(), make=None):
         file = tmp_path / "forged.h5"
-        attrs = {k: v for k, v in {**content[0], **dict(attributes)}.items() if k not in (*without, "metadata_sha256")}
+        attrs = {k: v for k, v in {**content[0], **dict(attributes)}.items() if k not in without}
         data = {k: v for k, v in {**content[1], **dict(arrays)}.items() if k not in without}
         if "fingerprint" not in (*dict(attributes), *without):
             try:
@@ -67,7 +67,9 @@ def forge(content, tmp_path):
                 )
             except (KeyError, TypeError, AttributeError):
                 pass
-        with h5py.File(file, "w", libver="v110") as h5:
+        # All that HDF5 writes on multiples of ALIGNMENT, so that there is room for the seal.
+        options = {"libver": "v110", "alignment_threshold": 1, "alignment_interval": ALIGNMENT}
+        with h5py.File(file, "w", **options) as h5:
             for name, array in data.items():
                 if make and name in make:
                     make[name](h5, name, array)
@@ -79,15 +81,17 @@ def forge(content, tmp_path):
                             h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array), h5[name].id.get_type()
                         )
             h5.attrs.update(attrs)
-            if "metadata_sha256" not in without:
-                beside = {k: v for k, v in data.items() if k != "X"}
-                try:
-                    h5.attrs["metadata_sha256"] = metadata_digest(attrs, beside)
-                except TypeError:
-                    h5.attrs["metadata_sha256"] = "0" * 64
+        put_seal(file)
         return file
 
     return write
+
+
+def put_seal(file):
+    """Make the seal agree with all that is in the file, rows and all."""
+    with file.open("r+b") as raw:
+        end = os.fstat(raw.fileno()).st_size
+        os.pwrite(raw.fileno(), seal(raw.fileno(), ALIGNMENT, max(end, ALIGNMENT)), SEAL_OFFSET)
 
 
 def refused(file):
@@ -342,8 +346,17 @@ def test_missing_and_additional_parts_are_refused(forge, content):
     assert len(refused(forge(attributes={"x" * 30000: 1}))) < 600
 
 
+def test_a_cache_without_its_seal_is_refused_even_if_all_else_is_whole(good, forge, tmp_path):
+    for whole in (good, forge()):
+        file = tmp_path / "broken.h5"
+        content = bytearray(whole.read_bytes())
+        content[SEAL_OFFSET : SEAL_OFFSET + 8] = bytes(8)
+        file.write_bytes(content)
+        assert "seal is gone" in refused(file)
+
+
 def test_a_format_from_the_future_is_told_apart_from_damage(forge):
-    for version in (2, 99, 0, -1):
+    for version in (3, 99, 0, -1):
         line = refused(forge(attributes={"format_version": version, "new": 1}, without=["y"]))
         assert f"format version {version}" in line
         assert "damage" not in line
@@ -351,7 +364,7 @@ def test_a_format_from_the_future_is_told_apart_from_damage(forge):
 
 def odd_attributes():
     no_settings = {name: [None] for name in SETTINGS}
-    for name, kind in {**SETTINGS, "feature_version": int, "format_version": int}.items():
+    for name, kind in {**SETTINGS, "feature_version": int, "format_version": int, "max_per_class": int}.items():
         wrong = [b"bytes", np.array([1, 2]), np.array([]), h5py.Empty("f4"), np.zeros((), "V8")]
         wrong += ["16000"] if kind is not str else [1, 1.0, True]
         wrong += [True, 1.0] if kind is int else []
@@ -361,7 +374,15 @@ def odd_attributes():
     return [(name, value) for name, values in no_settings.items() for value in values] + [
         (name, value)
         for name in ("format", "fingerprint", "versions", "data_dir")
-        for value in (b"bytes", 1, ["a", "b"], np.array([]), h5py.Empty("S1"), np.array([b"a", b"b"]))
+        # HDF5 gives text in ASCII back as text, of which any can be the name of a folder.
+        for value in (
+            b"bytes" if name != "data_dir" else 1.0,
+            1,
+            ["a"],
+            np.array([]),
+            h5py.Empty("S1"),
+            np.array([b"a"]),
+        )
     ]
 
 
@@ -377,6 +398,7 @@ def test_an_attribute_that_points_into_the_file_is_refused(forge):
         with h5py.File(file, "r+") as h5:
             del h5.attrs[name]
             h5.attrs.create(name, h5["X"].ref, dtype=h5py.ref_dtype)
+        put_seal(file)
         refused(file)
 
 
@@ -423,6 +445,14 @@ def test_columns_that_contradict_the_rest_are_refused(forge, content):
         return forge(arrays={name: column})
 
     paths = (b"../x.wav", b"/etc/passwd", b"dog/../../x", b"dog/..", b"dog/", b"cat/b.wav", b"b.wav", b"dog/a.wav", b"")
+    paths += (
+        b"dog/./b.wav",
+        b"dog//b.wav",
+        b"train/../dog/b.wav",
+        b"train/cat/b.wav",
+        b"other/dog/b.wav",
+        b"train//b.wav",
+    )
     for path in (*paths, b"dog/\xff.wav"):
         assert "path" in refused(changed("path", path))
     for name, values in {
@@ -436,6 +466,9 @@ def test_columns_that_contradict_the_rest_are_refused(forge, content):
         for value in values:
             assert name in refused(changed(name, value))
     assert "fingerprint" in refused(forge(attributes={"fingerprint": "0" * 64}))
+    assert "max_per_class" in refused(forge(attributes={"max_per_class": -1}))
+    for path in (b"dog/in/b.wav", b"train/dog/b.wav", b"Test/dog/in/b.wav", b"dog/..b.wav"):
+        assert open_cache(changed("path", path)).columns["path"][1] == path
 
 
 def test_a_change_without_its_checksum_is_refused(good, tmp_path):
