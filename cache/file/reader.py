@@ -41,7 +41,6 @@ _REMEDY = "; make it anew with `python -m featurize`"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _DATASETS = ("X", "y", *COLUMNS, *REJECTED)
 _ATTRIBUTES = (*ATTRIBUTES, *SETTINGS)
-_IN_VERSION_1 = {*_DATASETS, *_ATTRIBUTES, VERSION_1_DIGEST} - {*SINCE_VERSION_2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +173,7 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
     with _hdf5(raw) as h5:
         attributes = _attributes(h5)
         is_old = attributes["format_version"] == 1
-        wanted = [name for name in _DATASETS if not is_old or name in _IN_VERSION_1]
+        wanted = [name for name in _DATASETS if not is_old or name not in SINCE_VERSION_2]
         if set(h5) != set(wanted):
             odd = min(set(h5) ^ set(wanted))[:40]
             raise DamagedCache(f"it has other datasets than this format, {odd!r} is lacking or too much")
@@ -254,7 +253,7 @@ def _attributes(h5: h5py.File) -> dict[str, Any]:
             f"it has format version {str(version)[:20]}, and this program reads versions 1 to {FORMAT_VERSION};"
             " use the program that made it, or make another cache with `python -m featurize`"
         )
-    wanted = _IN_VERSION_1 - {*_DATASETS} if version == 1 else {*_ATTRIBUTES}
+    wanted = {*_ATTRIBUTES, VERSION_1_DIGEST} - {*SINCE_VERSION_2} if version == 1 else {*_ATTRIBUTES}
     if odd := names ^ wanted:
         raise DamagedCache(f"it has other attributes than this format, {min(odd)[:40]!r} is lacking or too much")
     return {name: _value(h5, name, names) for name in wanted}

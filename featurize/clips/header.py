@@ -107,7 +107,8 @@ def body_of(file: int, size: int) -> Body | None:
     at, layout, wanted, n_before = _CHUNKED[key]
     long_size = 0
     for _ in range(_MAX_CHUNKS):
-        head = os.pread(file, struct.calcsize(layout), at)
+        # A damaged size leads further than a position can be.
+        head = os.pread(file, struct.calcsize(layout), at) if at < size else b""
         if len(head) < struct.calcsize(layout):
             return None
         name, n_bytes = struct.unpack(layout, head)

@@ -24,6 +24,7 @@ import featurize.__main__ as featurize_command
 import train.__main__ as train_command
 from cache.shared import command as terminal
 from tests.conftest import ROOT
+from train.runs.record import Record, TrainedOn
 
 APPS = {"featurize": featurize_command.app, "cache": cache_command.app, "train": train_command.app}
 
@@ -73,7 +74,7 @@ def test_every_option_of_every_command_is_explained(name: str) -> None:
 def test_an_option_that_several_commands_have_is_one_and_the_same() -> None:
     kinds: dict[str, set[Any]] = defaultdict(set)
     for command in COMMANDS.values():
-        hints = get_type_hints(inspect.unwrap(command.callback))
+        hints = get_type_hints(inspect.unwrap(command.callback, stop=lambda call: hasattr(call, "__signature__")))
         for one in command.params:
             if one.param_type_name == "option":
                 # None where the model or the run decides; and the formats there are, are each command's own.
@@ -108,8 +109,11 @@ def test_a_quiet_command_prints_nothing_but_what_was_asked_for_and_errors(tones:
 
 
 def test_a_quiet_fit_prints_no_summary_and_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = {"warnings": ["a doubt"], "metrics": {"accuracy": 0.5}}
-    monkeypatch.setattr("train.fit.fit.fit", lambda *_: (tmp_path, record))
+    scored: dict[str, Any] = {"metrics": {"accuracy": 0.5}, "warnings": ["a doubt"]}
+    record = Record(
+        "finished", "fit", "", ["dog"], {}, 2, trained_on, {}, metrics={"accuracy": 0.5}, warnings=["a doubt"]
+    )
+    monkeypatch.setattr("train.fit.fit.fit", lambda *_, **__: (tmp_path, record))
     monkeypatch.setattr("train.report.report.report_finished", lambda *_: tmp_path / "report.html")
     monkeypatch.setattr("train.commands.screen.fit_summary", lambda *_: "the summary")
     for arguments, stdout, stderr in (

@@ -172,7 +172,8 @@ def bad(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", opening)
         patch.setattr(os, "pread", reading)
-        report = as_json(build(Job(data, data.parent / "features.h5", n_jobs=2)))
+        # In this process: a worker that is not forked would know nothing of the patches.
+        report = as_json(build(Job(data, data.parent / "features.h5", n_jobs=1)))
     moving = tuple(f"dog/{name}.wav" for name in ("changes", "disappears", "unreadable", "failing"))
     return Bad(data, report, open_cache(data.parent / "features.h5"), moving)
 

@@ -179,7 +179,8 @@ def test_a_background_class_is_in_tables_and_in_no_labels(name: str, run: Path, 
         return Prediction(Path("a.wav"), {label: 1.0}, "", Kind.WINDOW, start, start + 1, 3.0)
 
     found = [heard(0, "dog"), heard(1, name), heard(2, "cat")]
-    opened = replace(open_run(run), class_names=("dog", "cat", name))
+    opened = open_run(run)
+    opened = replace(opened, record=replace(opened.record, class_names=["dog", "cat", name]))
     source = Source(Path("a.wav"), "a.wav")
     for format in ("audacity", "raven"):
         deliver(opened, [source], lambda _: found, format, tmp_path / format, single=True)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ import soundfile
 
 from cache.file.settings import MelSettings
 from featurize import featurize_clip
+from featurize.clips.audio import Audio
 from featurize.features.row import spectrogram
 from tests.conftest import PITCHES, ROOT
 from tests.sounds import noise, wav
@@ -239,10 +239,11 @@ def test_a_recording_that_is_cut_short_is_classified_with_what_is_missing(
     missing = "cut short: 6.7 s of the 10.0 s that its header states"
     opened = open_run(run)
     for seconds in (0.5, 6.7):
-        audio = SimpleNamespace(sr=16000, n_samples=160_000, remark="", y=tone("dog", seconds).astype(np.float32))
+        y = tone("dog", seconds).astype(np.float32)
+        audio = Audio(16000, 160_000, "WAV/PCM_16", lambda: [], digest=lambda: "")
 
-        def blocks(audio: SimpleNamespace = audio) -> Iterator[np.ndarray]:
-            yield audio.y[:, None]
+        def blocks(audio: Audio = audio, y: np.ndarray = y) -> Iterator[np.ndarray]:
+            yield y[:, None]
             audio.remark = missing  # known at its end only
 
         audio.blocks = blocks

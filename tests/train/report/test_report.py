@@ -205,7 +205,7 @@ def test_the_page_forbids_itself_the_network_and_every_script_but_its_own(odd_pa
 
 def test_the_data_section_names_rejected_files_duplicates_and_label_conflicts(odd_page: Page, odd_run: Path) -> None:
     assert odd_page.tables["Rejected files"][1:] == [
-        ["dog/<b>broken.wav", "it is not audio in any format that libsndfile knows"]
+        ["dog/<b>broken.wav", "it is not audio in any format that libsndfile or FFmpeg knows"]
     ]
     conflicts, duplicates = odd_page.text.split("The same content in two classes")[1].split("Duplicates within")
     assert "dog/not a dog.wav" in conflicts
