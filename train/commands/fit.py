@@ -54,8 +54,9 @@ def fit(
     _show(folder, record, screen.fit_summary, as_json)
 
 
-@options.with_options_of_fit(val=(options.ValOfModel, None), test=None)
+@options.with_options_of_fit(val=(options.ValOfModel, None), test=None, split_file=None, val_list=None, test_list=None)
 def crossval(
+    context: typer.Context,
     *,
     cache: options.CacheFile = options.CACHE,
     run: Annotated[
@@ -64,7 +65,15 @@ def crossval(
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts of the clips, each tested once.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="Times all of that, with new folds each time.")] = 1,
+    fold_by: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="What its one (group) captures in a path is the clip's fold."),
+    ] = None,
     asked: dict[str, Any],
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with an interrupted one, after its finished folds; needs no other."),
+    ] = None,
     scheduler: options.Scheduler = None,
     dashboard: options.Dashboard = False,
     quiet: options.Quiet = False,
@@ -76,14 +85,43 @@ def crossval(
     surer of the score. The run directory holds report.html to look at and to listen to, and no model.
 
     Example: python -m train crossval data/features.h5 --folds 5 --repeats 3
+
+    Example: python -m train crossval esc50.h5 --fold-by "([1-5])-[^/]*$"
+
+    Example: python -m train crossval --resume runs/interrupted
     """
     from train.commands import screen
     from train.fit import crossval as validation
     from train.fit.options import options_of
+    from train.runs.record import read_record
 
-    with many.where(scheduler, dashboard, cache) as run_all:
-        folder, record = validation.crossval(cache, run, options_of(**asked), folds, repeats, run_all)
+    given = options.given(context)
+    if fold_by is not None and (both := given & {"folds", "repeats"}):
+        raise typer.BadParameter(f"the names decide that; leave out --{min(both)}", param_hint="--fold-by")
+    if resume is not None:
+        moved = cache if "cache" in given else None
+        _refuse_others(resume, given, {**asked, "folds": folds, "repeats": repeats, "fold_by": fold_by, "run": run})
+        with many.where(scheduler, dashboard, moved or Path(read_record(resume).cache.file)) as run_all:
+            folder, record = validation.resume_crossval(resume, moved, run_all)
+    else:
+        with many.where(scheduler, dashboard, cache) as run_all:
+            folder, record = validation.crossval(
+                cache, run, options_of(**asked), folds, repeats, run_all, fold_by=fold_by
+            )
     _show(folder, record, screen.crossval_summary, as_json)
+
+
+def _refuse_others(run: Path, given: set[str], asked: dict[str, Any]) -> None:
+    """Refuse what was given with --resume and is not as the run was started."""
+    from train.runs.record import read_record
+
+    was = {"run": run, "fold_by": None, **read_record(run).options}
+    for name in sorted(given & asked.keys()):
+        if asked[name] != was.get(name):
+            option = "--" + name.replace("_", "-")
+            raise typer.BadParameter(
+                f"{run} was started with {option} {was.get(name)}; leave out {option}", param_hint="--resume"
+            )
 
 
 def _show(folder: Path, record: "Record", summary: Callable[[Path, "Record"], str], as_json: bool) -> None:

@@ -16,8 +16,8 @@ from cache.shared.errors import UserError
 from cache.shared.text import terminal_width
 from train.commands import options
 
-# Once on, it cannot be switched off in one process, so it holds for all runs of a sweep or for none.
-_NOT_VARIED = {"deterministic"}
+# Once on, the first cannot be switched off in one process; and runs on other splits cannot be compared.
+_NOT_VARIED = {"deterministic", "split_file", "val_list", "test_list"}
 _DEFAULT = "default"
 
 
@@ -27,8 +27,8 @@ def sweep(
     *,
     cache: options.CacheFile = options.CACHE,
     grid: Annotated[
-        str, typer.Option(metavar="KEY=VALUES ..", help="Options of `fit`, each with the values to combine.")
-    ] = "model=baseline,compact",
+        list[str], typer.Option(metavar="KEY=VALUES ..", help="Options of `fit`, each with the values to combine.")
+    ] = ["model=baseline,compact"],  # noqa: B006  # typer copies it
     runs: Annotated[Path, typer.Option(help="Folder for the run directories.")] = Path("runs/sweep"),
     asked: dict[str, Any],
     tensorboard: options.TensorBoard = False,
@@ -48,7 +48,7 @@ def sweep(
     """
     from train.fit import sweep as sweeps
 
-    options_list = combinations(context, asked, grid)
+    options_list = combinations(context, asked, " ".join(grid))
     if scheduler is not None:
         # Each worker writes its runs there, under the same name.
         cache, runs = cache.absolute(), runs.absolute()

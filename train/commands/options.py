@@ -81,6 +81,20 @@ GroupBy = Annotated[
         show_default="speaker or recording where the file names tell it",
     ),
 ]
+SplitFile = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="FILE",
+        help="CSV with `path` and `split` that says where each clip goes, such as a run's split.csv; `random`: pay no "
+        "heed to folders called train, val, test.",
+        show_default="train, val, test folders if DATA has them",
+    ),
+]
+ValList = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Text file with the path of a validation clip a line.")
+]
+TestList = Annotated[str | None, typer.Option(metavar="FILE", help="Text file with the path of a test clip a line.")]
 Weight = Annotated[ClassWeight | None, typer.Option(help="`balanced`: a rare class counts as much as a frequent one.")]
 Patience = Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N epochs without a better one.")]
 Deterministic = Annotated[
@@ -112,6 +126,9 @@ _OF_FIT: dict[str, tuple[Any, Any]] = {
     "class_weight": (Weight, None),
     "patience": (Patience, None),
     "deterministic": (Deterministic, False),
+    "split_file": (SplitFile, None),
+    "val_list": (ValList, None),
+    "test_list": (TestList, None),
 }
 
 

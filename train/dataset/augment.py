@@ -1,4 +1,4 @@
-"""augment() and mix(): spectrograms as other speakers, rooms and microphones might have given them.
+"""augment(), overlay() and mix(): spectrograms as other speakers, rooms and microphones might have given them.
 
 All works on the cached features, a batch at a time, in numpy; only training sees it. Distances in level are in units
 of the features: 1 is the range that power_to_db leaves, 80 dB.
@@ -40,6 +40,8 @@ class Augmentation:
     n_masks, mel_mask, time_mask
         So many bands of silence on each axis (SpecAugment, Park et al. 2019), up to `mel_mask` mel bands high and
         up to `time_mask` of the clip's frames wide.
+    background, background_share
+        A clip of the background class, up to so far below its own level, is heard in this share of the other clips.
     mixup, mixup_share
         Both parameters of the beta distribution of how much another clip is mixed in (Zhang et al. 2018), and the share
         of the clips to which that happens.
@@ -56,6 +58,8 @@ class Augmentation:
     n_masks: int = 2
     mel_mask: float = 16.0
     time_mask: float = 0.2
+    background: float = 0.4
+    background_share: float = 0.5
     mixup: float = 0.3
     mixup_share: float = 0.5
 
@@ -94,6 +98,53 @@ def augment(
     Y *= mel_mask[:, :, None]
     Y *= (time_mask & is_clip)[:, None, :]
     return Y[..., None]
+
+
+def overlay(
+    X: Floats,
+    n_frames: npt.NDArray[np.integer],
+    noise: npt.NDArray[np.floating],
+    noise_frames: npt.NDArray[np.integer],
+    rng: np.random.Generator,
+    settings: Augmentation,
+) -> Floats:
+    """Let some rows be heard together with a background, each with one that is drawn for it.
+
+    Parameters
+    ----------
+    X, n_frames
+        Spectrograms and the frames of each, as for augment().
+    noise, noise_frames
+        Those of the backgrounds, shape (n_backgrounds, n_mels, n_columns, 1) and (n_backgrounds,); one that is shorter
+        than the clip is repeated.
+    rng, settings
+        As for augment().
+
+    Returns
+    -------
+    numpy.ndarray
+        The same shape; padding is still 0, and no level is lower than it was or more than 3 dB above the louder of
+        the two.
+    """
+    n_columns = X.shape[2]
+    rows = np.flatnonzero(rng.random(len(X)) < settings.background_share)
+    which = rng.integers(len(noise), size=rows.shape)
+    below = rng.uniform(0, settings.background, (len(rows), 1, 1)).astype(np.float32)
+    start = rng.integers(n_columns, size=(len(rows), 1))
+    column = (start + np.arange(n_columns)) % np.clip(noise_frames[which], 1, n_columns)[:, None]
+    heard = np.take_along_axis(noise[which, :, :, 0].astype(np.float32), column[:, None, :], axis=2) - below
+    both = _sum_of_levels(X[rows, :, :, 0], heard)
+    mixed = X.copy()
+    mixed[rows, :, :, 0] = both * (np.arange(n_columns) < n_frames[rows, None])[:, None, :]
+    return mixed
+
+
+def _sum_of_levels(a: Floats, b: Floats) -> Floats:
+    """Return the level of the energy of both together."""
+    apart = np.abs(a - b)
+    apart *= -_LOG_ENERGY
+    both: Floats = np.maximum(a, b) + np.log1p(np.exp(apart)) / _LOG_ENERGY
+    return both
 
 
 def mix(X: Floats, y: Floats, rng: np.random.Generator, settings: Augmentation) -> tuple[Floats, Floats]:
@@ -164,11 +215,7 @@ def _add_noise(Y: Floats, rng: np.random.Generator, settings: Augmentation) -> N
     tilt = rng.uniform(-_MAX_TILT, _MAX_TILT, (len(noisy), 1, 1)) * np.linspace(-1, 1, n_mels)[:, None]
     # A mel band averages several bins of the spectrum: its energy scatters less than the exponential of a single one.
     scatter = np.log(rng.standard_exponential((len(noisy), n_mels, n_columns), np.float32) + 1e-3) / (1.5 * _LOG_ENERGY)
-    noise = level + tilt.astype(np.float32) + scatter
-    clip = Y[noisy]
-    apart = np.abs(clip - noise)
-    apart *= -_LOG_ENERGY
-    Y[noisy] = np.maximum(clip, noise) + np.log1p(np.exp(apart)) / _LOG_ENERGY
+    Y[noisy] = _sum_of_levels(Y[noisy], level + tilt.astype(np.float32) + scatter)
 
 
 def _rescale(Y: Floats, is_clip: npt.NDArray[np.bool_]) -> None:

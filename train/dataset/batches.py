@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.backend.keras import keras
-from train.dataset.augment import Augmentation, augment, mix
+from train.dataset.augment import Augmentation, augment, mix, overlay
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
@@ -32,6 +32,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         How the rows are varied, anew in every epoch; None: not at all.
     n_frames
         Frames of every clip before crop or pad, shape (N,); the augmentation leaves padding as it is.
+    backgrounds
+        Rows of background sound, which the augmentation lets be heard with the others.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         n_columns: int | None = None,
         augmentation: Augmentation | None = None,
         n_frames: npt.NDArray[np.integer] | None = None,
+        backgrounds: npt.NDArray[np.intp] | None = None,
     ) -> None:
         super().__init__()
         self.X = np.asarray(X)
@@ -53,6 +56,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self.n_columns = self.X.shape[2] if n_columns is None else n_columns
         self.augmentation = augmentation
         self.n_frames = np.full(len(self.X), self.n_columns) if n_frames is None else np.asarray(n_frames)
+        self.backgrounds = rows[:0] if backgrounds is None else backgrounds
         self.seeds = (0, 0)
 
     def __len__(self) -> int:
@@ -65,7 +69,25 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             return X, y
         # numpy takes [seed, epoch] for [seed, epoch, 0], which is the order's generator already.
         rng = np.random.default_rng([*self.seeds, index + 1])
+        if len(self.backgrounds):
+            X = self._with_backgrounds(X, rows, rng, self.augmentation)
         return mix(augment(X, self.n_frames[rows], rng, self.augmentation), y, rng, self.augmentation)
+
+    def _with_backgrounds(
+        self,
+        X: npt.NDArray[np.float32],
+        rows: npt.NDArray[np.intp],
+        rng: np.random.Generator,
+        settings: Augmentation,
+    ) -> npt.NDArray[np.float32]:
+        others = np.flatnonzero(~np.isin(rows, self.backgrounds))
+        # No more of them than rows: they, too, are read from the file.
+        drawn = rng.choice(self.backgrounds, min(len(rows), len(self.backgrounds)), replace=False)
+        noise = self.X[np.sort(drawn), :, : self.n_columns]
+        frames = self.n_frames[np.sort(drawn)]
+        X = X.copy()
+        X[others] = overlay(X[others], self.n_frames[rows[others]], noise, frames, rng, settings)
+        return X
 
     def shuffle(self, seed: int, epoch: int) -> None:
         """Begin an epoch: its order and variations depend on the seed and the epoch alone, so a fit can be resumed."""

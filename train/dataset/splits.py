@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -45,21 +46,31 @@ def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str |
     UserError
         The pattern is no regular expression, has not exactly one group, or matches no path.
     """
-    names = _names_by(pattern, paths) if pattern is not None else [_known_name(path) for path in paths]
+    names = names_by(pattern, paths) if pattern is not None else [_known_name(path) for path in paths]
     keys = [("name", name) if name is not None else ("path", path) for name, path in zip(names, paths, strict=True)]
     return _connected(_numbered(keys), _numbered(sha256.tolist()))
 
 
-def _names_by(pattern: str, paths: list[str]) -> list[str | None]:
+def refuse_one_class(file: Path, class_names: Sequence[str]) -> None:
+    """Raise a UserError unless a cache has two classes to tell apart."""
+    if len(class_names) < 2:
+        raise UserError(
+            f"{file} has one class only ({', '.join(class_names)}), and there is nothing to tell it from; add a folder "
+            "of other sounds to DATA, such as `background`, and featurize again with --classes all"
+        )
+
+
+def names_by(pattern: str, paths: list[str], option: str = "--group-by") -> list[str | None]:
+    """Return what the one group of a regular expression captures in each path; None where it does not match."""
     try:
         regex = re.compile(pattern)
     except re.error as error:
-        raise UserError(f"--group-by {pattern!r} is not a regular expression: {error}") from None
+        raise UserError(f"{option} {pattern!r} is not a regular expression: {error}") from None
     if regex.groups != 1:
-        raise UserError(f"--group-by {pattern!r} has {regex.groups} groups in parentheses and needs exactly one")
+        raise UserError(f"{option} {pattern!r} has {regex.groups} groups in parentheses and needs exactly one")
     names = [match[1] if (match := regex.search(path)) else None for path in paths]
     if not any(name is not None for name in names):
-        raise UserError(f"--group-by {pattern!r} matches none of the {len(paths)} paths, such as {paths[0]!r}")
+        raise UserError(f"{option} {pattern!r} matches none of the {len(paths)} paths, such as {paths[0]!r}")
     return names
 
 

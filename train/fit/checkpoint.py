@@ -1,12 +1,20 @@
-"""Checkpoint: the state that a fit keeps after every epoch, so that it can go on after any interruption."""
+"""Checkpoint: what a run keeps while it is unfinished, epochs or folds, so that it can go on after any interruption."""
 
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.shared.errors import UserError
+from cache import Cache, open_cache
+from cache.shared.errors import Interrupted, UserError
+from train.runs.directory import CHECKPOINT
+from train.runs.record import Record
 from train.runs.tables import History, read_history, write_history
 
 Weights = list[npt.NDArray[Any]]
@@ -30,7 +38,7 @@ class Checkpoint:
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self.folder = run_dir / "checkpoint"
+        self.folder = run_dir / CHECKPOINT
         self.folder.mkdir(exist_ok=True)
 
     def save(self, model: Any, history: History, best_weights: Weights | None) -> None:
@@ -68,8 +76,63 @@ class Checkpoint:
         except (OSError, UserError, ValueError, KeyError, IndexError) as error:
             raise UserError(f"{self.folder} is damaged, so this fit cannot go on ({error}); start a new one") from None
 
-    def discard(self) -> None:
-        """Delete what only an interrupted fit needs."""
-        for file in self.folder.iterdir():
-            file.unlink()
-        self.folder.rmdir()
+
+def keep_fold(run_dir: Path, number: int, arrays: dict[str, npt.NDArray[Any]], said: dict[str, Any]) -> None:
+    """Keep a finished fold: its arrays, and what is said of it, which JSON must be able to hold."""
+    beside = run_dir / CHECKPOINT / "next.npz"
+    with beside.open("wb") as file:
+        np.savez(file, said=np.array(json.dumps(said)), **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
+    beside.replace(run_dir / CHECKPOINT / f"fold-{number}.npz")
+
+
+def kept_folds(run_dir: Path) -> dict[int, tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]]:
+    """Return what keep_fold() kept, by number; a fold that cannot be read is one that is still to do."""
+    kept = {}
+    for file in (run_dir / CHECKPOINT).glob("fold-*.npz"):
+        with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(file, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
+            said = json.loads(str(arrays.pop("said")))
+            kept[int(file.stem.partition("-")[2])] = (arrays, said)
+    return kept
+
+
+def discard(run_dir: Path) -> None:
+    """Delete what only an interrupted run needs."""
+    for file in (run_dir / CHECKPOINT).iterdir():
+        file.unlink()
+    (run_dir / CHECKPOINT).rmdir()
+
+
+@contextmanager
+def resumable(run_dir: Path, command: str, kept: Callable[[], str]) -> Iterator[None]:
+    """Say, of what ends a run early, what is kept and how it goes on."""
+    go_on = f"go on with `python -m train {command} --resume {run_dir}`"
+    try:
+        yield
+    except Interrupted as stop:
+        stop.kept = f"{kept()}; {go_on}"
+        raise
+    except OSError as error:
+        # HDF5 puts a paragraph into the message, and its number is that of the system.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"{run_dir} cannot be written ({reason}); put that right, then {go_on}") from None
+
+
+def cache_to_resume(run_dir: Path, record: Record, cache_file: Path | None) -> Cache:
+    """Open the cache of an unfinished run, where it was or where it is now.
+
+    Raises
+    ------
+    UserError
+        It is not there, cannot be used, or has changed.
+    """
+    own = Path(record.cache.file)
+    if cache_file is None and not own.exists():
+        raise UserError(
+            f"{own}, on which {run_dir} was started, is not there any more; say where it is now: "
+            f"`python -m train {record.command} CACHE --resume {run_dir}`"
+        )
+    cache = open_cache(cache_file or own)
+    if cache.fingerprint != record.cache.fingerprint:
+        raise UserError(f"{cache.file} has changed since {run_dir} was started on it; start a new {record.command}")
+    return cache

@@ -1,7 +1,7 @@
 """crossval(): every clip of a cache tested by a model that never saw its group."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,26 +14,18 @@ from cache import Cache, open_cache
 from cache.shared.command import complain, is_watched
 from cache.shared.errors import UserError
 from cache.shared.text import human_seconds
-from train.dataset.splits import clip_groups, split_clips
+from train.dataset.folds import Fold, Rows, make_folds, shared_by_folds
+from train.dataset.splits import clip_groups, refuse_one_class
+from train.fit.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, resumable
 from train.fit.options import Options, options_of
 from train.models import recipes as models
-from train.runs.directory import new_run
-from train.runs.record import FINISHED, Record, start_record, versions, write_record
+from train.runs.directory import held, new_run
+from train.runs.record import FINISHED, Record, read_record, start_record, versions, write_record
 from train.runs.tables import History, write_history, write_predictions
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import accuracy_interval, score
 
-Rows = npt.NDArray[np.intp]
-
-
-class Fold(NamedTuple):
-    """The rows of one fold; each number counts from 1."""
-
-    repeat: int
-    number: int
-    train: Rows
-    val: Rows
-    test: Rows
+RunAll = Callable[[Callable[["FoldJob"], "FoldResult"], Iterable["FoldJob"]], Iterable["FoldResult"]]
 
 
 class FoldJob(NamedTuple):
@@ -43,7 +35,7 @@ class FoldJob(NamedTuple):
     ----------
     cache_file, fingerprint
         The cache, and what it must still hold.
-    options, n_folds, n_repeats
+    options, n_folds, n_repeats, fold_by
         As for crossval().
     which
         Which of make_folds().
@@ -54,7 +46,8 @@ class FoldJob(NamedTuple):
     options: Options
     n_folds: int
     n_repeats: int
-    which: int
+    fold_by: str | None
+    which: int = 0
 
 
 def crossval(
@@ -63,7 +56,8 @@ def crossval(
     options: Options | None = None,
     n_folds: int = 5,
     n_repeats: int = 1,
-    run_all: Callable[[Callable[[FoldJob], "FoldResult"], Iterable[FoldJob]], Iterable["FoldResult"]] = map,
+    run_all: RunAll = map,
+    fold_by: str | None = None,
     **chosen: Any,
 ) -> tuple[Path, Record]:
     """Cross-validate a model on a cache.
@@ -78,11 +72,13 @@ def crossval(
         As for fit(); `test` is not used. `val` is the share of all clips that is taken from the training folds to
         choose the epoch.
     n_folds
-        At least 2.
+        At least 2; with `fold_by` it is not used.
     n_repeats
         How often all folds are drawn anew, at least 1.
     run_all
         How the folds are run: `map`, one after another in this process, or another map, such as that of a cluster.
+    fold_by
+        See make_folds().
     chosen
         Options by name, as for fit().
 
@@ -102,66 +98,113 @@ def crossval(
     options = options_of(**{"val": None} | chosen) if options is None else replace(options, **chosen)
     models.recipe(options.model)
     cache = open_cache(cache_file)
-    groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
-    jobs = [
-        FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, n_repeats, i)
-        for i in range(n_folds * n_repeats)
-    ]
-    folds = _folds_of(jobs[0])[1]
+    refuse_one_class(cache.file, cache.class_names)
+    job = FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, 1 if fold_by else n_repeats, fold_by)
+    _, groups, folds = _folds_of(job)
     folder = new_run(None if run is None else Path(run), f"crossval-{options.model}")
-    asked = {**asdict(options), "folds": n_folds, "repeats": n_repeats}
-    record = replace(start_record("crossval", cache, asked), n_groups=len(np.unique(groups)))
+    asked = {**asdict(options), "folds": max(fold.number for fold in folds), "repeats": job.n_repeats}
+    record = replace(
+        start_record("crossval", cache, asked | ({"fold_by": fold_by} if fold_by else {})),
+        n_groups=len(np.unique(groups)),
+        warnings=shared_by_folds(cache.paths, groups, folds) if fold_by else [],
+    )
     write_record(folder, record)
-    started = time.perf_counter()
-    results = []
-    for result in run_all(run_fold, jobs):
-        results.append(result)
-        _say(result.summary)
+    return folder, _run(folder, record, job, run_all)
+
+
+def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAll = map) -> tuple[Path, Record]:
+    """Go on with a cross-validation that was interrupted, after the folds that are finished.
+
+    Parameters
+    ----------
+    folder
+        Its run directory.
+    cache_file
+        Where its cache is now; None: where it was.
+    run_all
+        See crossval().
+
+    Returns
+    -------
+    folder, record
+        See crossval().
+
+    Raises
+    ------
+    UserError
+        It is finished, or no cross-validation, or its cache is gone or has changed.
+    """
+    record = read_record(folder)
+    if record.command != "crossval":
+        raise UserError(f"{folder} is a fit; go on with `python -m train fit --resume {folder}`")
+    if record.state == FINISHED:
+        raise UserError(f"{folder} is finished; there is nothing to go on with")
+    try:
+        asked = dict(record.options)
+        n_folds, n_repeats = int(asked.pop("folds")), int(asked.pop("repeats"))
+        fold_by = asked.pop("fold_by", None)
+        options = Options(**asked)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{folder / 'run.json'} is damaged: its options make no sense; start a new crossval") from None
+    cache = cache_to_resume(folder, record, cache_file)
+    job = FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, n_repeats, fold_by)
+    return folder, _run(folder, record, job, run_all)
+
+
+def _run(folder: Path, record: Record, job: FoldJob, run_all: RunAll) -> Record:
+    """Run the folds that are not finished, and finish the run directory."""
+    with held(folder):
+        cache, groups, folds = _folds_of(job)
+        started = time.perf_counter()
+        done = _kept_results(folder)
+        todo = [job._replace(which=i) for i in range(len(folds)) if i not in done]
+        with resumable(folder, "crossval", lambda: f"{len(done)} of {len(folds)} folds are finished and kept"):
+            for each, result in zip(todo, run_all(run_fold, todo), strict=True):
+                said = {"summary": result.summary, "history": result.history}
+                arrays: dict[str, npt.NDArray[Any]] = {"probabilities": result.probabilities, **result.predicted}
+                keep_fold(folder, each.which, arrays, said)
+                done[each.which] = result
+                _say(result.summary)
+            record = _finish(folder, record, cache, groups, folds, [done[i] for i in range(len(folds))], started)
+    discard(folder)
+    return record
+
+
+def _kept_results(folder: Path) -> dict[int, "FoldResult"]:
+    return {
+        number: FoldResult(said["summary"], said["history"], arrays.pop("probabilities"), arrays)
+        for number, (arrays, said) in kept_folds(folder).items()
+    }
+
+
+def _finish(
+    folder: Path,
+    record: Record,
+    cache: Cache,
+    groups: Rows,
+    folds: list[Fold],
+    results: list["FoldResult"],
+    started: float,
+) -> Record:
     _write_tables(folder, cache, folds, results)
     metrics, *baselines = (
         _pooled(cache, groups, folds, [result.predicted[name] for result in results]) for name in results[0].predicted
     )
     sanity = dict(zip(BASELINES, baselines, strict=True))
-    probe = leak_probe(cache, groups, options.seed)
+    probe = leak_probe(cache, groups, record.options["seed"])
     record = replace(
         record,
         metrics=metrics,
         sanity=sanity,
         leak_probe=probe,
-        warnings=warnings(metrics, sanity, probe),
+        warnings=[*record.warnings, *warnings(metrics, sanity, probe)],
         folds=[result.summary for result in results],
         versions=versions(),
         state=FINISHED,
         seconds=round(time.perf_counter() - started, 3),
     )
     write_record(folder, record)
-    return folder, record
-
-
-def make_folds(cache: Cache, groups: Rows, options: Options, n_folds: int, n_repeats: int) -> Iterator[Fold]:
-    """Draw stratified, grouped folds; every clip is in the test part of one fold of every repeat.
-
-    Raises
-    ------
-    UserError
-        A class has fewer groups than there are folds, or not every training part can hold every class.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    labels = cache.labels
-    n_groups = [len(np.unique(groups[labels == label])) for label in range(len(cache.class_names))]
-    if min(n_groups) < n_folds:
-        found = ", ".join(f"{name} {n}" for name, n in zip(cache.class_names, n_groups, strict=True))
-        raise UserError(f"--folds {n_folds} needs as many independent groups of each class; there are: {found}")
-    for repeat in range(n_repeats):
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=options.seed + repeat)
-        for number, (train, test) in enumerate(splitter.split(labels, labels, groups), start=1):
-            if not len(test):
-                raise UserError(f"--folds {n_folds}: the groups are too large for so many folds; ask for fewer")
-            _, of_train = np.unique(groups[train], return_inverse=True)
-            share = options.val * len(labels) / len(train)
-            side = split_clips(labels[train], of_train, cache.class_names, share, 0.0, options.seed + repeat)
-            yield Fold(repeat + 1, number, train[side == 0], train[side == 1], test)
+    return record
 
 
 class FoldResult(NamedTuple):
@@ -174,13 +217,15 @@ class FoldResult(NamedTuple):
 
 
 @lru_cache(1)
-def _folds_of(job: FoldJob) -> tuple[Cache, list[Fold]]:
+def _folds_of(job: FoldJob) -> tuple[Cache, Rows, list[Fold]]:
     """Open the cache of a job, whose `which` must be 0, and draw its folds; a process does so once for all of them."""
     cache = open_cache(job.cache_file)
     if cache.fingerprint != job.fingerprint:
         raise UserError(f"{job.cache_file} has changed since the cross-validation began; start a new one")
-    groups = clip_groups(cache.paths, cache.columns["sha256"], job.options.group_by)
-    return cache, list(make_folds(cache, groups, job.options, job.n_folds, job.n_repeats))
+    options = job.options
+    groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
+    drawn = make_folds(cache, groups, options.val, options.seed, job.n_folds, job.n_repeats, job.fold_by)
+    return cache, groups, drawn
 
 
 def run_fold(job: FoldJob) -> FoldResult:
@@ -195,7 +240,7 @@ def run_fold(job: FoldJob) -> FoldResult:
     from train.fit.loop import train_by_recipe
     from train.models.forward import predict_rows
 
-    cache, folds = _folds_of(job._replace(which=0))
+    cache, _, folds = _folds_of(job._replace(which=0))
     fold, options = folds[job.which], job.options
     started = time.perf_counter()
     keras.utils.clear_session()

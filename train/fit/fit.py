@@ -1,9 +1,6 @@
 """fit(): one run, from a cache to a run directory with a trained and scored model."""
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -12,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache, open_cache
-from cache.shared.errors import Interrupted, UserError
-from train.dataset.splits import SPLITS, clip_groups, split_clips
+from cache.shared.errors import UserError
+from train.dataset.given import choose_split
+from train.dataset.splits import SPLITS, clip_groups, refuse_one_class
+from train.fit.checkpoint import cache_to_resume, discard, resumable
 from train.fit.options import Options, options_of
 from train.models import recipes as models
-from train.runs.directory import LOGS, new_run
+from train.runs.directory import LOGS, held, new_run
 from train.runs.record import FINISHED, Record, describe_split, read_record, start_record, versions, write_record
 from train.runs.tables import read_split, write_predictions, write_split
 from train.score.baselines import BASELINES, leak_probe, warnings
@@ -66,13 +65,16 @@ def fit(
     options = options_of(**chosen) if options is None else replace(options, **chosen)
     models.recipe(options.model)  # errors come before the seconds that TensorFlow takes
     cache = open_cache(cache_file)
+    refuse_one_class(cache.file, cache.class_names)
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
-    split = split_clips(cache.labels, groups, cache.class_names, options.val, options.test, options.seed)
+    given = options.split_file, options.val_list, options.test_list
+    split, remarks = choose_split(cache, groups, options.val, options.test, options.seed, *given)
     folder = new_run(None if run is None else Path(run), options.model)
     record = replace(
         start_record("fit", cache, asdict(options)),
         split=describe_split(cache, groups, split),
         clip_duration=float(np.median(cache.columns["duration"][split == 0])),
+        warnings=remarks,
     )
     write_split(folder, cache, split)
     if tensorboard:
@@ -107,13 +109,11 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
     """
     record = read_record(folder)
     if record.command != "fit":
-        raise UserError(f"{folder} is a cross-validation, which cannot go on where it stopped; start a new one")
+        raise UserError(f"{folder} is a cross-validation; go on with `python -m train crossval --resume {folder}`")
     if record.state == FINISHED:
         raise UserError(f"{folder} is finished; there is nothing to go on with")
     options = _recorded_options(folder, record)
-    cache = open_cache(cache_file or Path(record.cache.file))
-    if cache.fingerprint != record.cache.fingerprint:
-        raise UserError(f"{cache.file} has changed since {folder} was started on it; start a new fit")
+    cache = cache_to_resume(folder, record, cache_file)
     sides = {clip.path: clip.split for clip in read_split(folder)}
     try:
         split = np.array([SPLITS.index(sides[path]) for path in cache.paths], np.int8)
@@ -144,19 +144,33 @@ def _train(
     split: npt.NDArray[np.int8],
     title: str,
 ) -> Record:
+    with held(folder), resumable(folder, "fit", lambda: "every finished epoch is kept"):
+        record = _train_alone(folder, record, options, cache, groups, split, title)
+    discard(folder)
+    return record
+
+
+def _train_alone(
+    folder: Path,
+    record: Record,
+    options: Options,
+    cache: Cache,
+    groups: Rows,
+    split: npt.NDArray[np.int8],
+    title: str,
+) -> Record:
     from train.backend.keras import seed_everything
-    from train.fit.checkpoint import Checkpoint
     from train.fit.loop import train_by_recipe
     from train.models.forward import predict_rows
 
     started = time.perf_counter()
     seed_everything(options.seed, options.deterministic)
     train_rows, val_rows, test_rows = (np.flatnonzero(split == side) for side in range(len(SPLITS)))
-    with _resumable(folder):
-        model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title)
-        probabilities = predict_rows(model, cache.X, test_rows)
-        scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
-        _save_model(model, folder / "model.keras")
+    model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title)
+    probabilities = predict_rows(model, cache.X, test_rows)
+    scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
+    _save_model(model, folder / "model.keras")
+    scores["warnings"] = [*record.warnings, *scores["warnings"]]
     record = replace(
         record,
         n_parameters=model.count_params(),
@@ -169,7 +183,6 @@ def _train(
         seconds=round(time.perf_counter() - started, 3),
     )
     write_record(folder, record)
-    Checkpoint(folder).discard()
     return record
 
 
@@ -199,20 +212,6 @@ def _scores(
         "leak_probe": probe,
         "warnings": warnings(metrics, sanity, probe),
     }
-
-
-@contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    go_on = f"go on with `python -m train fit --resume {folder}`"
-    try:
-        yield
-    except Interrupted as stop:
-        stop.kept = f"every finished epoch is kept; {go_on}"
-        raise
-    except OSError as error:
-        # HDF5 puts a paragraph into the message, and its number is that of the system.
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise UserError(f"{folder} cannot be written ({reason}); put that right, then {go_on}") from None
 
 
 def _save_model(model: Any, file: Path) -> None:

@@ -14,6 +14,7 @@ from cache import Cache
 from cache.shared.command import is_watched
 from cache.shared.errors import UserError
 from cache.shared.text import human_seconds
+from cache.shared.walk import is_background
 from train.backend.keras import keras, reseed
 from train.dataset.batches import Batches
 from train.fit.checkpoint import Checkpoint, Weights, best_epoch
@@ -55,7 +56,11 @@ def train_by_recipe(
     n_steps = options.epochs * math.ceil(len(train_rows) / options.batch_size)
     model = build_to_train(options.model, n_classes, options.learning_rate, n_steps, widest)
     n_columns = model.input_shape[2]
-    batches = Batches(cache.X, cache.y, train_rows, options.batch_size, n_columns, recipe.augmentation, n_frames)
+    is_noise = np.array([is_background(name) for name in cache.class_names])
+    backgrounds = train_rows[is_noise[cache.labels[train_rows]]]
+    batches = Batches(
+        cache.X, cache.y, train_rows, options.batch_size, n_columns, recipe.augmentation, n_frames, backgrounds
+    )
     validation = Batches(cache.X, cache.y, val_rows, options.batch_size, n_columns) if len(val_rows) else None
     class_weight = balanced_weights(cache.labels[train_rows]) if options.class_weight else None
     history, best = train_model(model, batches, validation, options, class_weight, run_dir, title)

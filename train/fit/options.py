@@ -21,6 +21,9 @@ class Options:
     class_weight: str | None = None
     patience: int | None = None
     deterministic: bool = False
+    split_file: str | None = None
+    val_list: str | None = None
+    test_list: str | None = None
 
 
 def options_of(**chosen: Any) -> Options:

@@ -1,21 +1,20 @@
 """sweep(): many fits on one cache, each in a run directory of its own, going on where an earlier sweep stopped."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
-
-from filelock import FileLock, Timeout
 
 from cache import open_cache
 from cache.shared.command import complain, is_watched
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import human_seconds
+from train.dataset.splits import refuse_one_class
 from train.fit.fit import fit, resume_fit
 from train.fit.options import Options
 from train.models import recipes as models
+from train.runs.directory import locked
 from train.runs.record import FINISHED, Record, read_record
 
 _MAX_NAME = 100
@@ -94,8 +93,11 @@ def sweep(
     """
     for options in options_list:
         models.recipe(options.model)
-    fingerprint = open_cache(cache_file).fingerprint
-    with _alone(folder):
+    cache = open_cache(cache_file)
+    refuse_one_class(cache.file, cache.class_names)
+    fingerprint = cache.fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".sweep.lock", f"another sweep is at work in {folder}: {{holder}}; give another --runs"):
         done, folders = _plan(folder, options_list, fingerprint)
         todo = [options for options in options_list if options not in done]
         jobs = [
@@ -151,7 +153,8 @@ def _plan(
 
 
 def _is_of(record: Record, options: Options, fingerprint: str) -> bool:
-    found = record.cache.fingerprint, record.command, record.options
+    # What an earlier version does not have among its options was not asked for.
+    found = record.cache.fingerprint, record.command, asdict(Options()) | record.options
     return found == (fingerprint, "fit", asdict(options))
 
 
@@ -173,16 +176,6 @@ def _free(folder: Path, name: str, taken: set[Path]) -> Path:
         number += 1
         path = folder / f"{name}-{number}"
     return path
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".sweep.lock", blocking=False):
-            yield
-    except Timeout:
-        raise UserError(f"another sweep is at work in {folder}; let it finish, or give another --runs") from None
 
 
 def _say(job: Job, outcome: Outcome) -> None:

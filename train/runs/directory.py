@@ -8,15 +8,21 @@ predictions.csv  path, class, predicted class and probabilities of every test cl
 tensorboard/     what --tensorboard logs
 report.html      all of that to look at and to listen to
 figures/         its figures as PNG
-checkpoint/      only while the fit is unfinished
+checkpoint/      only while it is unfinished: the last epoch or the finished folds, and the lock of who trains it
 
 The tables are written and read by train.runs.tables. Runs of earlier versions have path, split in `split.csv` and
 sha256, split of the same clips in `content.csv`; they are still read.
 """
 
+import os
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from cache.file.layout import X_DTYPES
 from cache.file.settings import SETTINGS, Setting
@@ -24,6 +30,7 @@ from cache.shared.errors import UserError
 from train.runs.record import FINISHED, Record, read_record
 
 LOGS = "tensorboard"
+CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,9 @@ def new_run(run: Path | None, name: str) -> Path:
         There is something there already.
     """
     if run is not None:
+        if (run / CHECKPOINT / "lock").exists():
+            with held(run):
+                pass
         if run.exists() and (not run.is_dir() or any(run.iterdir())):
             raise UserError(f"{run} exists already; give another --run, or delete it first")
         run.mkdir(parents=True, exist_ok=True)
@@ -90,6 +100,44 @@ def new_run(run: Path | None, name: str) -> Path:
             continue
         return folder
     raise UserError(f"{base} exists already; give another with --run")
+
+
+def held(folder: Path) -> AbstractContextManager[None]:
+    """Have an unfinished run directory to oneself; a UserError says who has it."""
+    (folder / CHECKPOINT).mkdir(exist_ok=True)
+    return locked(folder / CHECKPOINT / "lock", f"{folder} is in use: {{holder}} is at work in it; let it finish first")
+
+
+@contextmanager
+def locked(file: Path, complaint: str) -> Iterator[None]:
+    """Hold a lock that goes when its holder dies; a UserError with the complaint, `{holder}` filled in, if it is taken.
+
+    Where the file system has no locks, nothing is held.
+    """
+    lock = FileLock(file, on_acquired=_sign)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:  # an OSError, too
+        raise UserError(complaint.replace("{holder}", _holder(file))) from None
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sign(file: int) -> None:
+    with suppress(OSError):
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+
+def _holder(file: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        if text := file.read_text(encoding="utf-8").strip():
+            return text
+    return "another process"
 
 
 def open_run(folder: Path) -> Run:

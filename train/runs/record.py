@@ -109,6 +109,7 @@ class Record:
     def as_dict(self) -> dict[str, Any]:
         """Return what `run.json` holds beside its format."""
         absent = {*(_OF_CROSSVAL if self.command == "fit" else _OF_FIT), *(() if self.state == FINISHED else _RESULTS)}
+        absent -= {"warnings"} if self.warnings else set()
         return {name: value for name, value in asdict(self).items() if name not in absent}
 
 

@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 
 from cache import open_cache
 from cache.shared.errors import UserError
-from train.dataset.augment import Augmentation, augment, mix
+from train.dataset.augment import Augmentation, augment, mix, overlay
+from train.dataset.batches import Batches
 from train.report.preview import draw_sheet
 
 OFF = Augmentation(**{field.name: type(field.default)(0) for field in fields(Augmentation)})
@@ -153,3 +154,36 @@ def test_the_preview_says_in_a_line_what_it_cannot_do(tones_cache: Path, tmp_pat
         draw_sheet(tones_cache, tmp_path / "sheet.png", "baseline", seed=0)
     with pytest.raises(UserError, match=r"\.png, \.svg or \.pdf"):
         draw_sheet(tones_cache, tmp_path / "sheet.doc", "compact", seed=0)
+
+
+def test_a_background_is_heard_where_the_clip_is_quiet_and_nowhere_louder_than_both() -> None:
+    rng = np.random.default_rng(0)
+    n_frames, noise_frames = np.full(200, 40), np.array([25, 64])
+    X, noise = clips(1, n_frames, 64), 0.8 * clips(2, noise_frames, 64)
+    heard = overlay(X, n_frames, noise, noise_frames, rng, Augmentation())
+    changed = (heard != X).any(axis=(1, 2, 3))
+    assert 0.35 < changed.mean() < 0.65, "about half of the clips"
+    assert not heard[:, :, 40:].any(), "padding stays padding"
+    assert (heard >= X).all()
+    assert heard.max() <= 1 + 10 * np.log10(2) / 80 + 1e-6, "3 dB, when both are as loud"
+    always = overlay(X, n_frames, noise, noise_frames, rng, Augmentation(background=0.0, background_share=1.0))
+    quiet = (X[:, :, :40] < 0.1).nonzero()
+    assert (always[:, :, :40] - X[:, :, :40])[quiet].mean() > 0.2
+
+
+def test_only_clips_of_other_classes_hear_the_background_and_only_that_of_training() -> None:
+    n = 12
+    X = np.zeros((n, 128, 16, 1), np.float32)
+    X[:, 30, :] = 1
+    X[8:, 90, :] = 0.9  # the backgrounds: the last two are not among the training rows
+    X[10:, 110, :] = 0.9
+    y, rows = np.eye(2, dtype=np.float32)[[0] * 8 + [1] * 4], np.arange(10)
+    settings_of_noise = replace(OFF, background=0.0, background_share=1.0)
+    batches = Batches(X, y, rows, 10, 16, settings_of_noise, np.full(n, 16), rows[8:])
+    batch, labels = batches[0]
+    assert (batch[:8, 90] > 0.8).all()
+    assert np.array_equal(labels, y[:10])
+    assert (batch[:, 110] < 0.1).all()
+    without = Batches(X, y, rows, 10, 16, settings_of_noise, np.full(n, 16))[0][0]
+    assert (without[:8, 90] < 0.1).all()
+    np.testing.assert_array_equal(batch[8:10], without[8:10])

@@ -1,0 +1,155 @@
+"""Splits that are given: kept as they are, completed where a side is missing, and what does not fit is named."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cache.shared.errors import UserError
+from train.dataset.given import choose_split, match_paths
+from train.dataset.splits import SPLITS
+
+CLASSES = ("dog", "cat")
+
+
+class FewClips:
+    """What a split needs of a cache."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = list(paths)
+        self.class_names = CLASSES
+        self.labels = np.array([CLASSES.index(path.split("/")[-2]) for path in paths])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def clips(prefix: str = "", n: int = 10) -> list[str]:
+    return [f"{prefix}{name}/{i}.wav" for name in CLASSES for i in range(n)]
+
+
+def split(paths: Sequence[str], groups: Any = None, **given: Any) -> tuple[dict[str, str], list[str]]:
+    cache: Any = FewClips(paths)
+    of_each = np.arange(len(paths)) if groups is None else np.asarray(groups)
+    side, remarks = choose_split(cache, of_each, given.pop("val", 0.2), given.pop("test", 0.2), 0, **given)
+    return dict(zip(paths, [SPLITS[i] for i in side.tolist()], strict=True)), remarks
+
+
+def file(folder: Path, *lines: str) -> str:
+    (folder / "file").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(folder / "file")
+
+
+@pytest.mark.parametrize(("val", "test"), [("val", "test"), ("valid", "test"), ("validation", "test"), ("dev", "eval")])
+def test_folders_that_are_sides_are_kept_to(val: str, test: str) -> None:
+    paths = [*clips("train/"), *clips(f"{val}/", 3), *clips(f"{test}/", 4)]
+    found, remarks = split(paths)
+    wanted = {"train": "train", val: "val", test: "test"}
+    assert found == {path: wanted[path.split("/")[0]] for path in paths}
+    assert remarks == []
+
+
+def test_a_side_that_is_missing_is_made_from_train_and_the_other_stays() -> None:
+    paths = [*clips("train/", 20), *clips("test/", 3)]
+    found, remarks = split(paths)
+    assert [path for path in paths if found[path] == "test"] == clips("test/", 3)
+    validation = [path for path in paths if found[path] == "val"]
+    assert len(validation) == 8
+    assert all(path.startswith("train/") for path in validation)
+    assert remarks == []
+    only_train, _ = split(clips("train/", 20))
+    assert sorted({*only_train.values()}) == ["test", "train", "val"]
+
+
+def test_the_folders_are_no_split_when_told_so() -> None:
+    paths = [*clips("train/"), *clips("val/"), *clips("test/")]
+    found, _ = split(paths, table="random")
+    assert any(found[path] != path.split("/")[0] for path in paths)
+    assert len({*found.values()}) == 3
+
+
+def test_a_table_says_where_each_clip_goes_by_path_or_file_and_by_the_end_of_it(tmp_path: Path) -> None:
+    paths = clips()
+    sides = ["train", "val", "test", "train", "dev"] * 4
+    known = {"dev": "val"}
+    wanted = {path: known.get(side, side) for path, side in zip(paths, sides, strict=True)}
+    for header, prefix in (("path,split", ""), ("File,Split", "/somewhere/else/"), ("x,path,split", "../data/")):
+        x = "1," if header.startswith("x") else ""
+        lines = [f"{x}{prefix}{path},{side}" for path, side in zip(paths, sides, strict=True)]
+        found, remarks = split(paths, table=file(tmp_path, header, *lines))
+        assert found == wanted
+        assert remarks == []
+    longer = [f"deep/below/{path}" for path in paths]
+    lines = [f"{path},{side}" for path, side in zip(paths, sides, strict=True)]
+    found, _ = split(longer, table=file(tmp_path, "path,split", *lines))
+    assert list(found.values()) == list(wanted.values())
+
+
+def test_lists_name_the_validation_and_the_test_clips_and_the_rest_trains(tmp_path: Path) -> None:
+    paths = clips()
+    (tmp_path / "val").write_text("dog/0.wav\ncat/0.wav\n")
+    (tmp_path / "test").write_text("\ufeffdog/1.wav\r\ncat/1.wav\r\n\r\n", encoding="utf-8")
+    found, remarks = split(paths, val_list=str(tmp_path / "val"), test_list=str(tmp_path / "test"))
+    assert {path for path in paths if found[path] == "val"} == {"dog/0.wav", "cat/0.wav"}
+    assert {path for path in paths if found[path] == "test"} == {"dog/1.wav", "cat/1.wav"}
+    assert remarks == []
+
+
+def test_a_path_that_is_no_clip_is_named_and_counted(tmp_path: Path) -> None:
+    lines = [*(f"{path},{side}" for path, side in zip(clips(), ["train", "val", "test", "train"] * 5, strict=True))]
+    _, remarks = split(clips(), table=file(tmp_path, "path,split", *lines, "dog/lost.wav,test", "x/0.wav,val"))
+    (remark,) = remarks
+    assert "2 of the 22 paths" in remark
+    assert "dog/lost.wav" in remark
+    with pytest.raises(UserError, match=r"none of the 1 paths .* 'bird/0.wav'"):
+        split(clips(), table=file(tmp_path, "path,split", "bird/0.wav,test"))
+
+
+def test_two_sides_that_share_a_group_are_named_and_counted(tmp_path: Path) -> None:
+    groups = np.arange(20)
+    groups[[1, 2]] = 0  # with dog/0
+    groups[[11, 12]] = 10
+    lines = [f"{path},{'test' if path.endswith(('2.wav', '3.wav')) else 'train'}" for path in clips()]
+    _, remarks = split(clips(), groups, val=0.0, table=file(tmp_path, "path,split", *lines))
+    (remark,) = remarks
+    assert "2 groups (6 clips) on two sides" in remark
+    assert "dog/0.wav is in train" in remark
+    assert "dog/2.wav" in remark
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        (["name,split", "dog/0.wav,test"], "needs the columns path"),
+        (["path,split", "dog/0.wav,later"], r"line 2: the split is 'later'"),
+        (["path,split", "0.wav,test"], "the end of 2 paths"),
+        (["path,split", "dog/0.wav,test", "dog/0.wav,val"], "is in test already"),
+        (["path,split"], "names no clip"),
+        (["path,split", *(f"{path},test" for path in clips()[:10])], "no clip of dog to train on"),
+        (["path,split", *(f"{path},test" for path in clips())], "no clips to train on"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_one_line(lines: list[str], complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=complaint):
+        split(clips(), table=file(tmp_path, *lines))
+
+
+def test_a_table_that_is_not_there_or_comes_with_lists_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        split(clips(), table=str(tmp_path / "missing.csv"))
+    with pytest.raises(UserError, match="leave out"):
+        split(clips(), table="a.csv", val_list="b.txt")
+
+
+def test_paths_match_by_whole_parts_in_any_unicode_form_and_an_equal_path_wins() -> None:
+    paths = ["dog/a.wav", "deep/dog/a.wav", "hotdog/a.wav", "caf\u00e9/b.wav"]
+    assert match_paths(["dog/a.wav", "hotdog/a.wav", "./deep/dog/a.wav", "g/a.wav", "c.wav"], paths) == [
+        [0],
+        [2],
+        [1],
+        [],
+        [],
+    ]
+    assert match_paths(["cafe\u0301/b.wav", r"data\cafe\b.wav", "x/y/deep/dog/a.wav"], paths) == [[3], [], [0, 1]]

@@ -1,0 +1,125 @@
+"""Folds: every clip in the test part of one of them, drawn at random or as the names give them."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import Cache
+from cache.shared.errors import UserError
+from cache.shared.text import human_count
+from train.dataset.splits import names_by, split_clips
+
+Rows = npt.NDArray[np.intp]
+
+
+class Fold(NamedTuple):
+    """The rows of one fold; each number counts from 1."""
+
+    repeat: int
+    number: int
+    train: Rows
+    val: Rows
+    test: Rows
+
+
+def make_folds(
+    cache: Cache, groups: Rows, val: float, seed: int, n_folds: int, n_repeats: int, fold_by: str | None = None
+) -> list[Fold]:
+    """Draw the folds of every repeat.
+
+    Parameters
+    ----------
+    cache
+        Holds the clips.
+    groups
+        Group index of every clip; no group is on two sides of a fold that is drawn.
+    val
+        Share of all clips that is taken from each training part to choose the epoch.
+    seed
+        The same seed gives the same folds.
+    n_folds, n_repeats
+        How many, and how often they are drawn anew.
+    fold_by
+        A regular expression whose one group captures, in the path of every clip, the fold that tests it; there are
+        then as many folds as it captures names, in their order, and they are not drawn anew.
+
+    Raises
+    ------
+    UserError
+        A class has fewer groups than there are folds, a clip has no fold, or a training part cannot hold every class.
+    """
+    labels = cache.labels
+    if fold_by is not None:
+        tests = [(1, number, test) for number, test in enumerate(_named_folds(cache.paths, fold_by), start=1)]
+    else:
+        tests = list(_drawn_folds(cache, groups, seed, n_folds, n_repeats))
+    folds = []
+    for repeat, number, test in tests:
+        train = np.setdiff1d(np.arange(len(labels)), test)
+        within = np.unique(groups[train], return_inverse=True)[1]
+        share = val * len(labels) / len(train)
+        side = split_clips(labels[train], within, cache.class_names, share, 0.0, seed + repeat - 1)
+        folds.append(Fold(repeat, number, train[side == 0], train[side == 1], test))
+    return folds
+
+
+def shared_by_folds(paths: list[str], groups: Rows, folds: list[Fold]) -> list[str]:
+    """Say in a line how many groups are in the test parts of several folds of a repeat, and name one."""
+    fold_of = np.zeros(len(paths), np.intp)
+    for fold in folds:
+        fold_of[fold.test] = fold.number
+    first: dict[int, int] = {}
+    apart: dict[int, tuple[int, int]] = {}
+    for row, group in enumerate(groups.tolist()):
+        before = first.setdefault(group, row)
+        if fold_of[before] != fold_of[row]:
+            apart.setdefault(group, (before, row))
+    if not apart:
+        return []
+    a, b = next(iter(apart.values()))
+    return [
+        f"{human_count(len(apart), 'group')} of one speaker, recording or content in several folds, so the score "
+        f"flatters, such as {paths[a]} (fold {fold_of[a]}) and {paths[b]} (fold {fold_of[b]})"
+    ]
+
+
+def _drawn_folds(
+    cache: Cache, groups: Rows, seed: int, n_folds: int, n_repeats: int
+) -> Iterator[tuple[int, int, Rows]]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = cache.labels
+    n_groups = [len(np.unique(groups[labels == label])) for label in range(len(cache.class_names))]
+    if min(n_groups) < n_folds:
+        found = ", ".join(f"{name} {n}" for name, n in zip(cache.class_names, n_groups, strict=True))
+        raise UserError(f"--folds {n_folds} needs as many independent groups of each class; there are: {found}")
+    for repeat in range(n_repeats):
+        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed + repeat)
+        for number, (_, test) in enumerate(splitter.split(labels, labels, groups), start=1):
+            if not len(test):
+                raise UserError(f"--folds {n_folds}: the groups are too large for so many folds; ask for fewer")
+            yield repeat + 1, number, test
+
+
+def _named_folds(paths: list[str], fold_by: str) -> list[Rows]:
+    names = names_by(fold_by, paths, "--fold-by")
+    without = [path for path, name in zip(paths, names, strict=True) if name is None]
+    if without:
+        raise UserError(
+            f"--fold-by {fold_by!r} finds no fold in {len(without)} of the {len(paths)} paths, such as {without[0]!r}"
+        )
+    # 10 after 9.
+    found = sorted(
+        {str(name) for name in names}, key=lambda name: [int(w) if w.isdecimal() else w for w in _words(name)]
+    )
+    if len(found) < 2:
+        raise UserError(f"--fold-by {fold_by!r} finds one fold only, {found[0]!r}, in all paths; it takes two at least")
+    return [np.flatnonzero([name == fold for name in names]) for fold in found]
+
+
+def _words(name: str) -> list[str]:
+    """Cut a name into text and numbers in turn, text first."""
+    return re.split(r"(\d+)", name)

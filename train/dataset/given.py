@@ -1,0 +1,206 @@
+"""Splits that are given: by the folders of DATA, by a table, or by a list for each side."""
+
+import csv
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import Cache
+from cache.shared.errors import UserError
+from cache.shared.text import human_count
+from cache.shared.walk import SIDES, sides_of
+from train.dataset.splits import SPLITS, split_clips
+
+# In a table, what names the clip.
+_PATH_COLUMNS = ("path", "file")
+# Instead of a table: no split that is given.
+RANDOM = "random"
+
+Sides = npt.NDArray[np.int8]
+
+
+def choose_split(
+    cache: Cache,
+    groups: npt.NDArray[np.intp],
+    val: float,
+    test: float,
+    seed: int,
+    table: str | None = None,
+    val_list: str | None = None,
+    test_list: str | None = None,
+) -> tuple[Sides, list[str]]:
+    """Put every clip into train, validation or test, as it is given or else at random.
+
+    Parameters
+    ----------
+    cache
+        Holds the clips.
+    groups
+        Group index of every clip; see clip_groups().
+    val, test
+        Shares as for split_clips(): of all clips, or for a side that a given split lacks of its training clips.
+    seed
+        Decides what is random.
+    table
+        A CSV file with the columns `path` (or `file`) and `split`; "random": no given split counts.
+    val_list, test_list
+        A text file with a path a line. A clip that neither a list nor the table names is a training clip.
+
+    Returns
+    -------
+    side : ndarray of int8, shape (N,)
+        Index into `SPLITS` of every clip.
+    remarks : list of str
+        What does not fit, a line each: paths of a file that no clip has, groups on two sides.
+
+    Raises
+    ------
+    UserError
+        A file cannot be read, names no clip, or contradicts itself; or not every side can hold every class.
+    """
+    if table is not None and (val_list is not None or test_list is not None):
+        raise UserError("--split has all sides in it; leave out --val-list and --test-list, or --split")
+    remarks: list[str] = []
+    side = np.full(len(cache), -1, np.int8)
+    if table is not None and table != RANDOM:
+        _assign(side, cache.paths, _read_table(Path(table)), Path(table), remarks)
+    for name, file in (("val", val_list), ("test", test_list)):
+        if file is not None:
+            _assign(side, cache.paths, [(path, name) for path in _read_list(Path(file))], Path(file), remarks)
+    if table is None and val_list is None and test_list is None:
+        for row, found in enumerate(sides_of(cache.paths, cache.class_names)):
+            side[row] = -1 if found is None else SPLITS.index(found)
+    if (side == -1).all():
+        return split_clips(cache.labels, groups, cache.class_names, val, test, seed), remarks
+    n_unnamed = int(np.count_nonzero(side == -1))
+    if n_unnamed and (side == 0).any():
+        clip = cache.paths[int(np.argmax(side == -1))]
+        remarks.append(f"the split that is given does not name {human_count(n_unnamed, 'clip')}, such as {clip}: train")
+    side[side == -1] = 0
+    remarks += _shared(cache.paths, groups, side)
+    if not (side == 0).any():
+        raise UserError("the split that is given leaves no clips to train on")
+    lacking = [name for label, name in enumerate(cache.class_names) if not (cache.labels[side == 0] == label).any()]
+    if lacking:
+        raise UserError(f"the split that is given leaves no clip of {', '.join(lacking)} to train on")
+    _make_missing(side, cache, groups, val, test, seed)
+    return side, remarks
+
+
+def _make_missing(side: Sides, cache: Cache, groups: npt.NDArray[np.intp], val: float, test: float, seed: int) -> None:
+    """Take the sides of which there is no clip from the training clips."""
+    val, test = (0.0 if (side == i).any() else share for i, share in ((1, val), (2, test)))
+    if val or test:
+        rows = np.flatnonzero(side == 0)
+        within = np.unique(groups[rows], return_inverse=True)[1]
+        side[rows] = split_clips(cache.labels[rows], within, cache.class_names, val, test, seed)
+
+
+def _shared(paths: Sequence[str], groups: npt.NDArray[np.intp], side: Sides) -> list[str]:
+    """Say how many groups have clips on two sides, and name two such clips."""
+    first: dict[int, int] = {}
+    apart: dict[int, tuple[int, int]] = {}
+    for row, group in enumerate(groups.tolist()):
+        before = first.setdefault(group, row)
+        if side[before] != side[row]:
+            apart.setdefault(group, (before, row))
+    if not apart:
+        return []
+    n_clips = int(np.isin(groups, list(apart)).sum())
+    a, b = next(iter(apart.values()))
+    return [
+        f"the split that is given has {human_count(len(apart), 'group')} ({n_clips} clips) on two sides, so its score "
+        f"flatters: {paths[a]} is in {SPLITS[side[a]]}, and {paths[b]}, of the same speaker, recording or content, "
+        f"in {SPLITS[side[b]]}"
+    ]
+
+
+def _assign(
+    side: Sides, paths: Sequence[str], named: Sequence[tuple[str, str]], file: Path, remarks: list[str]
+) -> None:
+    """Put the clips that a file names on their sides."""
+    unknown = []
+    for (name, split), rows in zip(named, match_paths([name for name, _ in named], paths), strict=True):
+        if not rows:
+            unknown.append(name)
+        elif len(rows) > 1:
+            found = ", ".join(paths[row] for row in rows[:3])
+            raise UserError(f"{file}: {name!r} is the end of {len(rows)} paths ({found}); write more of the path")
+        elif side[rows[0]] not in (-1, SPLITS.index(split)):
+            raise UserError(f"{file} puts {paths[rows[0]]} in {split}, and it is in {SPLITS[side[rows[0]]]} already")
+        else:
+            side[rows[0]] = SPLITS.index(split)
+    if len(unknown) == len(named):
+        raise UserError(
+            f"none of the {len(named)} paths in {file} is that of a clip, such as {unknown[0]!r}"
+            if named
+            else f"{file} names no clip"
+        )
+    if unknown:
+        remarks.append(f"{file}: no clip has {len(unknown)} of the {len(named)} paths, such as {unknown[0]}")
+
+
+def match_paths(names: Sequence[str], paths: Sequence[str]) -> list[list[int]]:
+    """Find paths by their endings.
+
+    Parameters
+    ----------
+    names
+        Paths as somebody wrote them: longer or shorter than those of the cache, in any Unicode form.
+    paths
+        The paths of the cache.
+
+    Returns
+    -------
+    list of list of int
+        For each name the rows whose path ends as it does, or as which it ends, in whole parts; of an equal path that
+        row alone.
+    """
+    parts = [_parts(path) for path in paths]
+    rows_of: dict[str, list[int]] = {}
+    for row, words in enumerate(parts):
+        rows_of.setdefault(words[-1], []).append(row)
+    found = []
+    for name in names:
+        words = _parts(name)
+        rows = [row for row in rows_of.get(words[-1], []) if all(map(str.__eq__, words[::-1], parts[row][::-1]))]
+        equal = [row for row in rows if parts[row] == words]
+        found.append(equal or rows)
+    return found
+
+
+def _parts(path: str) -> list[str]:
+    words = unicodedata.normalize("NFC", path).replace("\\", "/").split("/")
+    return [word for word in words if word not in ("", ".")] or [""]
+
+
+def _read_table(file: Path) -> list[tuple[str, str]]:
+    lines = _read_lines(file)
+    reader = csv.DictReader(lines)
+    header = {name.strip().lower(): name for name in reader.fieldnames or ()}
+    column = next((header[name] for name in _PATH_COLUMNS if name in header), None)
+    if column is None or "split" not in header:
+        raise UserError(f"{file} needs the columns path (or file) and split; it has {', '.join(header) or 'none'}")
+    named = []
+    for row in reader:
+        split = (row[header["split"]] or "").strip()
+        if split.lower() not in SIDES:
+            raise UserError(f"{file}, line {reader.line_num}: the split is {split!r}; write train, val or test")
+        named.append((row[column], SIDES[split.lower()]))
+    return named
+
+
+def _read_list(file: Path) -> list[str]:
+    return [line.strip() for line in _read_lines(file) if line.strip()]
+
+
+def _read_lines(file: Path) -> Iterable[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is no text in UTF-8") from None
