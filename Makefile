@@ -7,6 +7,7 @@ PYTHONS = $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python)
 # Empty means the command's own default.
 DATA = data
 CACHE = $(DATA)/features.h5
+CLASSES =
 RUN =
 MODEL =
 EPOCHS =
@@ -27,7 +28,7 @@ SUPPORTED = sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 DEMO = data/synthetic
 # One more than there are cores: many tests wait for a process or for a second to pass.
 TESTERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-FEATURIZE = $(PY) -m featurize "$(DATA)" --cache "$(CACHE)"
+FEATURIZE = $(strip $(PY) -m featurize "$(DATA)" --cache "$(CACHE)" $(if $(CLASSES),--classes "$(CLASSES)"))
 FIT_OPTIONS = $(strip $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model $(MODEL)) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS))
 
@@ -36,7 +37,7 @@ FIT_OPTIONS = $(strip $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model $(MODEL)
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo 'Variables: PYTHON=python3.12, DATA=folder, CACHE=file, RUN=folder, MODEL=name, EPOCHS=n,'
+	@echo 'Variables: PYTHON=python3.12, DATA=folder, CACHE=file, CLASSES=robin,wren, RUN=folder, MODEL=name, EPOCHS=n,'
 	@echo 'ARGS="further options of the command that the target ends with"'
 
 demo: RUN = $(DEMO)/run

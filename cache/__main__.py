@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from cache.shared.once import Once
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="The HDF5 file that featurize wrote.")]
@@ -29,7 +31,7 @@ def commands() -> None:
     """
 
 
-@app.command()
+@app.command(cls=Once)
 def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None:
     """Say what is in a cache, and whether the clips have changed since.
 
@@ -43,7 +45,7 @@ def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None
     print(json.dumps(contents.as_json(cache)) if as_json else contents.as_text(cache, terminal_width()))
 
 
-@app.command()
+@app.command(cls=Once)
 def verify(file: File = Path("data/features.h5"), quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Check every row against its checksum and the range [0, 1].
 
@@ -59,7 +61,7 @@ def verify(file: File = Path("data/features.h5"), quiet: Quiet = False, as_json:
         summarise(printable(f"{file}: all {n_rows} rows are whole"))
 
 
-@app.command()
+@app.command(cls=Once)
 def plot(
     file: File = Path("data/features.h5"),
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: png, svg or pdf.")] = Path("sheet.png"),

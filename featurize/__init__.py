@@ -30,17 +30,22 @@ def featurize_clip(path: Path, settings: "MelSettings | None" = None) -> "npt.ND
     Raises
     ------
     ClipError
-        The file cannot be used; the message says why.
+        The file cannot be used; the message names it and says why.
     """
     # Not at the top: the command is in this package, and must not wait for them before it can answer Ctrl-C.
     import numpy as np
 
     from cache.file.layout import ROW_SHAPE
     from cache.file.settings import MelSettings
-    from featurize.clips.decode import open_audio
+    from featurize.clips.decode import ClipError, open_audio
     from featurize.workers.batch import write_row
 
     out = np.empty(ROW_SHAPE, np.float32)
-    with open_audio(str(path)) as audio:
-        write_row(audio, settings or MelSettings(), out)
+    try:
+        if not Path(path).exists():
+            raise ClipError("there is no such file")
+        with open_audio(str(path)) as audio:
+            write_row(audio, settings or MelSettings(), out)
+    except ClipError as error:
+        raise ClipError(f"{path}: {error}", error.passing) from None
     return out

@@ -10,7 +10,7 @@ KEPT = "finished clips are kept; run the same command again to go on"
 if __name__ == "__main__":
     leave_on_signals("python -m featurize", KEPT)
 
-# Workers are threads of ours; a BLAS that starts its own would only fight them. It reads this when numpy loads it.
+# A BLAS with threads of its own would only fight our worker processes. It reads this when numpy loads it.
 for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from cache.shared.once import Once
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -31,16 +33,30 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
-@app.command()
+@app.command(cls=Once)
 def featurize(
     data: Annotated[Path, typer.Argument(help="Folder that holds a folder of clips per class.")] = Path("data"),
     cache: Annotated[Path | None, typer.Option(help="The HDF5 file.", show_default="DATA/features.h5")] = None,
-    classes: Annotated[str, typer.Option(help="Class folders, in the order of their label index.")] = "dog,cat,bird",
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Class folders, in the order of their label index; all: every folder. Given once a class, a name may"
+            " hold commas.",
+            show_default="the cache's, or dog,cat,bird, or all",
+        ),
+    ] = None,
     max_per_class: Annotated[
-        int | None, typer.Option(min=1, help="Take only the first so many clips of each class, by name.")
+        int | None,
+        typer.Option(
+            min=0, help="Take only the first so many clips of each class, by name; 0: all.", show_default="the cache's"
+        ),
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes.", show_default="all cores")] = None,
-    dtype: Annotated[Dtype, typer.Option(help="Element type of X; float16 halves the file.")] = Dtype.float32,
+    dtype: Annotated[
+        Dtype | None,
+        typer.Option(help="Element type of X; float16 halves the file.", show_default="the cache's, or float32"),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at a clip that cannot be used.")] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Compare contents, not sizes and times.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this cache.")] = False,
@@ -61,7 +77,8 @@ def featurize(
 ) -> None:
     """Turn every clip in DATA's class folders into a mel spectrogram, and keep them all in one HDF5 cache.
 
-    Only new and changed clips are computed. A clip that cannot be used is named and left out.
+    Only new and changed clips are computed. A clip that cannot be used is named and left out. What a cache was asked
+    for it remembers: classes, --max-per-class and --dtype stay as they are until they are given again.
 
     Example: python -m featurize
 
@@ -81,28 +98,27 @@ def featurize(
         print(compare(data, file, check))
         return
     from featurize.build import summary
-    from featurize.build.build import Job, build
+    from featurize.build.build import build
 
-    job = Job(
+    result = build(
         data,
         file,
-        class_names=_class_names(classes),
+        _class_names(classes or []),
+        dtype.value if dtype else None,
+        max_per_class,
+        notice,
         n_jobs=jobs or os.cpu_count() or 1,
-        max_per_class=max_per_class,
-        dtype=dtype.value,
         strict=strict,
         rehash=rehash,
         wait=wait,
         scheduler=scheduler,
         dashboard=dashboard,
-        say=notice,
     )
-    result = build(job)
     print(json.dumps(summary.as_json(result))) if as_json else summarise(summary.as_text(result))
 
 
-def _class_names(classes: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in classes.split(","))
+def _class_names(classes: list[str]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in classes[0].split(",")) if len(classes) == 1 else tuple(classes)
     for name in names:
         if not name or name in (".", "..") or "/" in name or "\0" in name:
             raise typer.BadParameter(f"{printable(name)!r} is no folder name", param_hint="--classes")

@@ -7,8 +7,8 @@ if __name__ == "__main__":
 
 import typer
 
+from cache.shared.once import Once
 from train.commands import fit, many, predict, runs
-from train.commands.options import Once
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 

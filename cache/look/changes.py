@@ -49,8 +49,8 @@ class Changes(NamedTuple):
 def changes(cache: Cache) -> Changes:
     """Compare the class folders of DATA with a cache.
 
-    DATA is looked for where the cache says, from the folder that the cache is in. Of a cache that was made with
-    `--max-per-class`, the clips that were left out count as new: a plain `python -m featurize` would add them.
+    DATA is looked for where the cache says, from the folder that the cache is in. Of a cache that was asked for with
+    `--max-per-class`, the clips beyond that are none that it lacks.
     """
     data = cache.data_folder
     folders = [folder for name in cache.class_names for folder in _places(data, name)]
@@ -61,7 +61,7 @@ def changes(cache: Cache) -> Changes:
     for folder, tree in zip(folders, walk(data, folders), strict=True):
         if reason := dict(tree.unreadable).get(folder):
             return Changes(data, reason=f"{data}/{folder}: {reason}")
-        looked = look_at(data, tree)
+        looked = look_at(data, tree, cache.max_per_class or None)
         found |= {path: (clip.size, clip.mtime_ns) for path, clip in looked.clips.items()}
         found |= dict.fromkeys(looked.rejected, _UNKNOWN)
         others += tree.others

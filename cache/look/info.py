@@ -9,10 +9,11 @@ import numpy as np
 from cache.file.layout import ROW_SHAPE
 from cache.file.reader import Cache
 from cache.look import changes
-from cache.shared.text import human_count, human_seconds, human_size, printable
+from cache.look.remarks import n_cut_short, remarks
+from cache.shared.text import files_by_kind, human_count, human_seconds, human_size, printable
 
-# Rejected clips shown by name in the text; --json has them all.
-_N_REJECTED_SHOWN = 10
+# Clips of a kind that are named in the text; --json has them all.
+_N_SHOWN = 10
 
 
 def as_json(cache: Cache) -> dict[str, Any]:
@@ -28,6 +29,10 @@ def as_json(cache: Cache) -> dict[str, Any]:
         "fingerprint": cache.fingerprint,
         "versions": cache.versions,
         "data": changes.as_json(changes.changes(cache)),
+        "max_per_class": cache.max_per_class,
+        "n_longer": int(np.count_nonzero(cache.columns["duration"] > _seconds_shown(cache))),
+        "n_cut_short": n_cut_short(cache),
+        "remarks": [{"path": path, "remark": remark} for path, remark in remarks(cache)],
         "rejected": [{"path": path, "reason": reason} for path, reason in cache.rejections],
     }
 
@@ -35,7 +40,7 @@ def as_json(cache: Cache) -> dict[str, Any]:
 def as_text(cache: Cache, width: int | None = None) -> str:
     """Return the screen that `python -m cache info` shows, no line wider than `width` where it can be broken."""
     status = cache.file.stat()
-    age = human_seconds(time.time() - status.st_mtime)
+    found = changes.changes(cache)
     n, total = len(cache), float(cache.columns["duration"].sum())
     shortest, median, longest = np.quantile(cache.columns["duration"].astype(float), (0, 0.5, 1))
     rates, n_clips = np.unique(cache.columns["sr"], return_counts=True)
@@ -53,22 +58,56 @@ def as_text(cache: Cache, width: int | None = None) -> str:
         "made by": f"feature code {cache.feature_version}, "
         + ", ".join(f"{name} {version}" for name, version in cache.versions.items()),
         "fingerprint": cache.fingerprint,
-        "data": _since(cache),
+        "asked for": ", ".join(cache.class_names)
+        + f"; {cache.X.dtype.name}; "
+        + (f"the first {cache.max_per_class} of each class" if cache.max_per_class else "all clips"),
+        "data": _since(found),
         "rejected": human_count(len(cache.rejections), "clip"),
     }
-    lines = [f"{cache.file}: {human_size(status.st_size)}, made {age} ago"]
+    lines = [f"{cache.file}: {human_size(status.st_size)}, made {_age(status.st_mtime)}"]
+    if found.others:
+        rest["left out"] = f"{files_by_kind(found.others)}: no audio by their names"
+    if longer := _longer(cache):
+        rest["long clips"] = longer
     # One by one: a class may be called like one of the facts.
     for name, value in (*facts.items(), *of_each.items(), *rest.items()):
         lines += _folded(printable(name), printable(value), width)
-    shown = cache.rejections[:_N_REJECTED_SHOWN]
-    lines += [f"  {path}: {reason}" for path, reason in shown]
-    if len(shown) < len(cache.rejections):
-        lines.append(f"  and {len(cache.rejections) - len(shown)} more (--json has them all)")
+    lines += _named(cache.rejections)
+    if said := remarks(cache):
+        lines += _folded("remarks", f"{human_count(len(said), 'clip')}, {n_cut_short(cache)} of them cut short", width)
+        lines += _named(said)
     return "\n".join(map(printable, lines))
 
 
-def _since(cache: Cache) -> str:
-    found = changes.changes(cache)
+def _named(clips: list[tuple[str, str]]) -> list[str]:
+    lines = [f"  {path}: {words}" for path, words in clips[:_N_SHOWN]]
+    return lines + ([f"  and {len(clips) - _N_SHOWN} more (--json has them all)"] if len(clips) > _N_SHOWN else [])
+
+
+def _age(made: float) -> str:
+    seconds = time.time() - made
+    return (
+        f"{human_seconds(seconds)} ago" if seconds >= 0 else f"{human_seconds(-seconds)} ahead of this machine's clock"
+    )
+
+
+def _seconds_shown(cache: Cache) -> float:
+    return float(cache.settings["n_frames"]) * float(cache.settings["hop_length"]) / float(cache.settings["sr"])
+
+
+def _longer(cache: Cache) -> str:
+    """Say how many clips are longer than a row shows."""
+    duration, shown = cache.columns["duration"], _seconds_shown(cache)
+    n_longer = int(np.count_nonzero(duration > shown))
+    if not n_longer:
+        return ""
+    return (
+        f"{n_longer} of {human_count(len(cache), 'clip')} are longer than the {shown:.1f} s that are used,"
+        f" the longest {float(duration.max()):.1f} s"
+    )
+
+
+def _since(found: changes.Changes) -> str:
     if found.state == "unknown":
         return f"{found.data}: nothing is known of it ({found.reason})"
     if found.state == "unchanged":

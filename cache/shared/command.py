@@ -1,5 +1,6 @@
 """Commands at the terminal: an error is one line, a signal is answered, `--quiet` is kept to."""
 
+import io
 import os
 import signal
 import sys
@@ -42,6 +43,22 @@ def leave_on_signals(name: str, kept: str = "") -> None:
     """
     for signum in _SIGNALS:
         signal.signal(signum, lambda signum, _frame: _leave(name, signum, kept))
+    _complete_streams()
+
+
+def _complete_streams() -> None:
+    """Have all three standard streams, leading nowhere where they were closed, and able to write any name."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A folder's name that is not UTF-8 would end the command after all its work.
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run(app: "typer.Typer", name: str, kept: str = "") -> NoReturn:

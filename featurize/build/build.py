@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cache.file.layout import X_DTYPES, DamagedCache, MissingCache
 from cache.file.partial import Partial, close_partial, open_partial, partial_paths
@@ -19,6 +19,7 @@ from cache.file.settings import MelSettings
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import human_count, human_size
 from cache.shared.walk import places
+from featurize.build.asked import asked
 from featurize.build.plan import (
     Plan,
     clip_columns,
@@ -110,7 +111,46 @@ class Result:
     seconds: float
 
 
-def build(job: Job) -> Result:
+def build(
+    data: str | Path = "data",
+    cache_file: str | Path | None = None,
+    classes: Sequence[str] = (),
+    dtype: str | None = None,
+    max_per_class: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    **how: Any,
+) -> Result:
+    """Bring a cache up to date with the clips in the class folders of DATA.
+
+    Parameters
+    ----------
+    data
+        The folder that holds a folder of clips per class.
+    cache_file
+        The HDF5 file to make or to bring up to date; None: `features.h5` in DATA.
+    classes, dtype, max_per_class, say
+        See `featurize.build.asked.asked`: what is not given stays as the cache remembers it.
+    how
+        The other attributes of `Job` by name, such as n_jobs=2.
+
+    Returns
+    -------
+    Result
+        Its `cache` is open.
+
+    Raises
+    ------
+    UserError
+        The clips or the cache cannot be used as they are. The old cache is as it was, and finished rows are kept for
+        the next run.
+    """
+    data = Path(data)
+    file = data / "features.h5" if cache_file is None else Path(cache_file)
+    class_names, limit, element = asked(data, file, classes, dtype, max_per_class, say)
+    return update(Job(data, file, class_names, max_per_class=limit, dtype=element, say=say, **how))
+
+
+def update(job: Job) -> Result:
     """Make the cache hold exactly the clips in `job.data`, and compute no more than that takes.
 
     Raises

@@ -7,8 +7,9 @@ import numpy as np
 
 from cache.file.layout import ROW_SHAPE
 from cache.file.reader import Cache
+from cache.look.remarks import n_cut_short, remarks
 from cache.look.repeats import equal_content
-from cache.shared.text import human_seconds, human_size, printable
+from cache.shared.text import files_by_kind, human_seconds, human_size, printable
 from featurize.build.build import Result
 
 
@@ -24,6 +25,9 @@ def as_json(result: Result) -> dict[str, Any]:
         "n_removed": result.n_removed,
         "n_per_class": cache.n_per_class,
         "n_silent": len(silent(cache)),
+        "n_cut_short": n_cut_short(cache),
+        "remarks": [{"path": path, "remark": remark} for path, remark in remarks(cache)],
+        "others": dict(result.found.others),
         "n_duplicates": n_duplicates,
         "conflicts": conflicts,
         "rejected": [{"path": path, "reason": reason} for path, reason in cache.rejections],
@@ -40,12 +44,19 @@ def as_text(result: Result) -> str:
     lines = [f"{printable(name):12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_per_class.items()]
     lines.append(
         f"computed {result.n_computed}, reused {result.n_reused}, removed {result.n_removed},"
-        f" rejected {len(cache.rejections)}"
+        f" rejected {len(cache.rejections)}" + (f", cut short {n_cut_short(cache)}" if n_cut_short(cache) else "")
     )
+    said = dict(remarks(cache))
     lines += [f"rejected {printable(path)}: {printable(reason)}" for path, reason in cache.rejections]
     lines += [f"ignored {printable(path)}: it is {what}, not a file" for path, what in result.found.ignored]
-    lines += [f"silent {printable(path)}: there is no sound in it, its row is all zeros" for path in silent(cache)]
+    lines += [
+        f"silent {printable(path)}: {said.pop(path, 'there is no sound in it, its row is all zeros')}"
+        for path in silent(cache)
+    ]
+    lines += [f"used {printable(path)}: {printable(remark)}" for path, remark in said.items()]
     lines += [f"conflict {' = '.join(map(printable, paths))}: the same content in two classes" for paths in conflicts]
+    if result.found.others:
+        lines.append(f"left out, no audio by their names: {files_by_kind(result.found.others)}")
     if n_duplicates:
         lines.append(f"clips that repeat another of their class: {n_duplicates}; a split keeps them together")
     size = human_size(cache.file.stat().st_size)

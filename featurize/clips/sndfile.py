@@ -96,7 +96,7 @@ def _sound(file: int, size: int, path: str, body: Body | None) -> Any:
     if refused.recognised or not path.lower().endswith(".mp3") or first_frame(file, size) is None:
         raise refused
     try:
-        return soundfile.SoundFile(path)
+        return soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError as error:
         raise _unread(error.code, _words(error.error_string)) from None
 

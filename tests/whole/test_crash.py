@@ -17,7 +17,7 @@ import soundfile
 from cache import open_cache
 from cache.file.layout import ALIGNMENT
 from cache.look.verify import check_rows
-from featurize.build.build import Job, build
+from featurize.build.build import Job, update
 from featurize.build.summary import as_json
 from tests.whole.faults import ROOT, WRITING, forked_runs
 
@@ -50,14 +50,14 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     """The cache of a run that nothing disturbed."""
-    return build(Job(data, tmp_path_factory.mktemp("whole") / "features.h5")).cache
+    return update(Job(data, tmp_path_factory.mktemp("whole") / "features.h5")).cache
 
 
 @pytest.fixture(scope="module")
 def earlier(data, tmp_path_factory):
     """The bytes of a cache of the first clips of each class."""
     file = tmp_path_factory.mktemp("earlier") / "features.h5"
-    build(Job(data, file, max_per_class=N_OLD_PER_CLASS))
+    update(Job(data, file, max_per_class=N_OLD_PER_CLASS))
     return file.read_bytes()
 
 
@@ -105,7 +105,7 @@ def assert_same(cache, whole):
 
 def assert_resumes(data, cache_file, whole, finished):
     """The next run computes what is not finished and nothing else, and leaves what an undisturbed run leaves."""
-    result = as_json(build(Job(data, cache_file)))
+    result = as_json(update(Job(data, cache_file)))
     assert result["n_reused"] == len(finished)
     assert result["n_computed"] == len(whole) - len(finished)
     assert_same(open_cache(cache_file), whole)

@@ -17,7 +17,7 @@ from cache.__main__ import app
 from cache.file.layout import ALIGNMENT, COLUMNS, REJECTED, SEAL_OFFSET, fingerprint, seal
 from cache.file.settings import SETTINGS
 from cache.look.verify import check_rows
-from featurize.build.build import Job, build
+from featurize.build.build import Job, update
 from tests.conftest import ROOT
 
 DATASETS = ("X", "y", *COLUMNS, *REJECTED)
@@ -39,7 +39,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def good(data):
     """The cache of `data`; treat it as read-only."""
-    build(Job(data, data.parent / "good.h5"))
+    update(Job(data, data.parent / "good.h5"))
     return data.parent / "good.h5"
 
 
@@ -512,10 +512,10 @@ def test_featurize_leaves_a_foreign_file_alone_and_sets_a_damaged_cache_aside(da
     file = tmp_path / "features.h5"
     file.write_text("a diary")
     with pytest.raises(CacheError, match="not an HDF5 file"):
-        build(Job(data, file))
+        update(Job(data, file))
     assert file.read_text() == "a diary"
     file.write_bytes(good.read_bytes()[:-1])
-    build(Job(data, file))
+    update(Job(data, file))
     assert open_cache(file).fingerprint == open_cache(good).fingerprint
     assert (tmp_path / "features.h5.damaged").read_bytes() == good.read_bytes()[:-1]
 

@@ -16,7 +16,7 @@ from cache.file.settings import MelSettings
 from cache.look.verify import check_rows
 from cache.shared.errors import UserError
 from featurize import featurize_clip
-from featurize.build.build import Job, build
+from featurize.build.build import Job, update
 from featurize.build.summary import as_json, as_text
 from tests.conftest import ROOT
 from tests.oracle import notebook
@@ -41,7 +41,7 @@ def data(tmp_path):
 
 def run(data, cache_file=None, **options):
     said = []
-    result = build(Job(data, cache_file or data / "features.h5", say=said.append, **options))
+    result = update(Job(data, cache_file or data / "features.h5", say=said.append, **options))
     return as_json(result) | {"said": said}
 
 
@@ -181,7 +181,7 @@ def test_duplicates_are_counted_and_conflicts_and_silence_named(data):
     assert report["n_duplicates"] == 1
     assert report["conflicts"] == [["dog/1.wav", "bird/copy.wav"]]
     assert report["n_silent"] == 1
-    text = as_text(build(Job(data, data / "features.h5")))
+    text = as_text(update(Job(data, data / "features.h5")))
     assert "conflict dog/1.wav = bird/copy.wav" in text
     assert "silent cat/silent.wav" in text
 

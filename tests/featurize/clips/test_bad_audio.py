@@ -16,7 +16,7 @@ import pytest
 
 from cache import open_cache
 from cache.shared.text import printable
-from featurize.build.build import Job, build
+from featurize.build.build import Job, update
 from featurize.build.summary import as_json
 from tests.conftest import ROOT
 from tests.oracle import notebook
@@ -173,7 +173,7 @@ def bad(tmp_path_factory):
         patch.setattr(os, "open", opening)
         patch.setattr(os, "pread", reading)
         # In this process: a worker that is not forked would know nothing of the patches.
-        report = as_json(build(Job(data, data.parent / "features.h5", n_jobs=1)))
+        report = as_json(update(Job(data, data.parent / "features.h5", n_jobs=1)))
     moving = tuple(f"dog/{name}.wav" for name in ("changes", "disappears", "unreadable", "failing"))
     return Bad(data, report, open_cache(data.parent / "features.h5"), moving)
 

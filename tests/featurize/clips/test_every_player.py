@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from featurize import featurize_clip
-from featurize.build.build import Job, build
+from featurize.build.build import Job, update
 from featurize.clips.audio import ClipError, check_length
 from featurize.clips.decode import open_audio
 from featurize.clips.header import first_frame
@@ -274,7 +274,7 @@ def test_the_duration_is_what_was_decoded(tmp_path):
     folder.mkdir(parents=True)
     path = put(folder, "clip.mp3", quiet[417:] + loud[417:])
     y, _ = read(path)
-    cache = build(Job(tmp_path / "data", tmp_path / "features.h5", class_names=("dog",))).cache
+    cache = update(Job(tmp_path / "data", tmp_path / "features.h5", class_names=("dog",))).cache
     assert cache.columns["duration"][0] == pytest.approx(len(y) / SR)
 
 
@@ -293,5 +293,5 @@ def test_a_row_without_sound_says_why(tmp_path, y, said):
     folder = tmp_path / "data" / "dog"
     folder.mkdir(parents=True)
     soundfile.write(folder / "clip.wav", y, SR)
-    cache = build(Job(tmp_path / "data", tmp_path / "features.h5", class_names=("dog",))).cache
+    cache = update(Job(tmp_path / "data", tmp_path / "features.h5", class_names=("dog",))).cache
     assert cache.columns["remark"][0].decode() == said

@@ -12,7 +12,7 @@ import soundfile
 
 from cache.file.settings import MelSettings
 from featurize import featurize_clip
-from featurize.build.build import Job, build
+from featurize.build.build import Job, update
 from featurize.build.summary import as_json
 from featurize.clips.decode import ClipError, open_audio, read_ahead
 from featurize.clips.wav import float_blocks, plain_wav
@@ -136,7 +136,7 @@ def test_silence_is_a_clip_of_zeros_and_reported_as_silent(tmp_path, container, 
         (tmp_path / name / "sound.wav").write_bytes(wav(pcm16(seed=ord(name[0]))))
     silent = written(tmp_path / "cat", container, subtype, np.zeros((9000, 1)))
     assert not check(silent).any()
-    result = build(Job(tmp_path, tmp_path / "features.h5"))
+    result = update(Job(tmp_path, tmp_path / "features.h5"))
     report = as_json(result)
     assert (report["n_clips"], report["n_silent"], report["rejected"]) == (4, 1, [])
     assert not result.cache.X[result.cache.paths.index(f"cat/{silent.name}")].any()

@@ -1,0 +1,148 @@
+"""Asked: what a cache is to hold, from what is given now, what its cache remembers, and what is there."""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cache.file.layout import CacheError, MissingCache
+from cache.file.reader import Cache, open_cache
+from cache.shared.errors import UserError
+from cache.shared.text import human_count, printable
+from cache.shared.walk import SIDES, Tree, folder_names, is_background, is_utf8, walk
+from featurize.clips.find import CLASS_NAMES, nearest
+
+# Instead of names: every folder that has audio in it.
+ALL = "all"
+
+# Folders named in a line.
+_N_SHOWN = 5
+
+
+class Asked(NamedTuple):
+    """What a cache is to hold: classes in the order of their label index, how many clips of each, in which dtype."""
+
+    class_names: tuple[str, ...]
+    max_per_class: int
+    dtype: str
+
+
+def asked(
+    data: Path,
+    cache_file: Path,
+    classes: Sequence[str] = (),
+    dtype: str | None = None,
+    max_per_class: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Asked:
+    """Return what a cache is to hold, where what is not given stays as the cache remembers it.
+
+    Parameters
+    ----------
+    data
+        The folder that holds a folder of clips per class.
+    cache_file
+        The HDF5 file to make, or to bring up to date.
+    classes
+        Names of class folders, in the order of their label index; "all" alone: every folder with audio in it. Empty:
+        those of the cache; without a cache dog, cat and bird where they are all there, and else every folder.
+    dtype
+        Element type of X; None: the cache's, or float32.
+    max_per_class
+        How many clips of each class; 0 for all; None: the cache's, or all.
+    say
+        Takes notices for the user, a line each.
+
+    Raises
+    ------
+    UserError
+        DATA has no such class folder, or none at all.
+    """
+    old = _remembered(cache_file)
+    if not data.is_dir():
+        raise UserError(f"{data} is not a folder; give the folder that holds a folder of clips per class")
+    if classes and list(classes) != [ALL]:
+        names = tuple(_folder_of(name, data, say) for name in classes)
+        if len(set(names)) < len(names):
+            raise UserError(f"a class is named twice: {', '.join(map(printable, classes))}")
+    elif old is not None and not classes:
+        names = old.class_names
+    else:
+        names = _found(data, everything=bool(classes), say=say)
+    limit = (old.max_per_class if old else 0) if max_per_class is None else max_per_class
+    return Asked(names, limit, dtype or (old.X.dtype.name if old else "float32"))
+
+
+def _remembered(cache_file: Path) -> Cache | None:
+    try:
+        return open_cache(cache_file)
+    except MissingCache:
+        return None
+    except CacheError:
+        # Whoever brings it up to date says what is wrong with it.
+        return None
+
+
+def class_folders(data: Path) -> list[str]:
+    """Return the names of the folders that can be a class: those in DATA, or in its folders train, val and test."""
+    names = folder_names(data)
+    sides = [name for name in names if name.lower() in SIDES]
+    within = sorted({name for side in sides for name in folder_names(data / side)})
+    return within or sorted({*names} - {*sides})
+
+
+def _folder_of(name: str, data: Path, say: Callable[[str], None]) -> str:
+    """Return the folder that is meant by a name, which may be written in another case or Unicode form."""
+    names = class_folders(data)
+    if name in names:
+        return name
+    same = [other for other in names if _plain(other) == _plain(name)]
+    if len(same) == 1 and is_utf8(same[0]):
+        say(f"{name}: taken for the folder {same[0]}, which is written in another way")
+        return same[0]
+    near = nearest(name, names)
+    there = ", ".join(near[:12]) + (f" and {len(near) - 12} more" if len(near) > 12 else "")
+    raise UserError(
+        f"{data / name} is missing; "
+        + (f"{data} has the folders {there}" if near else f"there is no folder in {data}")
+        + "; name your classes with --classes"
+    )
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _found(data: Path, everything: bool, say: Callable[[str], None]) -> tuple[str, ...]:
+    """Return the classes that are there, and say which folders with audio are not among them."""
+    names = class_folders(data)
+    counts = {name: len(tree.audio) for name, tree in zip(names, _trees(data, names), strict=True)}
+    with_audio = [name for name in names if counts[name]]
+    for name in with_audio:
+        if not is_utf8(name):
+            say(f"the folder {printable(name)} is left out: its name is not UTF-8; rename it")
+    with_audio = [name for name in with_audio if is_utf8(name)]
+    if everything or not set(CLASS_NAMES) <= set(names):
+        if not with_audio:
+            raise UserError(
+                f"{data} has no folder with audio in it; put the clips of each class into a folder of their own there"
+                + (f" (there are: {', '.join(map(printable, names[:12]))})" if names else "")
+            )
+        return tuple(with_audio)
+    background = [name for name in with_audio if is_background(name) and name not in CLASS_NAMES]
+    others = [name for name in with_audio if name not in CLASS_NAMES and name not in background]
+    if others:
+        listed = "; ".join(f"{name}: {human_count(counts[name], 'clip')} not used" for name in others[:_N_SHOWN])
+        more = f"; and {len(others) - _N_SHOWN} more folders" if len(others) > _N_SHOWN else ""
+        say(f"{listed}{more}; --classes all takes every folder")
+    return (*CLASS_NAMES, *background)
+
+
+def _trees(data: Path, names: Sequence[str]) -> list[Tree]:
+    """Return what lies in the folders of each name, of which there is one a side where there are sides."""
+    sides = ["", *(f"{name}/" for name in folder_names(data) if name.lower() in SIDES)]
+    folders = [(name, f"{side}{name}") for name in names for side in sides if (data / f"{side}{name}").is_dir()]
+    trees = {name: Tree() for name in names}
+    for (name, _), tree in zip(folders, walk(data, [folder for _, folder in folders]), strict=True):
+        trees[name].audio.extend(tree.audio)
+    return list(trees.values())
