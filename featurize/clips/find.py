@@ -121,8 +121,3 @@ def _empty(folder: Path, parts: Sequence[tuple[Tree, Looked]]) -> UserError:
         + (f", but {' and '.join(holds)}" if holds else "")
         + "; put audio files (.wav, .flac, .ogg, .mp3, ..) there, or name your classes with --classes"
     )
-
-
-def audio_files(folder: Path) -> list[Path]:
-    """Return the audio files directly in a folder, hidden ones apart, sorted by name."""
-    return [folder / name for name in walk(folder, deep=False)[0].audio]

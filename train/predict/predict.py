@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from cache.shared.errors import UserError
 from train.models.forward import BATCH_SIZE, Forward, forward
-from train.predict.sources import Source
+from train.predict.sources import Source, find_sources
 from train.predict.windows import Windows, cuts, windows_of
-from train.runs.directory import Run
+from train.runs.directory import Run, open_run
 
 # Batches that may be featurized ahead, and pieces without a row, such as files that are missing, that one may hold.
 _N_AHEAD = 4
@@ -86,6 +86,11 @@ class Prediction:
             return max(labelled, key=labelled.__getitem__, default="")
         sure = self.probabilities and self.probabilities[self.class_name] >= self.threshold
         return self.class_name if sure else ""
+
+
+def classify(run: str | Path, *paths: str | Path, threshold: float = 0.0) -> Iterator[Prediction]:
+    """Classify audio files, and those in folders, with a run directory; see predict_files()."""
+    return predict_files(open_run(Path(run)), find_sources(paths), threshold=threshold)
 
 
 def predict_files(

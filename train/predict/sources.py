@@ -1,9 +1,10 @@
 """find_sources(): the recordings that a command line names, in a stable order."""
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from cache.shared.walk import walk
 
 STDIN = "-"
 
@@ -48,27 +49,9 @@ def _sources_of(given: str | Path) -> Iterator[Source]:
     elif not path.is_dir():
         yield Source(path, path.name)
     else:
-        found = list(_in_folder(path, path, set()))
-        yield from found or [Source(path, path.name, "the folder has no audio file in it")]
-
-
-def _in_folder(folder: Path, top: Path, walked: set[tuple[int, int]]) -> Iterator[Source]:
-    from featurize.clips.find import audio_files
-
-    try:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in walked:
-            return
-        walked.add((status.st_dev, status.st_ino))
-        files = audio_files(folder)
-        with os.scandir(folder) as entries:
-            # Links last: a folder has the name that it has, and not that of a link to it.
-            inner = sorted((e.is_symlink(), e.name) for e in entries if not e.name.startswith(".") and e.is_dir())
-    except OSError as error:
-        yield Source(folder, folder.name, f"the folder cannot be read ({error.strerror})")
-        return
-    # A folder called rain.wav is none of them.
-    folders = {name for _, name in inner}
-    yield from (Source(file, file.relative_to(top).as_posix()) for file in files if file.name not in folders)
-    for _, name in inner:
-        yield from _in_folder(folder / name, top, walked)
+        tree = walk(path)[0]
+        for folder, reason in tree.unreadable:
+            yield Source(path / folder, (path / folder).name, reason)
+        if not tree.audio and not tree.unreadable:
+            yield Source(path, path.name, "the folder has no audio file in it")
+        yield from (Source(path / name, name) for name in tree.audio)

@@ -31,7 +31,7 @@ from train.runs.load import load_model
 
 FORMATS = list(ExportFormat)
 WAVEFORM, FEATURES = ExportInput.waveform, ExportInput.features
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "train" / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(
     r"^```python\n(.*?)^```$", README.split("## Taking the model away")[1].split("\n## ")[0], re.MULTILINE | re.DOTALL
 )

@@ -201,7 +201,7 @@ def test_folders_within_a_folder_count_and_each_real_one_once(tmp_path: Path) ->
     (tmp_path / "link").symlink_to(tmp_path.with_name("elsewhere"))
     found = find_sources([tmp_path])
     assert [source.name for source in found] == [
-        "b.wav", "a/x.wav", "a/deep/y.flac", "rain.wav/drop.ogg", "link/far/z.mp3",
+        "a/deep/y.flac", "a/x.wav", "b.wav", "link/far/z.mp3", "rain.wav/drop.ogg",
     ]  # fmt: skip
     assert [source.path for source in found] == [tmp_path / source.name for source in found]
     (tmp_path / "empty").mkdir()
