@@ -9,7 +9,7 @@ from cache.file.layout import ROW_SHAPE
 from cache.file.reader import Cache
 from cache.look.remarks import n_cut_short, remarks
 from cache.look.repeats import equal_content
-from cache.shared.text import files_by_kind, human_seconds, human_size, printable
+from cache.shared.text import files_by_kind, human_count, human_seconds, human_size, printable
 from featurize.build.build import Result
 
 
@@ -24,6 +24,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "n_reused": result.n_reused,
         "n_removed": result.n_removed,
         "n_per_class": cache.n_per_class,
+        "max_per_class": cache.max_per_class,
         "n_silent": len(silent(cache)),
         "n_cut_short": n_cut_short(cache),
         "remarks": [{"path": path, "remark": remark} for path, remark in remarks(cache)],
@@ -55,6 +56,10 @@ def as_text(result: Result) -> str:
     ]
     lines += [f"used {printable(path)}: {printable(remark)}" for path, remark in said.items()]
     lines += [f"conflict {' = '.join(map(printable, paths))}: the same content in two classes" for paths in conflicts]
+    if cache.max_per_class and max(cache.n_per_class.values()) == cache.max_per_class:
+        lines.append(
+            f"at most {human_count(cache.max_per_class, 'clip')} of a class, as was asked; --max-per-class 0 takes all"
+        )
     if result.found.others:
         lines.append(f"left out, no audio by their names: {files_by_kind(result.found.others)}")
     if n_duplicates:

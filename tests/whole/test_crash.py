@@ -25,6 +25,7 @@ CLASS_NAMES = ("dog", "cat", "bird")
 N_PER_CLASS = 8
 N_OLD_PER_CLASS = 3
 ROW_BYTES = 128 * 128 * 4
+ALL = ("--jobs", 1, "--max-per-class", 0)  # the limit that the earlier cache was asked for is lifted
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def assert_same(cache, whole):
 
 def assert_resumes(data, cache_file, whole, finished):
     """The next run computes what is not finished and nothing else, and leaves what an undisturbed run leaves."""
-    result = as_json(update(Job(data, cache_file)))
+    result = as_json(update(Job(data, cache_file, max_per_class=0)))
     assert result["n_reused"] == len(finished)
     assert result["n_computed"] == len(whole) - len(finished)
     assert_same(open_cache(cache_file), whole)
@@ -123,7 +124,7 @@ def calls(run, data, earlier, tmp_path_factory):
     for was_there in (False, True):
         file = tmp_path_factory.mktemp("calls") / "features.h5"
         put_back(file, earlier, was_there)
-        calls[was_there] = run(data, "--cache", file, "--jobs", 1).calls
+        calls[was_there] = run(data, "--cache", file, *ALL).calls
     return calls
 
 
@@ -155,7 +156,7 @@ def test_a_run_killed_at_any_write_leaves_a_whole_cache_and_is_resumed(
     was_there = cache_file.exists()
     for number in some_of(calls[was_there], 10, how):
         put_back(cache_file, earlier, was_there)
-        broken = run(data, "--cache", cache_file, "--jobs", 1, number=number, how=how)
+        broken = run(data, "--cache", cache_file, *ALL, number=number, how=how)
         assert broken.code == -signal.SIGKILL, broken
         finished = assert_published_whole(cache_file, earlier, whole) | finished_clips(cache_file)
         # All but the batch in flight: every batch whose lines were written is there.
@@ -171,7 +172,7 @@ def test_a_write_that_fails_is_one_line_and_costs_nothing_that_was_finished(
     was_there = cache_file.exists()
     for number in some_of(calls[was_there], 3, how):
         put_back(cache_file, earlier, was_there)
-        broken = run(data, "--cache", cache_file, "--jobs", 1, number=number, how=how)
+        broken = run(data, "--cache", cache_file, *ALL, number=number, how=how)
         lock = {"features.h5.lock"} if broken.calls[number - 1].endswith(".lock") else set()
         if lock:
             assert broken.code in (0, 1), broken  # who holds the lock is only written there for people
@@ -191,7 +192,7 @@ def test_an_interrupt_at_any_write_is_one_line_and_keeps_what_was_finished(
     for number in some_of(calls[was_there], 3, "interrupt"):
         put_back(cache_file, earlier, was_there)
         how = ("SIGINT", "SIGTERM")[number % 2]
-        broken = run(data, "--cache", cache_file, "--jobs", 1, number=number, how=how)
+        broken = run(data, "--cache", cache_file, *ALL, number=number, how=how)
         assert broken.code == 128 + getattr(signal, how), broken
         assert len(broken.complaints) == 1, broken
         assert "interrupted; " in broken.complaints[0]
@@ -220,7 +221,7 @@ def test_fifty_runs_killed_at_random_moments_lose_nothing(data, tmp_path, earlie
         cache_file.parent.mkdir()
         put_back(cache_file, earlier, number % 2)
         journal = cache_file.with_name("features.h5.partial.journal")
-        command = [sys.executable, "-m", "featurize", str(data), "--cache", str(cache_file), "--jobs", "2"]
+        command = [sys.executable, "-m", "featurize", str(data), "--cache", str(cache_file), "--max-per-class", "0", "--jobs", "2"]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             while n_clips >= 0 and process.poll() is None:
                 if lines_in(journal) > n_clips:
