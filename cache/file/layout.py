@@ -47,6 +47,11 @@ COLUMNS: dict[str, str] = {
     "inode": "<u8",  # the file's number in its file system; 0 if it is not known
 }
 
+# How the remark of a clip begins that is shorter than its header states, and what is said of one whose sound is mostly
+# too high for the features.
+CUT_SHORT = "cut short"
+ABOVE = "of its energy is above"
+
 # One row a clip that could not be used, so that a known bad file is not decoded again until it changes.
 REJECTED: dict[str, str] = {
     "rejected_path": "S",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.file.layout import ROW_SHAPE
+from cache.file.layout import ABOVE, ROW_SHAPE
 from cache.file.reader import Cache
 from cache.look import changes
 from cache.look.remarks import n_cut_short, remarks
@@ -74,7 +74,10 @@ def as_text(cache: Cache, width: int | None = None) -> str:
         lines += _folded(printable(name), printable(value), width)
     lines += _named(cache.rejections)
     if said := remarks(cache):
-        lines += _folded("remarks", f"{human_count(len(said), 'clip')}, {n_cut_short(cache)} of them cut short", width)
+        n_high = sum(ABOVE in remark for _, remark in said)
+        high = f", {n_high} mostly above {float(cache.settings['sr']) / 2000:g} kHz" if n_high else ""
+        counted = f"{human_count(len(said), 'clip')}, {n_cut_short(cache)} of them cut short{high}"
+        lines += _folded("remarks", counted, width)
         lines += _named(said)
     return "\n".join(map(printable, lines))
 

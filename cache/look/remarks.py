@@ -1,5 +1,6 @@
 """Remarks on clips that have a row all the same: that they are cut short, silent where they are used, or the like."""
 
+from cache.file.layout import CUT_SHORT
 from cache.file.reader import Cache
 
 
@@ -11,4 +12,4 @@ def remarks(cache: Cache) -> list[tuple[str, str]]:
 
 def n_cut_short(cache: Cache) -> int:
     """Return how many clips are shorter than their header states."""
-    return sum(remark.startswith("cut short") for _, remark in remarks(cache))
+    return sum(remark.startswith(CUT_SHORT) for _, remark in remarks(cache))

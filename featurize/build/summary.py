@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.file.layout import ROW_SHAPE
+from cache.file.layout import ABOVE, ROW_SHAPE
 from cache.file.reader import Cache
 from cache.look.remarks import n_cut_short, remarks
 from cache.look.repeats import equal_content
@@ -54,7 +54,7 @@ def as_text(result: Result) -> str:
         f"silent {printable(path)}: {said.pop(path, 'there is no sound in it, its row is all zeros')}"
         for path in silent(cache)
     ]
-    lines += [f"used {printable(path)}: {printable(remark)}" for path, remark in said.items()]
+    lines += [f"used {printable(path)}: {printable(remark)}" for path, remark in said.items() if ABOVE not in remark]
     lines += [f"conflict {' = '.join(map(printable, paths))}: the same content in two classes" for paths in conflicts]
     if cache.max_per_class and max(cache.n_per_class.values()) == cache.max_per_class:
         lines.append(

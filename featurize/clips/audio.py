@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.layout import CUT_SHORT
+
 Float32 = npt.NDArray[np.float32]
 
 # So many numbers are decoded at a time, so that memory does not follow a clip's length.
@@ -55,6 +57,8 @@ class Audio:
         Samples of a channel that there were, once `blocks` came to its end.
     remark
         What is to be said of the clip, once it did: that it is cut short, or states no length; else "".
+    lost
+        The share of its energy that resampling took away, once all was read.
     mixed_peak, channel_peak
         The loudest sample of all channels mixed, if there are several, and while that is next to nothing of any one.
     """
@@ -67,6 +71,7 @@ class Audio:
     scale: float = 1.0
     n_decoded: int = 0
     remark: str = ""
+    lost: float = 0.0
     mixed_peak: float = 0.0
     channel_peak: float = 0.0
 
@@ -111,4 +116,4 @@ def check_length(n_read: int, n_stated: int, sr: int, compressed: bool = True) -
     lengths = f"{n_read / sr:.2f} s of the {n_stated / sr:.2f} s that its header states"
     if 2 * n_read < n_stated:
         raise ClipError(f"it is cut short or damaged: {lengths}")
-    return f"cut short: {lengths}"
+    return f"{CUT_SHORT}: {lengths}"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from cache.file.layout import ABOVE
 from featurize.clips.audio import Audio, Float32
 
 # Up to so many samples are resampled in one go.
@@ -13,6 +14,10 @@ _RESAMPLED_WHOLE = 1 << 18
 # Channels cancel if together they are at most two steps of 16 bits, and each alone so many times as much.
 _QUIET = 2.0**-14
 _CANCELLED = 100
+
+# A clip is named if more than this share of its energy lies where the features do not reach.
+_MUCH = 0.5
+_NO_ENERGY = 1e-30
 
 
 def n_resampled(n_samples: int, sr_in: int, sr_out: int) -> int:
@@ -64,7 +69,13 @@ def _resampled_whole(audio: Audio, sr: int) -> Iterator[Float32]:
             y = np.concatenate((y[:n], np.empty(len(y) + len(block), np.float32)))
         _mix(audio, block, y[n : n + len(block)])
         n += len(block)
-    yield resampled(y[:n], audio.sr, sr)
+    result = resampled(y[:n], audio.sr, sr)
+    audio.lost = 1 - _energy(result, sr) / max(_energy(y[:n], audio.sr), _NO_ENERGY)
+    yield result
+
+
+def _energy(y: Float32, sr: int) -> float:
+    return float(np.dot(y, y)) / sr
 
 
 def _of_length(y: Float32, n_samples: int) -> Float32:
@@ -78,17 +89,21 @@ def _resampled(audio: Audio, sr: int) -> Iterator[Float32]:
 
     stream = soxr.ResampleStream(audio.sr, sr, 1, dtype="float32", quality="soxr_hq")
     n_in = n_out = 0
+    heard, kept = _NO_ENERGY, 0.0
     for block in audio.blocks():
         n_in += len(block)
-        chunk = stream.resample_chunk(_mix(audio, block))
+        y = _mix(audio, block)
+        chunk = stream.resample_chunk(y)
         n_out += len(chunk)
+        heard, kept = heard + _energy(y, audio.sr), kept + _energy(chunk, sr)
         yield chunk
     tail = stream.resample_chunk(np.empty(0, np.float32), last=True)
+    audio.lost = 1 - (kept + _energy(tail, sr)) / heard
     yield _of_length(tail, max(0, n_resampled(n_in, audio.sr, sr) - n_out))
 
 
-def sound_remark(audio: Audio, silent: bool, seconds: float) -> str:
-    """Say of a clip that was read why there is little or nothing to hear; "" if that needs no words.
+def sound_remark(audio: Audio, silent: bool, seconds: float, sr: int) -> str:
+    """Say of a clip that was read why there is little or nothing to see of it; "" if that needs no words.
 
     Parameters
     ----------
@@ -98,11 +113,15 @@ def sound_remark(audio: Audio, silent: bool, seconds: float) -> str:
         Whether its row is.
     seconds
         How much of a clip a row shows.
+    sr
+        The sample rate of the features in Hz.
     """
     if audio.mixed_peak < _QUIET and audio.channel_peak > _CANCELLED * audio.mixed_peak:
         return "its channels are in opposite phase and cancel"
     if silent and audio.n_decoded > seconds * audio.sr and any(block.any() for block in audio.blocks()):
         return f"no sound in the {seconds:.1f} s that are used; there is sound elsewhere"
+    if audio.lost > _MUCH and not silent:
+        return f"{audio.lost:.0%} {ABOVE} {sr / 2000:g} kHz, which the features leave out"
     return ""
 
 

@@ -90,7 +90,7 @@ def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, x:
         if sha256 == known_sha256:
             return None
         n_samples = write_row(audio, settings, out)
-        said = sound_remark(audio, not out.any(), settings.n_frames * settings.hop_length / settings.sr)
+        said = sound_remark(audio, not out.any(), settings.n_frames * settings.hop_length / settings.sr, settings.sr)
     if out is not x:
         x[...] = out
     return Row(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import unicodedata
@@ -12,6 +13,7 @@ import soundfile
 
 from cache import open_cache
 from cache.look.info import as_json, as_text
+from cache.look.remarks import remarks
 from cache.shared.errors import UserError
 from featurize.build import summary
 from featurize.build.build import build
@@ -272,3 +274,18 @@ def test_json_says_it_all_in_one_object(data):
     done = command("featurize", data, "--json")
     assert done.stdout.count("\n") == 1
     assert {"others", "remarks", "n_cut_short", "rejected", "ignored"} <= json.loads(done.stdout).keys()
+
+
+def test_info_counts_clips_whose_sound_is_mostly_too_high_and_no_run_dwells_on_them(data):
+    t = np.arange(44100) / 44100
+    for name, hz in (("bat", 12000), ("owl", 400)):
+        soundfile.write(data / "dog" / f"{name}.wav", 0.5 * np.sin(2 * np.pi * hz * t), 44100)
+    long = np.sin(2 * np.pi * 15000 * np.arange(48000 * 8) / 48000)
+    soundfile.write(data / "cat" / "long.flac", 0.5 * long, 48000)
+    result, _ = run(data)
+    said = dict(remarks(result.cache))
+    assert list(said) == ["dog/bat.wav", "cat/long.flac"]
+    for remark in said.values():
+        assert re.fullmatch(r"(9\d|100)% of its energy is above 8 kHz, which the features leave out", remark)
+    assert "remarks      2 clips, 0 of them cut short, 2 mostly above 8 kHz" in as_text(result.cache)
+    assert "above 8 kHz" not in summary.as_text(result)

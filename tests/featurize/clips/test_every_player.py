@@ -292,6 +292,6 @@ def test_the_duration_is_what_was_decoded(tmp_path):
 def test_a_row_without_sound_says_why(tmp_path, y, said):
     folder = tmp_path / "data" / "dog"
     folder.mkdir(parents=True)
-    soundfile.write(folder / "clip.wav", y, SR)
+    soundfile.write(folder / "clip.wav", y, 16000)
     cache = update(Job(tmp_path / "data", tmp_path / "features.h5", class_names=("dog",))).cache
     assert cache.columns["remark"][0].decode() == said
