@@ -54,7 +54,7 @@ def fit(
     _show(folder, record, screen.fit_summary, as_json)
 
 
-@options.with_options_of_fit(val=(options.ValOfModel, None), test=None, split_file=None, val_list=None, test_list=None)
+@options.with_options_of_fit(test=None, split_file=None, val_list=None, test_list=None)
 def crossval(
     context: typer.Context,
     *,
@@ -92,7 +92,6 @@ def crossval(
     """
     from train.commands import screen
     from train.fit import crossval as validation
-    from train.fit.options import options_of
     from train.runs.record import read_record
 
     given = options.given(context)
@@ -105,9 +104,7 @@ def crossval(
             folder, record = validation.resume_crossval(resume, moved, run_all)
     else:
         with many.where(scheduler, dashboard, cache) as run_all:
-            folder, record = validation.crossval(
-                cache, run, options_of(**asked), folds, repeats, run_all, fold_by=fold_by
-            )
+            folder, record = validation.crossval(cache, run, None, folds, repeats, run_all, fold_by=fold_by, **asked)
     _show(folder, record, screen.crossval_summary, as_json)
 
 

@@ -48,7 +48,7 @@ def sweep(
     """
     from train.fit import sweep as sweeps
 
-    options_list = combinations(context, asked, " ".join(grid))
+    options_list = combinations(context, cache, asked, " ".join(grid))
     if scheduler is not None:
         # Each worker writes its runs there, under the same name.
         cache, runs = cache.absolute(), runs.absolute()
@@ -122,13 +122,15 @@ def _show_comparison(runs: list[Path], sort: str, kind: str) -> None:
         print(comparison.as_csv(compared) if kind == "csv" else comparison.as_html(compared))
 
 
-def combinations(context: typer.Context, asked: dict[str, Any], grid: str) -> list[Any]:
+def combinations(context: typer.Context, cache: Path, asked: dict[str, Any], grid: str) -> list[Any]:
     """Combine each value of each key of a grid with each value of the others.
 
     Parameters
     ----------
     context
         Of a command that has the options of a fit.
+    cache
+        What they are to be trained on.
     asked
         What these are, by name; those that are not in the grid hold for every run.
     grid
@@ -145,13 +147,15 @@ def combinations(context: typer.Context, asked: dict[str, Any], grid: str) -> li
     typer.BadParameter
         The grid is not written so, a key is no option of a fit, or a value is none of it.
     """
+    from cache import open_cache
     from train.fit.options import options_of
 
     varied = _read(context, asked, grid)
     names = [name.replace("-", "_") for name in varied]
     if both := sorted(options.given(context).intersection(names)):
         raise _bad(f"{_shown(both[0])} is given as an option too; leave out one of them")
-    found = [options_of(**asked | dict(zip(names, row, strict=True))) for row in product(*varied.values())]
+    n_clips = len(open_cache(cache))
+    found = [options_of(n_clips, **asked | dict(zip(names, row, strict=True))) for row in product(*varied.values())]
     return list(dict.fromkeys(found))
 
 

@@ -44,13 +44,16 @@ Model = Annotated[
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option(min=1, help="Times through the clips.", show_default="the model's: 15 for baseline, 60 for compact"),
+    typer.Option(
+        min=1,
+        help="Times through the clips.",
+        show_default="the model's: 15 for baseline, 60 for compact, fewer where clips are many",
+    ),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Clips an optimiser step.")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="Of the optimiser.", show_default="the model's")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides the split, the order of clips, the first weights.")]
-Val = Annotated[float, typer.Option(min=0, max=0.9, help="Share of clips that choose the epoch to keep.")]
-ValOfModel = Annotated[
+Val = Annotated[
     float | None,
     typer.Option(
         min=0,
@@ -107,7 +110,7 @@ _OF_FIT: dict[str, tuple[Any, Any]] = {
     "batch_size": (BatchSize, 32),
     "learning_rate": (LearningRate, None),
     "seed": (Seed, 0),
-    "val": (Val, 0.15),
+    "val": (Val, None),
     "test": (Test, 0.15),
     "group_by": (GroupBy, None),
     "class_weight": (Weight, None),

@@ -95,9 +95,9 @@ def crossval(
     UserError
         The cache cannot be used, no folds can be made, the run directory exists, or training diverged.
     """
-    options = options_of(**{"val": None} | chosen) if options is None else replace(options, **chosen)
-    models.recipe(options.model)
+    models.recipe(chosen.get("model", (options or Options()).model))
     cache = open_cache(cache_file)
+    options = options_of(len(cache), **chosen) if options is None else replace(options, **chosen)
     refuse_one_class(cache.file, cache.class_names)
     job = FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, 1 if fold_by else n_repeats, fold_by)
     _, groups, folds = _folds_of(job)

@@ -62,9 +62,9 @@ def fit(
     UserError
         The cache cannot be used, no split can be made, the run directory exists, or training diverged.
     """
-    options = options_of(**chosen) if options is None else replace(options, **chosen)
-    models.recipe(options.model)  # errors come before the seconds that TensorFlow takes
+    models.recipe(chosen.get("model", (options or Options()).model))  # before the seconds that TensorFlow takes
     cache = open_cache(cache_file)
+    options = options_of(len(cache), **chosen) if options is None else replace(options, **chosen)
     refuse_one_class(cache.file, cache.class_names)
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
     given = options.split_file, options.val_list, options.test_list

@@ -148,11 +148,14 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         self.history: History = []
         self.best_weights: Weights = []
         self.checkpoint = None if run_dir is None else Checkpoint(run_dir)
-        self.bar = tqdm(total=len(batches), unit="batch", leave=False, disable=not is_watched())
+        # Of the whole fit, so that it says how long that takes.
+        n_batches = options.epochs * len(batches)
+        self.bar = tqdm(total=n_batches, unit="batch", leave=False, disable=not is_watched())
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self.checkpoint is not None:
             self.history, self.best_weights = self.checkpoint.restore(self.model, len(self.batches))
+        self.bar.n = self.bar.initial = len(self.history) * len(self.batches)
         # Where fit() starts, whatever it was told: Keras's own BackupAndRestore sets it the same way.
         self.model._initial_epoch = self.options.epochs if self._patience_is_over() else len(self.history)
 
@@ -160,7 +163,6 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         self.batches.shuffle(self.options.seed, epoch)
         reseed(self.model, self.options.seed, epoch)
         self.started = time.perf_counter()
-        self.bar.reset(len(self.batches))
         self.bar.set_description(f"{self.title} epoch {epoch + 1}/{self.options.epochs}".strip())
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from train.models.recipes import recipe
+from train.models.recipes import default_epochs, recipe
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,15 @@ class Options:
     test_list: str | None = None
 
 
-def options_of(**chosen: Any) -> Options:
+def options_of(n_clips: int, **chosen: Any) -> Options:
     """Return the options of a fit; of `epochs` and `val` what is missing or None is the model's own.
+
+    Parameters
+    ----------
+    n_clips
+        Clips of the cache, on which the default of `epochs` depends.
+    chosen
+        Options by name.
 
     Raises
     ------
@@ -37,5 +44,6 @@ def options_of(**chosen: Any) -> Options:
         There is no such option.
     """
     own = recipe(chosen.get("model", Options.model))
-    unset = {"epochs": own.epochs} | ({"val": own.val} if "val" in chosen else {})
+    epochs = default_epochs(own, n_clips, chosen.get("batch_size", Options.batch_size))
+    unset = {"epochs": epochs, "val": own.val}
     return Options(**chosen | {name: value for name, value in unset.items() if chosen.get(name) is None})

@@ -14,6 +14,7 @@ from train.models.compact import STRIDE, compact
 from train.models.notebook import baseline, dropout
 
 N_COLUMNS = 128
+_FEWEST_EPOCHS = 8
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,11 @@ class Recipe:
     build
         Takes the number of classes and the learning rate (None: its own) and returns the compiled model.
     epochs
-        Default of `--epochs`.
+        Default of `--epochs`, as long as that is no more than `n_steps` optimiser steps; see default_epochs().
+    n_steps
+        After so many steps more of them are worth little.
     val
-        Default of `--val` of a cross-validation.
+        Default of `--val`.
     augmentation
         How the training rows are varied; None: not at all.
     adapts
@@ -40,6 +43,7 @@ class Recipe:
 
     build: Callable[..., Any]
     epochs: int
+    n_steps: int = 10_000
     val: float = 0.15
     augmentation: Augmentation | None = None
     adapts: bool = False
@@ -87,6 +91,11 @@ def input_columns(name: str, n_frames: int) -> int:
     return min(N_COLUMNS, -(-n_frames // STRIDE) * STRIDE)
 
 
+def default_epochs(own: Recipe, n_clips: int, batch_size: int) -> int:
+    """Return how many epochs a model is trained on so many clips: its own number, or as many as its steps allow."""
+    return min(own.epochs, max(_FEWEST_EPOCHS, own.n_steps * batch_size // max(n_clips, 1)))
+
+
 def recipe(name: str) -> Recipe:
     """Return the recipe of that name; a UserError lists the names there are."""
     if name not in RECIPES:
@@ -98,5 +107,5 @@ RECIPES: dict[str, Recipe] = {
     "baseline": Recipe(baseline, epochs=15, spares=True),
     "dropout": Recipe(dropout, epochs=20, spares=True),
     # The schedule ends at a learning rate of 0, so the last epoch is the one to keep and all clips can train.
-    "compact": Recipe(compact, epochs=60, val=0.0, augmentation=Augmentation(), adapts=True),
+    "compact": Recipe(compact, epochs=60, n_steps=6_000, val=0.0, augmentation=Augmentation(), adapts=True),
 }

@@ -26,6 +26,7 @@ from train.runs.record import Record, read_record
 def expanded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Options]]:
     """The options of all runs that a command line asks for."""
     asked: list[Options] = []
+    monkeypatch.setattr("cache.open_cache", lambda _file: range(100))
     monkeypatch.setattr(sweeps, "sweep", lambda _cache, options, *_: asked.extend(options) or [])
 
     def expand(*arguments: str) -> list[Options]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cache.shared.errors import UserError
-from train.models.recipes import N_COLUMNS, RECIPES, build_model, input_columns, recipe
+from train.models.recipes import N_COLUMNS, RECIPES, build_model, default_epochs, input_columns, recipe
 
 # Runs where none of this project's code can be imported.
 PLAIN_KERAS = """
@@ -44,6 +44,17 @@ def test_dropout_has_the_layers_it_is_described_by() -> None:
     n_conv = (9 * 1 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 128
     assert model.count_params() == n_conv + (16 * 16 * 128 + 1) * 128 + (128 + 1) * 3
     assert model.layers[-2].rate == 0.5
+
+
+@pytest.mark.parametrize("name", ["baseline", "dropout", "compact"])
+def test_many_clips_are_trained_on_in_fewer_epochs_and_few_in_as_many_as_ever(name: str) -> None:
+    own = recipe(name)
+    assert default_epochs(own, 100, 32) == own.epochs
+    epochs = [default_epochs(own, n_clips, 32) for n_clips in (1_000, 20_000, 40_000, 10_000_000)]
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[1] * 20_000 / 32 <= own.n_steps
+    assert 1 < epochs[-1] < own.epochs
+    assert default_epochs(own, 20_000, 64) >= epochs[1]
 
 
 @pytest.mark.parametrize("name", ["baseline", "dropout", "compact"])
