@@ -47,7 +47,7 @@ Epochs = Annotated[
     typer.Option(
         min=1,
         help="Times through the clips.",
-        show_default="the model's: 15 for baseline, 60 for compact, fewer where clips are many",
+        show_default="the model's: 15 for baseline, 24 for compact, fewer where clips are many",
     ),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Clips an optimiser step.")]

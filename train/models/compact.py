@@ -12,9 +12,11 @@ _BLOCKS: tuple[tuple[int, int, tuple[int, int], tuple[int, int] | None], ...] = 
     (128, 3, (1, 1), None),
 )
 STRIDE = 8  # of all blocks, along time
+_LEARNING_RATE = 1e-2
+_DECAY = 0.1
 
 
-def compact(n_classes: int, learning_rate: float | None, n_steps: int, n_columns: int) -> Any:
+def compact(n_classes: int, learning_rate: float | None, n_steps: int | None, n_columns: int) -> Any:
     """Five convolutions, one that spans all that is left of the mel axis, then mean and maximum over the clip's frames.
 
     Where the features are silent in all bands, as in the padding, every layer's output is set to 0 and left out of the
@@ -43,7 +45,10 @@ def compact(n_classes: int, learning_rate: float | None, n_steps: int, n_columns
     x = layers.Concatenate()([mean, layers.GlobalMaxPooling1D()(frames)])
     x = layers.Dropout(0.3)(x)
     model = keras.Model(clip, layers.Dense(n_classes, activation="softmax")(x), name="compact")
-    return _with_schedule(model, 2e-3 if learning_rate is None else learning_rate, n_steps)
+    optimizer = _plain() if n_steps is None else _scheduled(learning_rate, n_steps)
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+    return model
 
 
 def _normalised(x: Any, sound: Any) -> Any:
@@ -54,16 +59,23 @@ def _normalised(x: Any, sound: Any) -> Any:
     return layers.Multiply()([x, sound])
 
 
-def _with_schedule(model: Any, learning_rate: float, n_steps: int) -> Any:
-    """Compile with AdamW, a tenth of the steps to warm up and a half cosine from there to 0."""
+def _scheduled(learning_rate: float | None, n_steps: int) -> Any:
+    """Return Muon with a tenth of the steps to warm up and a half cosine from there to 0."""
     from train.backend.keras import keras
+    from train.backend.muon import Muon
 
+    peak = _LEARNING_RATE if learning_rate is None else learning_rate
     n_warm = max(1, n_steps // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 50, max(1, n_steps - n_warm), warmup_target=learning_rate, warmup_steps=n_warm
+        peak / 50, max(1, n_steps - n_warm), warmup_target=peak, warmup_steps=n_warm
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.05)
+    optimizer = Muon(schedule, weight_decay=_DECAY, adam_weight_decay=_DECAY, momentum=0.9)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
-    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
-    return model
+    return optimizer
+
+
+def _plain() -> Any:
+    """Return what plain Keras, which is to load the file of a model that is trained, has for it."""
+    from train.backend.keras import keras
+
+    return keras.optimizers.AdamW(2e-3, weight_decay=0.05)

@@ -51,7 +51,11 @@ class Recipe:
 
 
 def build_model(
-    name: str, n_classes: int, learning_rate: float | None = None, n_steps: int = 1000, n_columns: int = N_COLUMNS
+    name: str,
+    n_classes: int,
+    learning_rate: float | None = None,
+    n_steps: int | None = None,
+    n_columns: int = N_COLUMNS,
 ) -> Any:
     """Build one of the models in `RECIPES`.
 
@@ -64,7 +68,8 @@ def build_model(
     learning_rate
         Instead of the recipe's own.
     n_steps
-        Optimiser steps that the training will take, for a model with a schedule.
+        Optimiser steps that the training will take, for a model with a schedule; None: it is not to be trained, and
+        its file is to be loaded by plain Keras.
     n_columns
         Width of the input if the model adapts to it; see input_columns().
 
@@ -107,5 +112,5 @@ RECIPES: dict[str, Recipe] = {
     "baseline": Recipe(baseline, epochs=15, spares=True),
     "dropout": Recipe(dropout, epochs=20, spares=True),
     # The schedule ends at a learning rate of 0, so the last epoch is the one to keep and all clips can train.
-    "compact": Recipe(compact, epochs=60, n_steps=6_000, val=0.0, augmentation=Augmentation(), adapts=True),
+    "compact": Recipe(compact, epochs=24, n_steps=8_000, val=0.0, augmentation=Augmentation(), adapts=True),
 }
