@@ -1,6 +1,7 @@
 """The commands that use a run on other clips: predict and export."""
 
 import json
+from math import nan
 from pathlib import Path
 from typing import Annotated
 
@@ -26,8 +27,8 @@ def predict(
     ] = None,
     overlap: Annotated[float, typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats.")] = 0.5,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, metavar="P", help="Leave without a class what is less probable than this.")
-    ] = 0.0,
+        str, typer.Option(metavar="P|auto", help="Leave without a class what is less probable; auto: the run's own.")
+    ] = "0",
     format: Annotated[options.PredictFormat, typer.Option(help="What to write.")] = options.PredictFormat.text,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
     recursive: Annotated[
@@ -44,6 +45,9 @@ def predict(
     One line a file: its name, its class, the probabilities of all classes. A recording longer than one and a half
     windows is classified window by window, and then comes a line for all of it; the last window ends where the
     recording ends. A silent window has no class.
+
+    --threshold auto takes for each class the threshold of best F1 on the run's validation clips, or on the recordings
+    of `evaluate --keep-thresholds`; the run's report shows them.
 
     A file that cannot be used is named on stderr, the others go on, and the exit code is 1.
 
@@ -63,24 +67,31 @@ def predict(
     from train.predict.deliver import deliver
     from train.predict.predict import predict_files
     from train.predict.sources import find_sources
-    from train.predict.windows import gap, windows_of
+    from train.predict.windows import gap, thresholds_of, windows_of
     from train.runs.directory import open_run
 
     if as_json and format not in (options.PredictFormat.text, options.PredictFormat.json):
         raise typer.BadParameter(
             f"it is the same as --format json, so leave out --format {format}", param_hint="--json"
         )
+    try:
+        least = None if threshold == "auto" else float(threshold)
+    except ValueError:
+        least = nan
+    if least is not None and not 0 <= least <= 1:
+        raise typer.BadParameter(f"{threshold} is neither from 0 to 1 nor auto", param_hint="--threshold")
     if resume and out is None:
         raise typer.BadParameter("it goes on with a file; name that with --out", param_hint="--resume")
     silence_libraries()
     bundle = open_run(run)
     windows = windows_of(bundle, window, overlap)
+    thresholds = thresholds_of(bundle) if least is None else least
     if missed := gap(windows, bundle.settings):
         notice(f"warning: {missed}")
     deliver(
         bundle,
         find_sources(paths),
-        lambda sources: predict_files(bundle, sources, windows, threshold),
+        lambda sources: predict_files(bundle, sources, windows, thresholds),
         "json" if as_json else format.value,
         out,
         resume,

@@ -60,6 +60,25 @@ def evaluate(
     print(json.dumps(result) if as_json else screen.evaluate_summary(result))
 
 
+def suspects(
+    run: Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The table, as CSV.")] = Path("suspects.csv"),
+    quiet: options.Quiet = False,
+) -> None:
+    """List the clips whose label may be wrong.
+
+    Of the clips that a run tested, which of a cross-validation are all, those that clearly sound like another class, the
+    most confident first: path, label, what it sounds like, and the probabilities of both. The report plays them.
+
+    Example: python -m train suspects runs/crossval --out suspects.csv
+    """
+    from train.report.mistakes import write_suspects
+    from train.runs.record import read_record
+
+    n = write_suspects(run, tuple(read_record(run).class_names), out)
+    summarise(printable(f"{human_count(n, 'suspect')}: {out}"))
+
+
 def summary(
     model: options.Model = "baseline",
 ) -> None:

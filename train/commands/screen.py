@@ -19,7 +19,7 @@ def fit_summary(folder: Path, record: Record) -> str:
         "clips: " + ", ".join(f"{s['n']} {name} (groups: {s['n_groups']})" for name, s in split.items() if s["n"]),
         f"kept epoch {record.best_epoch} of {record.n_epochs}"
         + (
-            ", the last"
+            ", the last; without validation clips its probabilities are not calibrated"
             if validation is None
             else f", the best on the validation clips: {_percent(validation).strip()}"
         ),
@@ -56,7 +56,9 @@ def evaluate_summary(result: Mapping[str, Any]) -> str:
     """Return the summary of evaluate()."""
     title = f"{printable(result['run'])} on {printable(result['cache'])}: {result['scored']}, {result['n']} clips"
     alone = result["n_groups"] == result["n"] > 1
-    return "\n".join([*score_lines(result, title), *["", "every clip counted as a group of its own"] * alone])
+    score = score_lines(result, title)
+    score.insert(3, f"  calibration     {_percent(result['calibration_error'])}  (expected error of a probability)")
+    return "\n".join([*score, *["", "every clip counted as a group of its own"] * alone])
 
 
 def score_lines(

@@ -68,6 +68,11 @@ class Run:
         """Type of X in the cache: features are rounded to it before the model sees them."""
         return self.record.cache.dtype
 
+    @property
+    def temperature(self) -> float:
+        """What the model's probabilities are calibrated with; 1 where it was not fitted."""
+        return 1.0 if self.record.temperature is None else self.record.temperature
+
 
 def new_run(run: Path | None, name: str) -> Path:
     """Make a run directory.
@@ -162,4 +167,7 @@ def open_run(folder: Path) -> Run:
     named = run.class_names and all(isinstance(value, str) for value in strings)
     if not (named and plain and isinstance(run.feature_version, int) and run.dtype in X_DTYPES):
         raise UserError(f"{folder / 'run.json'} is damaged: its classes or feature settings make no sense; train again")
+    numbers = isinstance(record.thresholds, dict) and [run.temperature, *record.thresholds.values()]
+    if not numbers or not all(isinstance(value, int | float) and 0 <= value < float("inf") for value in numbers):
+        raise UserError(f"{folder / 'run.json'} is damaged: its temperature or thresholds make no sense; train again")
     return run
