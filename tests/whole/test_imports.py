@@ -64,6 +64,7 @@ FLOORS = [
     "cache",
     "cache.look",
     "cache.file",
+    "cache.labels",
     "cache.shared",
 ]
 FLOOR_OF = {room: len(FLOORS) - i for i, rooms in enumerate(FLOORS) for room in rooms.split()}

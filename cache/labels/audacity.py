@@ -1,0 +1,20 @@
+"""Audacity's label track: start, end and label of each region, with tabs between them and no header."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from cache.labels.mark import Mark, seconds
+
+
+def recognises(lines: Sequence[str]) -> bool:
+    """Whether these are the lines of a label track."""
+    first = next((line for line in lines if line.strip()), "").split("\t")
+    return len(first) in (2, 3) and not any(math.isnan(seconds(text)) for text in first[:2])
+
+
+def marks(lines: Sequence[str], label_column: str | None) -> Iterator[Mark]:
+    r"""Yield the labels; a line that begins with a backslash holds the frequencies of the one before it."""
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.startswith("\\"):
+            start, end, name, *_ = (*line.split("\t", 2), "", "")
+            yield Mark(number, seconds(start), seconds(end), name.strip())
