@@ -67,8 +67,8 @@ def suspects(
 ) -> None:
     """List the clips whose label may be wrong.
 
-    Of the clips that a run tested, which of a cross-validation are all, those that clearly sound like another class, the
-    most confident first: path, label, what it sounds like, and the probabilities of both. The report plays them.
+    Of the clips that a run tested, which of a cross-validation are all, those that clearly sound like another class,
+    the most confident first: path, label, what it sounds like, and the probabilities of both. The report plays them.
 
     Example: python -m train suspects runs/crossval --out suspects.csv
     """

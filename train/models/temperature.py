@@ -1,13 +1,17 @@
 """Temperature: one number that makes a network's probabilities mean what they say, fitted on clips it never saw."""
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 # A temperature outside of these is no calibration any more: the network knows nothing, or there are hardly any clips.
 _LOWEST, _HIGHEST = 0.05, 20.0
 
+_Float = TypeVar("_Float", bound=np.floating)
 
-def calibrated(probabilities: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
+
+def calibrated(probabilities: npt.NDArray[_Float], temperature: float) -> npt.NDArray[_Float]:
     """Return softmax(log(p) / T), which leaves the most probable class what it is.
 
     Temperature scaling (C. Guo et al., ICML 2017) divides logits by T; up to a constant in each row, log(p) are those.
@@ -22,7 +26,8 @@ def calibrated(probabilities: npt.NDArray[np.float32], temperature: float) -> np
     if temperature == 1:
         return probabilities
     scaled = probabilities.astype(np.float64) ** (1 / temperature)
-    return (scaled / scaled.sum(axis=1, keepdims=True)).astype(probabilities.dtype)
+    scaled /= scaled.sum(axis=1, keepdims=True)
+    return scaled.astype(probabilities.dtype)
 
 
 def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]) -> float:

@@ -92,7 +92,9 @@ def temperature(record: Record) -> str:
         return "These are the probabilities as the networks give them; only a fit calibrates them."
     n = record["split"]["val"]["n"]
     if record.get("temperature") is not None:
-        return f"They are calibrated with the temperature {record['temperature']:.2f}, fitted on {n:,} validation clips."
+        return (
+            f"They are calibrated with the temperature {record['temperature']:.2f}, fitted on {n:,} validation clips."
+        )
     why = "this run is of an earlier version" if n else "there were no validation clips"
     return f"These are the probabilities as the network gives them, not calibrated: {why}."
 

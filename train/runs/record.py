@@ -77,7 +77,7 @@ class Record:
     n_parameters, n_epochs, best_epoch, validation_accuracy
         Of a fit: what came of the training; without validation clips the last is None.
     temperature
-        Of a fit: what its probabilities are calibrated with, None without validation clips; see train.models.temperature.
+        Of a fit: what its probabilities are calibrated with, see train.models.temperature; None without validation.
     thresholds
         Of a fit: what `predict --threshold auto` takes, by class; a class without validation clips has none.
     thresholds_of

@@ -54,9 +54,9 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
         "scored": scored,
         "n_seen": n_seen,
         **score(cache.labels[rows], predicted, cache.class_names, groups[rows]),
-        "calibration_error": calibration(
-            probabilities.max(axis=1), predicted == cache.labels[rows], groups[rows]
-        )["error"],
+        "calibration_error": calibration(probabilities.max(axis=1), predicted == cache.labels[rows], groups[rows])[
+            "error"
+        ],
     }
 
 
