@@ -1,4 +1,4 @@
-"""Mark, a line of a table of labels whatever its format, and numbers as programs of every country write them."""
+"""Mark and Region, a line of a table of labels as it is read and as it is written, and how its numbers are read."""
 
 import math
 from typing import NamedTuple
@@ -12,6 +12,15 @@ class Mark(NamedTuple):
     end: float
     name: str
     file: str = ""
+
+
+class Region(NamedTuple):
+    """A part of a recording with one label, in seconds, and how probable that label is."""
+
+    start: float
+    end: float
+    label: str
+    probability: float
 
 
 def seconds(text: str | None) -> float:

@@ -50,7 +50,7 @@ FLOORS = [
     "featurize.__main__ train.__main__ cache.__main__",
     "train.commands",
     "train",
-    "train.fit",
+    "train.fit train.recordings",
     "train.report",
     "train.predict train.export train.score",
     "train.runs train.models",

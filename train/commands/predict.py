@@ -1,6 +1,7 @@
 """The commands that use a run on other clips: predict and export."""
 
 import json
+from collections.abc import Iterable, Sequence
 from math import nan
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 
 from cache.shared.chatter import silence_libraries
 from cache.shared.command import notice, summarise
+from cache.shared.errors import UserError
 from train.commands import options
 from train.export.formats import ExportFormat, ExportInput, format_of
 
@@ -37,6 +39,10 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Write to this file, for labels of many files to this folder.")
     ] = None,
+    segments: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write what is found as FLAC files, into class folders in here."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the --out of an interrupted run.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -62,11 +68,14 @@ def predict(
 
     Example: python -m train predict runs/first recordings --format csv --out found.csv --resume
 
+    Example: python -m train predict runs/first night.wav --threshold auto --segments found
+
     Example: sox in.mp3 -t wav - | python -m train predict runs/first -
     """
     from train.predict.deliver import deliver
-    from train.predict.predict import predict_files
-    from train.predict.sources import find_sources
+    from train.predict.predict import Prediction, predict_files
+    from train.predict.segments import with_segments
+    from train.predict.sources import Source, find_sources
     from train.predict.windows import gap, thresholds_of, windows_of
     from train.runs.directory import open_run
 
@@ -82,16 +91,25 @@ def predict(
         raise typer.BadParameter(f"{threshold} is neither from 0 to 1 nor auto", param_hint="--threshold")
     if resume and out is None:
         raise typer.BadParameter("it goes on with a file; name that with --out", param_hint="--resume")
+    if segments is not None and "-" in paths:
+        raise typer.BadParameter("standard input cannot be read twice; name a file", param_hint="--segments")
+    if segments is not None and not resume and segments.exists() and (segments.is_file() or any(segments.iterdir())):
+        raise UserError(f"{segments} exists already; give another --segments, or delete it first")
     silence_libraries()
     bundle = open_run(run)
     windows = windows_of(bundle, window, overlap)
     thresholds = thresholds_of(bundle) if least is None else least
     if missed := gap(windows, bundle.settings):
         notice(f"warning: {missed}")
+
+    def classify(sources: Sequence[Source]) -> Iterable[Prediction]:
+        found = predict_files(bundle, sources, windows, thresholds)
+        return found if segments is None else with_segments(found, sources, segments, resume)
+
     deliver(
         bundle,
         find_sources(paths),
-        lambda sources: predict_files(bundle, sources, windows, thresholds),
+        classify,
         "json" if as_json else format.value,
         out,
         resume,

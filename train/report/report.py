@@ -1,6 +1,5 @@
 """write_report(): a run as one page to look at and to listen to, beside its figures."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,7 +140,7 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
             **_clips(folder, record, tested, cache, data, conflicts),
         }
     drawn = _draw(record, curves, report.get("calibration"))
-    report["figures"] = {name: _as_picture(figure) for name, figure in drawn.items()}
+    report["figures"] = {name: figures.as_picture(figure) for name, figure in drawn.items()}
     return render(report), {name: figures.as_png(figure) for name, figure in drawn.items()}
 
 
@@ -217,9 +216,3 @@ def _draw(record: Record, curves: Curves, calibrated: Mapping[str, Any] | None) 
             drawn["confusion"] = figures.confusion_figure(record["metrics"]["confusion"], record["class_names"])
         drawn["calibration"] = figures.calibration_figure(calibrated["bins"], calibrated["counted"])
     return drawn
-
-
-def _as_picture(figure: Any) -> dict[str, Any]:
-    svg = base64.b64encode(figures.as_svg(figure)).decode()
-    width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return {"src": f"data:image/svg+xml;base64,{svg}", "width": width, "height": height}

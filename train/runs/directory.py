@@ -168,6 +168,10 @@ def open_run(folder: Path) -> Run:
     if not (named and plain and isinstance(run.feature_version, int) and run.dtype in X_DTYPES):
         raise UserError(f"{folder / 'run.json'} is damaged: its classes or feature settings make no sense; train again")
     numbers = isinstance(record.thresholds, dict) and [run.temperature, *record.thresholds.values()]
-    if not numbers or not all(isinstance(value, int | float) and 0 <= value < float("inf") for value in numbers):
+    if (
+        not numbers
+        or not all(isinstance(value, int | float) and 0 <= value < float("inf") for value in numbers)
+        or not numbers[0]
+    ):
         raise UserError(f"{folder / 'run.json'} is damaged: its temperature or thresholds make no sense; train again")
     return run

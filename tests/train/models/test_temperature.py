@@ -1,4 +1,4 @@
-"""Temperature: it undoes what made a network too modest or too sure, and no handful of clips makes it claim too much."""
+"""Temperature: it undoes what made a network too modest or too sure, and a handful of clips proves little."""
 
 import numpy as np
 import pytest
