@@ -167,11 +167,8 @@ def open_run(folder: Path) -> Run:
     named = run.class_names and all(isinstance(value, str) for value in strings)
     if not (named and plain and isinstance(run.feature_version, int) and run.dtype in X_DTYPES):
         raise UserError(f"{folder / 'run.json'} is damaged: its classes or feature settings make no sense; train again")
-    numbers = isinstance(record.thresholds, dict) and [run.temperature, *record.thresholds.values()]
-    if (
-        not numbers
-        or not all(isinstance(value, int | float) and 0 <= value < float("inf") for value in numbers)
-        or not numbers[0]
-    ):
+    thresholds = record.thresholds.values() if isinstance(record.thresholds, dict) else [None]
+    numbers = all(isinstance(value, int | float) for value in (run.temperature, *thresholds))
+    if not (numbers and run.temperature > 0 and all(0 <= value <= 1 for value in thresholds)):
         raise UserError(f"{folder / 'run.json'} is damaged: its temperature or thresholds make no sense; train again")
     return run
