@@ -356,7 +356,7 @@ def test_a_cache_without_its_seal_is_refused_even_if_all_else_is_whole(good, for
 
 
 def test_a_format_from_the_future_is_told_apart_from_damage(forge):
-    for version in (3, 99, 0, -1):
+    for version in (4, 99, 0, -1):
         line = refused(forge(attributes={"format_version": version, "new": 1}, without=["y"]))
         assert f"format version {version}" in line
         assert "damage" not in line
