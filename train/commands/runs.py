@@ -43,7 +43,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FOLDER", help="Score on the labelled recordings in here instead.")
     ] = None,
     labels: Annotated[
-        list[Path], typer.Option(metavar="PATH", help="Their labels: a table, or a folder of tables; may be repeated.")
+        list[str], typer.Option(metavar="PATH", help="Their labels: a table, or a folder of tables; may be repeated.")
     ] = [],  # noqa: B006  # typer copies it
     label_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The column that is the label.", show_default="the likeliest")
@@ -77,7 +77,7 @@ def evaluate(
     if recordings is not None:
         if cache is not None:
             raise typer.BadParameter("give either a cache or recordings", param_hint="--recordings")
-        _evaluate_recordings(run, recordings, labels, label_column, keep_thresholds, as_json)
+        _evaluate_recordings(run, recordings, [*map(Path, labels)], label_column, keep_thresholds, as_json)
         return
     from train.commands import screen
     from train.score import evaluate as evaluation

@@ -19,7 +19,6 @@ from train.predict.sources import find_sources
 from train.recordings.score import Floats, Heard, answers, detections, same, score
 from train.runs.directory import Run, open_run
 from train.runs.record import write_record
-from train.score.thresholds import best_thresholds
 
 
 def evaluate_recordings(
@@ -67,7 +66,8 @@ def evaluate_recordings(
         "misses": sorted((row for _, misses in found for row in misses), key=lambda row: row["probability"]),
     }
     if keep_thresholds:
-        result["kept_thresholds"] = kept = _best(list(heard.values()), names)
+        best = {name: one["best_threshold"] for name, one in result["per_class"].items()}
+        result["kept_thresholds"] = kept = {name: at for name, at in best.items() if at is not None}
         where = f"{human_count(len(heard), 'recording')} in {recordings}"
         record = replace(run.record, thresholds={**run.record.thresholds, **kept}, thresholds_of=where)
         write_record(folder, record)
@@ -160,10 +160,3 @@ def _row(path: Path, name: str, span: Floats, probability: float, instead: list[
         "probability": probability,
         "instead": instead,
     }
-
-
-def _best(heard: Sequence[Heard], names: dict[str, int]) -> dict[str, float]:
-    """Return the thresholds of best F1 over all windows."""
-    is_class = [np.column_stack([same(one.windows, one.labels[name]).any(axis=1) for name in names]) for one in heard]
-    p = [np.column_stack([np.maximum(answers(one, label), 0) for label in names.values()]) for one in heard]
-    return best_thresholds(np.concatenate(is_class), np.concatenate(p), tuple(names))

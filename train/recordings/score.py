@@ -129,8 +129,9 @@ def score(recordings: Sequence[Heard], name: str, label: int, threshold: float) 
     Returns
     -------
     dict
-        `threshold`; for "windows" and "events": `n`, how many are of the class, and the MEASURES at the threshold;
-        `false_alarms_per_hour`; and the `curve`: `threshold`, and for both `precision` and `recall`. A measure has a
+        `threshold`, and `best_threshold`, the one of best F1 over events, the middle of the highest that are as good,
+        None without events; for "windows" and "events": `n`, how many are of the class, and the MEASURES at the
+        threshold; `false_alarms_per_hour`; and the `curve`: `threshold`, and for both `precision` and `recall`. A measure has a
         `value`, None where there is nothing to measure, and its `interval`: the 95 % percentile interval of the
         bootstrap over recordings (B. Efron, 1979), None of a single one.
     """
@@ -154,6 +155,7 @@ def score(recordings: Sequence[Heard], name: str, label: int, threshold: float) 
 
     return {
         "threshold": threshold,
+        "best_threshold": _best(thresholds, whole[:, LEVELS.index("events"), MEASURES.index("f1")]),
         **{
             level: {
                 "n": int(summed[at, i, 3]),
@@ -170,6 +172,14 @@ def score(recordings: Sequence[Heard], name: str, label: int, threshold: float) 
             },
         },
     }
+
+
+def _best(thresholds: Floats, f1: Floats) -> float | None:
+    if not np.isfinite(f1).all():
+        return None
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    highest = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)[-1]
+    return float(thresholds[highest[len(highest) // 2]])
 
 
 def _or_none(values: Floats) -> list[float | None]:

@@ -212,7 +212,7 @@ def thresholds_figure(per_class: Mapping[str, Mapping[str, Any]]) -> Any:
             panel.plot(one["curve"]["threshold"], values, line, color=COLOURS[colour][0], label=measure)
         panel.axvline(one["threshold"], color=COLOURS["muted"][0], linewidth=0.8, linestyle=(0, (2, 3)))
         panel.set_title(_short(name), fontsize=9)
-        panel.set(xlim=(0, 1), ylim=(0, 1.02))
+        panel.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0.2, 0.4, 0.6, 0.8))
         _percent_axis(panel.xaxis)
         _percent_axis(panel.yaxis)
     for panel in panels:

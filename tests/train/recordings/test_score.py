@@ -119,6 +119,17 @@ def test_the_interval_is_that_of_recordings_drawn_again_and_again() -> None:
     assert alike["events"]["recall"]["interval"] == pytest.approx([alike["events"]["recall"]["value"]] * 2)
 
 
+def test_no_other_threshold_is_better_over_events() -> None:
+    recordings = [drawn(200, np.random.default_rng(seed)) for seed in range(3)]
+    best = score(recordings, "dog", 0, 0.5)["best_threshold"]
+    f1 = score(recordings, "dog", 0, best)["events"]["f1"]["value"]
+    assert f1 >= max(score(recordings, "dog", 0, t / 50)["events"]["f1"]["value"] for t in range(50))
+    # A label is heard with 0.8, and a false alarm with 0.6.
+    one = heard([0.8, 0.1, 0.1, 0.1, 0.6, 0.1], [(0, 1)])
+    assert score([one], "dog", 0, 0.5)["best_threshold"] == pytest.approx(0.71, abs=0.01)
+    assert score([one], "cat", 1, 0.5)["best_threshold"] is None
+
+
 def test_the_curve_goes_from_everything_to_nothing() -> None:
     curve = score([drawn(200, np.random.default_rng(3))], "dog", 0, 0.5)["curve"]
     assert curve["threshold"] == THRESHOLDS.tolist()
