@@ -43,8 +43,9 @@ def evaluate(
         Path | None, typer.Option(metavar="FOLDER", help="Score on the labelled recordings in here instead.")
     ] = None,
     labels: Annotated[
-        list[str], typer.Option(metavar="PATH", help="Their labels: a table, or a folder of tables; may be repeated.")
-    ] = [],  # noqa: B006  # typer copies it
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Their labels: a table, or a folder of tables; may be repeated."),
+    ] = None,
     label_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The column that is the label.", show_default="the likeliest")
     ] = None,
@@ -74,7 +75,7 @@ def evaluate(
     if recordings is None and (label_column is not None or keep_thresholds):
         hint = "--keep-thresholds" if keep_thresholds else "--label-column"
         raise typer.BadParameter("it needs --recordings and --labels", param_hint=hint)
-    if recordings is not None:
+    if recordings is not None and labels:
         if cache is not None:
             raise typer.BadParameter("give either a cache or recordings", param_hint="--recordings")
         _evaluate_recordings(run, recordings, [*map(Path, labels)], label_column, keep_thresholds, as_json)

@@ -131,9 +131,9 @@ def score(recordings: Sequence[Heard], name: str, label: int, threshold: float) 
     dict
         `threshold`, and `best_threshold`, the one of best F1 over events, the middle of the highest that are as good,
         None without events; for "windows" and "events": `n`, how many are of the class, and the MEASURES at the
-        threshold; `false_alarms_per_hour`; and the `curve`: `threshold`, and for both `precision` and `recall`. A measure has a
-        `value`, None where there is nothing to measure, and its `interval`: the 95 % percentile interval of the
-        bootstrap over recordings (B. Efron, 1979), None of a single one.
+        threshold; `false_alarms_per_hour`; and the `curve`: `threshold`, and for both `precision` and `recall`. A
+        measure has a `value`, None where there is nothing to measure, and its `interval`: the 95 % percentile interval
+        of the bootstrap over recordings (B. Efron, 1979), None of a single one.
     """
     thresholds = np.unique([*THRESHOLDS, threshold])
     at = int(np.searchsorted(thresholds, threshold))
