@@ -194,6 +194,12 @@ def _folders(
             say(f"the folder {printable(name)} is left out: its name is not UTF-8; rename it")
     with_audio = [name for name in with_audio if is_utf8(name)]
     if everything or not set(CLASS_NAMES) <= set(names):
+        unnamed = [name for name in with_audio if labelled and plain(name) not in map(plain, labelled)]
+        for name in unnamed if not everything else []:
+            say(
+                f"{name}: a class of {human_count(counts[name], 'file')}, because that is a folder in which nothing has"
+                " labels; name your classes with --classes if it is none"
+            )
         if not with_audio and not labelled:
             raise UserError(
                 f"{data} has no folder with audio in it; put the clips of each class into a folder of their own there"

@@ -62,11 +62,12 @@ def checked_clips(cache: Cache, settings: Any, data: Path) -> list[CheckedClip]:
 
 def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip | None:
     from featurize import featurize_clip
-    from featurize.clips.decode import ClipError, open_audio
+    from featurize.clips.decode import ClipError
     from featurize.clips.resample import mono_blocks
+    from featurize.clips.stretches import open_clip
 
     try:
-        with open_audio(str(data / path)) as audio:
+        with open_clip(str(data / path)) as audio:
             if audio.sha256 != sha256:
                 return None
             waveform = np.concatenate([block.copy() for block in mono_blocks(audio, settings.sr)])
