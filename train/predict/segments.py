@@ -1,8 +1,6 @@
-"""Segments: stretches of recordings at their own rate, in their own channels, and as files for who rather listens."""
+"""Segments: the stretches that were found as files, at their recordings' own rate and in their own channels."""
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -13,54 +11,29 @@ import numpy.typing as npt
 
 from cache.labels.mark import Region
 from cache.shared.errors import UserError
+from cache.shared.stretch import samples_of
 from cache.shared.text import printable
 from cache.shared.walk import is_background
 from train.predict.predict import Kind, Prediction
 from train.predict.regions import regions
 from train.predict.sources import Source
 
-# Which stretch, sample rate in Hz, samples (n, n_channels).
+# Which region, sample rate in Hz, samples (n, n_channels).
 Piece = tuple[int, int, npt.NDArray[np.float32]]
 
 
-def pieces(path: Path, spans: Sequence[tuple[float, float]]) -> Iterator[Piece]:
-    """Yield the samples of stretches of a recording, in seconds, as it is read once from its start to its end.
-
-    Raises
-    ------
-    featurize.clips.decode.ClipError
-        It cannot be read any more.
-    """
+def _pieces(path: Path, named: Sequence[Region]) -> Iterator[Piece]:
+    """Yield the samples of regions of a recording as it is read once, in blocks, from its start to its end."""
     from featurize.clips.decode import open_audio
 
     with open_audio(str(path)) as audio:
-        edges = [(round(start * audio.sr), round(end * audio.sr)) for start, end in spans]
+        edges = [samples_of(region.start, region.end, audio.sr) for region in named]
         at = 0
         for block in audio.blocks():
             for i, (first, last) in enumerate(edges):
                 if first < at + len(block) and last > at:
                     yield i, audio.sr, block[max(0, first - at) : last - at] * np.float32(audio.scale)
             at += len(block)
-
-
-def excerpts(path: Path, spans: Sequence[tuple[float, float]]) -> list[bytes]:
-    """Return stretches of a recording as FLAC for a page to play; b"" for what cannot be read any more."""
-    import soundfile
-
-    from featurize.clips.decode import ClipError
-
-    found: dict[int, list[Any]] = {}
-    with suppress(ClipError):
-        for i, sr, samples in pieces(path, spans):
-            found.setdefault(i, [sr]).append(samples[:, :2])  # browsers play two channels
-    sounds = []
-    for i in range(len(spans)):
-        out = io.BytesIO()
-        if i in found:
-            sr, *parts = found[i]
-            soundfile.write(out, np.concatenate(parts), sr, format="FLAC", subtype="PCM_16")
-        sounds.append(out.getvalue())
-    return sounds
 
 
 def with_segments(
@@ -105,7 +78,7 @@ def _write(path: Path, named: Sequence[Region], files: Sequence[Path]) -> None:
 
     try:
         # Regions do not overlap, so their pieces come one region after the other.
-        for i, parts in groupby(pieces(path, [region[:2] for region in named]) if named else (), key=itemgetter(0)):
+        for i, parts in groupby(_pieces(path, named) if named else (), key=itemgetter(0)):
             files[i].parent.mkdir(parents=True, exist_ok=True)
             _write_flac(files[i], parts)
     except ClipError as error:

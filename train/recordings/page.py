@@ -1,15 +1,16 @@
 """write_page(): what evaluate_recordings() found as a page to look at, with the worst errors to listen to."""
 
-import base64
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.predict.segments import excerpts
+from cache.shared.stretch import stretch_path
 from train.predict.tables import clock
 from train.recordings.score import LEVELS
 from train.report.figures import as_picture, as_png, drawing, thresholds_figure
 from train.report.page import render
+from train.report.players import players
 
 # What a page shows at most, so that it stays a page.
 MAX_PLAYED = 15
@@ -53,7 +54,10 @@ def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
             "curve": picture,
             "rows": rows,
             "n_errors": {kind: len(result[kind]) for kind in ("false_alarms", "misses")},
-            "cards": {kind: _cards(result[kind][:MAX_PLAYED]) for kind in ("false_alarms", "misses")},
+            "cards": {
+                kind: _cards(folder, Path(result["recordings"]), result[kind][:MAX_PLAYED])
+                for kind in ("false_alarms", "misses")
+            },
         },
         "recordings.html",
     )
@@ -65,13 +69,14 @@ def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
     return folder / "recordings.html"
 
 
-def _cards(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    cards = [{**one, "when": f"{clock(one['start'])} - {clock(one['end'])}", "source": ""} for one in errors]
-    for recording in {one["recording"] for one in errors}:
-        own = [card for card in cards if card["recording"] == recording]
-        for card, sound in zip(own, excerpts(Path(recording), list(map(_played, own))), strict=True):
-            card["source"] = f"data:audio/flac;base64,{base64.b64encode(sound).decode()}" if sound else ""
-    return cards
+def _cards(folder: Path, recordings: Path, errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    home = recordings if recordings.is_dir() else recordings.parent
+    stretches = [stretch_path(os.path.relpath(one["recording"], home), *_played(one)) for one in errors]
+    found = players(home, folder, [(stretch, None) for stretch in stretches])
+    return [
+        {**one, "when": f"{clock(one['start'])} - {clock(one['end'])}", "player": player}
+        for one, player in zip(errors, found, strict=True)
+    ]
 
 
 def _played(one: Mapping[str, Any]) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.train.predict.test_windows import tone
 from train.__main__ import app
 from train.predict.predict import Kind, Prediction
-from train.predict.segments import excerpts, with_segments
+from train.predict.segments import with_segments
 from train.predict.sources import Source
 
 
@@ -49,17 +49,6 @@ def test_no_class_leads_out_of_the_folder(tmp_path: Path) -> None:
         source = Source(tmp_path / "a.wav", "a.wav")
         list(with_segments(found(source.path, label), [source], tmp_path / "out" / "found", True))
     assert {file.relative_to(tmp_path).parts[:2] for file in tmp_path.rglob("*.flac")} == {("out", "found")}
-
-
-def test_excerpts_may_overlap_and_end_where_the_recording_ends(tmp_path: Path) -> None:
-    y = tone("dog", 3)
-    soundfile.write(tmp_path / "a.wav", y, 16000, subtype="FLOAT")
-    sounds = excerpts(tmp_path / "a.wav", [(0.5, 2), (1, 1.5), (2.5, 9), (20, 21)])
-    (tmp_path / "b.flac").write_bytes(sounds[1])
-    np.testing.assert_allclose(soundfile.read(tmp_path / "b.flac")[0], y[16000:24000], atol=1e-4)
-    assert [bool(sound) for sound in sounds] == [True, True, True, False]
-    (tmp_path / "gone.wav").write_bytes(b"no audio")
-    assert excerpts(tmp_path / "gone.wav", [(0, 1)]) == [b""]
 
 
 def test_the_command_writes_what_it_finds_and_never_overwrites(run: Path, tmp_path: Path) -> None:
