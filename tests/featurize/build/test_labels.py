@@ -95,8 +95,8 @@ def test_it_is_so_in_other_formats_and_when_a_stretch_is_too_long_to_keep(
 
 
 def test_a_recording_is_decoded_once_whatever_its_labels(field: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (field / "sub/day.txt").unlink()
-    track(field / "night.wav", [(i / 10, i / 10 + 0.5, "ab"[i % 2]) for i in range(150)])
+    (field / "night.txt").unlink()
+    track(field / "sub/day.flac", [(i / 10, i / 10 + 0.5, "ab"[i % 2]) for i in range(150)])
     n_read = 0
 
     class Counted(soundfile.SoundFile):  # type: ignore[misc]
@@ -109,7 +109,7 @@ def test_a_recording_is_decoded_once_whatever_its_labels(field: Path, monkeypatc
     monkeypatch.setattr("soundfile.SoundFile", Counted)
     cache, _, _ = made(field, field, n_jobs=1, classes=["a", "b"])
     assert len(cache) == 150
-    assert 0 < n_read <= (SECONDS + 2) * 44100
+    assert 0 < n_read <= SECONDS * 22050
 
 
 def test_what_was_asked_for_is_remembered_and_a_further_table_adds_to_it(field: Path, tmp_path: Path) -> None:
