@@ -220,7 +220,18 @@ def test_background_is_where_nothing_is_labelled_of_median_length_and_the_same_a
     moved, _, result = made(field)
     kept = set(found) & set(spans_of(moved, "background"))
     assert len(kept) == 7
+    # The label's own row was that of background before.
     assert result.n_computed == 1
+    # Nor does a median that is a little longer.
+    track(field / "night.wav", [*SPANS, (hit, until, "frog"), (4.0, 5.05, "owl"), (5.0, 6.05, "owl")])
+    track(field / "sub/day.flac", [*SPANS, (4.0, 5.05, "owl"), (5.0, 6.05, "owl")])
+    longer, said, _ = made(field)
+    assert longer.label_length == moved.label_length == 1.0
+    assert not any("the median label" in line for line in said)
+    track(field / "night.wav", [(1, 4, "frog")] * 2 + [(5 + i / 10, 8 + i / 10, "owl") for i in range(20)])
+    longest, said, _ = made(field)
+    assert longest.label_length == 3.0
+    assert "the median label has 3 s, and had 1 s: what is widened to it, and background, is made anew" in said
 
 
 def test_where_there_is_little_room_for_background_it_is_found_or_said(field: Path) -> None:
