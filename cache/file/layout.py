@@ -71,6 +71,7 @@ ATTRIBUTES = (
     "tables",  # JSON array: tables of labels and folders of them, relative to the directory of the cache
     "label_column",  # which column holds the label; "" for the usual ones
     "widen",  # whether short labels are widened to the median
+    "label_length",  # that of stretches that are widened or without a label, seconds; 0 if there are none
     "background",  # how many stretches without a label are taken of each labelled recording
 )
 
@@ -78,7 +79,15 @@ ATTRIBUTES = (
 # has in place of a seal.
 SINCE: dict[int, dict[str, object]] = {
     2: {"remark": b"", "inode": 0, "rejected_inode": 0, "max_per_class": 0},
-    3: {"start": 0.0, "end": 0.0, "tables": "[]", "label_column": "", "widen": False, "background": 0},
+    3: {
+        "start": 0.0,
+        "end": 0.0,
+        "tables": "[]",
+        "label_column": "",
+        "widen": False,
+        "label_length": 0.0,
+        "background": 0,
+    },
 }
 VERSION_1_DIGEST = "metadata_sha256"
 

@@ -52,6 +52,7 @@ class Header:
     tables: tuple[str, ...] = ()
     label_column: str = ""
     widen: bool = False
+    label_length: float = 0.0
     background: int = 0
 
     @property
@@ -197,6 +198,7 @@ def _attributes(header: Header, rows: Columns) -> dict[str, Any]:
         "tables": json.dumps(header.tables),
         "label_column": header.label_column,
         "widen": header.widen,
+        "label_length": header.label_length,
         "background": header.background,
     }
 

@@ -77,7 +77,7 @@ class Cache:
         Of the file: what an earlier version does not record is empty or 0.
     tables
         The tables of labels it was asked for, and folders of them, relative to the cache's directory.
-    label_column, widen, background
+    label_column, widen, label_length, background
         How they are read, see the attributes in `cache.file.layout`.
     """
 
@@ -97,6 +97,7 @@ class Cache:
     tables: tuple[str, ...] = ()
     label_column: str = ""
     widen: bool = False
+    label_length: float = 0.0
     background: int = 0
 
     def __len__(self) -> int:
@@ -219,6 +220,7 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
         tables=tuple(json.loads(attributes["tables"])),
         label_column=attributes["label_column"],
         widen=attributes["widen"],
+        label_length=attributes["label_length"],
         background=attributes["background"],
     )
 

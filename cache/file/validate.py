@@ -15,7 +15,7 @@ from cache.shared.walk import SIDES
 
 _TYPES: dict[str, type] = dict.fromkeys(("fingerprint", "versions", "data_dir", "tables", "label_column"), str)
 _COUNTS = ("max_per_class", "background")
-_TYPES |= {"feature_version": int, "widen": bool} | dict.fromkeys(_COUNTS, int)
+_TYPES |= {"feature_version": int, "widen": bool, "label_length": float} | dict.fromkeys(_COUNTS, int)
 
 
 def check_attributes(found: Mapping[str, Any]) -> None:
@@ -31,7 +31,7 @@ def check_attributes(found: Mapping[str, Any]) -> None:
         # Exactly, because True is an int too.
         if type(value) is not kind or not _makes_sense(value):
             raise DamagedCache(f"its attribute {name!r} makes no sense")
-    for name in _COUNTS:
+    for name in (*_COUNTS, "label_length"):
         if found[name] < 0:
             raise DamagedCache(f"its attribute {name!r} makes no sense")
     names = found["class_names"]

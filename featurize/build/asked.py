@@ -9,7 +9,7 @@ from cache.file.reader import Cache, open_cache
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, printable
 from cache.shared.walk import SIDES, Tree, folder_names, is_background, is_utf8, walk
-from featurize.build.labelled import BACKGROUND, Labelling, label_names, named_stretches, plain
+from featurize.build.labelled import BACKGROUND, Labelling, label_names, named_stretches, plain, usual_length
 from featurize.clips.find import CLASS_NAMES, nearest
 
 # Instead of names: every folder that has audio in it, and every label.
@@ -90,6 +90,9 @@ def asked(
         names = _found(data, bool(classes), labelled, recordings, say)
     if labelling.background and BACKGROUND not in names:
         names = (*names, BACKGROUND)
+    if labelling.has_length:
+        before = old.label_length if old is not None else 0.0
+        labelling = labelling._replace(length=usual_length(named, names, before, say))
     limit = (old.max_per_class if old else 0) if max_per_class is None else max_per_class
     return Asked(names, limit, dtype or (old.X.dtype.name if old else "float32"), labelling)
 

@@ -102,6 +102,7 @@ class Job:
             tables=tuple(os.path.relpath(path, self.cache_file.parent) for path in self.labelling.tables),
             label_column=self.labelling.column,
             widen=self.labelling.widen,
+            label_length=self.labelling.length,
             background=self.labelling.background,
         )
 

@@ -21,6 +21,9 @@ from featurize.clips.find import Clip
 
 BACKGROUND = "background"
 
+# By so much the median may change before all that was made of it is made anew.
+_TOLERATED_CHANGE = 0.1
+
 # Draws for a stretch without labels, before the widest gap is looked for.
 _N_DRAWS = 200
 
@@ -40,12 +43,20 @@ class Labelling(NamedTuple):
         Whether labels shorter than the median are widened to it around their middle.
     background
         How many stretches without a label to take of each labelled recording.
+    length
+        The median in seconds, as it was when stretches were first made of it; 0 if it is not known.
     """
 
     tables: tuple[Path, ...] = ()
     column: str = ""
     widen: bool = False
     background: int = 0
+    length: float = 0.0
+
+    @property
+    def has_length(self) -> bool:
+        """Whether the median length of the labels matters."""
+        return bool(self.tables) and (self.widen or self.background > 0)
 
 
 class Named(NamedTuple):
@@ -119,8 +130,7 @@ def labelled_clips(
         A table is not there, or nothing can be made of it.
     """
     named = named_stretches(data, labelling, say)
-    label_of = {plain(name): i for i, name in reversed(list(enumerate(class_names)))}
-    label_of |= {name: i for i, name in enumerate(class_names)}
+    label_of = _label_of(class_names)
     index = {one.label: label_of.get(one.label.name, label_of.get(plain(one.label.name))) for one in named}
     unknown = Counter(one.label.name for one in named if index[one.label] is None)
     if unknown:
@@ -128,7 +138,7 @@ def labelled_clips(
         more = f" and {len(unknown) - 12} more names" if len(unknown) > 12 else ""
         say(f"labels that are no class: {counted}{more}; --classes all takes them")
     used = [one for one in named if index[one.label] is not None]
-    length = _usual_length(one.label.end - one.label.start for one in used or named)
+    length = labelling.length or _median_length(used or named)
     chosen: dict[str, tuple[int, Label]] = {}
     spans: dict[str, list[Span]] = defaultdict(list)
     for recording, label in named:
@@ -159,10 +169,33 @@ def _clip(data: Path, path: str, label: int, start: float, end: float, where: st
     return Clip(path, label, status.st_size, status.st_mtime_ns, status.st_ino, start, end, where)
 
 
-def _usual_length(lengths: Iterable[float]) -> float:
-    """Return the median length in seconds, to two digits: one label more or less must not move all stretches."""
-    there = list(lengths)
-    return float(f"{median(there):.2g}") if there else 0.0
+def _label_of(class_names: Sequence[str]) -> dict[str, int]:
+    plainly = {plain(name): i for i, name in reversed(list(enumerate(class_names)))}
+    return plainly | {name: i for i, name in enumerate(class_names)}
+
+
+def usual_length(
+    named: Sequence[Named], class_names: Sequence[str], before: float, say: Callable[[str], None]
+) -> float:
+    """Return the median length of the labels that are a class, in seconds, or what it was before if that still fits.
+
+    One label more or less changes the median a little, and must not cost all stretches that were made of it.
+    """
+    classes = _label_of(class_names)
+    used = [one for one in named if one.label.name in classes or plain(one.label.name) in classes]
+    length = _median_length(used or named)
+    if before and abs(length - before) <= _TOLERATED_CHANGE * before:
+        return before
+    if before and length:
+        say(
+            f"the median label has {length:g} s, and had {before:g} s: what is widened to it, and"
+            " background, is made anew"
+        )
+    return length
+
+
+def _median_length(named: Sequence[Named]) -> float:
+    return round(median(one.label.end - one.label.start for one in named), 6) if named else 0.0
 
 
 def _widened(label: Label, length: float) -> Span:

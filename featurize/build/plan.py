@@ -137,7 +137,8 @@ def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
     """Whether the old cache is already what this plan would publish."""
     if old is None or plan.tasks or old.max_per_class != header.max_per_class or old.format_version < FORMAT_VERSION:
         return False
-    if any(getattr(old, name) != getattr(header, name) for name in ("tables", "label_column", "widen", "background")):
+    asked = ("tables", "label_column", "widen", "label_length", "background")
+    if any(getattr(old, name) != getattr(header, name) for name in asked):
         return False
     clips, source = usable(plan)
     if _known_bad(old, None) != plan.rejected or not np.array_equal(source, np.arange(len(old))):
