@@ -1,6 +1,7 @@
 """evaluate_recordings(): a run held against recordings in which people have labelled what they hear."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -79,7 +80,12 @@ def _labels_of(
 ) -> list[Label]:
     """Return the labels of the run's classes, and say which others there are."""
     home = recordings if recordings.is_dir() else recordings.parent
-    labels = read_labels(tables, home, label_column, notice)
+    # In any case and Unicode form, as where labels become clips.
+    class_of = {_plain(name): name for name in run.class_names}
+    labels = [
+        label._replace(name=class_of.get(_plain(label.name), label.name))
+        for label in read_labels(tables, home, label_column, notice)
+    ]
     others = Counter(label.name for label in labels if label.name not in run.class_names)
     if others:
         listed = ", ".join(f"{printable(name)} {n}" for name, n in others.most_common(8))
@@ -89,6 +95,10 @@ def _labels_of(
     if not labels:
         raise UserError(f"there are no labels of {', '.join(names)}, the classes of {run.folder}, so nothing to score")
     return labels
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _heard(run: Run, recordings: Path, labels: Sequence[Label], names: list[str]) -> dict[Path, Heard]:

@@ -91,8 +91,8 @@ def counts(heard: Heard, name: str, label: int, thresholds: Floats) -> Ints:
 def measures(counted: Ints | Floats) -> Floats:
     """Return precision, recall, F1 and average precision, NaN where there is nothing to measure.
 
-    Average precision is the sum of the precisions, each times the recall that its threshold adds to the next higher
-    one, as scikit-learn defines it.
+    Average precision is the sum of the precisions, each times the recall that its threshold adds to the higher ones, as
+    scikit-learn defines it. Of events, recall may fall again where detections run together, which takes nothing away.
 
     Parameters
     ----------
@@ -109,8 +109,9 @@ def measures(counted: Ints | Floats) -> Floats:
         precision, recall = right / predicted, found / there
         at_all = np.nan_to_num(precision)
         f1 = np.where(there > 0, np.nan_to_num(2 * at_all * recall / (at_all + recall)), np.nan)
-    higher = np.concatenate((recall[..., 1:, :], np.zeros_like(recall[..., :1, :])), axis=-2)
-    area = (np.maximum(recall - higher, 0) * at_all).sum(axis=-2, keepdims=True)
+    reached = np.flip(np.maximum.accumulate(np.flip(recall, axis=-2), axis=-2), axis=-2)
+    higher = np.concatenate((reached[..., 1:, :], np.zeros_like(reached[..., :1, :])), axis=-2)
+    area = ((reached - higher) * at_all).sum(axis=-2, keepdims=True)
     return np.stack((precision, recall, f1, np.broadcast_to(area, recall.shape)), axis=-1)
 
 

@@ -7,7 +7,8 @@ history.csv      one line an epoch (crossval: of every fold)
 predictions.csv  path, class, predicted class and probabilities of every test clip (crossval: of every fold)
 tensorboard/     what --tensorboard logs
 report.html      all of that to look at and to listen to
-figures/         its figures as PNG
+recordings.html  what `evaluate --recordings` says, the last time
+figures/         the figures of both as PNG
 checkpoint/      only while it is unfinished: the last epoch or the finished folds, and the lock of who trains it
 
 The tables are written and read by train.runs.tables. Runs of earlier versions have path, split in `split.csv` and

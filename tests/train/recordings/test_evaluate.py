@@ -51,7 +51,7 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mixed(folder / "one.wav", CALLS["one.wav"], 20)
     mixed(folder / "two.wav", CALLS["two.wav"], 16)
     (folder / "one.txt").write_text("2\t4\tdog\n6\t8\tcat\n14\t15\tcat\n15\t16\twind\n")
-    (folder / "two.txt").write_text("2\t4\tbird\n6\t8\tdog\n")
+    (folder / "two.txt").write_text("2\t4\tbird\n6\t8\tDog\n")
     return folder
 
 

@@ -72,6 +72,13 @@ def test_two_detections_may_find_one_event_and_one_detection_two() -> None:
         assert (found["events"]["precision"]["value"], found["events"]["recall"]["value"]) == (1, 1)
 
 
+def test_detections_that_run_together_take_no_average_precision_away_and_add_none() -> None:
+    # From the lowest threshold up, both labels are found, one of them, and both again.
+    counted = np.zeros((3, 2, 4), int)
+    counted[:, 1] = [(1, 1, 2, 2), (1, 1, 1, 2), (2, 2, 2, 2)]
+    assert measures(counted)[:, 1, 3] == pytest.approx(1)
+
+
 def test_what_there_is_nothing_of_has_no_measure() -> None:
     found = score([heard([0.9, 0.9], [(0, 1)])], "cat", 1, 0.5)
     for level in ("windows", "events"):
