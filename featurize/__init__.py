@@ -39,8 +39,8 @@ def featurize_clip(path: Path, settings: "MelSettings | None" = None) -> "npt.ND
     from cache.file.settings import MelSettings
     from cache.shared.stretch import recording_of
     from featurize.clips.decode import ClipError
-    from featurize.clips.stretches import open_clip
     from featurize.workers.batch import write_row
+    from featurize.workers.stretches import open_clip
 
     out = np.empty(ROW_SHAPE, np.float32)
     try:

@@ -15,8 +15,8 @@ from cache.shared.stretch import stretch_sha256
 from featurize.clips.decode import Audio, ClipError, open_audio
 from featurize.clips.find import Clip
 from featurize.clips.resample import mono_blocks, n_resampled, sound_remark
-from featurize.clips.stretches import cut
 from featurize.features.row import n_frames_of, write_spectrogram
+from featurize.workers.stretches import cut
 
 Float32 = npt.NDArray[np.float32]
 

@@ -64,7 +64,7 @@ def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip
     from featurize import featurize_clip
     from featurize.clips.decode import ClipError
     from featurize.clips.resample import mono_blocks
-    from featurize.clips.stretches import open_clip
+    from featurize.workers.stretches import open_clip
 
     try:
         with open_clip(str(data / path)) as audio:
