@@ -60,7 +60,8 @@ def predict(
     --format csv and json (a JSON object a line) have a row for each file and window; --resume drops the rows of the
     file that was interrupted and goes on with it. audacity (a label track) and raven (a selection table) are a file for
     each recording, in which windows of one class that follow each other are one region; with --resume, a recording
-    whose file is there is finished.
+    whose file is there is finished. --segments writes the same regions, and with --resume those of the interrupted
+    recording once more.
 
     Example: python -m train predict runs/first clip.wav folder
 
