@@ -66,6 +66,7 @@ def read_labels(
     """
     index = lru_cache(maxsize=None)(_index)
     labels: dict[tuple[Path, float, float, str], Label] = {}
+    others: list[Path] = []
     for file, is_named in _tables(paths):
         lines = _lines(file)
         kind = next((kind for kind in FORMATS if kind.recognises(lines)), None)
@@ -75,8 +76,7 @@ def read_labels(
                     f"{file} is no table of labels; give a label track of Audacity, a selection table of Raven, or a"
                     " CSV with the columns file,start,end,label"
                 )
-            what = "is no table of labels" if any(lines) else "is empty"
-            say(f"{printable(str(file))} {what}; left out")
+            others.append(file)
             continue
         try:
             marks = list(kind.marks(lines, label_column))
@@ -84,6 +84,9 @@ def read_labels(
             raise UserError(f"{file}: {error}") from None
         for label in _placed(file, _sound(file, marks, say), recordings, index, say):
             labels.setdefault(label[:4], label)
+    if others:
+        more = f" and {human_count(len(others) - 1, 'other file')}" if len(others) > 1 else ""
+        say(f"{printable(str(others[0]))}{more}: no table of labels, or an empty one; left out")
     return list(labels.values())
 
 

@@ -88,6 +88,9 @@ def asked(
     else:
         recordings = {recording for recording, _ in named}
         names = _found(data, bool(classes), labelled, recordings, say)
+        if old is not None and labelled:
+            # A label that is new comes last: then it costs its own stretches alone.
+            names = tuple(sorted(names, key=lambda name: (*old.class_names, *names).index(name)))
     if labelling.background and BACKGROUND not in names:
         names = (*names, BACKGROUND)
     if labelling.has_length:

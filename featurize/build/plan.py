@@ -48,7 +48,9 @@ def why_recompute(old: Cache, header: Header) -> str:
     for name, value in header.settings.items():
         if old.settings[name] != value:
             return f"{name} is {value!r}, the cache's was {old.settings[name]!r}"
-    if old.class_names != header.class_names:
+    # Classes that come behind the others, or go from there, leave the label index of these as it is.
+    n = min(len(old.class_names), len(header.class_names))
+    if old.class_names[:n] != header.class_names[:n]:
         return f"the classes are {','.join(header.class_names)}, the cache's were {','.join(old.class_names)}"
     if old.X.dtype.name != header.dtype:
         return f"the dtype is {header.dtype}, the cache's was {old.X.dtype.name}"
@@ -137,7 +139,7 @@ def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
     """Whether the old cache is already what this plan would publish."""
     if old is None or plan.tasks or old.max_per_class != header.max_per_class or old.format_version < FORMAT_VERSION:
         return False
-    asked = ("tables", "label_column", "widen", "label_length", "background")
+    asked = ("class_names", "tables", "label_column", "widen", "label_length", "background")
     if any(getattr(old, name) != getattr(header, name) for name in asked):
         return False
     clips, source = usable(plan)

@@ -110,7 +110,7 @@ def find_clips(
     folders = [
         (label, folder)
         for label, name in enumerate(class_names)
-        for folder in (places(data, name) if label in labelled else _places(data, name))
+        for folder in (places(data, name) if label in labelled else _places(data, name, bool(stretches)))
     ]
     found = Found([], [], [], Counter(), [folder for _, folder in folders])
     trees = walk(data, found.folders)
@@ -137,12 +137,12 @@ def find_clips(
     return found
 
 
-def _places(data: Path, class_name: str) -> list[str]:
+def _places(data: Path, class_name: str, has_labels: bool) -> list[str]:
     if folders := places(data, class_name):
         return folders
     near = nearest(class_name, folder_names(data))
     raise UserError(
-        f"{data / class_name} is missing; "
+        f"{data / class_name} is missing{', and no label is called so' if has_labels else ''}; "
         + (f"{data} has the folders {', '.join(near[:_N_SHOWN])}" if near else f"there is no folder in {data}")
         + (f" and {len(near) - _N_SHOWN} more" if len(near) > _N_SHOWN else "")
         + "; name your classes with --classes"

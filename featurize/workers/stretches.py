@@ -10,7 +10,8 @@ from cache.shared.stretch import samples_of, stretch_of, stretch_sha256
 from featurize.clips.audio import Audio, ClipError, Float32
 from featurize.clips.decode import open_audio
 
-# A stretch of more numbers than this, of all channels, is not kept in memory: the recording is decoded again for it.
+# At a time no more numbers than this of all stretches, and of all channels, are kept in memory: for the others the
+# recording is decoded again.
 _MOST_KEPT = 1 << 24
 
 # Less than so much beyond the recording's end is nobody's mistake.
@@ -41,33 +42,43 @@ def cut(audio: Audio, spans: Sequence[tuple[float, float]]) -> Iterator[tuple[in
         The recording cannot be decoded further; what came before is good.
     """
     samples = [samples_of(*span, audio.sr) for span in spans]
-    waiting = deque(sorted(range(len(spans)), key=samples.__getitem__))
-    kept: dict[int, list[Float32]] = {}
     long: list[int] = []
-    position = 0
-    for block in audio.blocks():
-        end = position + len(block)
-        while waiting and samples[waiting[0]][0] < end:
-            which = waiting.popleft()
-            first, last = samples[which]
-            if (last - first) * block.shape[1] > _MOST_KEPT:
-                long.append(which)
-            else:
-                kept[which] = []
-        for which, parts in list(kept.items()):
-            first, last = samples[which]
-            parts.append(block[max(0, first - position) : last - position].copy())
-            if last <= end:
-                yield which, _piece(audio, spans[which], partial(iter, kept.pop(which)), sum(map(len, parts)))
-        position = end
-        if not waiting and not kept:
-            break
-    for which in (*kept, *waiting):
-        parts = kept.get(which, [])
-        yield which, _piece(audio, spans[which], partial(iter, parts), sum(map(len, parts)))
+    todo = sorted(range(len(spans)), key=samples.__getitem__)
+    while todo:
+        waiting, todo = deque(todo), []
+        kept: dict[int, list[Float32]] = {}
+        n_kept = position = 0
+        for block in audio.blocks():
+            end = position + len(block)
+            while waiting and samples[waiting[0]][0] < end:
+                which = waiting.popleft()
+                size = _length(samples[which]) * block.shape[1]
+                if n_kept + size <= _MOST_KEPT:
+                    kept[which] = []
+                    n_kept += size
+                elif size <= _MOST_KEPT:
+                    todo.append(which)
+                else:
+                    long.append(which)
+            for which, parts in list(kept.items()):
+                first, last = samples[which]
+                parts.append(block[max(0, first - position) : last - position].copy())
+                if last <= end:
+                    yield which, _piece(audio, spans[which], partial(iter, kept.pop(which)), sum(map(len, parts)))
+                    n_kept -= _length(samples[which]) * block.shape[1]
+            position = end
+            if not waiting and not kept:
+                break
+        for which in (*kept, *waiting):
+            parts = kept.get(which, [])
+            yield which, _piece(audio, spans[which], partial(iter, parts), sum(map(len, parts)))
+    # Only now: two readers of one file would be in each other's way.
     for which in long:
-        first, last = samples[which]
-        yield which, _piece(audio, spans[which], partial(_between, audio, first, last), last - first)
+        yield which, _piece(audio, spans[which], partial(_between, audio, *samples[which]))
+
+
+def _length(samples: tuple[int, int]) -> int:
+    return samples[1] - samples[0]
 
 
 @contextmanager
@@ -81,10 +92,12 @@ def open_clip(path: str) -> Iterator[Audio]:
     with open_audio(stretch.recording) as audio:
         span = (stretch.start, stretch.end)
         first, last = samples_of(*span, audio.sr)
-        yield _piece(audio, span, partial(_between, audio, first, last), last - first)
+        yield _piece(audio, span, partial(_between, audio, first, last))
 
 
-def _piece(audio: Audio, span: tuple[float, float], read: Callable[[], Iterable[Float32]], n_samples: int) -> Audio:
+def _piece(
+    audio: Audio, span: tuple[float, float], read: Callable[[], Iterable[Float32]], n_samples: int | None = None
+) -> Audio:
     first, last = samples_of(*span, audio.sr)
 
     def blocks() -> Iterator[Float32]:
@@ -99,6 +112,7 @@ def _piece(audio: Audio, span: tuple[float, float], read: Callable[[], Iterable[
             piece.remark = f"it ends at {span[1]:.2f} s, and the recording at {end:.2f} s"
         piece.n_decoded = n
 
+    n_samples = last - first if n_samples is None else n_samples
     piece = Audio(audio.sr, n_samples, audio.format, blocks, lambda: stretch_sha256(audio.sha256, *span), audio.scale)
     return piece
 

@@ -163,7 +163,9 @@ def test_a_folder_is_searched_and_a_table_or_a_line_that_is_there_twice_counts_o
     notes = write(field / "notes.txt", ("it rained",))
     labels, said = read(field, file)
     assert sorted(labels) == [("dusk.wav", 3.0, 4.0, "c"), ("night.wav", 1.0, 2.0, "a"), ("night.wav", 1.0, 2.0, "b")]
-    assert said == [f"{notes} is no table of labels; left out"]
+    assert said == [f"{notes}: no table of labels, or an empty one; left out"]
+    write(field / "empty.txt")
+    assert read(field)[1] == [f"{field}/empty.txt and 1 other file: no table of labels, or an empty one; left out"]
 
 
 def test_what_is_no_table_is_an_error_when_it_is_named(field: Path) -> None:

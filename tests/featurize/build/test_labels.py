@@ -173,8 +173,14 @@ def test_a_folder_of_recordings_is_no_class_and_labels_that_are_none_are_counted
     assert cache.n_per_class == {"frog": 7, "owl": 4}
     assert "labels that are no class: 1 wren; --classes all takes them" in said
     assert any("1 label a/b left out" in line for line in said)
-    cache, _, _ = made(field, classes=["all"])
-    assert cache.class_names == ("frog", "owl", "wren")
+    track(field / "sub/day.flac", [*SPANS, (16, 17, "ant")])
+    cache, _, result = made(field, classes=["all"])
+    assert cache.class_names == ("frog", "owl", "ant", "wren")
+    assert (result.n_computed, result.n_reused) == (2, 11)
+    fresh = build(field, field.parent / "fresh.h5", cache.class_names, labels=[field]).cache
+    assert fresh.fingerprint == cache.fingerprint
+    cache, _, result = made(field, classes=["frog", "owl"])
+    assert (result.n_computed, result.n_reused, result.n_removed) == (0, 11, 2)
 
 
 def test_the_same_stretch_of_two_classes_and_what_lies_past_the_end_is_named_with_its_line(field: Path) -> None:
