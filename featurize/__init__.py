@@ -18,7 +18,7 @@ def featurize_clip(path: Path, settings: "MelSettings | None" = None) -> "npt.ND
     Parameters
     ----------
     path
-        Any audio file that libsndfile reads.
+        Any audio file that libsndfile reads, or the path of a stretch as a cache has it.
     settings
         What to compute; the project's contract by default.
 
@@ -37,14 +37,16 @@ def featurize_clip(path: Path, settings: "MelSettings | None" = None) -> "npt.ND
 
     from cache.file.layout import ROW_SHAPE
     from cache.file.settings import MelSettings
-    from featurize.clips.decode import ClipError, open_audio
+    from cache.shared.stretch import recording_of
+    from featurize.clips.decode import ClipError
     from featurize.workers.batch import write_row
+    from featurize.workers.stretches import open_clip
 
     out = np.empty(ROW_SHAPE, np.float32)
     try:
-        if not Path(path).exists():
+        if not Path(recording_of(str(path))).exists() and not Path(path).exists():
             raise ClipError("there is no such file")
-        with open_audio(str(path)) as audio:
+        with open_clip(str(path)) as audio:
             write_row(audio, settings or MelSettings(), out)
     except ClipError as error:
         raise ClipError(f"{path}: {error}", error.passing) from None

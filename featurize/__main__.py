@@ -35,7 +35,9 @@ class Dtype(StrEnum):
 
 @app.command(cls=Once)
 def featurize(
-    data: Annotated[Path, typer.Argument(help="Folder that holds a folder of clips per class.")] = Path("data"),
+    data: Annotated[
+        Path, typer.Argument(help="Folder that holds a folder of clips per class, or recordings that have labels.")
+    ] = Path("data"),
     cache: Annotated[Path | None, typer.Option(help="The HDF5 file.", show_default="DATA/features.h5")] = None,
     classes: Annotated[
         list[str] | None,
@@ -44,6 +46,41 @@ def featurize(
             help="Class folders, in the order of their label index; all: every folder. Given once a class, a name may"
             " hold commas.",
             show_default="the cache's, or dog,cat,bird, or all",
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Labels of recordings in DATA: an Audacity label track, a Raven selection table, a CSV with"
+            " file,start,end,label, or a folder of them. May be repeated, and adds to the cache's; none first: forget"
+            " those.",
+            show_default="the cache's",
+        ),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The column that holds the label.",
+            show_default="Species, Annotation, Label or the last free one",
+        ),
+    ] = None,
+    widen: Annotated[
+        bool | None,
+        typer.Option(
+            "--widen/--no-widen",
+            help="Widen labels that are shorter than the median to it, around their middle.",
+            show_default="the cache's, or not",
+        ),
+    ] = None,
+    background: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Take N stretches without a label of each labelled recording as class background.",
+            show_default="the cache's, or 0",
         ),
     ] = None,
     max_per_class: Annotated[
@@ -78,11 +115,13 @@ def featurize(
     """Turn every clip in DATA's class folders into a mel spectrogram, and keep them all in one HDF5 cache.
 
     Only new and changed clips are computed. A clip that cannot be used is named and left out. What a cache was asked
-    for it remembers: classes, --max-per-class and --dtype stay as they are until they are given again.
+    for it remembers: classes, labels, --max-per-class and --dtype stay as they are until they are given again.
 
     Example: python -m featurize
 
     Example: python -m featurize recordings --classes frog,owl --cache features.h5
+
+    Example: python -m featurize recordings --labels tables --background 20
 
     Example: python -m featurize --check 20
     """
@@ -107,6 +146,10 @@ def featurize(
         dtype.value if dtype else None,
         max_per_class,
         notice,
+        labels or (),
+        label_column,
+        widen,
+        background,
         n_jobs=jobs or os.cpu_count() or 1,
         strict=strict,
         rehash=rehash,

@@ -27,7 +27,7 @@ def train() -> None:
 
 for command in (fit.fit, fit.crossval, many.sweep, many.compare):
     app.command(cls=Once)(command)
-for command in (runs.report, runs.evaluate, predict.predict, predict.export, runs.summary, runs.preview):
+for command in (runs.report, runs.evaluate, runs.suspects, predict.predict, predict.export, runs.summary, runs.preview):
     app.command(cls=Once)(command)
 
 

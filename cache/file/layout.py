@@ -14,7 +14,7 @@ from cache.file.settings import Setting
 from cache.shared.errors import UserError
 
 FORMAT = "melcache"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # X starts on a multiple of this: rows stay aligned to the file system's blocks, so that a file
 # system which shares blocks can share whole rows between the old cache and the new one.
@@ -34,10 +34,10 @@ X_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.
 
 # One row a clip, in the order of X. "S" columns hold UTF-8 of whatever fixed width the longest value needs.
 COLUMNS: dict[str, str] = {
-    "path": "S",  # relative to DATA, with "/"
+    "path": "S",  # relative to DATA, with "/"; of a stretch see cache.shared.stretch
     "size": "<i8",  # bytes of the audio file
     "mtime_ns": "<i8",  # its modification time
-    "sha256": "S",  # hex digest of its content
+    "sha256": "S",  # hex digest of its content; of a stretch see cache.shared.stretch
     "n_frames": "<i8",  # frames of the spectrogram before crop or pad
     "duration": "<f8",  # seconds
     "sr": "<i4",  # the file's own sample rate in Hz, before resampling
@@ -45,6 +45,8 @@ COLUMNS: dict[str, str] = {
     "crc32": "<u4",  # zlib.crc32 of the row's bytes in X
     "remark": "S",  # what is odd about the clip, in words; "" for nothing
     "inode": "<u8",  # the file's number in its file system; 0 if it is not known
+    "start": "<f8",  # of a stretch of a recording, seconds within it; 0 of a file that is a clip as a whole
+    "end": "<f8",  # its end; 0 of a file that is a clip as a whole
 }
 
 # How the remark of a clip begins that is shorter than its header states, and what is said of one whose sound is mostly
@@ -71,10 +73,27 @@ ATTRIBUTES = (
     "versions",  # JSON object: library -> version
     "data_dir",  # DATA, relative to the directory of the cache; "" if it has no name in UTF-8
     "max_per_class",  # how many clips of each class it was asked for; 0 for all
+    "tables",  # JSON array: tables of labels and folders of them, relative to the directory of the cache
+    "label_column",  # which column holds the label; "" for the usual ones
+    "widen",  # whether short labels are widened to the median
+    "label_length",  # that of stretches that are widened or without a label, seconds; 0 if there are none
+    "background",  # how many stretches without a label are taken of each labelled recording
 )
 
-# What version 1 lacks, with what a clip or a cache has instead; and the attribute that it has in place of a seal.
-SINCE_VERSION_2: dict[str, object] = {"remark": b"", "inode": 0, "rejected_inode": 0, "max_per_class": 0}
+# What came with a version, with what a clip or a cache of an earlier one has instead; and the attribute that version 1
+# has in place of a seal.
+SINCE: dict[int, dict[str, object]] = {
+    2: {"remark": b"", "inode": 0, "rejected_inode": 0, "max_per_class": 0},
+    3: {
+        "start": 0.0,
+        "end": 0.0,
+        "tables": "[]",
+        "label_column": "",
+        "widen": False,
+        "label_length": 0.0,
+        "background": 0,
+    },
+}
 VERSION_1_DIGEST = "metadata_sha256"
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -98,7 +117,13 @@ def fingerprint(
     """Return the sha256 that names a cache's content.
 
     It covers the settings, the feature-code version, the classes, the dtype of X, and of every row the path, the
-    content of the clip and the bytes of its features; not where the cache lies nor when its clips were touched.
+    content of the clip and the bytes of its features; not where the cache lies nor when its clips were touched. The
+    class of a stretch is not in its path, so it is covered, too.
+
+    Parameters
+    ----------
+    columns
+        Those of COLUMNS, and `y`.
 
     Returns
     -------
@@ -115,7 +140,14 @@ def fingerprint(
     digest.update(b"\0".join(columns["path"].tolist()))
     digest.update(b"\0".join(columns["sha256"].tolist()))
     digest.update(np.ascontiguousarray(columns["crc32"], "<u4").tobytes())
+    if (stretches := columns["end"] > 0).any():
+        digest.update(columns["y"][stretches].argmax(axis=1).astype("<i8").tobytes())
     return digest.hexdigest()
+
+
+def lacking(version: int) -> dict[str, object]:
+    """Return what a file of a format version lacks, with what a clip or a cache has instead."""
+    return {name: value for since, added in SINCE.items() if since > version for name, value in added.items()}
 
 
 def seal(file: int, x_end: int, end: int) -> bytes:

@@ -40,6 +40,8 @@ class Row(NamedTuple):
     crc32: int
     remark: str = ""
     inode: int = 0
+    start: float = 0.0
+    end: float = 0.0
 
 
 class Rejected(NamedTuple):

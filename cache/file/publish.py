@@ -49,6 +49,11 @@ class Header:
     versions: Mapping[str, str] = field(default_factory=dict)
     data_dir: str = "."
     max_per_class: int = 0
+    tables: tuple[str, ...] = ()
+    label_column: str = ""
+    widen: bool = False
+    label_length: float = 0.0
+    background: int = 0
 
     @property
     def determines_rows(self) -> dict[str, object]:
@@ -86,7 +91,7 @@ def publish(
     header
         What holds for every row.
     clips
-        The columns `path`, `size`, `mtime_ns` and `inode` of the clips in final order, shape (N,) each.
+        The columns `path`, `size`, `mtime_ns`, `inode`, `start` and `end` of the clips in final order, shape (N,) each.
     labels
         Their label indices, shape (N,).
     source
@@ -106,8 +111,9 @@ def publish(
         The fingerprint of the new cache.
     """
     columns = _columns(clips, source, old, partial)
-    arrays: Columns = {"y": np.eye(len(header.class_names), dtype="<f4")[labels], **columns, **_rejected(rejected)}
-    attributes = _attributes(header, columns)
+    rows: Columns = {"y": np.eye(len(header.class_names), dtype="<f4")[labels], **columns}
+    arrays: Columns = {**rows, **_rejected(rejected)}
+    attributes = _attributes(header, rows)
     in_place = partial.n_slots == len(source) and np.array_equal(source, -1 - np.arange(len(source)))
     file = partial.rows_path if in_place else gathered_path(partial.rows_path)
     try:
@@ -177,18 +183,23 @@ def _narrow(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return column.astype(f"S{max(1, int(np.strings.str_len(column).max()))}")
 
 
-def _attributes(header: Header, columns: Columns) -> dict[str, Any]:
+def _attributes(header: Header, rows: Columns) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **header.settings,
         "class_names": list(header.class_names),
         "feature_version": header.feature_version,
-        "fingerprint": fingerprint(header.settings, header.feature_version, header.class_names, header.dtype, columns),
+        "fingerprint": fingerprint(header.settings, header.feature_version, header.class_names, header.dtype, rows),
         "versions": json.dumps(dict(header.versions), sort_keys=True),
         # HDF5 keeps text as UTF-8 only.
         "data_dir": header.data_dir if is_utf8(header.data_dir) else "",
         "max_per_class": header.max_per_class,
+        "tables": json.dumps(header.tables),
+        "label_column": header.label_column,
+        "widen": header.widen,
+        "label_length": header.label_length,
+        "background": header.background,
     }
 
 

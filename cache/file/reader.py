@@ -24,13 +24,13 @@ from cache.file.layout import (
     SEAL,
     SEAL_MAGIC,
     SEAL_OFFSET,
-    SINCE_VERSION_2,
     VERSION_1_DIGEST,
     X_DTYPES,
     CacheError,
     Columns,
     DamagedCache,
     MissingCache,
+    lacking,
     metadata_digest,
     seal,
 )
@@ -74,7 +74,11 @@ class Cache:
     max_per_class
         How many clips of each class the cache was asked for; 0 for all.
     format_version
-        Of the file: what version 1 does not record is empty or 0.
+        Of the file: what an earlier version does not record is empty or 0.
+    tables
+        The tables of labels it was asked for, and folders of them, relative to the cache's directory.
+    label_column, widen, label_length, background
+        How they are read, see the attributes in `cache.file.layout`.
     """
 
     file: Path
@@ -90,6 +94,11 @@ class Cache:
     data_dir: str
     max_per_class: int = 0
     format_version: int = FORMAT_VERSION
+    tables: tuple[str, ...] = ()
+    label_column: str = ""
+    widen: bool = False
+    label_length: float = 0.0
+    background: int = 0
 
     def __len__(self) -> int:
         return len(self.X)
@@ -97,10 +106,18 @@ class Cache:
     @property
     def data_folder(self) -> str:
         """DATA as an absolute path: looked for from where the file lies, and then from where a link to it does."""
-        # The inverse of os.path.relpath(), by which DATA is recorded.
+        return self._from_here(self.data_dir)
+
+    @property
+    def table_paths(self) -> list[Path]:
+        """The tables of labels and folders of them as absolute paths, looked for as DATA is."""
+        return [Path(self._from_here(path)) for path in self.tables]
+
+    def _from_here(self, relative: str) -> str:
+        # The inverse of os.path.relpath(), by which they are recorded.
         homes = (os.path.realpath(self.file), os.path.abspath(self.file))  # noqa: PTH100
-        folders = [os.path.abspath(f"{os.path.dirname(home)}/{self.data_dir}") for home in homes]  # noqa: PTH100, PTH120
-        return next((folder for folder in folders if os.path.isdir(folder)), folders[0])  # noqa: PTH112
+        paths = [os.path.abspath(f"{os.path.dirname(home)}/{relative}") for home in homes]  # noqa: PTH100, PTH120
+        return next((path for path in paths if os.path.exists(path)), paths[0])  # noqa: PTH110
 
     @property
     def labels(self) -> npt.NDArray[np.intp]:
@@ -172,17 +189,18 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
     is_sealed = _is_sealed(raw)
     with _hdf5(raw) as h5:
         attributes = _attributes(h5)
-        is_old = attributes["format_version"] == 1
-        wanted = [name for name in _DATASETS if not is_old or name not in SINCE_VERSION_2]
+        version = attributes["format_version"]
+        wanted = [name for name in _DATASETS if name not in lacking(version)]
         if set(h5) != set(wanted):
             odd = min(set(h5) ^ set(wanted))[:40]
             raise DamagedCache(f"it has other datasets than this format, {odd!r} is lacking or too much")
         arrays = {name: _map(h5, name, raw) for name in wanted}
         X = arrays.pop("X")
-        if is_old:
-            _complete(attributes, arrays)
+        if version == 1:
+            _check_digest(attributes, arrays)
         elif not is_sealed:
             raise DamagedCache("its seal is gone, so its metadata cannot be trusted")
+        _complete(attributes, arrays, lacking(version))
         check_attributes(attributes)
         check_arrays(attributes, X, arrays)
     return Cache(
@@ -199,14 +217,22 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
         data_dir=attributes["data_dir"],
         max_per_class=attributes["max_per_class"],
         format_version=attributes["format_version"],
+        tables=tuple(json.loads(attributes["tables"])),
+        label_column=attributes["label_column"],
+        widen=attributes["widen"],
+        label_length=attributes["label_length"],
+        background=attributes["background"],
     )
 
 
-def _complete(attributes: dict[str, Any], arrays: Columns) -> None:
-    """Check the digest of a cache of version 1, and add what it does not record."""
+def _check_digest(attributes: dict[str, Any], arrays: Columns) -> None:
     if attributes.pop(VERSION_1_DIGEST) != metadata_digest(attributes, arrays):
         raise DamagedCache("its metadata does not match its checksum")
-    for name, value in SINCE_VERSION_2.items():
+
+
+def _complete(attributes: dict[str, Any], arrays: Columns, missing: dict[str, object]) -> None:
+    """Add what a cache of an earlier version does not record."""
+    for name, value in missing.items():
         if name in ATTRIBUTES:
             attributes[name] = value
         else:
@@ -253,7 +279,7 @@ def _attributes(h5: h5py.File) -> dict[str, Any]:
             f"it has format version {str(version)[:20]}, and this program reads versions 1 to {FORMAT_VERSION};"
             " use the program that made it, or make another cache with `python -m featurize`"
         )
-    wanted = {*_ATTRIBUTES, VERSION_1_DIGEST} - {*SINCE_VERSION_2} if version == 1 else {*_ATTRIBUTES}
+    wanted = {*_ATTRIBUTES} - {*lacking(version)} | ({VERSION_1_DIGEST} if version == 1 else set())
     if odd := names ^ wanted:
         raise DamagedCache(f"it has other attributes than this format, {min(odd)[:40]!r} is lacking or too much")
     return {name: _value(h5, name, names) for name in wanted}

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,12 @@ import numpy.typing as npt
 
 from cache.file.layout import COLUMNS, REJECTED, ROW_SHAPE, Columns, DamagedCache, fingerprint
 from cache.file.settings import SETTINGS
+from cache.shared.stretch import stretch_of
 from cache.shared.walk import SIDES
 
-_STRINGS = {"fingerprint": str, "versions": str, "data_dir": str}
+_TYPES: dict[str, type] = dict.fromkeys(("fingerprint", "versions", "data_dir", "tables", "label_column"), str)
+_COUNTS = ("max_per_class", "background")
+_TYPES |= {"feature_version": int, "widen": bool, "label_length": float} | dict.fromkeys(_COUNTS, int)
 
 
 def check_attributes(found: Mapping[str, Any]) -> None:
@@ -23,24 +26,36 @@ def check_attributes(found: Mapping[str, Any]) -> None:
     DamagedCache
         One is not what the format says.
     """
-    for name, kind in {**SETTINGS, **_STRINGS, "feature_version": int, "max_per_class": int}.items():
+    for name, kind in {**SETTINGS, **_TYPES}.items():
         value = found[name]
         # Exactly, because True is an int too.
         if type(value) is not kind or not _makes_sense(value):
             raise DamagedCache(f"its attribute {name!r} makes no sense")
-    if found["max_per_class"] < 0:
-        raise DamagedCache("its attribute 'max_per_class' makes no sense")
+    for name in (*_COUNTS, "label_length"):
+        if found[name] < 0:
+            raise DamagedCache(f"its attribute {name!r} makes no sense")
     names = found["class_names"]
     if not (isinstance(names, list) and names and all(isinstance(n, str) and is_folder_name(n) for n in names)):
         raise DamagedCache("its class names are not names of folders")
     if len(set(names)) < len(names):
         raise DamagedCache("it names a class twice")
-    try:
-        versions = json.loads(found["versions"])
-    except (ValueError, RecursionError):
-        versions = None
-    if not (isinstance(versions, dict) and all(isinstance(v, str) and _is_text(v) for v in versions.values())):
+    versions, tables = _from_json(found["versions"]), _from_json(found["tables"])
+    if not (isinstance(versions, dict) and _are_texts(versions.values())):
         raise DamagedCache("its attribute 'versions' makes no sense")
+    if not (isinstance(tables, list) and _are_texts(tables) and not any("\0" in path for path in tables)):
+        raise DamagedCache("its attribute 'tables' makes no sense")
+
+
+def _from_json(text: str) -> object:
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) and _is_text(value) for value in values)
 
 
 def is_folder_name(name: str) -> bool:
@@ -85,10 +100,11 @@ def check_arrays(attributes: Mapping[str, Any], X: npt.NDArray[Any], arrays: Col
     for name, kind in {**COLUMNS, **REJECTED}.items():
         if kind == "S" and not _is_utf8(arrays[name]):
             raise DamagedCache(f"{name!r} is not UTF-8")
-    _paths(arrays["path"], y.argmax(axis=1), class_names)
+    _paths(arrays["path"], arrays["end"] > 0, y.argmax(axis=1), class_names)
     _numbers(arrays)
+    _stretches(arrays)
     settings = {name: attributes[name] for name in SETTINGS}
-    columns = {name: arrays[name] for name in COLUMNS}
+    columns = {name: arrays[name] for name in ("y", *COLUMNS)}
     version, dtype = attributes["feature_version"], X.dtype.name
     if attributes["fingerprint"] != fingerprint(settings, version, class_names, dtype, columns):
         raise DamagedCache("its fingerprint is not that of its content")
@@ -118,9 +134,16 @@ def _is_utf8(column: npt.NDArray[np.bytes_]) -> bool:
     return True
 
 
-def _paths(paths: npt.NDArray[np.bytes_], labels: npt.NDArray[np.intp], class_names: tuple[str, ...]) -> None:
+def _paths(
+    paths: npt.NDArray[np.bytes_],
+    is_stretch: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.intp],
+    class_names: tuple[str, ...],
+) -> None:
     folders = np.array([name.encode() + b"/" for name in class_names], "S")[labels]
-    beside = ~np.strings.startswith(paths, folders)
+    # A recording may lie anywhere in DATA.
+    beside = ~np.strings.startswith(paths, folders) & ~is_stretch
+    beside |= np.strings.startswith(paths, b"/")
     # What is in none of the class folders themselves may be on a side of a split.
     for i in np.flatnonzero(beside).tolist():
         side, _, rest = paths[i].partition(b"/")
@@ -132,6 +155,17 @@ def _paths(paths: npt.NDArray[np.bytes_], labels: npt.NDArray[np.intp], class_na
         raise DamagedCache("it has a path that is not a file in the folder of its class")
     if len(set(paths.tolist())) < len(paths):
         raise DamagedCache("it has a path twice")
+
+
+def _stretches(arrays: Columns) -> None:
+    start, end = arrays["start"], arrays["end"]
+    # Only these can be the path of a stretch.
+    marked = np.strings.find(arrays["path"], b"#") >= 0
+    for i in np.flatnonzero(marked | (start != 0) | (end != 0)).tolist():
+        found = stretch_of(arrays["path"][i].decode())
+        times = float(start[i]), float(end[i])
+        if not (times == (0, 0) if found is None else times == found[1:] and found.start < found.end):
+            raise DamagedCache("it has a stretch that is not the one its path names")
 
 
 def _numbers(arrays: Columns) -> None:

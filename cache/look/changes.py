@@ -1,11 +1,15 @@
 """changes(): whether DATA is still what a cache was made of, by sizes and times; no clip is opened."""
 
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cache.file.reader import Cache
+from cache.labels.read import tables
+from cache.shared.errors import UserError
+from cache.shared.stretch import recording_of
 from cache.shared.walk import look_at, places, walk
 
 Stamp = tuple[int, int]
@@ -29,6 +33,8 @@ class Changes(NamedTuple):
         Audio files in the class folders of which the cache knows nothing.
     others
         How many files of other kinds are in the class folders, by extension.
+    n_tables
+        Tables of labels that are gone, or newer than the cache.
     reason
         Why all this is unknown, in words; "" if it is known.
     """
@@ -38,12 +44,14 @@ class Changes(NamedTuple):
     n_gone: int = 0
     n_new: int = 0
     others: Mapping[str, int] = MappingProxyType({})
+    n_tables: int = 0
     reason: str = ""
 
     @property
     def state(self) -> str:
         """One of unchanged, changed and unknown."""
-        return "unknown" if self.reason else "changed" if self.n_changed or self.n_gone or self.n_new else "unchanged"
+        found = self.n_changed or self.n_gone or self.n_new or self.n_tables
+        return "unknown" if self.reason else "changed" if found else "unchanged"
 
 
 def changes(cache: Cache) -> Changes:
@@ -53,26 +61,53 @@ def changes(cache: Cache) -> Changes:
     `--max-per-class`, the clips beyond that are none that it lacks.
     """
     data = cache.data_folder
+    known = _known(cache)
+    recordings = {file for path in known if (file := recording_of(path)) != path}
     folders = [folder for name in cache.class_names for folder in _places(data, name)]
-    if not folders:
+    if not (folders or any(os.path.exists(f"{data}/{file}") for file in recordings)):  # noqa: PTH110
         return Changes(data, reason="the class folders are not there; DATA or the cache was moved")
     found: dict[str, Stamp] = {}
     others: Counter[str] = Counter()
     for folder, tree in zip(folders, walk(data, folders), strict=True):
         if reason := dict(tree.unreadable).get(folder):
             return Changes(data, reason=f"{data}/{folder}: {reason}")
+        tree.audio = [path for path in tree.audio if path not in recordings]
         looked = look_at(data, tree, cache.max_per_class or None)
         found |= {path: (clip.size, clip.mtime_ns) for path, clip in looked.clips.items()}
         found |= dict.fromkeys(looked.rejected, _UNKNOWN)
         others += tree.others
-    known = _known(cache)
+    stamps = _stamps(data, recordings)
+    found |= {path: stamps[file] for path in known if (file := recording_of(path)) in stamps}
     return Changes(
         data,
         n_changed=sum(path in found and found[path] != stamp for path, stamp in known.items()),
         n_gone=len(known.keys() - found.keys()),
         n_new=len(found.keys() - known.keys()),
         others=dict(others),
+        n_tables=_n_newer(cache),
     )
+
+
+def _stamps(data: str, recordings: Iterable[str]) -> dict[str, Stamp]:
+    stamps: dict[str, Stamp] = {}
+    for file in recordings:
+        try:
+            status = os.stat(f"{data}/{file}")  # noqa: PTH116
+        except OSError:
+            continue
+        stamps[file] = status.st_size, status.st_mtime_ns
+    return stamps
+
+
+def _n_newer(cache: Cache) -> int:
+    """Return how many tables are gone or newer than the cache; what they say is not read."""
+    there = [path for path in cache.table_paths if path.exists()]
+    made = cache.file.stat().st_mtime_ns
+    try:
+        newer = sum(file.stat().st_mtime_ns > made for file in tables(there))
+    except (OSError, UserError):
+        newer = 1
+    return newer + len(cache.tables) - len(there)
 
 
 def _places(data: str, class_name: str) -> list[str]:
@@ -85,7 +120,8 @@ def _places(data: str, class_name: str) -> list[str]:
 def as_json(found: Changes) -> dict[str, Any]:
     """Return what `info --json` says of DATA."""
     unknown = found.reason != ""
-    counts = {name: None if unknown else getattr(found, name) for name in ("n_changed", "n_gone", "n_new")}
+    names = ("n_changed", "n_gone", "n_new", "n_tables")
+    counts = {name: None if unknown else getattr(found, name) for name in names}
     return {"folder": found.data, "state": found.state, **counts, "reason": found.reason or None}
 
 

@@ -30,6 +30,11 @@ def as_json(cache: Cache) -> dict[str, Any]:
         "versions": cache.versions,
         "data": changes.as_json(changes.changes(cache)),
         "max_per_class": cache.max_per_class,
+        "tables": [str(path) for path in cache.table_paths],
+        "label_column": cache.label_column,
+        "widen": cache.widen,
+        "background": cache.background,
+        "n_stretches": int(np.count_nonzero(cache.columns["end"])),
         "n_longer": int(np.count_nonzero(cache.columns["duration"] > _seconds_shown(cache))),
         "n_cut_short": n_cut_short(cache),
         "remarks": [{"path": path, "remark": remark} for path, remark in remarks(cache)],
@@ -61,6 +66,7 @@ def as_text(cache: Cache, width: int | None = None) -> str:
         "asked for": ", ".join(cache.class_names)
         + f"; {cache.X.dtype.name}; "
         + (f"the first {cache.max_per_class} of each class" if cache.max_per_class else "all clips"),
+        **({"labels": _labels(cache)} if cache.tables else {}),
         "data": _since(found),
         "rejected": human_count(len(cache.rejections), "clip"),
     }
@@ -98,6 +104,14 @@ def _seconds_shown(cache: Cache) -> float:
     return float(cache.settings["n_frames"]) * float(cache.settings["hop_length"]) / float(cache.settings["sr"])
 
 
+def _labels(cache: Cache) -> str:
+    """Say which tables of labels a cache was asked for, and how they are read."""
+    stretches = human_count(int(np.count_nonzero(cache.columns["end"])), "stretch").replace("stretchs", "stretches")
+    how = [f"column {cache.label_column}"] * bool(cache.label_column) + ["widened to the median"] * cache.widen
+    how += [f"{cache.background} of each recording without a label"] * bool(cache.background)
+    return "; ".join([f"{stretches} from {', '.join(map(str, cache.table_paths))}", *how])
+
+
 def _longer(cache: Cache) -> str:
     """Say how many clips are longer than a row shows."""
     duration, shown = cache.columns["duration"], _seconds_shown(cache)
@@ -117,6 +131,8 @@ def _since(found: changes.Changes) -> str:
         return f"{found.data}, unchanged since"
     counts = {"changed": found.n_changed, "gone": found.n_gone, "new": found.n_new}
     counted = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    if found.n_tables:
+        counted = f"{counted}, " * bool(counted) + f"{human_count(found.n_tables, 'table')} of labels newer or gone"
     return f"{found.data}, changed since: {counted}; `python -m featurize` brings the cache up to date"
 
 

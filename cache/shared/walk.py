@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cache.shared.stretch import stretch_of
 from cache.shared.text import printable
 
 # By name, what libsndfile or FFmpeg's libraries read without being told the sample rate.
@@ -238,12 +239,17 @@ def sides_of(paths: Iterable[str], class_names: Sequence[str]) -> list[str | Non
     Returns
     -------
     list of str or None
-        "train", "val", "test", or None. A folder called eval is "val", unless another folder is that: then it is
-        "test", as in sets that come as train, dev and eval.
+        "train", "val", "test", or None; of a stretch it is that in whose folder its recording lies. A folder called
+        eval is "val", unless another folder is that: then it is "test", as in sets that come as train, dev and eval.
     """
     classes = set(class_names)
+    paths = list(paths)
     words = [path.split("/", 2) for path in paths]
-    names = [w[0].lower() if len(w) == 3 and w[0] not in classes and w[1] in classes else "" for w in words]
+    of_class = [len(w) == 3 and w[1] in classes for w in words]
+    given = [
+        known or ("/" in path and stretch_of(path) is not None) for path, known in zip(paths, of_class, strict=True)
+    ]
+    names = [w[0].lower() if of_side and w[0] not in classes else "" for w, of_side in zip(words, given, strict=True)]
     sides = SIDES | ({"eval": "test"} if {SIDES.get(name) for name in set(names) - {"eval"}} >= {"val"} else {})
     return [sides.get(name) for name in names]
 

@@ -1,7 +1,6 @@
 """Asked: what a cache is to hold, from what is given now, what its cache remembers, and what is there."""
 
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,21 +9,25 @@ from cache.file.reader import Cache, open_cache
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, printable
 from cache.shared.walk import SIDES, Tree, folder_names, is_background, is_utf8, walk
+from featurize.build.labelled import BACKGROUND, Labelling, label_names, named_stretches, plain, usual_length
 from featurize.clips.find import CLASS_NAMES, nearest
 
-# Instead of names: every folder that has audio in it.
+# Instead of names: every folder that has audio in it, and every label.
 ALL = "all"
+# Instead of tables: no labels, and forget those that the cache remembers.
+NONE = "none"
 
 # Folders named in a line.
 _N_SHOWN = 5
 
 
 class Asked(NamedTuple):
-    """What a cache is to hold: classes in the order of their label index, how many clips of each, in which dtype."""
+    """What a cache is to hold: classes in the order of their label index, how many clips of each, dtype, labels."""
 
     class_names: tuple[str, ...]
     max_per_class: int
     dtype: str
+    labelling: Labelling
 
 
 def asked(
@@ -34,6 +37,10 @@ def asked(
     dtype: str | None = None,
     max_per_class: int | None = None,
     say: Callable[[str], None] = lambda line: None,
+    labels: Sequence[str | Path] = (),
+    label_column: str | None = None,
+    widen: bool | None = None,
+    background: int | None = None,
 ) -> Asked:
     """Return what a cache is to hold, where what is not given stays as the cache remembers it.
 
@@ -44,33 +51,84 @@ def asked(
     cache_file
         The HDF5 file to make, or to bring up to date.
     classes
-        Names of class folders, in the order of their label index; "all" alone: every folder with audio in it. Empty:
-        those of the cache; without a cache dog, cat and bird where they are all there, and else every folder.
+        Names of class folders or labels, in the order of their label index; "all" alone: every folder with audio in it
+        and every label. Empty: those of the cache; without a cache dog, cat and bird where they are all there, and else
+        every folder, and then every label that is none of these.
     dtype
         Element type of X; None: the cache's, or float32.
     max_per_class
         How many clips of each class; 0 for all; None: the cache's, or all.
     say
         Takes notices for the user, a line each.
+    labels
+        Tables of labels and folders of them, in addition to those of the cache; "none" first: instead of them.
+    label_column, widen, background
+        See `featurize.build.labelled.Labelling`; None: the cache's.
 
     Raises
     ------
     UserError
-        DATA has no such class folder, or none at all.
+        DATA has no such class folder, or none at all; or nothing can be made of the labels.
     """
     old = _remembered(cache_file)
     if not data.is_dir():
         raise UserError(f"{data} is not a folder; give the folder that holds a folder of clips per class")
+    labelling = _labelling(old, labels, label_column, widen, background)
+    # Whoever makes clips of them says what is wrong with them.
+    named = named_stretches(data, labelling, lambda line: None)
+    labelled = label_names(named)
     if classes and list(classes) != [ALL]:
-        names = tuple(_folder_of(name, data, say) for name in classes)
+        names = tuple(_class_of(name, data, labelled, say) for name in classes)
         if len(set(names)) < len(names):
             raise UserError(f"a class is named twice: {', '.join(map(printable, classes))}")
     elif old is not None and not classes:
         names = old.class_names
+        if old.background and not labelling.background and BACKGROUND not in (*class_folders(data), *labelled):
+            names = tuple(name for name in names if name != BACKGROUND)
     else:
-        names = _found(data, everything=bool(classes), say=say)
+        recordings = {recording for recording, _ in named}
+        names = _found(data, bool(classes), labelled, recordings, say)
+        if old is not None and labelled:
+            # A label that is new comes last: then it costs its own stretches alone.
+            names = tuple(sorted(names, key=lambda name: (*old.class_names, *names).index(name)))
+    if labelling.background and BACKGROUND not in names:
+        names = (*names, BACKGROUND)
+    if labelling.has_length:
+        before = old.label_length if old is not None else 0.0
+        labelling = labelling._replace(length=usual_length(named, names, before, say))
     limit = (old.max_per_class if old else 0) if max_per_class is None else max_per_class
-    return Asked(names, limit, dtype or (old.X.dtype.name if old else "float32"))
+    return Asked(names, limit, dtype or (old.X.dtype.name if old else "float32"), labelling)
+
+
+def _labelling(
+    old: Cache | None,
+    labels: Sequence[str | Path],
+    label_column: str | None,
+    widen: bool | None,
+    background: int | None,
+) -> Labelling:
+    """Return which labels are asked for, where what is not given stays as the cache remembers it."""
+    forget = [str(path) for path in labels[:1]] == [NONE]
+    remembered = [] if old is None or forget else old.table_paths
+    for path in remembered:
+        if not path.exists():
+            raise UserError(
+                f"{path}, of which the cache has labels, is not there; put it back, or forget it with --labels none"
+                " and give the others again"
+            )
+    given = [Path(path).absolute() for path in labels[1 if forget else 0 :]]
+    tables = tuple(dict.fromkeys([*remembered, *given]))
+    if not tables:
+        if label_column or widen or background:
+            raise UserError("--label-column, --widen and --background are about labels; give a table with --labels")
+        return Labelling()
+    before = Labelling() if old is None else Labelling((), old.label_column, old.widen, old.background)
+    return Labelling(
+        tables,
+        before.column if label_column is None else label_column,
+        before.widen if widen is None else widen,
+        before.background if background is None else background,
+    )
 
 
 def _remembered(cache_file: Path) -> Cache | None:
@@ -91,12 +149,14 @@ def class_folders(data: Path) -> list[str]:
     return within or sorted({*names} - {*sides})
 
 
-def _folder_of(name: str, data: Path, say: Callable[[str], None]) -> str:
-    """Return the folder that is meant by a name, which may be written in another case or Unicode form."""
+def _class_of(name: str, data: Path, labelled: Sequence[str], say: Callable[[str], None]) -> str:
+    """Return the folder or label that is meant by a name, which may be written in another case or Unicode form."""
     names = class_folders(data)
     if name in names:
         return name
-    same = [other for other in names if _plain(other) == _plain(name)]
+    same = [other for other in names if plain(other) == plain(name)]
+    if not same and plain(name) in (BACKGROUND, *map(plain, labelled)):
+        return name
     if len(same) == 1 and is_utf8(same[0]):
         say(f"{name}: taken for the folder {same[0]}, which is written in another way")
         return same[0]
@@ -109,21 +169,44 @@ def _folder_of(name: str, data: Path, say: Callable[[str], None]) -> str:
     )
 
 
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+def _found(
+    data: Path, everything: bool, labelled: Sequence[str], recordings: Collection[str], say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Return the classes that are there, folders before labels, and say which folders with audio are not among them."""
+    folders = _folders(data, everything, labelled, recordings, say)
+    return (*folders, *(name for name in labelled if plain(name) not in map(plain, folders)))
 
 
-def _found(data: Path, everything: bool, say: Callable[[str], None]) -> tuple[str, ...]:
-    """Return the classes that are there, and say which folders with audio are not among them."""
+def _folders(
+    data: Path, everything: bool, labelled: Sequence[str], recordings: Collection[str], say: Callable[[str], None]
+) -> tuple[str, ...]:
     names = class_folders(data)
-    counts = {name: len(tree.audio) for name, tree in zip(names, _trees(data, names), strict=True)}
+    trees = dict(zip(names, _trees(data, names), strict=True))
+    known = {plain(name) for name in (*CLASS_NAMES, *labelled)}
+    for name in names:
+        # Where recordings are kept is no class, unless it is called so.
+        if plain(name) not in known and any(path in recordings for path in trees[name].audio):
+            n_others = len(set(trees[name].audio).difference(recordings))
+            if n_others:
+                say(
+                    f"{printable(name)} holds recordings that have labels, so it is no class:"
+                    f" {human_count(n_others, 'file')} without labels not used; name it with --classes if it is one"
+                )
+            trees[name].audio.clear()
+    counts = {name: len(set(tree.audio).difference(recordings)) for name, tree in trees.items()}
     with_audio = [name for name in names if counts[name]]
     for name in with_audio:
         if not is_utf8(name):
             say(f"the folder {printable(name)} is left out: its name is not UTF-8; rename it")
     with_audio = [name for name in with_audio if is_utf8(name)]
     if everything or not set(CLASS_NAMES) <= set(names):
-        if not with_audio:
+        unnamed = [name for name in with_audio if labelled and plain(name) not in map(plain, labelled)]
+        for name in unnamed if not everything else []:
+            say(
+                f"{name}: a class of {human_count(counts[name], 'file')}, because that is a folder in which nothing has"
+                " labels; name your classes with --classes if it is none"
+            )
+        if not with_audio and not labelled:
             raise UserError(
                 f"{data} has no folder with audio in it; put the clips of each class into a folder of their own there"
                 + (f" (there are: {', '.join(map(printable, names[:12]))})" if names else "")

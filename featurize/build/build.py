@@ -18,8 +18,8 @@ from cache.file.reader import Cache, open_cache
 from cache.file.settings import MelSettings
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import human_count, human_size
-from cache.shared.walk import places
 from featurize.build.asked import asked
+from featurize.build.labelled import Labelling, labelled_clips
 from featurize.build.plan import (
     Plan,
     clip_columns,
@@ -71,6 +71,8 @@ class Job:
         What to compute.
     say
         Takes notices for the user, a line each.
+    labelling
+        Which tables of labels name stretches of recordings.
     """
 
     data: Path
@@ -86,6 +88,7 @@ class Job:
     dashboard: bool = False
     settings: MelSettings = field(default_factory=MelSettings)
     say: Callable[[str], None] = lambda line: None
+    labelling: Labelling = field(default_factory=Labelling)
 
     @property
     def header(self) -> Header:
@@ -96,6 +99,11 @@ class Job:
             self.class_names,
             self.dtype,
             max_per_class=self.max_per_class or 0,
+            tables=tuple(os.path.relpath(path, self.cache_file.parent) for path in self.labelling.tables),
+            label_column=self.labelling.column,
+            widen=self.labelling.widen,
+            label_length=self.labelling.length,
+            background=self.labelling.background,
         )
 
 
@@ -118,6 +126,10 @@ def build(
     dtype: str | None = None,
     max_per_class: int | None = None,
     say: Callable[[str], None] = lambda line: None,
+    labels: Sequence[str | Path] = (),
+    label_column: str | None = None,
+    widen: bool | None = None,
+    background: int | None = None,
     **how: Any,
 ) -> Result:
     """Bring a cache up to date with the clips in the class folders of DATA.
@@ -128,7 +140,7 @@ def build(
         The folder that holds a folder of clips per class.
     cache_file
         The HDF5 file to make or to bring up to date; None: `features.h5` in DATA.
-    classes, dtype, max_per_class, say
+    classes, dtype, max_per_class, say, labels, label_column, widen, background
         See `featurize.build.asked.asked`: what is not given stays as the cache remembers it.
     how
         The other attributes of `Job` by name, such as n_jobs=2.
@@ -146,8 +158,10 @@ def build(
     """
     data = Path(data)
     file = data / "features.h5" if cache_file is None else Path(cache_file)
-    class_names, limit, element = asked(data, file, classes, dtype, max_per_class, say)
-    return update(Job(data, file, class_names, max_per_class=limit, dtype=element, say=say, **how))
+    names, limit, element, labelling = asked(
+        data, file, classes, dtype, max_per_class, say, labels, label_column, widen, background
+    )
+    return update(Job(data, file, names, max_per_class=limit, dtype=element, say=say, labelling=labelling, **how))
 
 
 def update(job: Job) -> Result:
@@ -161,7 +175,7 @@ def update(job: Job) -> Result:
     """
     started = time.perf_counter()
     computable(job.settings)
-    found = find_clips(job.data, job.class_names, job.max_per_class or None)
+    found = _find(job, job.say)
     # Where the user keeps a link, the cache belongs where it leads.
     job = replace(job, cache_file=Path(os.path.realpath(job.cache_file)))
     _check_place(job.cache_file)
@@ -175,7 +189,7 @@ def update(job: Job) -> Result:
         try:
             with writing(job.cache_file, job.wait, job.say) as waited:
                 if waited:
-                    found = find_clips(job.data, job.class_names, job.max_per_class or None)
+                    found = _find(job, lambda line: None)
                 old, n_computed, cache = _update(job, found)
         except OSError as error:
             raise _unwritable(job.cache_file, error) from error
@@ -184,6 +198,11 @@ def update(job: Job) -> Result:
     n_removed = len(set(old.paths).difference(cache.paths)) if old is not None and old is not cache else 0
     seconds = time.perf_counter() - started
     return Result(cache, found, n_computed, len(cache) - n_computed, n_removed, seconds)
+
+
+def _find(job: Job, say: Callable[[str], None]) -> Found:
+    stretches = labelled_clips(job.data, job.class_names, job.labelling, say)
+    return find_clips(job.data, job.class_names, job.max_per_class or None, stretches)
 
 
 def _check_place(cache_file: Path) -> None:
@@ -305,8 +324,7 @@ def _check_classes(job: Job, plan: Plan) -> None:
     labels = {clip.label for clip in usable(plan)[0]}
     for label, class_name in enumerate(job.class_names):
         if label not in labels:
-            folders = places(job.data, class_name)
-            bad = min(clip for clip in plan.rejected.values() if clip.path.startswith(tuple(f"{f}/" for f in folders)))
+            bad = min(plan.rejected[clip.path] for clip in plan.clips if clip.label == label)
             raise UserError(
                 f"{job.data / class_name} has no usable clip ({bad.path}: {bad.reason});"
                 " put clips there that can be read, or leave the class out with --classes"

@@ -15,7 +15,7 @@ from cache.file.partial import Partial, append
 from cache.file.settings import MelSettings
 from cache.shared.command import is_watched
 from cache.shared.errors import UserError
-from featurize.workers.batch import Task
+from featurize.workers.batch import Task, n_bytes_of
 from featurize.workers.dispatch import Crew, run_batches
 
 # What a clip costs beyond its bytes, for the progress bar: opening it and making a row take as long as so many bytes.
@@ -74,7 +74,7 @@ def compute(
                     n_unsynced = 0
                 rate = n_seen / (time.perf_counter() - started)
                 bar.set_postfix_str(f"{n_seen} of {len(tasks)} clips, {rate:.0f} clips/s", refresh=False)
-                bar.update(sum(task.clip.size + _CLIP_BYTES for task in batch))
+                bar.update(n_bytes_of(batch) + _CLIP_BYTES * len(batch))
         if sync is not None:
             sync.result()
     finally:
@@ -92,7 +92,7 @@ def _progress(tasks: Sequence[Task]) -> "tqdm[Any]":
     # Bytes keep the time left true when lengths differ; the clips and their rate are shown behind them.
     return _Bar(
         miniters=1,
-        total=sum(task.clip.size + _CLIP_BYTES for task in tasks),
+        total=n_bytes_of(tasks) + _CLIP_BYTES * len(tasks),
         disable=not is_watched(),
         leave=False,
         file=sys.stderr,

@@ -48,7 +48,9 @@ def why_recompute(old: Cache, header: Header) -> str:
     for name, value in header.settings.items():
         if old.settings[name] != value:
             return f"{name} is {value!r}, the cache's was {old.settings[name]!r}"
-    if old.class_names != header.class_names:
+    # Classes that come behind the others, or go from there, leave the label index of these as it is.
+    n = min(len(old.class_names), len(header.class_names))
+    if old.class_names[:n] != header.class_names[:n]:
         return f"the classes are {','.join(header.class_names)}, the cache's were {','.join(old.class_names)}"
     if old.X.dtype.name != header.dtype:
         return f"the dtype is {header.dtype}, the cache's was {old.X.dtype.name}"
@@ -137,8 +139,14 @@ def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
     """Whether the old cache is already what this plan would publish."""
     if old is None or plan.tasks or old.max_per_class != header.max_per_class or old.format_version < FORMAT_VERSION:
         return False
+    asked = ("class_names", "tables", "label_column", "widen", "label_length", "background")
+    if any(getattr(old, name) != getattr(header, name) for name in asked):
+        return False
     clips, source = usable(plan)
     if _known_bad(old, None) != plan.rejected or not np.array_equal(source, np.arange(len(old))):
+        return False
+    # Of a stretch, the class may have changed and nothing else.
+    if not np.array_equal([clip.label for clip in clips], old.labels):
         return False
     # Compared by content, a clip may have been touched: what is known of it has to follow, or it never ends.
     return all(
@@ -168,5 +176,7 @@ def clip_columns(clips: Sequence[Clip]) -> tuple[Columns, npt.NDArray[np.intp]]:
         "size": np.array([clip.size for clip in clips], "<i8"),
         "mtime_ns": np.array([clip.mtime_ns for clip in clips], "<i8"),
         "inode": np.array([clip.inode for clip in clips], "<u8"),
+        "start": np.array([clip.start for clip in clips], "<f8"),
+        "end": np.array([clip.end for clip in clips], "<f8"),
     }
     return columns, np.array([clip.label for clip in clips], np.intp)

@@ -1,6 +1,7 @@
 """What a run tells its user at the end, as text or as JSON."""
 
 import zlib
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from cache.file.layout import ABOVE, ROW_SHAPE
 from cache.file.reader import Cache
 from cache.look.remarks import n_cut_short, remarks
 from cache.look.repeats import equal_content
+from cache.shared.stretch import recording_of, stretch_of
 from cache.shared.text import files_by_kind, human_count, human_seconds, human_size, printable
 from featurize.build.build import Result
 
@@ -17,6 +19,7 @@ def as_json(result: Result) -> dict[str, Any]:
     """Return everything a program may want to know of a run."""
     cache = result.cache
     n_duplicates, conflicts = repeated_content(cache)
+    where = {clip.path: clip.where for clip in result.found.clips}
     return {
         "cache": str(cache.file),
         "n_clips": len(cache),
@@ -25,13 +28,17 @@ def as_json(result: Result) -> dict[str, Any]:
         "n_removed": result.n_removed,
         "n_per_class": cache.n_per_class,
         "max_per_class": cache.max_per_class,
+        "n_stretches": int(np.count_nonzero(cache.columns["end"])),
         "n_silent": len(silent(cache)),
         "n_cut_short": n_cut_short(cache),
         "remarks": [{"path": path, "remark": remark} for path, remark in remarks(cache)],
         "others": dict(result.found.others),
         "n_duplicates": n_duplicates,
         "conflicts": conflicts,
-        "rejected": [{"path": path, "reason": reason} for path, reason in cache.rejections],
+        "rejected": [
+            {"path": path, "reason": reason} | ({"where": where[path]} if where.get(path) else {})
+            for path, reason in cache.rejections
+        ],
         "ignored": [{"path": path, "reason": f"it is {what}, not a file"} for path, what in result.found.ignored],
         "seconds": round(result.seconds, 3),
         "fingerprint": cache.fingerprint,
@@ -48,13 +55,20 @@ def as_text(result: Result) -> str:
         f" rejected {len(cache.rejections)}" + (f", cut short {n_cut_short(cache)}" if n_cut_short(cache) else "")
     )
     said = dict(remarks(cache))
-    lines += [f"rejected {printable(path)}: {printable(reason)}" for path, reason in cache.rejections]
+    where = {clip.path: f"{clip.where}: " for clip in result.found.clips if clip.where}
+    lines += [
+        f"rejected {printable(path)}: {where.get(path, '')}{printable(reason)}" for path, reason in cache.rejections
+    ]
     lines += [f"ignored {printable(path)}: it is {what}, not a file" for path, what in result.found.ignored]
     lines += [
         f"silent {printable(path)}: {said.pop(path, 'there is no sound in it, its row is all zeros')}"
         for path in silent(cache)
     ]
-    lines += [f"used {printable(path)}: {printable(remark)}" for path, remark in said.items() if ABOVE not in remark]
+    lines += [
+        f"used {printable(path)}: {where.get(path, '')}{printable(remark)}"
+        for path, remark in said.items()
+        if ABOVE not in remark
+    ]
     lines += [f"conflict {' = '.join(map(printable, paths))}: the same content in two classes" for paths in conflicts]
     if cache.max_per_class and max(cache.n_per_class.values()) == cache.max_per_class:
         lines.append(
@@ -64,6 +78,11 @@ def as_text(result: Result) -> str:
         lines.append(f"left out, no audio by their names: {files_by_kind(result.found.others)}")
     if n_duplicates:
         lines.append(f"clips that repeat another of their class: {n_duplicates}; a split keeps them together")
+    if recordings := Counter(recording_of(path) for path in cache.paths if stretch_of(path)):
+        lines.append(
+            f"{human_count(recordings.total(), 'clip')} are stretches of"
+            f" {human_count(len(recordings), 'recording')}, each a group that a split keeps together"
+        )
     size = human_size(cache.file.stat().st_size)
     shape = " x ".join(map(str, (len(cache), *ROW_SHAPE[:2])))
     lines.append(f"{cache.file}: {size}, {shape} {cache.X.dtype}, {human_seconds(result.seconds)}")

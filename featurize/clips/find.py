@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cache.file.partial import Rejected
 from cache.shared.errors import UserError
+from cache.shared.stretch import recording_of
 from cache.shared.text import files_by_kind, human_count
 from cache.shared.walk import Looked, Tree, folder_names, look_at, places, walk
 
@@ -18,13 +19,35 @@ _N_SHOWN = 12
 
 
 class Clip(NamedTuple):
-    """An audio file as it was found; `path` is relative to DATA, with "/", and `label` its class index."""
+    """An audio file as it was found, or a stretch of one.
+
+    Attributes
+    ----------
+    path
+        Relative to DATA, with "/"; of a stretch see `cache.shared.stretch`.
+    label
+        Its class index.
+    size, mtime_ns, inode
+        By what the file is known again.
+    start, end
+        Of a stretch, in seconds; both 0 of a file that is a clip as a whole.
+    where
+        Of a stretch, the line that names it, such as "night.txt:12"; "" if none does.
+    """
 
     path: str
     label: int
     size: int
     mtime_ns: int
     inode: int = 0
+    start: float = 0.0
+    end: float = 0.0
+    where: str = ""
+
+    @property
+    def file(self) -> str:
+        """Path of the file that it is in."""
+        return recording_of(self.path) if self.end else self.path
 
 
 class Found(NamedTuple):
@@ -51,7 +74,12 @@ class Found(NamedTuple):
     folders: list[str]
 
 
-def find_clips(data: Path, class_names: Sequence[str] = CLASS_NAMES, max_per_class: int | None = None) -> Found:
+def find_clips(
+    data: Path,
+    class_names: Sequence[str] = CLASS_NAMES,
+    max_per_class: int | None = None,
+    stretches: Sequence[Clip] = (),
+) -> Found:
     """Walk the class folders, in the order of `class_names` and within each by path.
 
     A clip is a regular file, or a link to one, in a class folder or in a folder below it, with an audio extension in
@@ -66,6 +94,9 @@ def find_clips(data: Path, class_names: Sequence[str] = CLASS_NAMES, max_per_cla
         The position is the label index.
     max_per_class
         Take only the first so many of each class; where there are train, val and test, of each class in each of them.
+    stretches
+        Stretches of recordings, which come behind all files. A class that has some needs no folder, and a recording
+        is no clip as a whole, wherever it lies.
 
     Raises
     ------
@@ -74,15 +105,30 @@ def find_clips(data: Path, class_names: Sequence[str] = CLASS_NAMES, max_per_cla
     """
     if not data.is_dir():
         raise UserError(f"{data} is not a folder; give the folder that holds {', '.join(class_names)}")
-    folders = [(label, folder) for label, name in enumerate(class_names) for folder in _places(data, name)]
+    labelled = {clip.label for clip in stretches}
+    recordings = {clip.file for clip in stretches}
+    folders = [
+        (label, folder)
+        for label, name in enumerate(class_names)
+        for folder in (places(data, name) if label in labelled else _places(data, name, bool(stretches)))
+    ]
     found = Found([], [], [], Counter(), [folder for _, folder in folders])
     trees = walk(data, found.folders)
+    for tree in trees:
+        tree.audio = [path for path in tree.audio if path not in recordings]
     looks = [look_at(data, tree, max_per_class) for tree in trees]
     for (label, _), tree, looked in zip(folders, trees, looks, strict=True):
         found.clips.extend(Clip(path, label, *stamp) for path, stamp in looked.clips.items())
         found.rejected.extend(Rejected(path, -1, -1, reason) for path, reason in looked.rejected.items())
         found.ignored.extend(looked.ignored.items())
         found.others.update(tree.others)
+    n_of = Counter(clip.label for clip in found.clips)
+    for clip in stretches:
+        if max_per_class is None or n_of[clip.label] < max_per_class:
+            n_of[clip.label] += 1
+            found.clips.append(clip)
+    if stretches:
+        found.folders.append("")
     labels = {clip.label for clip in found.clips}
     for label in range(len(class_names)):
         if label not in labels:
@@ -91,12 +137,12 @@ def find_clips(data: Path, class_names: Sequence[str] = CLASS_NAMES, max_per_cla
     return found
 
 
-def _places(data: Path, class_name: str) -> list[str]:
+def _places(data: Path, class_name: str, has_labels: bool) -> list[str]:
     if folders := places(data, class_name):
         return folders
     near = nearest(class_name, folder_names(data))
     raise UserError(
-        f"{data / class_name} is missing; "
+        f"{data / class_name} is missing{', and no label is called so' if has_labels else ''}; "
         + (f"{data} has the folders {', '.join(near[:_N_SHOWN])}" if near else f"there is no folder in {data}")
         + (f" and {len(near) - _N_SHOWN} more" if len(near) > _N_SHOWN else "")
         + "; name your classes with --classes"

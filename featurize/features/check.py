@@ -9,6 +9,7 @@ import numpy.typing as npt
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import MelSettings, Setting
 from cache.shared.errors import UserError
+from cache.shared.stretch import recording_of, samples_of, stretch_of
 from cache.shared.text import printable
 
 TOLERANCE = 1e-4
@@ -54,19 +55,33 @@ def compare(data: Path, cache_file: Path, n_rows: int) -> str:
 
 
 def _difference(data: Path, cache: Cache, i: int) -> float:
-    path = data / cache.columns["path"][i].decode()
+    clip = cache.columns["path"][i].decode()
+    stretch = stretch_of(clip)
+    path = data / recording_of(clip)
     try:
         status = path.stat()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give the folder the cache was made from") from None
     if (status.st_size, status.st_mtime_ns) != (cache.columns["size"][i], cache.columns["mtime_ns"][i]):
         raise UserError(f"{path} changed since the cache was made; bring the cache up to date first")
-    expected = librosa_spectrogram(path, cache.settings)
+    samples = samples_of(stretch.start, stretch.end, int(cache.columns["sr"][i])) if stretch else None
+    expected = librosa_spectrogram(path, cache.settings, samples)
     return float(np.abs(cache.X[i, :, :, 0].astype(np.float32) - expected).max())
 
 
-def librosa_spectrogram(path: Path, settings: dict[str, Setting] | None = None) -> npt.NDArray[np.float32]:
+def librosa_spectrogram(
+    path: Path, settings: dict[str, Setting] | None = None, samples: tuple[int, int] | None = None
+) -> npt.NDArray[np.float32]:
     """Compute one clip's normalised mel spectrogram with librosa's own calls, step by step.
+
+    Parameters
+    ----------
+    path
+        The file.
+    settings
+        What to compute; the project's contract by default.
+    samples
+        Of a stretch, its first sample and the one behind its last.
 
     Returns
     -------
@@ -76,7 +91,12 @@ def librosa_spectrogram(path: Path, settings: dict[str, Setting] | None = None) 
     import librosa
 
     s = MelSettings(**settings) if settings else MelSettings()  # type: ignore[arg-type]
-    y, _ = librosa.load(path, sr=s.sr, mono=s.mono, res_type=s.res_type)
+    part: dict[str, float] = {}
+    if samples is not None:
+        sr = librosa.get_samplerate(path)
+        # librosa cuts seconds down to samples, so it is told half of one more.
+        part = {"offset": (samples[0] + 0.5) / sr, "duration": (samples[1] - samples[0] + 0.5) / sr}
+    y, _ = librosa.load(path, sr=s.sr, mono=s.mono, res_type=s.res_type, **part)
     return librosa_row(y, s)
 
 

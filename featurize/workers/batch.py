@@ -1,7 +1,8 @@
 """The unit of work: a batch of clips to finished rows. Pure and picklable, so any executor can run it."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,12 +11,17 @@ import numpy.typing as npt
 from cache.file.layout import ROW_SHAPE
 from cache.file.partial import Rejected, Row
 from cache.file.settings import MelSettings
+from cache.shared.stretch import stretch_sha256
 from featurize.clips.decode import Audio, ClipError, open_audio
 from featurize.clips.find import Clip
 from featurize.clips.resample import mono_blocks, n_resampled, sound_remark
 from featurize.features.row import n_frames_of, write_spectrogram
+from featurize.workers.stretches import cut
 
 Float32 = npt.NDArray[np.float32]
+
+# Of a recording with more stretches than this, which fill 34 MB of rows, the rest is another unit of work.
+_MOST_STRETCHES = 512
 
 
 class Task(NamedTuple):
@@ -46,7 +52,31 @@ class Done(NamedTuple):
     rejected: list[Rejected]
 
 
-def featurize_batch(data: str, tasks: Iterable[Task], settings: MelSettings, X: npt.NDArray[np.floating]) -> Done:
+def units(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+    """Yield the tasks in parts that are not to be taken apart: a clip, or the stretches of a recording."""
+    for _, group in groupby(tasks, key=lambda task: task.clip.file):
+        of_one = list(group)
+        for first in range(0, len(of_one), _MOST_STRETCHES):
+            yield of_one[first : first + _MOST_STRETCHES]
+
+
+def n_bytes_of(tasks: Iterable[Task]) -> int:
+    """Return how many bytes are read to compute some clips."""
+    return sum(unit[0].clip.size for unit in units(tasks))
+
+
+def files_of(data: str, tasks: Iterable[Task]) -> list[str]:
+    """Return the files that some clips are in, each once."""
+    return list(dict.fromkeys(f"{data}/{task.clip.file}" for task in tasks))
+
+
+def featurize_batch(
+    data: str,
+    tasks: Sequence[Task],
+    settings: MelSettings,
+    X: npt.NDArray[np.floating],
+    begin: Callable[[int], None] = lambda position: None,
+) -> Done:
     """Compute the rows of some clips.
 
     Parameters
@@ -59,38 +89,88 @@ def featurize_batch(data: str, tasks: Iterable[Task], settings: MelSettings, X: 
         What to compute.
     X
         Room for the rows, shape (at least as many as there are tasks, 128, 128, 1), float32 or float16.
+    begin
+        Is told, before a unit is computed, how many tasks come before it.
 
     Returns
     -------
     Done
         Its X is the part of `X` that was filled.
     """
-    rows: list[Row] = []
-    unchanged: list[str] = []
-    rejected: list[Rejected] = []
-    for clip, known_sha256 in tasks:
-        x = X[len(rows)]
+    done = Done([], X, [], [])
+    position = 0
+    for unit in units(tasks):
+        begin(position)
+        position += len(unit)
+        room = X[len(done.rows) :]
+        if unit[0].clip.end:
+            _compute_stretches(data, unit, settings, room, done)
+            continue
+        clip, known_sha256 = unit[0]
         try:
-            row = _compute(f"{data}/{clip.path}", clip, known_sha256, settings, x)
+            row = _compute(f"{data}/{clip.path}", clip, known_sha256, settings, room[0])
         except ClipError as error:
-            stamp = (-1, -1) if error.passing else (clip.size, clip.mtime_ns)
-            rejected.append(Rejected(clip.path, *stamp, str(error), clip.inode))
+            done.rejected.append(_rejected(clip, error))
             continue
         if row is None:
-            unchanged.append(clip.path)
+            done.unchanged.append(clip.path)
         else:
-            rows.append(row)
-    return Done(rows, X[: len(rows)], unchanged, rejected)
+            done.rows.append(row)
+    return done._replace(X=X[: len(done.rows)])
+
+
+def _rejected(clip: Clip, error: ClipError) -> Rejected:
+    stamp = (-1, -1) if error.passing else (clip.size, clip.mtime_ns)
+    return Rejected(clip.path, *stamp, str(error), clip.inode)
 
 
 def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row | None:
-    out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
     with open_audio(path, clip.size, clip.mtime_ns) as audio:
         sha256 = audio.sha256
-        if sha256 == known_sha256:
-            return None
-        n_samples = write_row(audio, settings, out)
-        said = sound_remark(audio, not out.any(), settings.n_frames * settings.hop_length / settings.sr, settings.sr)
+        return None if sha256 == known_sha256 else _row(clip, audio, sha256, settings, x)
+
+
+def _compute_stretches(
+    data: str, tasks: Sequence[Task], settings: MelSettings, X: npt.NDArray[np.floating], done: Done
+) -> None:
+    """Compute stretches of one recording while it is decoded, and add to `done` what became of them, in their order."""
+    clip = tasks[0].clip
+    ready: dict[int, Row] = {}
+    bad: dict[int, ClipError] = {}
+    same: set[int] = set()
+    trouble = ClipError("")
+    try:
+        with open_audio(f"{data}/{clip.file}", clip.size, clip.mtime_ns) as audio:
+            content = audio.sha256
+            sha256 = [stretch_sha256(content, task.clip.start, task.clip.end) for task in tasks]
+            same = {i for i, task in enumerate(tasks) if task.known_sha256 == sha256[i]}
+            wanted = [i for i in range(len(tasks)) if i not in same]
+            for which, piece in cut(audio, [(tasks[i].clip.start, tasks[i].clip.end) for i in wanted]):
+                i = wanted[which]
+                try:
+                    ready[i] = _row(tasks[i].clip, piece, sha256[i], settings, X[i])
+                except ClipError as error:
+                    bad[i] = error
+    except ClipError as error:
+        trouble = error
+        if error.passing:
+            # What was read of a file that changed meanwhile is worth nothing.
+            ready, same = {}, set()
+    # Where one is missing, those behind it move up.
+    for n, i in enumerate(sorted(ready)):
+        if n != i:
+            X[n] = X[i]
+        done.rows.append(ready[i])
+    done.unchanged.extend(tasks[i].clip.path for i in sorted(same))
+    done.rejected.extend(
+        _rejected(task.clip, bad.get(i, trouble)) for i, task in enumerate(tasks) if i not in ready and i not in same
+    )
+
+
+def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row:
+    out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
+    n_samples = write_row(audio, settings, out)
+    said = sound_remark(audio, not out.any(), settings.n_frames * settings.hop_length / settings.sr, settings.sr)
     if out is not x:
         x[...] = out
     return Row(
@@ -105,6 +185,8 @@ def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, x:
         zlib.crc32(x.data),
         "; ".join(filter(None, (audio.remark, said))),
         inode=clip.inode,
+        start=clip.start,
+        end=clip.end,
     )
 
 

@@ -17,7 +17,7 @@ from cache.shared.dask import Cluster, Needs, check_this_worker, connected, need
 from cache.shared.errors import UserError
 from featurize.clips.decode import read_ahead
 from featurize.features.row import FEATURE_VERSION
-from featurize.workers.batch import Done, Task, featurize_batch
+from featurize.workers.batch import Done, Task, featurize_batch, files_of
 from featurize.workers.dispatch import Crew
 
 # Larger than on one machine, because handing over takes longer; 8 MB of rows.
@@ -112,7 +112,7 @@ def work(needs: Needs, data: str, tasks: Sequence[Task], settings: MelSettings, 
         The worker lacks something.
     """
     check_this_worker(needs)
-    read_ahead([f"{data}/{task.clip.path}" for task in tasks])
+    read_ahead(files_of(data, tasks))
     done = featurize_batch(data, tasks, settings, np.empty((len(tasks), *ROW_SHAPE), X_DTYPES[dtype]))
     if done.rejected:
         # It may have lost sight of the clips.

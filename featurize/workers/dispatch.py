@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from cache.file.layout import ROW_SHAPE
 from cache.file.partial import Rejected
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from featurize.workers.batch import Done, Task
+from featurize.workers.batch import Done, Task, n_bytes_of, units
 
 # A batch that may hold n clips ends at n times so many bytes, four seconds of 16 bits at 16 kHz: long clips come in
 # smaller batches, and a recording of minutes is one of its own.
@@ -41,7 +42,7 @@ class Crew(Protocol):
     executor
         Runs what `task` returns.
     n_rows
-        Clips of a batch at most.
+        Clips of a batch at most, unless it is of one recording.
     died
         What a batch fails with whose worker died.
     """
@@ -63,7 +64,7 @@ class Crew(Protocol):
         """Return the rows of a finished batch, shape (len(done.rows), 128, 128, 1)."""
 
     def suspects(self, block: int, tasks: Sequence[Task], future: "Future[Done]") -> Sequence[Task]:
-        """Return the clips of a batch, all or one, of which a worker may have died; none if it lives."""
+        """Return the clips of a batch, all or one unit, of which a worker may have died; none if it lives."""
 
     def renew(self) -> None:
         """Make the crew whole after a worker died."""
@@ -89,13 +90,13 @@ class _Queue:
     parts
         Of batches whose worker died: halves, or all but the clip it was on if that is known.
     alone
-        Single clips whose worker died. Another clip on that worker may be to blame, so they come last, and each is
+        Units whose worker died, by their file. Another on that worker may be to blame, so they come last, and each is
         computed while nothing else is.
     """
 
     batches: Iterator[list[Task]]
     parts: deque[list[Task]] = field(default_factory=deque)
-    alone: dict[str, Task] = field(default_factory=dict)
+    alone: dict[str, list[Task]] = field(default_factory=dict)
     n_killers: int = 0
 
     def next(self, idle: bool) -> list[Task] | None:
@@ -103,30 +104,32 @@ class _Queue:
             return self.parts.popleft()
         tasks = next(self.batches, None)
         if tasks is None and idle and self.alone:
-            tasks = [next(iter(self.alone.values()))]
+            tasks = next(iter(self.alone.values()))
         return tasks
 
     def split(self, tasks: list[Task], suspects: Sequence[Task]) -> list[Rejected]:
         """Put a batch whose worker died back in parts, or name the clip of which it must have died."""
-        clip = suspects[0].clip
-        if len(suspects) > 1:
-            middle = len(tasks) // 2
-            self.parts += (tasks[:middle], tasks[middle:])
+        file = suspects[0].clip.file
+        if len(list(units(suspects))) > 1:
+            parts = list(units(tasks))
+            middle = len(parts) // 2
+            self.parts += (list(chain(*parts[:middle])), list(chain(*parts[middle:])))
             return []
-        if clip.path not in self.alone:
-            self.alone[clip.path] = suspects[0]
-            if others := [task for task in tasks if task is not suspects[0]]:
+        if file not in self.alone:
+            self.alone[file] = list(suspects)
+            if others := [task for task in tasks if task not in suspects]:
                 self.parts.append(others)
             return []
-        del self.alone[clip.path]
+        del self.alone[file]
         self.n_killers += 1
         if self.n_killers == _MAX_KILLERS:
             raise UserError(
-                f"workers died of {self.n_killers} clips, {clip.path} the last, so it is hardly the clips;"
+                f"workers died of {self.n_killers} clips, {file} the last, so it is hardly the clips;"
                 " finished clips are kept: see whether memory is short and run it again"
             )
         # With a stamp that never matches: memory may have been short, so the next run tries it again.
-        return [Rejected(clip.path, -1, -1, "the worker that computes it dies of it; the next run tries it again")]
+        reason = "the worker that computes it dies of it; the next run tries it again"
+        return [Rejected(task.clip.path, -1, -1, reason) for task in suspects]
 
 
 def run_batches(
@@ -181,7 +184,7 @@ def run_batches(
         if error is None:
             window.remove(batch)
             done = batch.future.result()
-            queue.alone.pop(batch.tasks[0].clip.path, None)
+            queue.alone.pop(batch.tasks[0].clip.file, None)
             yield batch.tasks, done, crew.rows_of(batch.block, done)
             free.append(batch.block)
             continue
@@ -233,11 +236,12 @@ def _error_of(future: "Future[Done]") -> BaseException | None:
 def _batches(tasks: Sequence[Task], n_rows: int) -> Iterator[list[Task]]:
     batch: list[Task] = []
     n_bytes = 0
-    for task in tasks:
-        if batch and (len(batch) == n_rows or n_bytes + task.clip.size > n_rows * _USUAL_BYTES):
+    for unit in units(tasks):
+        size = n_bytes_of(unit)
+        if batch and (len(batch) + len(unit) > n_rows or n_bytes + size > n_rows * _USUAL_BYTES):
             yield batch
             batch, n_bytes = [], 0
-        batch.append(task)
-        n_bytes += task.clip.size
+        batch += unit
+        n_bytes += size
     if batch:
         yield batch

@@ -30,7 +30,7 @@ from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from featurize.clips.decode import read_ahead
 from featurize.features.row import prepare
-from featurize.workers.batch import Done, Task, featurize_batch
+from featurize.workers.batch import Done, Task, featurize_batch, files_of, units
 from featurize.workers.dispatch import Crew
 
 # A batch is small enough to share the work evenly, large enough that handing it over costs nothing beside computing it.
@@ -151,16 +151,16 @@ class _Processes:
 
     def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
         # Some batches before a worker comes to it.
-        read_ahead([f"{data}/{task.clip.path}" for task in tasks])
+        read_ahead(files_of(data, tasks))
         return partial(work, block, data, tasks, settings)
 
     def rows_of(self, block: int, done: Done) -> npt.NDArray[Any]:
-        rows: npt.NDArray[Any] = _blocks[block, : len(done.rows)]
+        rows: npt.NDArray[Any] = done.X if len(done.X) else _blocks[block, : len(done.rows)]
         return rows
 
     def suspects(self, block: int, tasks: Sequence[Task], future: Future[Done]) -> Sequence[Task]:
         position = int(_current[block])
-        return tasks[position - 1 : position] if position else []
+        return next(units(tasks[position - 1 :])) if position else []
 
     def renew(self) -> None:
         # The pool takes leave of all of its workers when one dies; until they are gone they write into the blocks.
@@ -231,16 +231,16 @@ def _keep_freed_memory() -> None:
 
 
 def work(block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Done:
-    """Compute a batch into a block, where its rows stay; the result comes without them."""
-    done = featurize_batch(data, _marked(block, tasks), settings, _blocks[block])
-    return done._replace(X=_blocks[block, :0])
+    """Compute a batch into a block, where its rows stay; the result comes without them unless they have no room."""
 
+    def begin(position: int) -> None:
+        _current[block] = position + 1
 
-def _marked(block: int, tasks: Sequence[Task]) -> Iterator[Task]:
-    for position, task in enumerate(tasks, 1):
-        _current[block] = position
-        yield task
+    fits = len(tasks) <= _blocks.shape[1]
+    room = _blocks[block] if fits else np.empty((len(tasks), *ROW_SHAPE), _blocks.dtype)
+    done = featurize_batch(data, tasks, settings, room, begin)
     _current[block] = 0
+    return done._replace(X=room[:0]) if fits else done
 
 
 def _share(memory: Any, current: Any, shape: tuple[int, ...], dtype: str) -> None:

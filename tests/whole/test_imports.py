@@ -50,7 +50,7 @@ FLOORS = [
     "featurize.__main__ train.__main__ cache.__main__",
     "train.commands",
     "train",
-    "train.fit",
+    "train.fit train.recordings",
     "train.report",
     "train.predict train.export train.score",
     "train.runs train.models",
@@ -64,6 +64,7 @@ FLOORS = [
     "cache",
     "cache.look",
     "cache.file",
+    "cache.labels",
     "cache.shared",
 ]
 FLOOR_OF = {room: len(FLOORS) - i for i, rooms in enumerate(FLOORS) for room in rooms.split()}

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cache.shared.chatter import silence_libraries
 from cache.shared.command import complain, summarise
 from cache.shared.text import human_count, printable
 from train.commands import options
@@ -38,17 +39,47 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Argument(help="Score on this cache.", show_default="the one the run was trained on")
     ] = None,
+    recordings: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Score on the labelled recordings in here instead.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Their labels: a table, or a folder of tables; may be repeated."),
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column that is the label.", show_default="the likeliest")
+    ] = None,
+    keep_thresholds: Annotated[
+        bool, typer.Option("--keep-thresholds", help="Let `predict --threshold auto` use what is best on them.")
+    ] = False,
+    quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Score a run again, on its test clips or another cache.
+    """Score a run again, on its test clips, another cache, or recordings.
 
     A cache that still holds all of the run's test clips is scored on those; any other on all of its clips, if its
     feature settings and classes are the run's.
 
+    Recordings are classified as `predict` does, and held against label tracks of Audacity, selection tables of Raven,
+    or a CSV with file,start,end,label: over windows, and over events, which are found when a detection overlaps them by
+    at least half of the shorter. RUN gets a page of it, recordings.html, that plays the worst errors.
+
     Example: python -m train evaluate runs/first
 
     Example: python -m train evaluate runs/first other/features.h5
+
+    Example: python -m train evaluate runs/first --recordings nights --labels nights
     """
+    if (recordings is None) != (not labels):
+        raise typer.BadParameter("recordings and their labels go together", param_hint="--recordings and --labels")
+    if recordings is None and (label_column is not None or keep_thresholds):
+        hint = "--keep-thresholds" if keep_thresholds else "--label-column"
+        raise typer.BadParameter("it needs --recordings and --labels", param_hint=hint)
+    if recordings is not None and labels:
+        if cache is not None:
+            raise typer.BadParameter("give either a cache or recordings", param_hint="--recordings")
+        _evaluate_recordings(run, recordings, [*map(Path, labels)], label_column, keep_thresholds, as_json)
+        return
     from train.commands import screen
     from train.score import evaluate as evaluation
 
@@ -58,6 +89,45 @@ def evaluate(
             f"warning: the run was trained on {result['n_seen']} of these {result['n']} clips, so the score flatters it"
         )
     print(json.dumps(result) if as_json else screen.evaluate_summary(result))
+
+
+def _evaluate_recordings(
+    run: Path, recordings: Path, labels: list[Path], label_column: str | None, keep_thresholds: bool, as_json: bool
+) -> None:
+    from train.commands import screen
+    from train.recordings.evaluate import evaluate_recordings
+    from train.recordings.page import write_page
+    from train.report.report import report_finished
+
+    silence_libraries()
+    result = evaluate_recordings(run, recordings, labels, label_column, keep_thresholds)
+    page = write_page(run, result)
+    if keep_thresholds:
+        report_finished(run)
+    if as_json:
+        print(json.dumps(result))
+    else:
+        summarise(screen.recordings_summary(result))
+        summarise(f"report: {printable(str(page))}")
+
+
+def suspects(
+    run: Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The table, as CSV.")] = Path("suspects.csv"),
+    quiet: options.Quiet = False,
+) -> None:
+    """List the clips whose label may be wrong.
+
+    Of the clips that a run tested, which of a cross-validation are all, those that clearly sound like another class,
+    the most confident first: path, label, what it sounds like, and the probabilities of both. The report plays them.
+
+    Example: python -m train suspects runs/crossval --out suspects.csv
+    """
+    from train.report.mistakes import write_suspects
+    from train.runs.record import read_record
+
+    n = write_suspects(run, tuple(read_record(run).class_names), out)
+    summarise(printable(f"{human_count(n, 'suspect')}: {out}"))
 
 
 def summary(

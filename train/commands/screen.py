@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cache.shared.text import human_seconds, human_size, printable
+from cache.shared.text import human_count, human_seconds, human_size, printable
 from train.runs.record import Record
 from train.score.metrics import are_few
 
@@ -19,7 +19,7 @@ def fit_summary(folder: Path, record: Record) -> str:
         "clips: " + ", ".join(f"{s['n']} {name} (groups: {s['n_groups']})" for name, s in split.items() if s["n"]),
         f"kept epoch {record.best_epoch} of {record.n_epochs}"
         + (
-            ", the last"
+            ", the last; without validation clips its probabilities are not calibrated"
             if validation is None
             else f", the best on the validation clips: {_percent(validation).strip()}"
         ),
@@ -56,7 +56,45 @@ def evaluate_summary(result: Mapping[str, Any]) -> str:
     """Return the summary of evaluate()."""
     title = f"{printable(result['run'])} on {printable(result['cache'])}: {result['scored']}, {result['n']} clips"
     alone = result["n_groups"] == result["n"] > 1
-    return "\n".join([*score_lines(result, title), *["", "every clip counted as a group of its own"] * alone])
+    score = score_lines(result, title)
+    score.insert(3, f"  calibration     {_percent(result['calibration_error'])}  (expected error of a probability)")
+    return "\n".join([*score, *["", "every clip counted as a group of its own"] * alone])
+
+
+def recordings_summary(result: Mapping[str, Any]) -> str:
+    """Return the summary of evaluate_recordings(), each figure over its 95 % interval."""
+    n, hours = human_count(result["n_recordings"], "recording"), result["hours"]
+    lines = [f"{printable(result['run'])} on {n}, {hours:.2f} h, {human_count(result['n_labels'], 'label')}"]
+    width = max(12, *(len(_short(name)) for name in result["per_class"]))
+    for level in ("events", "windows"):
+        titles = ["precision", "recall", "F1", "AP", *["alarms/h"] * (level == "events")]
+        lines += ["", f"  {f'over {level}':<{width}}" + "".join(f"{title:>12}" for title in titles)]
+        for name, one in result["per_class"].items():
+            shares = [one[level][measure] for measure in ("precision", "recall", "f1", "average_precision")]
+            cells = [_with_interval(share, 100, " %") for share in shares]
+            cells += [_with_interval(one["false_alarms_per_hour"], 1, "")] * (level == "events")
+            lines.append(f"  {_short(name):<{width}}" + "".join(f"{value:>12}" for value, _ in cells))
+            if result["n_recordings"] > 1:
+                lines.append(" " * (2 + width) + "".join(f"{ends:>12}" for _, ends in cells))
+    at = {name: one["threshold"] for name, one in result["per_class"].items()}
+    lines += ["", f"at the thresholds {_thresholds(at)}"]
+    if "kept_thresholds" in result:
+        lines.append(f"kept for `predict --threshold auto`: {_thresholds(result['kept_thresholds'])}")
+    if result["n_recordings"] == 1:
+        lines.append("a single recording has no intervals")
+    return "\n".join(lines)
+
+
+def _with_interval(measure: Mapping[str, Any], scale: int, unit: str) -> tuple[str, str]:
+    value, ends = measure["value"], measure["interval"]
+    return (
+        "none" if value is None else f"{scale * value:.1f}{unit}",
+        f"{scale * ends[0]:.1f}-{scale * ends[1]:.1f}" if ends else "",
+    )
+
+
+def _thresholds(of: Mapping[str, float]) -> str:
+    return ", ".join(f"{_short(name)} {threshold:.3f}" for name, threshold in of.items())
 
 
 def score_lines(

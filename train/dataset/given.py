@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.errors import UserError
+from cache.shared.stretch import recording_of
 from cache.shared.text import human_count
 from cache.shared.walk import SIDES, sides_of
 from train.dataset.splits import SPLITS, split_clips
@@ -123,16 +124,21 @@ def _assign(
 ) -> None:
     """Put the clips that a file names on their sides."""
     unknown = []
-    for (name, split), rows in zip(named, match_paths([name for name, _ in named], paths), strict=True):
+    # Who names a recording means all of its stretches.
+    files = [recording_of(path) for path in paths]
+    names = [name for name, _ in named]
+    matches = zip(match_paths(names, paths), match_paths(names, files), strict=True)
+    for (name, split), (rows, of_file) in zip(named, matches, strict=True):
+        rows = rows or of_file
         if not rows:
             unknown.append(name)
-        elif len(rows) > 1:
+        elif len(rows) > 1 and len({files[row] for row in rows}) > 1:
             found = ", ".join(paths[row] for row in rows[:3])
             raise UserError(f"{file}: {name!r} is the end of {len(rows)} paths ({found}); write more of the path")
-        elif side[rows[0]] not in (-1, SPLITS.index(split)):
+        elif any(side[row] not in (-1, SPLITS.index(split)) for row in rows):
             raise UserError(f"{file} puts {paths[rows[0]]} in {split}, and it is in {SPLITS[side[rows[0]]]} already")
         else:
-            side[rows[0]] = SPLITS.index(split)
+            side[rows] = SPLITS.index(split)
     if len(unknown) == len(named):
         raise UserError(
             f"none of the {len(named)} paths in {file} is that of a clip, such as {unknown[0]!r}"

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.errors import UserError
+from cache.shared.stretch import recording_of
 
 SPLITS = ("train", "val", "test")
 
@@ -23,8 +24,8 @@ Ints = npt.NDArray[np.integer]
 def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str | None = None) -> npt.NDArray[np.intp]:
     """Say which clips belong together.
 
-    Two clips share a group when their names give the same speaker or source recording, or when their content is equal;
-    groups that share a clip are one.
+    Two clips share a group when they are stretches of one recording, when their names give the same speaker or source
+    recording, or when their content is equal; groups that share a clip are one.
 
     Parameters
     ----------
@@ -48,7 +49,8 @@ def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str |
     """
     names = names_by(pattern, paths) if pattern is not None else [_known_name(path) for path in paths]
     keys = [("name", name) if name is not None else ("path", path) for name, path in zip(names, paths, strict=True)]
-    return _connected(_numbered(keys), _numbered(sha256.tolist()))
+    files = [recording_of(path) for path in paths]
+    return _connected(_numbered(keys), _numbered(sha256.tolist()), _numbered(files))
 
 
 def refuse_one_class(file: Path, class_names: Sequence[str]) -> None:
@@ -61,21 +63,24 @@ def refuse_one_class(file: Path, class_names: Sequence[str]) -> None:
 
 
 def names_by(pattern: str, paths: list[str], option: str = "--group-by") -> list[str | None]:
-    """Return what the one group of a regular expression captures in each path; None where it does not match."""
+    """Return what the one group of a regular expression captures in each path; None where it does not match.
+
+    Of a stretch, the recording's path is searched.
+    """
     try:
         regex = re.compile(pattern)
     except re.error as error:
         raise UserError(f"{option} {pattern!r} is not a regular expression: {error}") from None
     if regex.groups != 1:
         raise UserError(f"{option} {pattern!r} has {regex.groups} groups in parentheses and needs exactly one")
-    names = [match[1] if (match := regex.search(path)) else None for path in paths]
+    names = [match[1] if (match := regex.search(recording_of(path))) else None for path in paths]
     if not any(name is not None for name in names):
         raise UserError(f"{option} {pattern!r} matches none of the {len(paths)} paths, such as {paths[0]!r}")
     return names
 
 
 def _known_name(path: str) -> str | None:
-    stem = path.rpartition("/")[2].rpartition(".")[0]
+    stem = recording_of(path).rpartition("/")[2].rpartition(".")[0]
     return next((match[1] for regex in KNOWN_NAMES if (match := regex.fullmatch(stem))), None)
 
 
@@ -84,14 +89,14 @@ def _numbered(keys: Sequence[object]) -> Ints:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.intp)
 
 
-def _connected(a: Ints, b: Ints) -> npt.NDArray[np.intp]:
-    # Every row takes the least label among the rows with its a, then with its b, until nothing changes. SciPy's
+def _connected(first: Ints, *others: Ints) -> npt.NDArray[np.intp]:
+    # Every row takes the least label among the rows of its number, in each of them, until nothing changes. SciPy's
     # connected_components does the same, but its import would delay the first training step.
-    label = np.arange(len(a))
+    label = np.arange(len(first))
     while True:
         before = label
-        for ids in (a, b):
-            least = np.full(len(a), len(a))
+        for ids in (first, *others):
+            least = np.full(len(label), len(label))
             np.minimum.at(least, ids, label)
             label = least[ids]
         if np.array_equal(label, before):

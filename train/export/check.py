@@ -10,6 +10,7 @@ from cache import Cache
 from cache.shared.errors import UserError
 from train.export.formats import Float32, Outputs
 from train.models.forward import forward
+from train.models.temperature import calibrated
 
 # The largest difference between an exported file and the original that is let pass, of features and of probabilities.
 TOLERANCE = 1e-3
@@ -61,11 +62,12 @@ def checked_clips(cache: Cache, settings: Any, data: Path) -> list[CheckedClip]:
 
 def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip | None:
     from featurize import featurize_clip
-    from featurize.clips.decode import ClipError, open_audio
+    from featurize.clips.decode import ClipError
     from featurize.clips.resample import mono_blocks
+    from featurize.workers.stretches import open_clip
 
     try:
-        with open_audio(str(data / path)) as audio:
+        with open_clip(str(data / path)) as audio:
             if audio.sha256 != sha256:
                 return None
             waveform = np.concatenate([block.copy() for block in mono_blocks(audio, settings.sr)])
@@ -75,7 +77,7 @@ def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip
 
 
 def check(
-    model: Any, clips: Sequence[CheckedClip], exported: Callable[[Float32], Outputs], failure: str
+    model: Any, temperature: float, clips: Sequence[CheckedClip], exported: Callable[[Float32], Outputs], failure: str
 ) -> dict[str, float]:
     """Compare an exported file with the original on every clip.
 
@@ -83,6 +85,8 @@ def check(
     ----------
     model
         The run's model, from features to probabilities.
+    temperature
+        What these are calibrated with.
     clips
         What to compare on.
     exported
@@ -100,7 +104,7 @@ def check(
     UserError
         One of them is more than `TOLERANCE`, or no number.
     """
-    probabilities = forward(model)(np.stack([clip.features for clip in clips]))
+    probabilities = calibrated(forward(model)(np.stack([clip.features for clip in clips])), temperature)
     largest: dict[str, float] = {}
     for clip, expected in zip(clips, probabilities, strict=True):
         outputs = exported(clip.given[None])

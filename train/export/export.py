@@ -65,9 +65,9 @@ def export(
     model = load_model(run)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
         made = Path(beside) / f"model.{format}"
-        _write(writer, _with_input(model, settings), made, _metadata(run, input))
+        _write(writer, _with_input(model, settings, run.temperature), made, _metadata(run, input))
         runtime, run_exported = writer.open_file(made)
-        differences = check(model, clips, run_exported, f"{out} was not kept: run in {runtime}")
+        differences = check(model, run.temperature, clips, run_exported, f"{out} was not kept: run in {runtime}")
         _refuse_existing(out)
         n_bytes = sum(file.stat().st_size for file in (made, *made.rglob("*")) if file.is_file())
         made.replace(out)
@@ -109,25 +109,33 @@ def _metadata(run: Run, input: str) -> dict[str, Any]:
         "input": str(input),
         "settings": run.settings,
         "feature_version": run.feature_version,
+        "temperature": run.temperature,
         "model": run.record.options.get("model"),
         "cache_fingerprint": run.record.cache.fingerprint,
         "versions": run.record.versions,
     }
 
 
-def _with_input(model: Any, settings: Any) -> Any:
+def _with_input(model: Any, settings: Any, temperature: float) -> Any:
     """Return the model with names for what goes in and comes out, taking waveforms if there are settings to do so."""
     from train.backend.keras import keras
 
+    def probabilities_of(features: Any) -> Any:
+        probabilities = model(features)
+        if temperature == 1:
+            return probabilities
+        scaled = probabilities ** (1 / temperature)
+        return scaled / keras.ops.sum(scaled, axis=1, keepdims=True)
+
     if settings is None:
         features = keras.Input(model.input_shape[1:], name="features")
-        return keras.Model(features, {"probabilities": model(features)})
+        return keras.Model(features, {"probabilities": probabilities_of(features)})
 
     from train.export.frontend import front_end
 
     waveform = keras.Input((None,), name="waveform")
     features = front_end(settings)(waveform)
-    return keras.Model(waveform, {"probabilities": model(features), "features": features})
+    return keras.Model(waveform, {"probabilities": probabilities_of(features), "features": features})
 
 
 def _write(writer: Format, model: Any, file: Path, metadata: Mapping[str, Any]) -> None:

@@ -162,12 +162,20 @@ def _train_alone(
     from train.backend.keras import seed_everything
     from train.fit.loop import train_by_recipe
     from train.models.forward import predict_rows
+    from train.models.temperature import calibrated, fit_temperature
+    from train.score.thresholds import best_thresholds
 
     started = time.perf_counter()
     seed_everything(options.seed, options.deterministic)
     train_rows, val_rows, test_rows = (np.flatnonzero(split == side) for side in range(len(SPLITS)))
     model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title)
-    probabilities = predict_rows(model, cache.X, test_rows)
+    temperature, thresholds = None, {}
+    if len(val_rows):
+        validated, labels = predict_rows(model, cache.X, val_rows), cache.labels[val_rows]
+        temperature = fit_temperature(validated, labels)
+        is_class = np.eye(len(cache.class_names), dtype=bool)[labels]
+        thresholds = best_thresholds(is_class, calibrated(validated, temperature), cache.class_names)
+    probabilities = calibrated(predict_rows(model, cache.X, test_rows), temperature or 1.0)
     scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
     _save_model(model, folder / "model.keras")
     scores["warnings"] = [*record.warnings, *scores["warnings"]]
@@ -177,6 +185,9 @@ def _train_alone(
         n_epochs=len(history),
         best_epoch=best,
         validation_accuracy=history[best - 1].get("val_accuracy"),
+        temperature=temperature,
+        thresholds=thresholds,
+        thresholds_of=f"its {len(val_rows):,} validation clips" if thresholds else "",
         **scores,
         versions=versions(),
         state=FINISHED,

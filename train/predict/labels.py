@@ -7,15 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO
 
+from cache.labels import audacity, raven
 from cache.shared.errors import UserError
-from train.predict import audacity, raven
+from cache.shared.walk import is_background
 from train.predict.predict import Kind, Prediction
 from train.predict.regions import regions
 from train.predict.sources import Source
 from train.runs.directory import Run
-
-# A class called so means "none of them": rows name it, and labels leave it out.
-BACKGROUND = frozenset({"background", "noise", "other", "silence"})
 
 # A module each, with the ENDING of its files and their lines() of regions.
 LABELS = {"audacity": audacity, "raven": raven}
@@ -58,10 +56,12 @@ def label_files(sources: Sequence[Source], format: str, out: Path | None, single
 
 def write_labels(predictions: Iterable[Prediction], run: Run, format: str, files: dict[Path, Path | None]) -> None:
     """Write the labels of each recording; a file gets its name when it is whole, and one that is bad gets none."""
+    band = float(run.settings["fmin"]), float(run.settings["fmax"])
     for path, found in groupby(predictions, key=lambda one: one.path):
         with suppress(_RejectedError), _published(files[path]) as out:
-            named = (region for region in regions(_parts(found)) if region.label.casefold() not in BACKGROUND)
-            for line in LABELS[format].lines(run, path, named):
+            # Rows name what means "none of them", and labels leave it out.
+            named = (region for region in regions(_parts(found)) if not is_background(region.label))
+            for line in LABELS[format].lines(path.name, named, band):
                 out.write(line.encode("utf-8", "backslashreplace") + b"\n")
                 out.flush()
 

@@ -2,7 +2,7 @@
 
 import stat
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cache.shared.errors import UserError
 from train.models.forward import BATCH_SIZE, Forward, forward
+from train.models.temperature import calibrated
 from train.predict.sources import Source, find_sources
 from train.predict.windows import Windows, cuts, windows_of
 from train.runs.directory import Run, open_run
@@ -94,7 +95,7 @@ def classify(run: str | Path, *paths: str | Path, threshold: float = 0.0) -> Ite
 
 
 def predict_files(
-    run: Run, sources: Iterable[Source], windows: Windows | None = None, threshold: float = 0.0
+    run: Run, sources: Iterable[Source], windows: Windows | None = None, threshold: float | Mapping[str, float] = 0.0
 ) -> Iterator[Prediction]:
     """Classify recordings with the features that the run was trained on, in order, as they are computed.
 
@@ -107,7 +108,7 @@ def predict_files(
     windows
         How a recording longer than one and a half windows is cut; by default windows_of(run).
     threshold
-        A probability; what is less probable has no label.
+        A probability, or one by class; what is less probable has no label.
 
     Yields
     ------
@@ -232,7 +233,7 @@ def _ahead(batches: Iterator[list[_Piece]]) -> Iterator[list[_Piece]]:
 
 
 def _predictions(
-    run: Run, batches: Iterable[list[_Piece]], windows: Windows, settings: Any, threshold: float
+    run: Run, batches: Iterable[list[_Piece]], windows: Windows, settings: Any, threshold: float | Mapping[str, float]
 ) -> Iterator[Prediction]:
     from train.runs.load import load_model
 
@@ -245,10 +246,14 @@ def _predictions(
             kind = next(piece.of.kind for piece in batch if piece.x is not None)
             if kind not in forwards:
                 forwards[kind] = forward(model) if kind is Kind.CLIP else _narrow(run, model, windows, settings)
-            values = iter(forwards[kind](np.stack(rows)).tolist())
+            values = iter(calibrated(forwards[kind](np.stack(rows)), run.temperature).tolist())
         for of, x in batch:
             probabilities = {} if x is None else dict(zip(run.class_names, next(values), strict=True))
-            yield replace(of, probabilities=probabilities, threshold=threshold)
+            one = replace(of, probabilities=probabilities)
+            if isinstance(threshold, float):
+                yield replace(one, threshold=threshold)
+            else:
+                yield replace(one, threshold=threshold[one.class_name]) if probabilities else one
 
 
 def _narrow(run: Run, model: Any, windows: Windows, settings: Any) -> Forward:

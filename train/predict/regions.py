@@ -1,25 +1,16 @@
 """Regions: the parts of a recording that have one label each, from windows that overlap."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
+from cache.labels.mark import Region
 from train.predict.predict import Prediction
-
-
-class Region(NamedTuple):
-    """A part of a recording with one label, in seconds, and the mean probability of that label."""
-
-    start: float
-    end: float
-    label: str
-    probability: float
 
 
 def regions(windows: Iterable[Prediction]) -> Iterator[Region]:
     """Join the windows of a recording into regions that do not overlap.
 
-    Where two windows overlap, each has the half that is nearer to it. Neighbours of one label are one region, and
-    windows without a label leave a gap.
+    Where two windows overlap, each has the half that is nearer to it. Neighbours of one label are one region, with the
+    mean of their probabilities, and windows without a label leave a gap.
     """
     rest = iter(windows)
     last = next(rest, None)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.errors import UserError
+from cache.shared.walk import is_background
 from train.runs.directory import Run
 
 Float32 = npt.NDArray[np.float32]
@@ -48,6 +49,23 @@ def windows_of(run: Run, seconds: float | None = None, overlap: float = 0.5) -> 
     if not isinstance(median, int | float) or not 0 < median < float("inf"):
         raise UserError(f"{run.folder / 'run.json'} does not say how long its clips were; give --window SECONDS")
     return Windows(float(median), overlap)
+
+
+def thresholds_of(run: Run) -> dict[str, float]:
+    """Return the thresholds of all classes of a run; of one that means "none of them", 0 where it has none.
+
+    Raises
+    ------
+    UserError
+        A class has none.
+    """
+    missing = [name for name in run.class_names if name not in run.record.thresholds and not is_background(name)]
+    if missing:
+        raise UserError(
+            f"{run.folder} has no threshold of {', '.join(missing)}: none of its validation clips is of it; give "
+            "--threshold P, or find thresholds on recordings with `python -m train evaluate --keep-thresholds`"
+        )
+    return {name: run.record.thresholds.get(name, 0.0) for name in run.class_names}
 
 
 def gap(windows: Windows, settings: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ def clip_cards(
     cache: Cache | None,
     originals: tuple[Path, Path, Mapping[str, str]],
     conflicts: Sequence[Sequence[str]],
+    suspects: npt.NDArray[np.intp],
 ) -> list[dict[str, Any]]:
     """Describe clips for `templates/report.html`.
 
@@ -41,6 +42,8 @@ def clip_cards(
         DATA, the folder of the page, and the sha256 of clips' content by path, for those that are not in the cache.
     conflicts
         Paths of clips with equal content in two classes, a list for each content.
+    suspects
+        Indices of the clips whose label is in doubt.
     """
     data, page_folder, sha256 = originals
     paths = [tested.paths[clip] for clip in clips]
@@ -58,6 +61,8 @@ def clip_cards(
     ):
         true, predicted = int(tested.labels[clip]), int(mean[clip].argmax())
         notes = [f"Its content is also {' = '.join(also[path])}, of another class."] if path in also else []
+        if clip in suspects:
+            notes.append(f"Suspect: the label may be wrong, for it clearly sounds like {class_names[predicted]}.")
         if n_tests[clip] > 1:
             notes.append(f"Wrong in {n_wrong[clip]} of {n_tests[clip]} tests.")
         cards.append(

@@ -1,5 +1,6 @@
 """The pictures of a report, drawn with matplotlib: learning curves, confusion matrix, calibration, spectrograms."""
 
+import base64
 import io
 import logging
 import re
@@ -195,6 +196,37 @@ def calibration_figure(bins: Sequence[Mapping[str, Any]], counted: str) -> Any:
     _percent_axis(lower.xaxis)
     figure.align_ylabels()
     return figure
+
+
+def thresholds_figure(per_class: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Draw how precision and recall of events go with the threshold, a panel a class, from its `curve`."""
+    from matplotlib.figure import Figure
+
+    n_columns = min(3, len(per_class))
+    n_rows = -(-len(per_class) // n_columns)
+    figure = Figure(figsize=(3.4 * n_columns, 2.7 * n_rows), layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).flat
+    for panel, (name, one) in zip(panels, per_class.items(), strict=False):
+        for measure, colour, line in (("precision", "accent", "-"), ("recall", "wrong", "--")):
+            values = [np.nan if value is None else value for value in one["curve"]["events"][measure]]
+            panel.plot(one["curve"]["threshold"], values, line, color=COLOURS[colour][0], label=measure)
+        panel.axvline(one["threshold"], color=COLOURS["muted"][0], linewidth=0.8, linestyle=(0, (2, 3)))
+        panel.set_title(_short(name), fontsize=9)
+        panel.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0.2, 0.4, 0.6, 0.8))
+        _percent_axis(panel.xaxis)
+        _percent_axis(panel.yaxis)
+    for panel in panels:
+        panel.set_axis_off()
+    figure.supxlabel("threshold", color=COLOURS["muted"][0], fontsize=9)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+def as_picture(figure: Any) -> dict[str, Any]:
+    """Return a figure as a page takes it: `src`, `width` and `height`."""
+    svg = base64.b64encode(as_svg(figure)).decode()
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    return {"src": f"data:image/svg+xml;base64,{svg}", "width": width, "height": height}
 
 
 def spectrogram_png(x: npt.NDArray[np.floating]) -> bytes:

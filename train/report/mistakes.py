@@ -1,5 +1,6 @@
 """tested_clips(): what a run made of each clip that it tested, and which of them are worth a look."""
 
+import csv
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +71,49 @@ def worst_mistakes(tested: Tested) -> npt.NDArray[np.intp]:
 def least_certain(tested: Tested) -> npt.NDArray[np.intp]:
     """Return the other clips, the least probable true class first."""
     return _by_true_probability(tested, right=True)
+
+
+def suspects(tested: Tested) -> npt.NDArray[np.intp]:
+    """Return the clips whose label the model disputes with confidence, the most confident first.
+
+    Confident learning (C. Northcutt et al., JAIR 2021): a class is confidently heard in a clip if its probability is at
+    least the mean one among the clips with its label. Clips are suspect that are off the diagonal of the confident
+    joint: of the classes that are confidently heard, the most probable is not the label, nor is the label the most
+    probable of all. They come by the margin, the label's probability under that of the other class.
+    """
+    mean, n_classes = tested.mean_probabilities, tested.probabilities.shape[1]
+    own = [mean[tested.labels == label, label] for label in range(n_classes)]
+    thresholds = np.array([p.mean() if len(p) else np.inf for p in own])
+    heard = np.where(mean >= thresholds, mean, 0.0).argmax(axis=1)
+    is_heard = (mean >= thresholds).any(axis=1)
+    clips = np.flatnonzero(is_heard & (heard != tested.labels) & (mean.argmax(axis=1) != tested.labels))
+    margins = mean[clips, tested.labels[clips]] - mean[clips].max(axis=1)
+    return clips[np.argsort(margins, kind="stable")]
+
+
+def write_suspects(folder: Path, class_names: tuple[str, ...], out: Path) -> int:
+    """Write the suspects() of a run as CSV and return how many they are.
+
+    The columns are `path`, `label`, what it `sounds_like` and the probabilities `p_sounds_like` and `p_label`.
+
+    Raises
+    ------
+    UserError
+        `out` exists, or the run has no predictions that can be read.
+    """
+    tested = tested_clips(folder, class_names)
+    clips, mean = suspects(tested), tested.mean_probabilities
+    try:
+        with out.open("x", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("path", "label", "sounds_like", "p_sounds_like", "p_label"))
+            for clip in clips.tolist():
+                label, other = tested.labels[clip], mean[clip].argmax()
+                probabilities = (f"{mean[clip, which]:.6f}" for which in (other, label))
+                writer.writerow((tested.paths[clip], class_names[label], class_names[other], *probabilities))
+    except FileExistsError:
+        raise UserError(f"{out} exists already; give another --out, or delete it first") from None
+    return len(clips)
 
 
 def _by_true_probability(tested: Tested, right: bool) -> npt.NDArray[np.intp]:

@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent / "templates"
 _THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
-def render(report: Mapping[str, Any]) -> str:
+def render(report: Mapping[str, Any], template: str = "report.html") -> str:
     """Return the page.
 
     Every string of `report` is data: it is escaped, and what could not be seen or would turn the text around is shown
@@ -24,7 +24,9 @@ def render(report: Mapping[str, Any]) -> str:
     Parameters
     ----------
     report
-        What `templates/report.html` names; see `train.report.report`.
+        What the template names.
+    template
+        Which of `templates`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -46,7 +48,7 @@ def render(report: Mapping[str, Any]) -> str:
     script = (_FOLDER / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in COLOURS.items()) for i in (0, 1))
-    page: str = environment.get_template("report.html").render(
+    page: str = environment.get_template(template).render(
         report,
         style=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
         colours={"light": Markup(light), "dark": Markup(dark)},

@@ -2,11 +2,15 @@
 
 import base64
 import hashlib
+import io
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import quote
+
+from cache.shared.stretch import Stretch, samples_of, stretch_of, stretch_sha256
 
 # Past either, a page links to the file instead of holding it.
 MAX_CLIP_BYTES = 400_000
@@ -59,7 +63,10 @@ def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None
                 budget -= len(content)
                 found.append(Player(f"data:{mime};base64,{base64.b64encode(content).decode()}"))
             else:
-                found.append(Player(quote(os.fsencode(os.path.relpath(_original(data, path), page_folder.resolve())))))
+                stretch = stretch_of(path)
+                original = _original(data, stretch.recording if stretch else path)
+                link = quote(os.fsencode(os.path.relpath(original, page_folder.resolve())))
+                found.append(Player(f"{link}#t={stretch.start:g},{stretch.end:g}" if stretch else link))
     return found
 
 
@@ -71,18 +78,49 @@ def _original(data: Path, path: str) -> Path:
 
 def _playable(data: Path, path: str, sha256: str | None) -> tuple[bytes | None, str]:
     """Return the content of a clip that is small enough to embed, and its MIME type."""
-    original = _original(data, path)
+    stretch = stretch_of(path)
+    original = _original(data, stretch.recording if stretch else path)
     if original.exists() and not original.is_file():  # opening a pipe would wait for its other end for ever
         raise ValueError("it is not a file any more")
     with original.open("rb") as file:
         mime = _mime_type(file.read(_HEAD_BYTES))
         if mime is None:
             raise ValueError(f"browsers do not play this kind of file ({PurePosixPath(path).suffix})")
-        file.seek(0)
-        if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+        if sha256 is not None and _sha256(original, stretch) != sha256:
             raise ValueError("its content has changed since")
+        if stretch is not None:
+            return _cut(original, stretch), "audio/wav"
         file.seek(0)
         return (file.read() if original.stat().st_size <= MAX_CLIP_BYTES else None), mime
+
+
+def _sha256(original: Path, stretch: Stretch | None) -> str:
+    content = _digest(original, original.stat().st_mtime_ns)
+    return content if stretch is None else stretch_sha256(content, stretch.start, stretch.end)
+
+
+@lru_cache(maxsize=64)
+def _digest(original: Path, mtime_ns: int) -> str:
+    # Of a recording of hours, many stretches may be on one page.
+    with original.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _cut(original: Path, stretch: Stretch) -> bytes | None:
+    """Return a WAV of a stretch; None if it is too long to embed, or its recording can be linked only."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(original) as recording:
+            first, last = samples_of(stretch.start, stretch.end, recording.samplerate)
+            if 2 * (last - first) * recording.channels > MAX_CLIP_BYTES:
+                return None
+            recording.seek(min(first, recording.frames))
+            samples, out = recording.read(last - first, dtype="float32"), io.BytesIO()
+            soundfile.write(out, samples, recording.samplerate, format="WAV", subtype="PCM_16")
+    except soundfile.LibsndfileError:
+        return None
+    return out.getvalue()
 
 
 def _mime_type(head: bytes) -> str | None:

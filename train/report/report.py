@@ -1,6 +1,5 @@
 """write_report(): a run as one page to look at and to listen to, beside its figures."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ from cache import Cache, open_cache
 from cache.file.layout import CacheError
 from cache.shared.command import complain
 from cache.shared.errors import Interrupted, UserError
+from train.models.temperature import calibrated
 from train.report import figures, sections
 from train.report.cards import clip_cards
-from train.report.mistakes import Tested, least_certain, tested_clips, worst_mistakes
+from train.report.mistakes import Tested, least_certain, suspects, tested_clips, worst_mistakes
 from train.report.page import render
 from train.runs.load import data_folder
 from train.runs.record import FINISHED, read_record
@@ -132,14 +132,15 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
         conflicts = report["data"]["conflicts"]["all"] if cache is not None else []
         report |= {
             "tested": sections.tested(record),
+            "temperature": sections.temperature(record),
             "scores": sections.scores(record),
             "classes": sections.classes(record),
             "confusions": sections.confusions(record),
-            "calibration": _calibration(tested),
+            "calibration": _calibration(record, tested),
             **_clips(folder, record, tested, cache, data, conflicts),
         }
     drawn = _draw(record, curves, report.get("calibration"))
-    report["figures"] = {name: _as_picture(figure) for name, figure in drawn.items()}
+    report["figures"] = {name: figures.as_picture(figure) for name, figure in drawn.items()}
     return render(report), {name: figures.as_png(figure) for name, figure in drawn.items()}
 
 
@@ -167,11 +168,15 @@ def _curves(folder: Path) -> Curves:
     return list(curves.values())
 
 
-def _calibration(tested: Tested) -> dict[str, Any]:
+def _calibration(record: Record, tested: Tested) -> dict[str, Any]:
     predicted = tested.probabilities.argmax(axis=1)
     correct = predicted == tested.labels[tested.clip]
     counted = "tests" if len(correct) > len(tested.paths) else "clips"
-    return {"counted": counted, **calibration(tested.probabilities.max(axis=1), correct, tested.clip)}
+    found = {"counted": counted, **calibration(tested.probabilities.max(axis=1), correct, tested.clip)}
+    if record.get("temperature") is not None:
+        before = calibrated(tested.probabilities, 1 / record["temperature"])
+        found["error_before"] = calibration(before.max(axis=1), correct, tested.clip)["error"]
+    return found
 
 
 def _clips(
@@ -182,14 +187,15 @@ def _clips(
     data: Path,
     conflicts: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
-    wrong, right = worst_mistakes(tested), least_certain(tested)
+    wrong, right, doubted = worst_mistakes(tested), least_certain(tested), suspects(tested)
     shown = [*wrong[:MAX_MISTAKES].tolist(), *right[:MAX_UNCERTAIN].tolist()]
     originals = (data, folder, {} if cache is not None else _contents(folder))
-    cards = clip_cards(tested, shown, record["class_names"], cache, originals, conflicts)
+    cards = clip_cards(tested, shown, record["class_names"], cache, originals, conflicts, doubted)
     n_shown = min(len(wrong), MAX_MISTAKES)
     return {
         "fmax": f"{float(record['settings']['fmax']) / 1000:g} kHz",
         "n_tested": len(tested.paths),
+        "n_suspects": len(doubted),
         "mistakes": {"n": len(wrong), "clips": cards[:n_shown]},
         "uncertain": {"n": len(right), "clips": cards[n_shown:]},
     }
@@ -210,9 +216,3 @@ def _draw(record: Record, curves: Curves, calibrated: Mapping[str, Any] | None) 
             drawn["confusion"] = figures.confusion_figure(record["metrics"]["confusion"], record["class_names"])
         drawn["calibration"] = figures.calibration_figure(calibrated["bins"], calibrated["counted"])
     return drawn
-
-
-def _as_picture(figure: Any) -> dict[str, Any]:
-    svg = base64.b64encode(figures.as_svg(figure)).decode()
-    width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return {"src": f"data:image/svg+xml;base64,{svg}", "width": width, "height": height}

@@ -50,6 +50,8 @@ def head(folder: Path, record: Record) -> Section:
         "took": human_seconds(record["seconds"]),
         "lead": lead,
         "warnings": record["warnings"],
+        "thresholds": record.get("thresholds", {}),
+        "thresholds_of": record.get("thresholds_of", ""),
     }
 
 
@@ -82,6 +84,19 @@ def tested(record: Record) -> str:
     repeats = record["options"]["repeats"]
     times = {1: "once", 2: "twice"}.get(repeats, f"{repeats} times")
     return f"Every clip was tested {times}, by a network that never saw its group.{few}"
+
+
+def temperature(record: Record) -> str:
+    """Say with what the probabilities were calibrated."""
+    if record["command"] != "fit":
+        return "These are the probabilities as the networks give them; only a fit calibrates them."
+    n = record["split"]["val"]["n"]
+    if record.get("temperature") is not None:
+        return (
+            f"They are calibrated with the temperature {record['temperature']:.2f}, fitted on {n:,} validation clips."
+        )
+    why = "this run is of an earlier version" if n else "there were no validation clips"
+    return f"These are the probabilities as the network gives them, not calibrated: {why}."
 
 
 def classes(record: Record) -> Section:

@@ -7,7 +7,8 @@ history.csv      one line an epoch (crossval: of every fold)
 predictions.csv  path, class, predicted class and probabilities of every test clip (crossval: of every fold)
 tensorboard/     what --tensorboard logs
 report.html      all of that to look at and to listen to
-figures/         its figures as PNG
+recordings.html  what `evaluate --recordings` says, the last time
+figures/         the figures of both as PNG
 checkpoint/      only while it is unfinished: the last epoch or the finished folds, and the lock of who trains it
 
 The tables are written and read by train.runs.tables. Runs of earlier versions have path, split in `split.csv` and
@@ -67,6 +68,11 @@ class Run:
     def dtype(self) -> str:
         """Type of X in the cache: features are rounded to it before the model sees them."""
         return self.record.cache.dtype
+
+    @property
+    def temperature(self) -> float:
+        """What the model's probabilities are calibrated with; 1 where it was not fitted."""
+        return 1.0 if self.record.temperature is None else self.record.temperature
 
 
 def new_run(run: Path | None, name: str) -> Path:
@@ -162,4 +168,8 @@ def open_run(folder: Path) -> Run:
     named = run.class_names and all(isinstance(value, str) for value in strings)
     if not (named and plain and isinstance(run.feature_version, int) and run.dtype in X_DTYPES):
         raise UserError(f"{folder / 'run.json'} is damaged: its classes or feature settings make no sense; train again")
+    thresholds = record.thresholds.values() if isinstance(record.thresholds, dict) else [None]
+    numbers = all(isinstance(value, int | float) for value in (run.temperature, *thresholds))
+    if not (numbers and run.temperature > 0 and all(0 <= value <= 1 for value in thresholds)):
+        raise UserError(f"{folder / 'run.json'} is damaged: its temperature or thresholds make no sense; train again")
     return run

@@ -26,7 +26,10 @@ _TABLES: dict[str, type | tuple[type, ...]] = {
     "metrics": (dict, type(None)),
     "versions": dict,
 }
-_OF_FIT = ("split", "clip_duration", "n_parameters", "n_epochs", "best_epoch", "validation_accuracy")
+_OF_FIT = (
+    *("split", "clip_duration", "n_parameters", "n_epochs", "best_epoch", "validation_accuracy"),
+    *("temperature", "thresholds", "thresholds_of"),
+)
 _OF_CROSSVAL = ("n_groups", "folds")
 _RESULTS = (*_OF_FIT[2:], "metrics", "sanity", "leak_probe", "warnings", "folds", "versions", "seconds")
 
@@ -73,6 +76,12 @@ class Record:
         Of a crossval.
     n_parameters, n_epochs, best_epoch, validation_accuracy
         Of a fit: what came of the training; without validation clips the last is None.
+    temperature
+        Of a fit: what its probabilities are calibrated with, see train.models.temperature; None without validation.
+    thresholds
+        Of a fit: what `predict --threshold auto` takes, by class; a class without validation clips has none.
+    thresholds_of
+        What they were found on, in words.
     metrics, sanity, leak_probe, warnings
         What train.score says; `metrics` is None without test clips.
     folds
@@ -98,6 +107,9 @@ class Record:
     n_epochs: int = 0
     best_epoch: int = 0
     validation_accuracy: float | None = None
+    temperature: float | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
+    thresholds_of: str = ""
     metrics: dict[str, Any] | None = None
     sanity: dict[str, Any] = field(default_factory=dict)
     leak_probe: dict[str, Any] | None = None

@@ -10,10 +10,11 @@ from cache import Cache
 from cache.shared.errors import UserError
 from train.dataset.splits import clip_groups
 from train.models.forward import predict_rows
+from train.models.temperature import calibrated
 from train.runs.directory import Run, open_run
 from train.runs.load import cache_for, load_model
 from train.runs.tables import read_split
-from train.score.metrics import score
+from train.score.metrics import calibration, score
 
 
 def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
@@ -33,7 +34,8 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
     -------
     dict
         What `train.score.metrics.score` says, with `run`, `cache`, `scored` ("test split" or "all clips") and `n_seen`:
-        how many of the scored clips were in the run's training or validation split, by their content.
+        how many of the scored clips were in the run's training or validation split, by their content; and
+        `calibration_error`, as `train.score.metrics.calibration` has it.
 
     Raises
     ------
@@ -43,7 +45,8 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
     run = open_run(folder)
     cache = cache_for(run, cache_file, f"so say where it is: `python -m train evaluate {folder} CACHE`")
     rows, scored, n_seen = _rows_to_score(run, cache)
-    predicted = predict_rows(load_model(run), cache.X, rows).argmax(axis=1)
+    probabilities = calibrated(predict_rows(load_model(run), cache.X, rows), run.temperature)
+    predicted = probabilities.argmax(axis=1)
     groups = clip_groups(cache.paths, cache.columns["sha256"], run.record.options["group_by"])
     return {
         "run": str(folder),
@@ -51,6 +54,9 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
         "scored": scored,
         "n_seen": n_seen,
         **score(cache.labels[rows], predicted, cache.class_names, groups[rows]),
+        "calibration_error": calibration(probabilities.max(axis=1), predicted == cache.labels[rows], groups[rows])[
+            "error"
+        ],
     }
 
 

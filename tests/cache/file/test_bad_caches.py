@@ -14,7 +14,17 @@ import soundfile
 
 from cache import CacheError, open_cache
 from cache.__main__ import app
-from cache.file.layout import ALIGNMENT, COLUMNS, REJECTED, SEAL_OFFSET, fingerprint, seal
+from cache.file.layout import (
+    ALIGNMENT,
+    COLUMNS,
+    REJECTED,
+    SEAL_OFFSET,
+    SINCE,
+    VERSION_1_DIGEST,
+    fingerprint,
+    metadata_digest,
+    seal,
+)
 from cache.file.settings import SETTINGS
 from cache.look.verify import check_rows
 from featurize.build.build import Job, update
@@ -356,7 +366,7 @@ def test_a_cache_without_its_seal_is_refused_even_if_all_else_is_whole(good, for
 
 
 def test_a_format_from_the_future_is_told_apart_from_damage(forge):
-    for version in (3, 99, 0, -1):
+    for version in (4, 99, 0, -1):
         line = refused(forge(attributes={"format_version": version, "new": 1}, without=["y"]))
         assert f"format version {version}" in line
         assert "damage" not in line
@@ -506,6 +516,55 @@ def test_control_characters_from_a_file_are_shown_escaped(forge, content, capsys
     assert r"\x1b]0;owned\x07\n\u202e<script>" in shown
     app(["info", str(file), "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["rejected"][0]["reason"].endswith("<script>")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_cache_of_an_earlier_version_is_read_and_brought_up_without_computing_a_row(forge, content, data, version):
+    lacking = {name for since, added in SINCE.items() if since > version for name in added}
+    attributes = {"format_version": version}
+    if version == 1:
+        arrays = {name: array for name, array in content[1].items() if name not in {*lacking, "X"}}
+        said = {name: value for name, value in content[0].items() if name not in lacking}
+        attributes[VERSION_1_DIGEST] = metadata_digest(said | attributes, arrays)
+    file = forge(attributes=attributes, without=lacking)
+    old = open_cache(file)
+    assert old.format_version == version
+    assert not old.columns["end"].any()
+    result = update(Job(data, file))
+    # Version 1 has no inodes: contents are compared.
+    assert (result.n_computed, result.n_reused) == (0, len(old))
+    assert (result.cache.format_version, result.cache.fingerprint) == (3, old.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(0.0, 1.0), (0.5, 0.0), (float("nan"), 0.0), (0.0, float("nan")), (-1.0, 0.0)]
+)
+def test_a_stretch_that_its_path_does_not_name_is_refused(forge, content, start, end):
+    columns = {name: content[1][name].copy() for name in ("start", "end")}
+    columns["start"][0], columns["end"][0] = start, end
+    assert "stretch" in refused(forge(arrays=columns))
+
+
+@pytest.mark.parametrize(
+    ("path", "times"),
+    [
+        (b"../night.wav#1.000000-2.000000", (1.0, 2.0)),
+        (b"/night.wav#1.000000-2.000000", (1.0, 2.0)),
+        (b"night.wav#2.000000-1.000000", (2.0, 1.0)),
+        (b"dog/night.wav#1.000000-2.000000", (0.0, 0.0)),
+        (b"night.wav#1.000000-2.000000", (1.0, 2.5)),
+    ],
+)
+def test_a_stretch_outside_of_data_or_of_no_time_is_refused(forge, content, path, times):
+    arrays = {name: content[1][name].copy() for name in ("start", "end")}
+    arrays["path"] = content[1]["path"].astype("S60")
+    arrays["path"][0], arrays["start"][0], arrays["end"][0] = path, *times
+    refused(forge(arrays=arrays))
+
+
+@pytest.mark.parametrize("tables", ["[1]", "{}", "no", '["a\\u0000b"]', '["\\ud800"]'])
+def test_tables_that_are_no_list_of_paths_are_refused(forge, tables):
+    assert "'tables' makes no sense" in refused(forge(attributes={"tables": tables}))
 
 
 def test_featurize_leaves_a_foreign_file_alone_and_sets_a_damaged_cache_aside(data, good, tmp_path):

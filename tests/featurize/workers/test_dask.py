@@ -9,14 +9,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
+import soundfile
 
 from cache import open_cache
 from cache.file.layout import ALIGNMENT, ROW_SHAPE
 from cache.file.settings import MelSettings
-from featurize.build.build import Job, update
+from featurize.build.build import Job, build, update
 from featurize.clips.find import find_clips
 from featurize.workers.batch import Task, featurize_batch
 from tests.conftest import ROOT, write_clips
+from tests.sounds import noise
 from tests.whole.dask_processes import DaskProcesses
 from tests.whole.test_stop import complaints, start, wait_for_rows
 
@@ -323,3 +325,15 @@ def test_without_a_scheduler_no_run_loads_dask(data, tmp_path):
         _, err = process.communicate()
     assert process.returncode == 0
     assert not {"distributed", "dask", "tornado"} & set(err.split())
+
+
+def test_stretches_of_recordings_are_what_they_are_here(dask, workers, tmp_path):
+    (tmp_path / "field").mkdir()
+    for number in range(3):
+        soundfile.write(tmp_path / f"field/r{number}.flac", noise(3 * 16000, seed=number), 16000)
+        (tmp_path / f"field/r{number}.txt").write_text("0.5\t1.0\ta\n0.75\t2.5\tb\n")
+    workers()
+    with run(tmp_path / "field", dask.address, tmp_path / "f.h5", "--labels", tmp_path / "field") as process:
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert_same(tmp_path / "f.h5", build(tmp_path / "field", tmp_path / "here.h5", labels=[tmp_path / "field"]).cache)

@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from cache.shared.errors import UserError
+from cache.shared.stretch import recording_of
+from featurize.build.build import build
+from tests.sounds import noise
 from train.dataset.given import choose_split, match_paths
-from train.dataset.splits import SPLITS
+from train.dataset.splits import SPLITS, clip_groups
 
 CLASSES = ("dog", "cat")
 
@@ -153,3 +157,22 @@ def test_paths_match_by_whole_parts_in_any_unicode_form_and_an_equal_path_wins()
         [],
     ]
     assert match_paths(["cafe\u0301/b.wav", r"data\cafe\b.wav", "x/y/deep/dog/a.wav"], paths) == [[3], [], [0, 1]]
+
+
+def test_a_table_may_name_a_recording_for_all_of_its_stretches_and_its_folder_may_be_a_side(tmp_path: Path) -> None:
+    data = tmp_path / "field"
+    for number, folder in enumerate(["train", "val", "test"]):
+        (data / folder).mkdir(parents=True)
+        soundfile.write(data / folder / f"r{number}.wav", noise(4 * 16000, seed=number), 16000)
+        (data / folder / f"r{number}.txt").write_text("0.5\t1.0\ta\n1.5\t2.5\tb\n2.0\t3.0\ta\n")
+    cache = build(data, labels=[data]).cache
+    groups = clip_groups(cache.paths, cache.columns["sha256"])
+    by_folder, remarks = choose_split(cache, groups, 0.2, 0.2, 0)
+    assert [SPLITS[side] for side in by_folder] == [path.split("/")[0] for path in cache.paths]
+    assert remarks == []
+    table = tmp_path / "split.csv"
+    table.write_text("file,split\nr0.wav,test\nval/r1.wav,train\nr2.wav,val\n")
+    by_table, remarks = choose_split(cache, groups, 0.2, 0.2, 0, table=str(table))
+    sides = {"train/r0.wav": "test", "val/r1.wav": "train", "test/r2.wav": "val"}
+    assert [SPLITS[side] for side in by_table] == [sides[recording_of(path)] for path in cache.paths]
+    assert remarks == []

@@ -47,6 +47,14 @@ def made(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return {format: (file, export(run, file, format, WAVEFORM)) for format, file in files.items()}
 
 
+def probabilities_of(run: Path, X: np.ndarray) -> np.ndarray:
+    """What plain Keras makes of spectrograms, its logarithms divided by the temperature of the run."""
+    opened = open_run(run)
+    assert opened.temperature != 1
+    logits = np.log(load_model(opened).predict(X, verbose=0)) / opened.temperature
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
 def waveforms() -> dict[str, np.ndarray]:
     """Clips that a front end could get wrong, at 16 kHz."""
     rng = np.random.default_rng(0)
@@ -71,7 +79,6 @@ def test_a_waveform_of_any_kind_gives_what_featurize_and_the_model_give(
     format: ExportFormat, made: Made, run: Path, tmp_path: Path
 ) -> None:
     _, exported = format_called(format).open_file(made[format][0])
-    model = load_model(open_run(run))
     for name, y in waveforms().items():
         file = tmp_path / "clip.wav"
         soundfile.write(file, y.astype(np.float32), 16000, subtype="FLOAT")
@@ -79,7 +86,7 @@ def test_a_waveform_of_any_kind_gives_what_featurize_and_the_model_give(
         outputs = exported(y.astype(np.float32)[None])
         assert outputs["features"].shape == (1, 128, 128, 1)
         assert np.abs(outputs["features"][0] - expected).max() <= 1e-3, name
-        probabilities = model.predict(expected[None], verbose=0)
+        probabilities = probabilities_of(run, expected[None])
         assert np.abs(outputs["probabilities"] - probabilities).max() <= 1e-3, name
 
 
@@ -123,13 +130,14 @@ def metadata_of(file: Path, format: ExportFormat) -> dict[str, Any]:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_metadata_has_the_classes_and_all_feature_settings(
-    format: ExportFormat, made: Made, tones_cache: Path
+    format: ExportFormat, made: Made, run: Path, tones_cache: Path
 ) -> None:
     cache = open_cache(tones_cache)
     metadata = metadata_of(made[format][0], format)
     assert metadata["class_names"] == ["dog", "cat", "bird"]
     assert metadata["settings"] == cache.settings
     assert (metadata["input"], metadata["model"]) == ("waveform", "tiny")
+    assert metadata["temperature"] == open_run(run).temperature
     assert metadata["cache_fingerprint"] == cache.fingerprint
 
 
@@ -143,7 +151,7 @@ def test_rows_of_the_cache_can_be_the_input_and_then_no_clip_is_needed(
     assert set(said["largest_difference"]) == {"probabilities"}
     _, exported = format_called(format).open_file(tmp_path / "out")
     X = np.array(open_cache(alone).X[:5])
-    expected = load_model(open_run(run)).predict(X, verbose=0)
+    expected = probabilities_of(run, X)
     outputs = exported(X)
     assert list(outputs) == ["probabilities"]
     assert np.abs(outputs["probabilities"] - expected).max() <= 1e-3
@@ -338,7 +346,7 @@ def test_the_readme_runs_it_where_neither_tensorflow_nor_librosa_nor_this_projec
         [sys.executable, "-I", "-c", forbid + snippet], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    expected = load_model(open_run(run)).predict(featurize_clip(clip)[None], verbose=0)[0]
+    expected = probabilities_of(run, featurize_clip(clip)[None])[0]
     name, values = done.stdout.strip().split(" ", 1)
     assert name == ("dog", "cat", "bird")[expected.argmax()]
     assert np.fromstring(values.strip("[]"), sep=" ") == pytest.approx(expected, abs=1e-3)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cache.shared.errors import UserError
+from train.backend.keras import keras
 from train.models.recipes import N_COLUMNS, RECIPES, build_model, default_epochs, input_columns, recipe
 
 # Runs where none of this project's code can be imported.
@@ -118,9 +119,30 @@ def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
 
 
 def test_weight_decay_spares_biases_and_batch_statistics() -> None:
-    model = build_model("compact", 3)
+    model = build_model("compact", 3, n_steps=1)
     decayed = {v.path for v in model.trainable_variables if model.optimizer._use_weight_decay(v)}
     assert decayed == {v.path for v in model.trainable_variables if v.name == "kernel"}
+
+
+def test_a_step_moves_every_direction_of_a_kernel_about_equally_and_other_weights_by_adamw() -> None:
+    model = build_model("compact", 3, 0.01, n_steps=100)
+    plain = keras.optimizers.AdamW(model.optimizer._learning_rate, weight_decay=0)
+    model.optimizer.weight_decay = model.optimizer.adam_weight_decay = 0
+    rng = np.random.default_rng(0)
+    before = [v.numpy() for v in model.trainable_variables]
+    gradients = [rng.normal(size=v.shape).astype(np.float32) for v in before]
+    model.optimizer.apply(gradients, model.trainable_variables)
+    moved = [v.numpy() - old for v, old in zip(model.trainable_variables, before, strict=True)]
+    others = [keras.Variable(v) for v in before]
+    plain.apply(gradients, others)
+    rate = float(plain._learning_rate(0))
+    for v, change, other in zip(model.trainable_variables, moved, others, strict=True):
+        if v.shape.rank == 4:
+            matrix = change.reshape(-1, v.shape[-1])
+            sizes = np.linalg.svd(matrix, compute_uv=False) / (rate * 0.2 * max(matrix.shape) ** 0.5)
+            assert 0.5 < sizes.min() <= sizes.max() < 1.5, v.path
+        else:
+            np.testing.assert_allclose(v.numpy(), np.asarray(other), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["dropout", "compact"])

@@ -13,12 +13,14 @@ import pytest
 
 from cache import open_cache
 from cache.shared.errors import UserError
+from featurize import featurize_clip
 from train.models.forward import forward
 from train.predict.predict import Prediction
 from train.predict.predict import predict_files as predict_sources
 from train.predict.sources import find_sources
 from train.predict.tables import as_json
 from train.runs.directory import Run, open_run
+from train.runs.load import load_model
 
 DROPOUT = '"module": "keras.layers", "class_name": "Dropout"'
 
@@ -96,11 +98,31 @@ def change_record(run: Path, folder: Path, **changes: object) -> Path:
         ({"cache": {"dtype": "float32"}}, "file"),
         ({"options": None}, "not the record"),
         ({"feature_version": "x"}, "make no sense"),
+        ({"temperature": 0}, "make no sense"),
+        ({"temperature": "hot"}, "make no sense"),
+        ({"thresholds": {"dog": None}}, "make no sense"),
+        ({"thresholds": []}, "make no sense"),
     ],
 )
 def test_a_damaged_record_is_one_line(changes: dict[str, object], complaint: str, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=complaint):
         open_run(change_record(run, tmp_path / "run", **changes))
+
+
+def test_a_run_of_an_earlier_version_says_what_its_network_says(run: Path, tones: Path, tmp_path: Path) -> None:
+    clip = next(tones.rglob("*.wav"))
+    old = change_record(run, tmp_path / "run")
+    record = json.loads((old / "run.json").read_text())
+    temperature = record.pop("temperature")
+    (old / "run.json").write_text(
+        json.dumps({name: value for name, value in record.items() if not name.startswith("thresholds")})
+    )
+    (raw,), (now,) = (list(predict_files(open_run(folder), [clip])) for folder in (old, run))
+    network = load_model(open_run(run)).predict(featurize_clip(clip)[None], verbose=0)[0]
+    assert list(raw.probabilities.values()) == pytest.approx(network.tolist(), abs=1e-6)
+    scaled = network.astype(float) ** (1 / temperature)
+    assert list(now.probabilities.values()) == pytest.approx((scaled / scaled.sum()).tolist(), abs=1e-5)
+    assert now.probabilities != raw.probabilities
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, "\x00"])

@@ -123,6 +123,33 @@ def test_the_tables_are_scikit_learns_of_the_predictions_of_a_fit(run: Path, tmp
     assert f"{100 * accuracy:.1f}\N{NARROW NO-BREAK SPACE}%" in page.text
 
 
+def test_a_fit_says_what_calibration_changed_and_from_which_probability_on_to_believe(
+    run: Path, tmp_path: Path
+) -> None:
+    page = Page(write_report(copied(run, tmp_path / "run")))
+    record, rows = json.loads((run / "run.json").read_text()), predictions(run)
+    p = np.array([[float(row[f"p_{name}"]) for name in record["class_names"]] for row in rows])
+    raw = p ** record["temperature"]
+    confidence = (raw / raw.sum(axis=1, keepdims=True)).max(axis=1)
+    correct = [row["class"] == row["predicted"] for row in rows]
+    share, mean = calibration_curve(correct, confidence, n_bins=10)
+    n, _ = np.histogram(confidence, np.linspace(0, 1, 11))
+    error = 100 * (n[n > 0] * np.abs(mean - share)).sum() / len(rows)
+    assert f"before calibration it was {error:.1f}\N{NARROW NO-BREAK SPACE}%" in page.text
+    assert f"the temperature {record['temperature']:.2f}, fitted on" in page.text
+    assert [(row[0], float(row[1])) for row in page.tables["Thresholds"][1:]] == list(record["thresholds"].items())
+
+
+def test_what_is_not_calibrated_says_so(odd_page: Page, odd_run: Path, tones_cache: Path, tmp_path: Path) -> None:
+    assert "not calibrated: this run is of an earlier version" in odd_page.text
+    split = json.loads((odd_run / "run.json").read_text())["split"]
+    split["val"]["n"] = 0
+    page = Page(write_report(changed(odd_run, tmp_path / "run", split=split)))
+    assert "not calibrated: there were no validation clips" in page.text
+    crossval = Page(write_report(made_crossval(tmp_path / "crossval", tones_cache)))
+    assert "only a fit calibrates them" in crossval.text
+
+
 def test_the_tables_of_a_cross_validation_count_every_test(tones_cache: Path, tmp_path: Path) -> None:
     folder = made_crossval(tmp_path / "run", tones_cache)
     page = Page(write_report(folder))

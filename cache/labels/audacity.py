@@ -1,0 +1,29 @@
+"""Audacity's label track: start, end and label of each region, with tabs between them and no header."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from cache.labels.mark import Mark, Region, seconds
+from cache.shared.text import printable
+
+ENDING = ".labels.txt"
+
+
+def recognises(lines: Sequence[str]) -> bool:
+    """Whether these are the lines of a label track."""
+    first = next((line for line in lines if line.strip()), "").split("\t")
+    return len(first) in (2, 3) and not any(math.isnan(seconds(text)) for text in first[:2])
+
+
+def marks(lines: Sequence[str], label_column: str | None) -> Iterator[Mark]:
+    r"""Yield the labels; a line that begins with a backslash holds the frequencies of the one before it."""
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.startswith("\\"):
+            start, end, name, *_ = (*line.split("\t", 2), "", "")
+            yield Mark(number, seconds(start), seconds(end), name.strip())
+
+
+def lines(recording: str, regions: Iterable[Region], band: tuple[float, float]) -> Iterator[str]:
+    """Yield the lines of the labels of a recording."""
+    for region in regions:
+        yield f"{region.start:.6f}\t{region.end:.6f}\t{printable(region.label)}"

@@ -1,0 +1,55 @@
+"""Temperature: it undoes what made a network too modest or too sure, and a handful of clips proves little."""
+
+import numpy as np
+import pytest
+
+from train.models.temperature import calibrated, fit_temperature
+from train.score.metrics import calibration
+
+
+def drawn(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that mean what they say, and labels that are drawn from them."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (n, 3))
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (p.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    return p.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("distortion", [0.4, 1.0, 3.0])
+def test_it_undoes_a_distortion_of_known_size(distortion: float) -> None:
+    p, labels = drawn(40_000)
+    distorted = calibrated(p, distortion)
+    found = fit_temperature(distorted, labels)
+    assert found == pytest.approx(1 / distortion, rel=0.03)
+    np.testing.assert_allclose(calibrated(distorted, found), p, atol=0.02)
+
+
+def test_the_error_of_calibration_on_other_clips_becomes_small() -> None:
+    p, labels = drawn(4000)
+    temperature = fit_temperature(calibrated(p, 0.3), labels)
+    others, truth = drawn(4000, seed=1)
+
+    def error(claimed: np.ndarray) -> float:
+        right = claimed.argmax(axis=1) == truth
+        return float(calibration(claimed.max(axis=1), right, np.arange(len(truth)))["error"])
+
+    assert error(calibrated(others, 0.3)) > 0.1
+    assert error(calibrated(calibrated(others, 0.3), temperature)) < 0.02
+
+
+def test_it_is_a_softmax_of_logits_that_keeps_the_order_and_1_keeps_every_bit() -> None:
+    p, _ = drawn(100)
+    for temperature in (0.2, 5.0):
+        logits = np.log(p.astype(float)) / temperature
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(calibrated(p, temperature), expected, rtol=1e-5)
+        np.testing.assert_array_equal(calibrated(p, temperature).argsort(axis=1), p.argsort(axis=1))
+    assert calibrated(p, 1.0) is p
+
+
+def test_right_about_a_handful_of_clips_is_not_always_right() -> None:
+    p, labels = np.tile(np.array([[0.9, 0.06, 0.04]], np.float32), (9, 1)), np.zeros(9, int)
+    assert calibrated(p, fit_temperature(p, labels))[0, 0] == pytest.approx(10 / 12, abs=0.02)
+    sure = np.tile(np.array([[1, 0, 0]], np.float32), (9, 1))
+    assert 0.7 < calibrated(sure, fit_temperature(sure, labels))[0, 0] <= 1

@@ -1,0 +1,150 @@
+"""evaluate on recordings: mixed from calls at known times, so that every figure has its exact truth."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from cache.shared.errors import UserError
+from tests.conftest import ROOT
+from tests.train.predict.test_windows import tone
+from train.__main__ import app
+from train.commands.screen import recordings_summary
+from train.predict.predict import Kind, Prediction
+from train.predict.sources import Source
+from train.predict.windows import thresholds_of
+from train.recordings.evaluate import evaluate_recordings
+from train.recordings.page import write_page
+from train.report.report import write_report
+from train.runs.directory import Run, open_run
+
+
+def mixed(file: Path, calls: dict[float, tuple[str, float]], seconds: float) -> None:
+    """A recording that is silent but for calls: what and how long by when."""
+    y = np.zeros(round(16000 * seconds))
+    for at, (name, length) in calls.items():
+        y[round(16000 * at) :][: round(16000 * length)] = tone(name, length)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(file, y, 16000)
+
+
+CALLS = {
+    "one.wav": {2.0: ("dog", 2.0), 6.0: ("cat", 2.0), 10.0: ("dog", 2.0)},
+    "two.wav": {2.0: ("bird", 2.0), 6.0: ("dog", 2.0)},
+}
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two recordings; in one, a cat is labelled that is not there, and a dog that is there is not."""
+    folder = tmp_path_factory.mktemp("yard")
+    mixed(folder / "one.wav", CALLS["one.wav"], 20)
+    mixed(folder / "two.wav", CALLS["two.wav"], 16)
+    (folder / "one.txt").write_text("2\t4\tdog\n6\t8\tcat\n14\t15\tcat\n15\t16\twind\n")
+    (folder / "two.txt").write_text("2\t4\tbird\n6\t8\tDog\n")
+    return folder
+
+
+@pytest.fixture
+def mine(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run without thresholds, so that the most probable class is detected."""
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"thresholds": {}}))
+    return folder
+
+
+@pytest.fixture
+def good_ears(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that knows every call, of the dog at 10 s less surely, and hears nothing else."""
+
+    def predict(run: Run, sources: Sequence[Source]) -> Iterator[Prediction]:
+        for source in sources:
+            seconds = soundfile.info(source.path).duration
+            for start in np.arange(0, seconds - 0.5, 0.25).tolist():
+                on = [(at, name) for at, (name, n) in CALLS[source.name].items() if at <= start < at + n - 0.25]
+                p = dict.fromkeys(run.class_names, 0.02)
+                p |= {name: 0.7 if at == 10 else 0.96 for at, name in on}
+                yield Prediction(source.path, p if on else {}, "", Kind.WINDOW, start, start + 0.5, seconds)
+            yield Prediction(source.path, {}, "", Kind.RECORDING, 0.0, seconds, seconds)
+
+    monkeypatch.setattr("train.recordings.evaluate.predict_files", predict)
+
+
+@pytest.mark.usefixtures("good_ears")
+def test_every_figure_is_what_was_mixed(mine: Path, yard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = evaluate_recordings(mine, yard, [yard], None, False)
+    assert (result["n_recordings"], result["n_labels"]) == (2, 5)
+    assert result["hours"] == pytest.approx(36 / 3600)
+    values = {
+        name: [one["events"][measure]["value"] for measure in ("precision", "recall")]
+        for name, one in result["per_class"].items()
+    }
+    assert values == {"dog": [pytest.approx(2 / 3), 1], "cat": [1, 0.5], "bird": [1, 1]}
+    assert result["per_class"]["dog"]["events"]["average_precision"]["value"] == 1
+    assert result["per_class"]["dog"]["false_alarms_per_hour"]["value"] == pytest.approx(100)
+    (alarm,), (miss,) = result["false_alarms"], result["misses"]
+    assert (alarm["class"], alarm["recording"], alarm["instead"]) == ("dog", str(yard / "one.wav"), [])
+    assert (alarm["start"], alarm["end"], alarm["probability"]) == (10.125, 11.875, 0.7)
+    assert (miss["class"], miss["start"], miss["end"], miss["probability"]) == ("cat", 14, 15, 0)
+    said = capsys.readouterr().err
+    assert "1 label not scored, of no class of" in said
+    assert "wind 1" in said
+    assert max(map(len, recordings_summary(result | {"run": "runs/first"}).splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("good_ears")
+def test_thresholds_that_are_kept_leave_out_what_nobody_labelled(mine: Path, yard: Path) -> None:
+    kept = evaluate_recordings(mine, yard, [yard], None, True)["kept_thresholds"]
+    assert kept["dog"] == pytest.approx((0.7 + 0.96) / 2, abs=0.02)
+    assert thresholds_of(open_run(mine)) == kept
+    again = evaluate_recordings(mine, yard, [yard], None, False)
+    assert again["false_alarms"] == []
+    assert again["per_class"]["dog"]["threshold"] == kept["dog"]
+    report = write_report(mine).read_text(encoding="utf-8")
+    assert f"2 recordings in {yard}" in report
+    assert f'data-value="{kept["dog"]}"' in report
+
+
+@pytest.mark.usefixtures("good_ears")
+def test_the_page_plays_the_false_alarm_and_the_miss(mine: Path, yard: Path) -> None:
+    text = write_page(mine, evaluate_recordings(mine, yard, [yard], None, False)).read_text(encoding="utf-8")
+    players = re.findall(r"audio/wav;base64,([^\"]+)", text)
+    alarm, miss = (soundfile.read(io.BytesIO(base64.b64decode(one))) for one in players)
+    # With half a second on either side.
+    assert (len(alarm[0]), len(miss[0]), alarm[1], miss[1]) == (2.75 * 16000, 2 * 16000, 16000, 16000)
+    original, _ = soundfile.read(yard / "one.wav")
+    np.testing.assert_allclose(alarm[0], original[round(9.625 * 16000) :][: len(alarm[0])], atol=1e-4)
+    assert not miss[0].any()
+    assert (mine / "figures" / "recordings.png").stat().st_size > 5000
+
+
+def test_the_command_scores_what_predict_finds(mine: Path, yard: Path) -> None:
+    command = [sys.executable, "-m", "train", "evaluate", mine, "--recordings", yard, "--labels", yard, "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert {name: one["events"]["recall"]["value"] for name, one in result["per_class"].items()} == {
+        "dog": 1, "cat": 0.5, "bird": 1,
+    }  # fmt: skip
+    assert (mine / "recordings.html").exists()
+
+
+def test_what_cannot_be_scored_is_one_line(mine: Path, yard: Path, tmp_path: Path) -> None:
+    (tmp_path / "wind.csv").write_text(f"file,start,end,label\n{yard / 'one.wav'},1,2,wind\n")
+    with pytest.raises(UserError, match="no labels of dog, cat, bird"):
+        evaluate_recordings(mine, yard, [tmp_path / "wind.csv"], None, False)
+    with pytest.raises(UserError, match=r"no threshold of dog, cat, bird.*--keep-thresholds"):
+        thresholds_of(open_run(mine))
+    for arguments in (["--labels", str(yard)], ["--recordings", str(yard)], ["--keep-thresholds"]):
+        assert CliRunner().invoke(app, ["evaluate", str(mine), *arguments]).exit_code == 2

@@ -1,0 +1,60 @@
+"""Temperature: one number that makes a network's probabilities mean what they say, fitted on clips it never saw."""
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+# A temperature outside of these is no calibration any more: the network knows nothing, or there are hardly any clips.
+_LOWEST, _HIGHEST = 0.05, 20.0
+
+_Float = TypeVar("_Float", bound=np.floating)
+
+
+def calibrated(probabilities: npt.NDArray[_Float], temperature: float) -> npt.NDArray[_Float]:
+    """Return softmax(log(p) / T), which leaves the most probable class what it is.
+
+    Temperature scaling (C. Guo et al., ICML 2017) divides logits by T; up to a constant in each row, log(p) are those.
+
+    Parameters
+    ----------
+    probabilities
+        Of a softmax, shape (n, n_classes).
+    temperature
+        T, above 0: more than 1 makes them more modest, less than 1 surer, and 1 leaves every bit as it is.
+    """
+    if temperature == 1:
+        return probabilities
+    scaled = probabilities.astype(np.float64) ** (1 / temperature)
+    scaled /= scaled.sum(axis=1, keepdims=True)
+    return scaled.astype(probabilities.dtype)
+
+
+def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]) -> float:
+    """Return the temperature under which the labels are the most likely.
+
+    The likelihood is that of J. Platt's targets (Advances in Large Margin Classifiers, 1999) for n clips of k classes:
+    the true class has (n + 1) / (n + k), each other 1 / (n + k). With the labels themselves, a network that is right
+    about a handful of clips would be made to claim that it always is.
+
+    Parameters
+    ----------
+    probabilities
+        Of clips that were not trained on, shape (n, n_classes), n at least 1.
+    labels
+        Their label indices, shape (n,).
+    """
+    from scipy.optimize import minimize_scalar
+
+    n, n_classes = probabilities.shape
+    logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
+    targets = (np.eye(n_classes)[labels] * n + 1) / (n + n_classes)
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        log_p = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+        return float(-(targets * log_p).sum(axis=1).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(_LOWEST), np.log(_HIGHEST)), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
