@@ -221,7 +221,18 @@ def test_fifty_runs_killed_at_random_moments_lose_nothing(data, tmp_path, earlie
         cache_file.parent.mkdir()
         put_back(cache_file, earlier, number % 2)
         journal = cache_file.with_name("features.h5.partial.journal")
-        command = [sys.executable, "-m", "featurize", str(data), "--cache", str(cache_file), "--max-per-class", "0", "--jobs", "2"]
+        command = [
+            sys.executable,
+            "-m",
+            "featurize",
+            str(data),
+            "--cache",
+            str(cache_file),
+            "--max-per-class",
+            "0",
+            "--jobs",
+            "2",
+        ]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             while n_clips >= 0 and process.poll() is None:
                 if lines_in(journal) > n_clips:
