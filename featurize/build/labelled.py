@@ -10,6 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from cache.file.validate import is_folder_name
 from cache.labels.read import Label, read_labels
@@ -79,7 +80,9 @@ def named_stretches(data: Path, labelling: Labelling, say: Callable[[str], None]
     relative = {path: _within(data, path) for path in {label.recording for label in labels}}
     outside = [label for label in labels if not relative[label.recording]]
     for recording, n in Counter(label.recording for label in outside).items():
-        say(f"{human_count(n, 'label')} of {recording} left out: it is not in {data}, or its name is not UTF-8")
+        say(
+            f"{human_count(n, 'label')} of {recording} left out: it is not in {data}, no file, or its name is not UTF-8"
+        )
     unfit = [label for label in labels if not is_folder_name(label.name)]
     for name, n in Counter(label.name for label in unfit).items():
         say(f"{human_count(n, 'label')} {printable(name)} left out: no class can be called so")
@@ -91,10 +94,10 @@ def named_stretches(data: Path, labelling: Labelling, say: Callable[[str], None]
 
 
 def _within(data: Path, recording: Path) -> str:
-    """Return the path of a recording relative to DATA, with "/"; "" if it is not in it."""
+    """Return the path of a recording relative to DATA, with "/"; "" if it is no file in it."""
     for of in (os.path.abspath, os.path.realpath):
         path = os.path.relpath(of(recording), of(data)).replace(os.sep, "/")
-        if not path.startswith("../") and is_utf8(path):
+        if not path.startswith("../") and is_utf8(path) and recording.is_file():
             return path
     return ""
 
@@ -141,12 +144,14 @@ def labelled_clips(
     length = labelling.length or _median_length(used or named)
     chosen: dict[str, tuple[int, Label]] = {}
     spans: dict[str, list[Span]] = defaultdict(list)
+    # Also what is no class is heard there.
     for recording, label in named:
         spans[recording].append((label.start, label.end))
     for recording, label in used:
         start, end = _widened(label, length) if labelling.widen else (label.start, label.end)
         mine, path = index[label], stretch_path(recording, start, end)
         assert mine is not None
+        spans[recording].append((start, end))
         before = chosen.setdefault(path, (mine, label._replace(start=start, end=end)))
         if before[0] != mine:
             say(
@@ -214,18 +219,28 @@ def _unlabelled(
     """
     seconds = _seconds(data / recording) or max(end for _, end in labelled)
     rng = np.random.default_rng(int.from_bytes(sha256(recording.encode()).digest()[:8]))
-    draws = rng.random(_N_DRAWS * n)
+    starts = np.round(rng.random(_N_DRAWS * n) * max(0.0, seconds - length), 3)
     taken: list[Span] = []
-    for start in np.round(draws * (seconds - length), 3).tolist() if seconds > length else []:
+    for start in starts[_is_free(starts, length, labelled)].tolist() if seconds > length else []:
         if len(taken) == n:
             break
-        if not any(a < start + length and start < b for a, b in (*labelled, *taken)):
+        if not any(a < start + length and start < b for a, b in taken):
             taken.append((start, round(start + length, 6)))
     while len(taken) < n and (gap := _widest_gap([*labelled, *taken], seconds))[1] - gap[0] >= length:
         taken.append((round(gap[0], 6), round(round(gap[0], 6) + length, 6)))
     if len(taken) < n:
         say(f"{printable(recording)}: there is room for {len(taken)} of {n} stretches of {length:g} s without a label")
     return taken
+
+
+def _is_free(starts: npt.NDArray[np.float64], length: float, spans: Sequence[Span]) -> npt.NDArray[np.bool_]:
+    """Say which of these starts begin a stretch of a length that meets none of the spans."""
+    first, last = np.array(sorted(spans)).T
+    # Of the spans that begin before the stretch ends, the one that ends last.
+    before = np.searchsorted(first, starts + length) - 1
+    reach = np.maximum.accumulate(last)[np.maximum(before, 0)]
+    free: npt.NDArray[np.bool_] = (before < 0) | (reach <= starts)
+    return free
 
 
 def _widest_gap(spans: Iterable[Span], seconds: float) -> Span:

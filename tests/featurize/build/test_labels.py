@@ -240,6 +240,21 @@ def test_background_is_where_nothing_is_labelled_of_median_length_and_the_same_a
     assert "the median label has 3 s, and had 1 s: what is widened to it, and background, is made anew" in said
 
 
+def test_background_is_no_part_of_what_was_widened(field: Path) -> None:
+    (field / "sub/day.txt").unlink()
+    points = [(i + 0.49, i + 0.51, "tick") for i in range(0, 18, 2)]
+    track(
+        field / "night.wav",
+        [*points, *((18, 19, "long"),) * 1, *((18 + i / 100, 19 + i / 100, "long") for i in range(20))],
+    )
+    cache, said, _ = made(field, field, widen=True, background=30)
+    found = spans_of(cache, "background")
+    assert 5 <= len(found) <= 9
+    assert f"night.wav: there is room for {len(found)} of 30 stretches of 1 s without a label" in said
+    others = [*spans_of(cache, "tick"), *spans_of(cache, "long")]
+    assert not any(a < end and start < b for _, start, end in found for _, a, b in others)
+
+
 def test_where_there_is_little_room_for_background_it_is_found_or_said(field: Path) -> None:
     (field / "sub/day.txt").unlink()
     track(field / "night.wav", [(0, 10, "a"), (10.0, 11.0, "b"), (12.05, 13.05, "b"), (13.05, 20, "a"), (13, 14, "b")])
@@ -302,6 +317,9 @@ def test_options_of_labels_without_labels_and_recordings_elsewhere_are_refused(f
     table = track(tmp_path / "else/night.wav", SPANS)
     _, said, _ = made(field, field / "sub", table)
     assert any(f"5 labels of {tmp_path}/else/night.wav left out: it is not in {field}" in line for line in said)
+    (field / "lost.wav").symlink_to("nowhere.wav")
+    _, said, _ = made(field, track(field / "lost.wav", SPANS))
+    assert any("5 labels of" in line and "lost.wav left out" in line for line in said)
 
 
 def test_caches_of_earlier_versions_have_no_stretch(tones_cache: Path) -> None:
