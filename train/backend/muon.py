@@ -12,6 +12,23 @@ class Muon(keras.optimizers.Muon):  # type: ignore[misc]
     width x n_in, n_filters); all else, the last Dense layer too, is trained by AdamW, as Muon's authors have it.
     """
 
+    def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
+        """Return x, shape (n, m), with all its singular values near 1, by as many Newton-Schulz iterations.
+
+        Each multiplies x by a polynomial of its Gram matrix, which is all that the next one needs: so they are done on
+        (m, m) alone, in half the time of multiplying x itself.
+        """
+        ops = keras.ops
+        gram = ops.matmul(ops.transpose(x), x)
+        square = ops.trace(gram) + 1e-14
+        unit = ops.eye(x.shape[1])
+        gram, product = gram / square, unit / ops.sqrt(square)
+        for _ in range(steps):
+            factor = self.muon_a * unit + self.muon_b * gram + self.muon_c * ops.matmul(gram, gram)
+            product = ops.matmul(product, factor)
+            gram = ops.matmul(ops.matmul(factor, gram), factor)
+        return ops.matmul(x, product)
+
     def _should_use_adamw(self, variable: Any) -> bool:
         return len(variable.shape) != 4
 

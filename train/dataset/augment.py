@@ -47,10 +47,10 @@ class Augmentation:
         of the clips to which that happens.
     """
 
-    time_stretch: float = 0.15
+    time_stretch: float = 0.2
     time_shift: float = 0.125
-    mel_stretch: float = 0.1
-    mel_shift: float = 4.0
+    mel_stretch: float = 0.15
+    mel_shift: float = 6.0
     equalizer: float = 0.05
     noise: float = 0.35
     noise_share: float = 0.7

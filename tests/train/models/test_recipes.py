@@ -145,6 +145,15 @@ def test_a_step_moves_every_direction_of_a_kernel_about_equally_and_other_weight
             np.testing.assert_allclose(v.numpy(), np.asarray(other), atol=1e-5)
 
 
+def test_what_makes_a_step_even_is_what_keras_does_to_a_matrix() -> None:
+    ours = build_model("compact", 3, n_steps=1).optimizer
+    for shape in ((1024, 128), (25, 24), (24, 96)):
+        x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        made = ours.zeropower_via_newtonschulz5(x, 5)
+        keras_own = keras.optimizers.Muon().zeropower_via_newtonschulz5(keras.ops.convert_to_tensor(x), 5)
+        np.testing.assert_allclose(made, keras_own, atol=2e-3)
+
+
 @pytest.mark.parametrize("name", ["dropout", "compact"])
 def test_what_is_saved_loads_with_plain_keras_and_says_the_same(name: str, tmp_path: Path) -> None:
     model = build_model(name, 3)
