@@ -1,4 +1,4 @@
-"""What is in a cache, as a screen of text or as JSON."""
+"""The screen of `python -m cache info`: all that is in a cache but its rows, as text or as JSON."""
 
 import textwrap
 import time

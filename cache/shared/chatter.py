@@ -1,4 +1,4 @@
-"""What C libraries print on their own account does not reach the user's terminal, nor the JSON on stdout."""
+"""Chatter of C libraries, kept from the user's terminal and from the JSON on stdout."""
 
 import faulthandler
 import os

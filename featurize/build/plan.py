@@ -1,4 +1,4 @@
-"""What a run has to do: which rows it can reuse, which clips it must compute, which are known to be bad."""
+"""Plan of a run: which rows it can reuse, which clips it must compute, which are known to be bad."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a run tells its user at the end, as text or as JSON."""
+"""Summary of a run for its user, as text or as JSON."""
 
 import zlib
 from collections import Counter

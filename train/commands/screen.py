@@ -1,4 +1,4 @@
-"""What a person reads at the end of a command: scores, tables and verdicts as plain text, 80 columns wide."""
+"""Screens that the commands end with: scores, tables and verdicts as plain text, 80 columns wide."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

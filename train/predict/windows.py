@@ -1,4 +1,4 @@
-"""What is classified of a recording: a short one whole, as the clip it is, a long one window by window."""
+"""Windows of a recording: a short one is classified whole, as the clip it is, a long one window by window."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
