@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import unicodedata
 from collections.abc import Mapping
 
 
@@ -11,6 +12,11 @@ def printable(name: str) -> str:
     Bytes that are not UTF-8 (surrogates, as `os.fsdecode` makes them) come out as ``\udcXX``.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def plain(name: str) -> str:
+    """Return a name as it is compared with others: in one case and Unicode form."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def terminal_width() -> int | None:

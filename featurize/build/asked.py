@@ -7,9 +7,9 @@ from typing import NamedTuple
 from cache.file.layout import CacheError, MissingCache
 from cache.file.reader import Cache, open_cache
 from cache.shared.errors import UserError
-from cache.shared.text import human_count, printable
+from cache.shared.text import human_count, plain, printable
 from cache.shared.walk import SIDES, Tree, folder_names, is_background, is_utf8, walk
-from featurize.build.labelled import BACKGROUND, Labelling, label_names, named_stretches, plain, usual_length
+from featurize.build.labelled import BACKGROUND, Labelling, label_names, named_stretches, usual_length
 from featurize.clips.find import CLASS_NAMES, nearest
 
 # Instead of names: every folder that has audio in it, and every label.

@@ -1,12 +1,10 @@
 """labelled_clips(): the stretches of recordings that tables of labels name, and stretches in which nothing is named."""
 
 import os
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +13,7 @@ import numpy.typing as npt
 from cache.file.validate import is_folder_name
 from cache.labels.read import Label, read_labels
 from cache.shared.stretch import stretch_path
-from cache.shared.text import human_count, printable
+from cache.shared.text import human_count, plain, printable
 from cache.shared.walk import is_utf8
 from featurize.clips.decode import ClipError, open_audio
 from featurize.clips.find import Clip
@@ -65,11 +63,6 @@ class Named(NamedTuple):
 
     recording: str
     label: Label
-
-
-def plain(name: str) -> str:
-    """Return a name as it is compared with others: in one case and Unicode form."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def named_stretches(data: Path, labelling: Labelling, say: Callable[[str], None]) -> list[Named]:
@@ -200,7 +193,7 @@ def usual_length(
 
 
 def _median_length(named: Sequence[Named]) -> float:
-    return round(median(one.label.end - one.label.start for one in named), 6) if named else 0.0
+    return round(float(np.median([one.label.end - one.label.start for one in named])), 6) if named else 0.0
 
 
 def _widened(label: Label, length: float) -> Span:

@@ -1,7 +1,6 @@
 """evaluate_recordings(): a run held against recordings in which people have labelled what they hear."""
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ import numpy as np
 from cache.labels.read import Label, read_labels
 from cache.shared.command import notice
 from cache.shared.errors import UserError
-from cache.shared.text import human_count, printable
+from cache.shared.text import human_count, plain, printable
 from cache.shared.walk import is_background
 from train.predict.predict import Kind, Prediction, predict_files
 from train.predict.sources import find_sources
@@ -81,9 +80,9 @@ def _labels_of(
     """Return the labels of the run's classes, and say which others there are."""
     home = recordings if recordings.is_dir() else recordings.parent
     # In any case and Unicode form, as where labels become clips.
-    class_of = {_plain(name): name for name in run.class_names}
+    class_of = {plain(name): name for name in run.class_names}
     labels = [
-        label._replace(name=class_of.get(_plain(label.name), label.name))
+        label._replace(name=class_of.get(plain(label.name), label.name))
         for label in read_labels(tables, home, label_column, notice)
     ]
     others = Counter(label.name for label in labels if label.name not in run.class_names)
@@ -95,10 +94,6 @@ def _labels_of(
     if not labels:
         raise UserError(f"there are no labels of {', '.join(names)}, the classes of {run.folder}, so nothing to score")
     return labels
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _heard(run: Run, recordings: Path, labels: Sequence[Label], names: list[str]) -> dict[Path, Heard]:
