@@ -143,7 +143,8 @@ def _frames(container: Any, stream: Any, bare: bool = False) -> Iterator[Any]:
     while True:
         try:
             packet = next(packets, None)
-        except av.error.FFmpegError:
+        except (av.error.FFmpegError, IndexError):
+            # PyAV's end of a file in which a stream began on the way, of which it knows nothing: ours is through then.
             return
         if packet is None:
             return

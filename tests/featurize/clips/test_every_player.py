@@ -101,6 +101,16 @@ for name in sys.argv[1:]:
 """
 
 
+def test_a_stream_that_begins_on_the_way_costs_the_sound_nothing(tmp_path):
+    data = ffmpeg_encoded("flv", "aac", noise(30 * SR), SR)
+    whole, _ = read(put(tmp_path, "whole.flv", data))
+    picture = bytes([0x12]) + bytes(40)
+    tag = b"\x09" + len(picture).to_bytes(3, "big") + (29_000).to_bytes(3, "big") + bytes(4) + picture
+    y, audio = read(put(tmp_path, "film.flv", data + tag + len(tag).to_bytes(4, "big")))
+    np.testing.assert_array_equal(y, whole)
+    assert audio.remark == ""
+
+
 def test_pyav_is_imported_only_when_a_file_needs_it(tmp_path):
     files = [
         put(tmp_path, "a.wav", wav(np.arange(4000, dtype=np.int16))),
