@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import typer
@@ -79,7 +79,7 @@ def test_an_option_that_several_commands_have_is_one_and_the_same() -> None:
             if one.param_type_name == "option":
                 # None where the model or the run decides; and the formats there are, are each command's own.
                 (kind, *_) = (arg for arg in get_args(hints[one.name]) or (hints[one.name],) if arg is not NoneType)
-                kinds[one.opts[0]].add(StrEnum if issubclass(kind, StrEnum) else kind)
+                kinds[one.opts[0]].add(StrEnum if issubclass(get_origin(kind) or kind, StrEnum) else kind)
     assert {"--seed", "--json", "--quiet", "--out", "--cache"} <= kinds.keys()
     # A fit goes on in its run directory, which it is told; an interrupted prediction in the file that --out names.
     assert {option for option, found in kinds.items() if len(found) > 1} == {"--resume"}
