@@ -1,4 +1,4 @@
-"""A whole fit of `compact`, by its recipe, by the one before it and in PyTorch: `python -m tests.bench.compact NAME ...`.
+"""A whole fit of `compact`, by its recipe, by the one before it and in PyTorch: `python -m tests.bench.compact SIDE`.
 
 Each is a process of its own, in which nothing of another side is loaded, and prints a line an epoch: seconds since
 the libraries were loaded, and accuracy on the clips held back if there are any. All build the network, vary the same

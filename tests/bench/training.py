@@ -11,6 +11,9 @@ from tests.bench.featurizing import Set
 from tests.bench.measure import Pair, in_turns, peak_anonymous, printed, run, seconds
 
 FITS = ("-m", "tests.bench.fits")
+COMPACT = ("-m", "tests.bench.compact")
+# Of PyTorch: threads, and processes that prepare its batches.
+TORCH_SETTINGS = ((2, 1), (2, 0), (1, 1))
 
 N_SHORT = 600  # clips of the caches that rates are measured on
 N_FEW, N_MANY = 200, clips.N_WORDS
@@ -62,6 +65,38 @@ def training_wide(given: Set) -> Iterator[str]:
     yield from _against(given, _wide(given), "clips that fill all columns", "1.2", "0.9")
 
 
+def _fit_seconds(side: str, cache: Path, epochs: int, *more: str) -> float:
+    *_, seconds, _ = run(*COMPACT, side, str(cache), "--epochs", str(epochs), *more).split()
+    return float(seconds)
+
+
+def _compact(cache: Path, kind: str, n_pairs: int, epochs: int, epochs_before: int) -> Iterator[str]:
+    """A whole fit, building and input included, against the same number of steps in PyTorch, and the recipe before."""
+    pair = in_turns(
+        lambda: _fit_seconds("ours", cache, epochs), lambda: _fit_seconds("before", cache, epochs_before), n_pairs
+    )
+    yield _line(f"compact, {epochs} epochs / its recipe before, {epochs_before}, {kind}", pair, "s", "at most 0.4")
+    if find_spec("torch") is None:
+        yield f"| compact, {kind} / PyTorch | | | skipped: torch is not installed | |"
+        return
+    settings = [("--threads", str(n), "--workers", str(m)) for n, m in TORCH_SETTINGS]
+    best = min(settings, key=lambda more: _fit_seconds("torch", cache, 3, *more))
+    pair = in_turns(
+        lambda: _fit_seconds("ours", cache, epochs), lambda: _fit_seconds("torch", cache, epochs, *best), n_pairs
+    )
+    yield _line(f"compact, {epochs} epochs, {kind} / PyTorch, {' '.join(best)}", pair, "s", "at most 0.77")
+
+
+def compact(given: Set) -> Iterator[str]:
+    """Fits of compact on clips of one second: to the same score as by the recipe before, and in PyTorch."""
+    yield from _compact(_words(given), "one-second clips", given.n_pairs, epochs=24, epochs_before=60)
+
+
+def compact_wide(given: Set) -> Iterator[str]:
+    """The same on clips that fill all columns; a third of the epochs, which are all alike."""
+    yield from _compact(_wide(given), "clips that fill all columns", given.n_pairs, epochs=8, epochs_before=20)
+
+
 def starting(given: Set) -> Iterator[str]:
     """From the command to the end of its first optimiser step against the import of TensorFlow alone."""
     cache, folder = _words(given), given.scratch / "first-step"
@@ -101,6 +136,8 @@ def fitting(given: Set) -> Iterator[str]:
 ROWS: dict[str, Callable[[Set], Iterator[str]]] = {
     "training": training,
     "training-wide": training_wide,
+    "compact": compact,
+    "compact-wide": compact_wide,
     "starting": starting,
     "feeding": feeding,
     "fitting": fitting,
