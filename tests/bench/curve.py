@@ -1,0 +1,41 @@
+"""python -m tests.bench.curve CACHE LIST OUT: accuracy against seconds, by compact's recipe and the one before it.
+
+LIST names the clips that are held back and scored after every epoch, which is not counted; OUT is the picture.
+"""
+
+import argparse
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from tests.bench.measure import run
+
+# Side, what it is called, its epochs.
+SIDES = (("before", "AdamW, 60 epochs", 60), ("ours", "Muon, 24 epochs", 24))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.curve", description=__doc__)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("list", type=Path)
+    parser.add_argument("out", type=Path)
+    given = parser.parse_args()
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for side, name, epochs in SIDES:
+        printed = run(
+            *("-m", "tests.bench.compact", side, str(given.cache)),
+            *("--epochs", str(epochs), "--test-list", str(given.list)),
+        )
+        seconds, accuracies = zip(*(map(float, line.split()) for line in printed.splitlines()), strict=True)
+        axes.plot(seconds, [100 * (1 - accuracy) for accuracy in accuracies], marker=".", label=name)
+        print(f"{name}: {accuracies[-1]:.2%} after {seconds[-1]:.0f} s")
+    axes.set(xlabel="seconds of training", ylabel="errors, %", yscale="log", xlim=(0, None))
+    axes.set_yticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(given.out, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
