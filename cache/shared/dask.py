@@ -13,7 +13,7 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -146,6 +146,10 @@ class Cluster:
         self._waiting = not self._workers
         return self._workers
 
+    def executor(self, *workers: str) -> Executor:
+        """Return an executor on the cluster; the workers named are preferred, and others take over when they die."""
+        return _Executor(self.client, {"workers": list(workers), "allow_other_workers": True} if workers else {})
+
     def lost(self) -> UserError:
         """Return the error that says that the scheduler has gone."""
         return UserError(f"the scheduler at {self._address} has gone; start it again, then run this again")
@@ -179,6 +183,23 @@ class Cluster:
         place = urlsplit(next(iter(self.workers()), ""))
         with suppress(OSError, ValueError), socket.create_connection((place.hostname or "", place.port or 0), 2):
             self.client.direct_to_workers = True
+
+
+class _Executor(Executor):
+    """What `Client.get_executor` is, but for workers that die just after they finish.
+
+    Where a result is lost on the way here, that one takes the next result for an error, or never ends its future.
+    """
+
+    def __init__(self, client: Any, where: dict[str, Any]) -> None:
+        self._client, self._where = client, where
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        there = self._client.submit(call, *args, **kwargs, **self._where, pure=False)
+        return asyncio.run_coroutine_threadsafe(self._result(there), self._client.loop.asyncio_loop)
+
+    async def _result(self, there: Any) -> Any:
+        return await self._client.gather(there, asynchronous=True)
 
 
 def shortcoming(needs: Needs) -> str:

@@ -33,7 +33,7 @@ class _Workers:
     def __init__(self, cluster: Cluster, needs: Needs, n_tasks: int, dtype: str) -> None:
         from distributed import KilledWorker
 
-        self.executor = cluster.client.get_executor(pure=False)
+        self.executor = cluster.executor()
         self.died: type[BaseException] = KilledWorker
         self._cluster, self._needs, self._dtype = cluster, needs, dtype
         self.n_rows = max(1, min(_BATCH_CLIPS, -(-n_tasks // (4 * self.n_workers()))))

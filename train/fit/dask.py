@@ -97,9 +97,7 @@ def _hand_out(
     for worker in cluster.workers():
         if todo and worker not in taken:
             number, job = todo.popleft()
-            # Another worker takes it when this one dies.
-            executor = cluster.client.get_executor(pure=False, workers=[worker], allow_other_workers=True)
-            busy[executor.submit(portable(partial(work, job)))] = number, worker
+            busy[cluster.executor(worker).submit(portable(partial(work, job)))] = number, worker
 
 
 def _result_of(cluster: Cluster, future: "Future[Result]") -> Result:

@@ -14,6 +14,7 @@ import soundfile
 from cache import open_cache
 from cache.file.layout import ALIGNMENT, ROW_SHAPE
 from cache.file.settings import MelSettings
+from cache.shared.dask import connected, needs_of
 from featurize.build.build import Job, build, update
 from featurize.clips.find import find_clips
 from featurize.workers.batch import Task, featurize_batch
@@ -162,6 +163,30 @@ def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(d
     assert sorted(open_cache(tmp_path / "features.h5").paths) == sorted(set(expected.paths) - {killer})
     assert update(Job(data, tmp_path / "features.h5")).n_computed == 1
     assert_same(tmp_path / "features.h5", expected)
+
+
+@pytest.mark.parametrize(
+    "how", ["its worker dies after it was fetched", "lost, it is computed again, and its worker dies"]
+)
+def test_a_worker_that_dies_on_the_heels_of_a_result_leaves_no_future_without_an_end(dask, workers, monkeypatch, how):
+    workers()
+    with connected(dask.address, needs_of(dict), print, dashboard=False) as cluster:
+        fetch = cluster.client._gather
+
+        async def fetch_and_lose(futures, **options):
+            results = await fetch(futures, **options)
+            if "again" in how:
+                raise distributed.KilledWorker("task", None, 1)
+            for future in futures if isinstance(futures, list) else [futures]:
+                future._state.lose()
+            return results
+
+        monkeypatch.setattr(cluster.client, "_gather", fetch_and_lose)
+        future = cluster.executor().submit(divmod, 7, 2)
+        if "again" in how:
+            assert isinstance(future.exception(timeout=30), distributed.KilledWorker)
+        else:
+            assert future.result(timeout=30) == (3, 1)
 
 
 def test_when_the_scheduler_is_lost_every_finished_row_is_kept(data, expected, tmp_path):
