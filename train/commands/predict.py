@@ -13,6 +13,7 @@ from cache.shared.command import notice, summarise
 from cache.shared.errors import UserError
 from train.commands import options
 from train.export.formats import ExportFormat, ExportInput, format_of
+from train.predict.formats import PredictFormat
 
 
 def predict(
@@ -31,7 +32,7 @@ def predict(
     threshold: Annotated[
         str, typer.Option(metavar="P|auto", help="Leave without a class what is less probable; auto: the run's own.")
     ] = "0",
-    format: Annotated[options.PredictFormat, typer.Option(help="What to write.")] = options.PredictFormat.text,
+    format: Annotated[PredictFormat, typer.Option(help="What to write.")] = PredictFormat["text"],
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", help="No more needed: folders within a folder count.")
@@ -80,7 +81,7 @@ def predict(
     from train.predict.windows import gap, thresholds_of, windows_of
     from train.runs.directory import open_run
 
-    if as_json and format not in (options.PredictFormat.text, options.PredictFormat.json):
+    if as_json and format not in ("text", "json"):
         raise typer.BadParameter(
             f"it is the same as --format json, so leave out --format {format}", param_hint="--json"
         )
