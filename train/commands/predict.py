@@ -12,7 +12,7 @@ from cache.shared.chatter import silence_libraries
 from cache.shared.command import notice, summarise
 from cache.shared.errors import UserError
 from train.commands import options
-from train.export.formats import ExportFormat, ExportInput, format_of
+from train.export.formats import ExportFormat, ExportInput, endings, format_names, format_of
 from train.predict.formats import PredictFormat
 
 
@@ -124,9 +124,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="The file to make; of a SavedModel, the directory.")],
     format: Annotated[
         ExportFormat | None,
-        typer.Option(
-            help="ONNX, LiteRT (TensorFlow Lite), TensorFlow's own.", show_default="by the ending .onnx or .tflite"
-        ),
+        typer.Option(help=f"{format_names()}.", show_default=f"by the ending {endings()}"),
     ] = None,
     input: Annotated[
         ExportInput, typer.Option(help="What it takes: the sound itself, or rows of a cache.")
@@ -155,7 +153,7 @@ def export(
     if format is None:
         formats = ", ".join(ExportFormat)
         raise typer.BadParameter(
-            f"{out.name} does not end in .onnx or .tflite, so say the format: {formats}", param_hint="--format"
+            f"{out.name} does not end in {endings()}, so say the format: {formats}", param_hint="--format"
         )
     silence_libraries()
     result = exports(run, out, format, input, cache, data)
