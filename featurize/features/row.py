@@ -1,8 +1,8 @@
 """A waveform to its normalised mel spectrogram, equal to librosa's to within 1e-4 at a multiple of its speed.
 
 Another feature takes the place of `write_spectrogram`. What must follow it: its settings in `cache.file.settings`, what
-of them can be computed in `computable`, `FEATURE_VERSION`, its steps by librosa in `check`, in numpy in `twin`, and its
-layer in `train.export.frontend`.
+of them can be computed in `computable`, `FEATURE_VERSION`, its loops in `kernel`, the same in numpy in `twin`, its
+steps by librosa in `check`, and its layer in `train.export.frontend`.
 """
 
 import math
