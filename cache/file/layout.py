@@ -80,8 +80,8 @@ ATTRIBUTES = (
     "background",  # how many stretches without a label are taken of each labelled recording
 )
 
-# What came with a version, with what a clip or a cache of an earlier one has instead; and the attribute that version 1
-# has in place of a seal.
+# What came with a version, columns, attributes and feature settings, with what a clip or a cache of an earlier one has
+# instead; and the attribute that version 1 has in place of a seal.
 SINCE: dict[int, dict[str, object]] = {
     2: {"remark": b"", "inode": 0, "rejected_inode": 0, "max_per_class": 0},
     3: {
@@ -118,7 +118,8 @@ def fingerprint(
 
     It covers the settings, the feature-code version, the classes, the dtype of X, and of every row the path, the
     content of the clip and the bytes of its features; not where the cache lies nor when its clips were touched. The
-    class of a stretch is not in its path, so it is covered, too.
+    class of a stretch is not in its path, so it is covered, too. A setting that came after version 1 counts only where
+    it is another than earlier caches have, so that theirs stay what they were.
 
     Parameters
     ----------
@@ -130,8 +131,9 @@ def fingerprint(
     str
         64 hexadecimal digits.
     """
+    before = lacking(1)
     head = {
-        "settings": dict(settings),
+        "settings": {name: value for name, value in settings.items() if name not in before or before[name] != value},
         "feature_version": feature_version,
         "class_names": list(class_names),
         "dtype": dtype,

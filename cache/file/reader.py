@@ -233,7 +233,7 @@ def _check_digest(attributes: dict[str, Any], arrays: Columns) -> None:
 def _complete(attributes: dict[str, Any], arrays: Columns, missing: dict[str, object]) -> None:
     """Add what a cache of an earlier version does not record."""
     for name, value in missing.items():
-        if name in ATTRIBUTES:
+        if name in _ATTRIBUTES:
             attributes[name] = value
         else:
             beside = "rejected_path" if name in REJECTED else "path"

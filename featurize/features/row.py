@@ -1,8 +1,8 @@
 """A waveform to its normalised mel spectrogram, equal to librosa's to within 1e-4 at a multiple of its speed.
 
 Another feature takes the place of `write_spectrogram`. What must follow it: its settings in `cache.file.settings`, what
-of them can be computed in `computable`, `FEATURE_VERSION`, its steps by librosa in `check`, in numpy in `twin`, and its
-layer in `train.export.frontend`.
+of them can be computed in `computable`, `FEATURE_VERSION`, its loops in `kernel`, the same in numpy in `twin`, its
+steps by librosa in `check`, and its layer in `train.export.frontend`.
 """
 
 import math
@@ -47,20 +47,25 @@ def computable(settings: MelSettings) -> MelSettings:
     Raises
     ------
     UserError
-        One of those that the kernel or the file format fixes is another, or the kernel cannot cut or transform frames
-        of this length.
+        One of those that the kernel or the file format fixes is another, the kernel cannot cut or transform frames of
+        this length, or a range is empty.
     """
+    s = settings
     for name in _FIXED:
         if getattr(settings, name) != getattr(MelSettings, name):
             raise UserError(
                 f"this program computes {name} = {getattr(MelSettings, name)!r} only, not {getattr(settings, name)!r}"
             )
-    if settings.n_fft not in (64, 256, 1024, 4096):
-        raise UserError(f"this program computes an n_fft of 64, 256, 1024 or 4096 only, not {settings.n_fft}")
-    if not 0 < settings.hop_length <= settings.n_fft:
-        raise UserError(
-            f"this program computes a hop_length of 1 to n_fft = {settings.n_fft}, not {settings.hop_length}"
-        )
+    for fits, words in (
+        (s.sr > 0, f"an sr above 0 only, not {s.sr}"),
+        (s.n_fft in (64, 256, 1024, 4096), f"an n_fft of 64, 256, 1024 or 4096 only, not {s.n_fft}"),
+        (0 < s.hop_length <= s.n_fft, f"a hop_length of 1 to n_fft = {s.n_fft}, not {s.hop_length}"),
+        (0 <= s.fmin < s.fmax <= s.sr / 2, f"0 <= fmin < fmax <= sr / 2 only, not {s.fmin} to {s.fmax} at sr = {s.sr}"),
+        (s.amin > 0, f"an amin above 0 only, not {s.amin}"),
+        (s.top_db > 0, f"a top_db above 0 only, not {s.top_db}"),
+    ):
+        if not fits:
+            raise UserError(f"this program computes {words}")
     return settings
 
 

@@ -24,6 +24,7 @@ import featurize.__main__ as featurize_command
 import train.__main__ as train_command
 from cache.shared import command as terminal
 from tests.conftest import ROOT
+from train.models.recipes import RECIPES
 from train.runs.record import Record, TrainedOn
 
 APPS = {"featurize": featurize_command.app, "cache": cache_command.app, "train": train_command.app}
@@ -162,7 +163,7 @@ def test_a_terminal_gets_lines_of_its_width_without_colours_and_a_file_gets_them
         (["-m", "t"], ["train"]),
         (["-m", "train", "cr"], ["crossval"]),
         (["-m", "train", "fit", "--mod"], ["--model"]),
-        (["-m", "train", "fit", "--model", ""], ["baseline", "dropout", "compact"]),
+        (["-m", "train", "fit", "--model", ""], list(RECIPES)),
         (["-m", "featurize", "--dtype", ""], ["float32", "float16"]),
         (["-m", "cache", ""], ["info", "verify", "plot"]),
         (["-m", "cache", "info", "da"], []),

@@ -13,6 +13,9 @@ import pytest
 
 from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED, X_DTYPES
 from cache.file.settings import SETTINGS, MelSettings
+from train.export.formats import ExportFormat
+from train.models.recipes import RECIPES
+from train.predict.formats import LABELS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +23,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 FILES = [ROOT / name / "README.md" for name in (".", "cache", "featurize", "train", "data", "tests/bench")]
 PAGES = "".join(file.read_text(encoding="utf-8") for file in FILES)
 CACHE_PAGE = (ROOT / "cache" / "README.md").read_text(encoding="utf-8")
+TRAIN_PAGE = (ROOT / "train" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGES, re.MULTILINE | re.DOTALL)
 
 
@@ -148,6 +152,15 @@ def test_the_table_of_settings_is_the_contract() -> None:
 
 def test_every_other_attribute_of_the_cache_is_named() -> None:
     assert [name for name in ATTRIBUTES if f"`{name}`" not in CACHE_PAGE] == []
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *LABELS])
+def test_every_model_and_every_format_of_labels_is_named(name: str) -> None:
+    assert f"`{name}`" in TRAIN_PAGE
+
+
+def test_every_format_of_an_export_is_named() -> None:
+    assert f"--format {'|'.join(ExportFormat)} " in TRAIN_PAGE
 
 
 def test_the_notebook_snippets_run_as_they_stand(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.conftest import PITCHES, featurize
 from tests.train.predict.test_windows import tone
 from train.fit.fit import fit
 from train.predict.deliver import deliver
-from train.predict.labels import LABELS
+from train.predict.formats import LABELS
 from train.predict.predict import predict_files
 from train.predict.sources import Source
 from train.recordings.evaluate import evaluate_recordings

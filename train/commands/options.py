@@ -19,16 +19,6 @@ class ClassWeight(StrEnum):
     balanced = "balanced"
 
 
-class PredictFormat(StrEnum):
-    """What predictions can be written as."""
-
-    text = "text"
-    csv = "csv"
-    json = "json"
-    audacity = "audacity"
-    raven = "raven"
-
-
 def _model_names() -> list[str]:
     from train.models.recipes import RECIPES
 

@@ -12,7 +12,8 @@ from cache.shared.chatter import silence_libraries
 from cache.shared.command import notice, summarise
 from cache.shared.errors import UserError
 from train.commands import options
-from train.export.formats import ExportFormat, ExportInput, format_of
+from train.export.formats import ExportFormat, ExportInput, endings, format_names, format_of
+from train.predict.formats import PredictFormat
 
 
 def predict(
@@ -31,7 +32,7 @@ def predict(
     threshold: Annotated[
         str, typer.Option(metavar="P|auto", help="Leave without a class what is less probable; auto: the run's own.")
     ] = "0",
-    format: Annotated[options.PredictFormat, typer.Option(help="What to write.")] = options.PredictFormat.text,
+    format: Annotated[PredictFormat, typer.Option(help="What to write.")] = PredictFormat["text"],
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", help="No more needed: folders within a folder count.")
@@ -80,7 +81,7 @@ def predict(
     from train.predict.windows import gap, thresholds_of, windows_of
     from train.runs.directory import open_run
 
-    if as_json and format not in (options.PredictFormat.text, options.PredictFormat.json):
+    if as_json and format not in ("text", "json"):
         raise typer.BadParameter(
             f"it is the same as --format json, so leave out --format {format}", param_hint="--json"
         )
@@ -123,9 +124,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="The file to make; of a SavedModel, the directory.")],
     format: Annotated[
         ExportFormat | None,
-        typer.Option(
-            help="ONNX, LiteRT (TensorFlow Lite), TensorFlow's own.", show_default="by the ending .onnx or .tflite"
-        ),
+        typer.Option(help=f"{format_names()}.", show_default=f"by the ending {endings()}"),
     ] = None,
     input: Annotated[
         ExportInput, typer.Option(help="What it takes: the sound itself, or rows of a cache.")
@@ -154,7 +153,7 @@ def export(
     if format is None:
         formats = ", ".join(ExportFormat)
         raise typer.BadParameter(
-            f"{out.name} does not end in .onnx or .tflite, so say the format: {formats}", param_hint="--format"
+            f"{out.name} does not end in {endings()}, so say the format: {formats}", param_hint="--format"
         )
     silence_libraries()
     result = exports(run, out, format, input, cache, data)

@@ -45,6 +45,8 @@ class Format(Protocol):
 
     Attributes
     ----------
+    NAME
+        What it is called in the help.
     SUFFIX
         How its files end; "" for a directory.
     PACKAGES
@@ -52,6 +54,7 @@ class Format(Protocol):
         from.
     """
 
+    NAME: str
     SUFFIX: str
     PACKAGES: dict[str, str]
 
@@ -66,6 +69,16 @@ def format_of(out: Path) -> ExportFormat | None:
     """Return the format that the ending of a file's name stands for."""
     suffixes = {_module(name).SUFFIX: name for name in ExportFormat}
     return suffixes.get(out.suffix.lower()) if out.suffix else None
+
+
+def format_names() -> str:
+    """Return what the formats are called, in words."""
+    return ", ".join(_module(name).NAME for name in ExportFormat)
+
+
+def endings() -> str:
+    """Return the endings that stand for a format, in words."""
+    return " or ".join(suffix for name in ExportFormat if (suffix := _module(name).SUFFIX))
 
 
 def _module(name: str) -> Format:

@@ -7,6 +7,7 @@ from typing import Any
 
 from train.export.formats import Exported
 
+NAME = "ONNX"
 SUFFIX = ".onnx"
 PACKAGES = {"onnx": "onnx", "onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from train.export.formats import METADATA_FILE, Exported, Float32, Outputs
 
+NAME = "TensorFlow's own"
 SUFFIX = ""
 PACKAGES: dict[str, str] = {}
 

@@ -1,20 +1,21 @@
 """LiteRT (TensorFlow Lite): one file, with the metadata in a ZIP archive behind its end."""
 
 import json
-import zipfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from train.export.formats import METADATA_FILE, Exported
 
+NAME = "LiteRT (TensorFlow Lite)"
 SUFFIX = ".tflite"
 PACKAGES = {"ai_edge_litert": "ai-edge-litert"}
 
 
 def write(model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
     """Write a Keras model."""
+    import zipfile
+
     from train.backend.keras import tf
 
     # The operations that every LiteRT has; those of TensorFlow would need a delegate of their own.
@@ -27,6 +28,8 @@ def write(model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
 
 def open_file(file: Path) -> Exported:
     """Open such a file with what its users run it with."""
+    from importlib.metadata import version
+
     from ai_edge_litert.interpreter import Interpreter
 
     run = Interpreter(str(file)).get_signature_runner()

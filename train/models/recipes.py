@@ -38,7 +38,8 @@ class Recipe:
         input: the padding of short clips decides nothing, so the same weights are the same function at any width that
         holds the clips.
     spares
-        It is trained through its equivalent; see train.models.narrow.
+        It is trained through train.models.equivalent.equivalent, which takes pairs of Conv2D and MaxPooling2D before
+        Flatten and Dense, compiled with Adam.
     """
 
     build: Callable[..., Any]

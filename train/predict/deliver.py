@@ -12,7 +12,8 @@ from cache.shared.command import complain, is_watched, notice
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
 from train.predict import tables as rows
-from train.predict.labels import LABELS, label_files, write_labels
+from train.predict.formats import LABELS
+from train.predict.labels import label_files, write_labels
 from train.predict.predict import Kind, Prediction
 from train.predict.sources import Source
 from train.runs.directory import Run
@@ -46,7 +47,7 @@ def deliver(
     classify
         Gives the predictions for some of them, in order.
     format
-        text, csv, json (lines), audacity or raven.
+        Which of `train.predict.formats.PredictFormat`.
     out
         Where to write; None: standard output.
     resume

@@ -1,4 +1,4 @@
-"""Labels to open beside the sound, a file a recording, in the format of another program: a module of each is listed."""
+"""Labels to open beside the sound, a file a recording, in the format of another program."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,16 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO
 
-from cache.labels import audacity, raven
 from cache.shared.errors import UserError
 from cache.shared.walk import is_background
+from train.predict.formats import LABELS
 from train.predict.predict import Kind, Prediction
 from train.predict.regions import regions
 from train.predict.sources import Source
 from train.runs.directory import Run
-
-# A module each, with the ENDING of its files and their lines() of regions.
-LABELS = {"audacity": audacity, "raven": raven}
 
 
 def label_files(sources: Sequence[Source], format: str, out: Path | None, single: bool) -> dict[Path, Path | None]:
@@ -27,7 +24,7 @@ def label_files(sources: Sequence[Source], format: str, out: Path | None, single
     sources
         The recordings.
     format
-        A key of LABELS.
+        A key of `train.predict.formats.LABELS`.
     out
         A folder; where there is a single recording and no folder of that name, the file itself.
     single

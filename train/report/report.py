@@ -25,16 +25,18 @@ MAX_UNCERTAIN = 9
 # A confusion matrix of more classes takes the whole width of the page.
 WIDE_FROM = 8
 
+# The headings of the sections by their ids, and those that a run without a test has.
 _SECTIONS = {
     "score": "Score",
     "classes": "Classes",
     "curves": "Learning curves",
     "calibration": "Calibration",
     "mistakes": "Mistakes",
+    "uncertain": "Right, but least certain",
     "data": "Data",
     "settings": "Settings and versions",
 }
-_UNSCORED = {"score", "curves", "data", "settings"}
+_UNSCORED = ("score", "curves", "data", "settings")
 
 Record = Mapping[str, Any]
 Curves = list[dict[str, list[float]]]
@@ -125,7 +127,7 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
         "data": sections.data(record, cache, missing),
         "settings": sections.settings(record),
         "wide_from": WIDE_FROM,
-        "sections": {id: name for id, name in _SECTIONS.items() if record["metrics"] or id in _UNSCORED},
+        "sections": {id: _SECTIONS[id] for id in _UNSCORED},
     }
     if record["metrics"]:
         tested = tested_clips(folder, tuple(record["class_names"]))
@@ -139,6 +141,8 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
             "calibration": _calibration(record, tested),
             **_clips(folder, record, tested, cache, data, conflicts),
         }
+        absent = () if report["uncertain"]["n"] else ("uncertain",)
+        report["sections"] = {id: name for id, name in _SECTIONS.items() if id not in absent}
     drawn = _draw(record, curves, report.get("calibration"))
     report["figures"] = {name: figures.as_picture(figure) for name, figure in drawn.items()}
     return render(report), {name: figures.as_png(figure) for name, figure in drawn.items()}

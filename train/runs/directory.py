@@ -22,10 +22,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cache.file.layout import X_DTYPES
+from cache.file.layout import X_DTYPES, lacking
 from cache.file.settings import SETTINGS, Setting
 from cache.shared.errors import UserError
 from train.runs.record import FINISHED, Record, read_record
@@ -57,7 +58,9 @@ class Run:
     @property
     def settings(self) -> dict[str, Setting]:
         """The feature settings the model was trained on, by the names in `cache.file.settings.SETTINGS`."""
-        return {name: self.record.settings[name] for name in SETTINGS}
+        # One that came later has the value that earlier caches have.
+        known: dict[str, Any] = {**lacking(1), **self.record.settings}
+        return {name: known[name] for name in SETTINGS}
 
     @property
     def feature_version(self) -> int:

@@ -17,6 +17,7 @@ from cache.__main__ import app
 from cache.file.layout import (
     ALIGNMENT,
     COLUMNS,
+    FORMAT_VERSION,
     REJECTED,
     SEAL_OFFSET,
     SINCE,
@@ -366,7 +367,7 @@ def test_a_cache_without_its_seal_is_refused_even_if_all_else_is_whole(good, for
 
 
 def test_a_format_from_the_future_is_told_apart_from_damage(forge):
-    for version in (4, 99, 0, -1):
+    for version in (FORMAT_VERSION + 1, 99, 0, -1):
         line = refused(forge(attributes={"format_version": version, "new": 1}, without=["y"]))
         assert f"format version {version}" in line
         assert "damage" not in line
@@ -518,7 +519,7 @@ def test_control_characters_from_a_file_are_shown_escaped(forge, content, capsys
     assert json.loads(capsys.readouterr().out)["rejected"][0]["reason"].endswith("<script>")
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", range(1, FORMAT_VERSION))
 def test_a_cache_of_an_earlier_version_is_read_and_brought_up_without_computing_a_row(forge, content, data, version):
     lacking = {name for since, added in SINCE.items() if since > version for name in added}
     attributes = {"format_version": version}
@@ -533,7 +534,7 @@ def test_a_cache_of_an_earlier_version_is_read_and_brought_up_without_computing_
     result = update(Job(data, file))
     # Version 1 has no inodes: contents are compared.
     assert (result.n_computed, result.n_reused) == (0, len(old))
-    assert (result.cache.format_version, result.cache.fingerprint) == (3, old.fingerprint)
+    assert (result.cache.format_version, result.cache.fingerprint) == (FORMAT_VERSION, old.fingerprint)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,27 @@ def test_a_frame_that_the_kernel_cannot_cut_or_transform_is_refused(name_and_val
 
 
 @pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("sr", [0, -16000]),
+        ("fmin", [-1.0, 8000.0, 9000.0, np.nan]),
+        ("fmax", [0.0, 8000.1, np.nan]),
+        ("amin", [0.0, -1e-10, np.nan]),
+        ("top_db", [0.0, -80.0, np.nan]),
+    ],
+)
+def test_a_range_without_anything_in_it_is_refused_in_words(name, values):
+    for value in values:
+        with pytest.raises(UserError, match=rf"this program computes .*\b{name}\b.* only, not .*{value}"):
+            computable(MelSettings(**{name: value}))
+
+
+def test_settings_at_the_ends_of_their_ranges_are_computed():
+    settings = MelSettings(sr=22050, hop_length=1024, fmin=0.0, fmax=11025.0, amin=1e-30, top_db=0.1)
+    assert computable(settings) is settings
+
+
+@pytest.mark.parametrize(
     "out", [np.zeros((128, 127), np.float32), np.zeros((128, 128)), np.zeros((128, 256), np.float32)[:, ::2]]
 )
 def test_a_row_of_another_kind_is_refused_before_anything_is_written(out):
@@ -92,7 +113,7 @@ def test_any_level_equals_librosa(level):
 
 
 def test_a_tone_lies_in_its_band_and_a_louder_one_changes_nothing():
-    centres = librosa.mel_frequencies(130, fmin=0, fmax=8000)[1:-1]
+    centres = librosa.mel_frequencies(130, fmin=NOTEBOOK.fmin, fmax=NOTEBOOK.fmax)[1:-1]
     for band in (20, 64, 100):
         row = spectrogram(0.1 * tone(centres[band]))
         assert abs(int(row[:, 5:27, 0].mean(axis=1).argmax()) - band) <= 1

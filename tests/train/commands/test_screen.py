@@ -1,11 +1,14 @@
 """What a person reads: everything there, in 80 columns, and no name that could move the cursor."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from train.commands.options import Epochs, Val
 from train.commands.screen import confusion_lines, score_lines
+from train.models.recipes import recipe
 from train.score.metrics import score
 
 
@@ -47,3 +50,11 @@ def test_with_too_many_classes_for_a_matrix_the_largest_confusions_are_named() -
 
 def test_names_are_shown_escaped() -> None:
     assert "\x1b" not in "\n".join(score_lines(scored(("do\x1bg", "c\nat")), "title"))
+
+
+@pytest.mark.parametrize(("option", "of_recipe"), [(Epochs, "epochs"), (Val, "val")])
+def test_the_defaults_that_the_help_names_are_those_of_the_models(option: Any, of_recipe: str) -> None:
+    (said,) = option.__metadata__
+    named = re.findall(r"([\d.]+) for (\w+)", said.show_default)
+    assert [name for _, name in named] == ["baseline", "compact"]
+    assert [float(value) for value, _ in named] == [getattr(recipe(name), of_recipe) for _, name in named]

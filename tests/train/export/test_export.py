@@ -122,9 +122,10 @@ def metadata_of(file: Path, format: ExportFormat) -> dict[str, Any]:
         texts = {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
         plain = ("input", "model", "cache_fingerprint")
         return {name: text if name in plain else json.loads(text) for name, text in texts.items()}
-    if format == ExportFormat.tflite:
+    if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            return json.loads(archive.read("metadata.json"))
+            (name,) = (name for name in archive.namelist() if name.endswith("metadata.json"))
+            return json.loads(archive.read(name))
     return json.loads((file / "assets.extra" / "metadata.json").read_text(encoding="utf-8"))
 
 

@@ -8,7 +8,9 @@ import pytest
 from train.backend.keras import keras
 from train.models.equivalent import equivalent, narrowest
 from train.models.narrow import build_to_train
-from train.models.recipes import build_model
+from train.models.recipes import RECIPES, build_model
+
+SPARING = [name for name, recipe in RECIPES.items() if recipe.spares]
 
 
 def clips(n: int, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,18 +37,18 @@ def gradients(model: Any, variables: Any, X: np.ndarray, y: np.ndarray) -> tuple
     return np.asarray(probabilities), [np.asarray(g) for g in tape.gradient(loss, variables)]
 
 
-def by_column(kernel: np.ndarray, n_pools: int) -> np.ndarray:
+def by_column(kernel: np.ndarray, n_mels: int, n_filters: int) -> np.ndarray:
     """The first Dense's kernel as (mel, column, what one column has)."""
-    n_mels = 128 // 2**n_pools
-    return kernel.reshape(n_mels, -1, (128 if n_pools == 3 else 64) * kernel.shape[1])
+    return kernel.reshape(n_mels, -1, n_filters * kernel.shape[1])
 
 
-@pytest.mark.parametrize("name", ["baseline", "dropout"])
+@pytest.mark.parametrize("name", SPARING)
 @pytest.mark.parametrize("n_frames", [1, 31, 32, 33, 61, 90, 128, 900])
 def test_function_and_gradients_are_the_plain_models(name: str, n_frames: int) -> None:
     X, y = clips(3, n_frames)
     plain = trained(name)
-    n_pools = sum(isinstance(layer, keras.layers.MaxPooling2D) for layer in plain.layers)
+    pools = [layer for layer in plain.layers if isinstance(layer, keras.layers.MaxPooling2D)]
+    _, n_mels, _, n_filters = pools[-1].output.shape
     expected, expected_gradients = gradients(plain, [v.value for v in plain.trainable_variables], X, y)
     _, n_edge, n_like = narrowest(plain, n_frames)
     spared = equivalent(plain, n_frames)
@@ -58,11 +60,11 @@ def test_function_and_gradients_are_the_plain_models(name: str, n_frames: int) -
     probabilities, found_gradients = gradients(spared, [v.value for v in variables], X[:, :, :n_columns], y)
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
     if kernel is not None:
-        found = by_column(found_gradients[2 * n_pools], n_pools)
+        found = by_column(found_gradients[2 * len(pools)], n_mels, n_filters)
         n_clip = found.shape[1] - 1 - n_edge
         # Of one like column what every like column of the plain model has.
         repeats = [1] * n_clip + [n_like] + [1] * n_edge
-        found_gradients[2 * n_pools] = np.repeat(found, repeats, axis=1).reshape(-1, kernel.shape[1])
+        found_gradients[2 * len(pools)] = np.repeat(found, repeats, axis=1).reshape(-1, kernel.shape[1])
     for found, wanted in zip(found_gradients, expected_gradients, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max() + 1e-7)
 
@@ -75,7 +77,7 @@ def test_one_second_takes_a_third_of_the_columns_and_long_clips_take_all() -> No
     assert widths == sorted(widths)
 
 
-@pytest.mark.parametrize("name", ["baseline", "dropout"])
+@pytest.mark.parametrize("name", SPARING)
 def test_it_gives_and_takes_the_weights_of_the_plain_model(name: str) -> None:
     plain = trained(name)
     weights = plain.get_weights()

@@ -19,7 +19,8 @@ import soundfile
 from cache.shared.errors import Interrupted, UserError
 from tests.conftest import ROOT
 from tests.train.predict.test_windows import tone
-from train.predict.deliver import deliver
+from train.predict.deliver import _LINES, deliver
+from train.predict.formats import LABELS, PredictFormat
 from train.predict.predict import Kind, Prediction, predict_files
 from train.predict.regions import Region, regions
 from train.predict.sources import Source, find_sources
@@ -51,6 +52,10 @@ def test_windows_become_regions_that_do_not_overlap_and_neighbours_of_one_label_
     ]
     assert list(regions([])) == []
     assert [region.label for region in regions([window(0, 1, 0.6, threshold=0.7)])] == []
+
+
+def test_every_format_of_the_command_is_written_by_lines_or_by_labels() -> None:
+    assert list(PredictFormat) == [*_LINES, *LABELS]
 
 
 def test_a_position_is_written_as_on_a_player() -> None:

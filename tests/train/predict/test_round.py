@@ -11,7 +11,7 @@ from cache.labels.mark import Region
 from cache.labels.read import read_labels
 from tests.train.predict.test_windows import tone
 from train.predict.deliver import deliver
-from train.predict.labels import LABELS
+from train.predict.formats import LABELS
 from train.predict.predict import Kind, predict_files
 from train.predict.regions import regions
 from train.predict.sources import find_sources

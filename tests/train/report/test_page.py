@@ -11,7 +11,7 @@ import soundfile
 from matplotlib.image import imread
 
 from tests.conftest import featurize, write_clips
-from tests.made_runs import made_crossval, made_fit
+from tests.made_runs import FIGURES, made_crossval, made_fit
 from tests.sounds import FORMATS, encoded, noise
 from train.report.report import MAX_MISTAKES, write_report
 
@@ -98,7 +98,7 @@ def fit_opened(browser: Any, fit_page: Path) -> Opened:
 def test_every_figure_and_every_spectrogram_is_seen(fit_opened: Opened) -> None:
     page = fit_opened.page
     figures = page.locator("figure img")
-    assert figures.count() == 4
+    assert figures.count() == len(FIGURES)
     assert page.locator("img.mel").count() == page.locator("li.clip").count() > len(FORMATS)
     for image in page.locator("img").all():
         image.scroll_into_view_if_needed()

@@ -19,7 +19,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from cache import open_cache
 from cache.shared.errors import Interrupted, UserError
 from tests.conftest import featurize, write_clips
-from tests.made_runs import made_crossval, made_fit
+from tests.made_runs import FIGURES, made_crossval, made_fit
 from tests.sounds import encoded, noise
 from train.report import players as originals
 from train.report import report
@@ -260,7 +260,7 @@ def test_every_spectrogram_is_the_row_of_its_clip_without_the_padding(odd_page: 
 
 def test_the_figures_are_there_as_pngs_with_something_on_them(odd_run: Path) -> None:
     files = {file.name: imread(file) for file in (odd_run / "figures").iterdir()}
-    assert set(files) == {"accuracy.png", "loss.png", "confusion.png", "calibration.png"}
+    assert set(files) == {f"{name}.png" for name in FIGURES}
     assert all(picture.std() > 0.02 and picture.shape[0] > 400 for picture in files.values())
 
 
@@ -331,6 +331,22 @@ def test_a_fit_without_test_clips_and_a_run_without_history_have_a_page_too(odd_
     assert "There is no score" in page.text
     assert "history.csv, so there are no curves" in page.text
     assert "It could not be tried" in page.text
+
+
+def test_the_links_at_the_top_are_the_sections_that_there_are(odd_page: Page, odd_run: Path, tmp_path: Path) -> None:
+    untested = changed(odd_run, tmp_path / "untested", metrics=None, sanity={}, leak_probe=None, warnings=[])
+    never_right = copied(odd_run, tmp_path / "never right")
+    rows = [row for row in predictions(never_right) if row["class"] != row["predicted"]]
+    with (never_right / "predictions.csv").open("w", newline="", encoding="utf-8") as lines:
+        table = csv.DictWriter(lines, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    n_sections = []
+    for page in (odd_page, Page(write_report(never_right)), Page(write_report(untested))):
+        links = [one["href"] for one in page.of_tag("a") if (one["href"] or "").startswith("#")]
+        assert links == [f"#{one['id']}" for one in page.of_tag("section")]
+        n_sections.append(len(links))
+    assert n_sections == [8, 7, 4]
 
 
 def test_of_many_mistakes_the_worst_are_shown_and_the_page_says_how_many_there_are(

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from cache import open_cache
+from cache.file.layout import FORMAT_VERSION, SINCE
+from cache.file.settings import SETTINGS
 from cache.shared.errors import UserError
 from tests.made_runs import made_crossval, made_fit
 from train.report.report import write_report
+from train.runs.directory import open_run
 from train.runs.record import UNFINISHED, read_record, write_record
 from train.runs.tables import read_history, read_predictions, read_split, write_history
 from train.score.compare import compare
@@ -58,6 +61,17 @@ def test_a_run_of_an_earlier_version_is_scored_compared_and_reported_as_today(ru
     assert second.difference is not None
     assert second.difference.p == 1
     assert write_report(old).stat().st_size > 10_000
+
+
+def test_a_run_from_before_a_setting_has_what_caches_of_its_time_have(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = open_run(made).settings
+    monkeypatch.setitem(SETTINGS, "preemphasis", float)
+    with pytest.raises(UserError, match="'preemphasis' is missing"):
+        open_run(made)
+    monkeypatch.setitem(SINCE, FORMAT_VERSION + 1, {"preemphasis": 0.0})
+    assert open_run(made).settings == {**now, "preemphasis": 0.0}
 
 
 def test_tables_of_an_earlier_version_that_do_not_belong_together_are_one_line(made: Path, tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""Versions of the format: what caches of each hold is settled, and those of earlier ones stay what they are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import soundfile
+
+from cache import open_cache
+from cache.file.layout import ATTRIBUTES, COLUMNS, FORMAT_VERSION, REJECTED, SINCE, lacking
+from cache.file.settings import SETTINGS, MelSettings
+from featurize.build.build import Job, update
+
+# What came with each version; a name may be a column's and an attribute's.
+NAMES = {
+    1: "amin center class_names crc32 data_dir duration feature_version fingerprint fmax fmin format format"
+    " format_version hop_length htk mono mtime_ns n_fft n_frames n_frames n_mels norm pad_mode path power ref"
+    " rejected_mtime_ns rejected_path rejected_reason rejected_size res_type sha256 size sr sr top_db versions window",
+    2: "inode max_per_class rejected_inode remark",
+    3: "background end label_column label_length start tables widen",
+}
+
+
+@dataclass(frozen=True)
+class LaterSettings(MelSettings):
+    """Those of a program that also knows how strongly high frequencies are raised."""
+
+    preemphasis: float = 0.0
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A clip of each class, with its cache."""
+    folder = tmp_path_factory.mktemp("few") / "data"
+    for name in ("dog", "cat", "bird"):
+        (folder / name).mkdir(parents=True)
+        soundfile.write(folder / name / "a.wav", np.random.default_rng(0).normal(0, 0.1, 2000), 16000)
+    update(Job(folder, folder / "features.h5"))
+    return folder
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Make this the program of the next version, which has a setting more."""
+    for module in ("cache.file.publish", "cache.file.reader", "featurize.build.plan"):
+        monkeypatch.setattr(f"{module}.FORMAT_VERSION", FORMAT_VERSION + 1)
+    monkeypatch.setattr("cache.file.reader._ATTRIBUTES", (*ATTRIBUTES, *SETTINGS, "preemphasis"))
+    monkeypatch.setitem(SETTINGS, "preemphasis", float)
+    monkeypatch.setitem(SINCE, FORMAT_VERSION + 1, {"preemphasis": 0.0})
+
+
+@pytest.mark.parametrize("version", range(1, FORMAT_VERSION + 1))
+def test_caches_of_a_version_hold_what_they_always_held(version):
+    found = [name for name in (*COLUMNS, *REJECTED, *ATTRIBUTES, *SETTINGS) if name not in lacking(version)]
+    expected = " ".join(NAMES.get(since, "") for since in range(1, version + 1)).split()
+    assert sorted(found) == sorted(expected), (
+        f"there are caches of format version {version}: for a name that is new raise FORMAT_VERSION, say in SINCE what"
+        " earlier caches have in its place, and list it here under the new version"
+    )
+
+
+def test_a_cache_from_before_a_setting_keeps_its_fingerprint_and_its_rows(data, tmp_path, later):
+    file = tmp_path / "features.h5"
+    file.write_bytes((data / "features.h5").read_bytes())
+    old = open_cache(file)
+    assert old.settings["preemphasis"] == 0.0
+    result = update(Job(data, file, settings=LaterSettings()))
+    assert (result.n_computed, result.n_reused) == (0, len(old))
+    new = open_cache(file)
+    assert (new.format_version, new.fingerprint) == (FORMAT_VERSION + 1, old.fingerprint)
+    assert new.settings == old.settings
+
+
+def test_another_value_of_a_new_setting_is_another_cache(data, tmp_path, later):
+    file = tmp_path / "features.h5"
+    file.write_bytes((data / "features.h5").read_bytes())
+    old = open_cache(file)
+    result = update(Job(data, file, settings=LaterSettings(preemphasis=0.5)))
+    assert (result.n_computed, result.n_reused) == (len(old), 0)
+    assert open_cache(file).fingerprint == result.cache.fingerprint != old.fingerprint
