@@ -58,7 +58,7 @@ def test_a_frame_that_the_kernel_cannot_cut_or_transform_is_refused(name_and_val
     [
         ("sr", [0, -16000]),
         ("fmin", [-1.0, 8000.0, 9000.0, np.nan]),
-        ("fmax", [0.0, 8000.1, np.nan]),
+        ("fmax", [0.0, np.nan]),
         ("amin", [0.0, -1e-10, np.nan]),
         ("top_db", [0.0, -80.0, np.nan]),
     ],
