@@ -28,6 +28,14 @@ SLOW_FILES = (
     "train/fit/test_sweep.py",
     "train/fit/test_fit.py",
     "train/report/test_page.py",
+    "cache/file/test_bad_caches.py",
+    "train/predict/test_deliver.py",
+    "featurize/clips/test_fuzz.py",
+    "train/models/test_recipes.py",
+    "train/fit/test_crossval.py",
+    "whole/test_stop.py",
+    "train/report/test_report.py",
+    "whole/test_round.py",
 )
 OPTIONS = Options(model="tiny", epochs=3, batch_size=8, val=0.2, test=0.2, deterministic=True)
 
