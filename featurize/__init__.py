@@ -32,22 +32,7 @@ def featurize_clip(path: Path, settings: "MelSettings | None" = None) -> "npt.ND
     ClipError
         The file cannot be used; the message names it and says why.
     """
-    # Not at the top: the command is in this package, and must not wait for them before it can answer Ctrl-C.
-    import numpy as np
+    # Not at the top: the command is in this package, and must not wait for it before it can answer Ctrl-C.
+    from featurize.workers.batch import row_of
 
-    from cache.file.layout import ROW_SHAPE
-    from cache.file.settings import MelSettings
-    from cache.shared.stretch import recording_of
-    from featurize.clips.decode import ClipError
-    from featurize.workers.batch import write_row
-    from featurize.workers.stretches import open_clip
-
-    out = np.empty(ROW_SHAPE, np.float32)
-    try:
-        if not Path(recording_of(str(path))).exists() and not Path(path).exists():
-            raise ClipError("there is no such file")
-        with open_clip(str(path)) as audio:
-            write_row(audio, settings or MelSettings(), out)
-    except ClipError as error:
-        raise ClipError(f"{path}: {error}", error.passing) from None
-    return out
+    return row_of(str(path), settings)

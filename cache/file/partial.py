@@ -231,13 +231,23 @@ def append(
     if rows:
         write_all(partial.rows_file, np.ascontiguousarray(X).data, row_offset(partial, partial.n_slots))
     slots = range(partial.n_slots, partial.n_slots + len(rows))
-    lines = [_line({"slot": slot, **row._asdict()}) for slot, row in zip(slots, rows, strict=True)]
+    lines = [_line(_told(slot, row)) for slot, row in zip(slots, rows, strict=True)]
     lines += [_line(clip._asdict()) for clip in rejected]
     write_all(partial.journal_file, b"".join(lines))
     partial.n_slots += len(rows)
     _keep(partial, slots, rows)
     for clip in rejected:
         _reject(partial, clip)
+
+
+def _told(slot: int, row: Row) -> dict[str, Any]:
+    """Return the slot of a row and those of its fields that are not what they are by default."""
+    told = dict(zip(Row._fields, row, strict=True))
+    for name, value in Row._field_defaults.items():
+        if told[name] == value:
+            del told[name]
+    told["slot"] = slot
+    return told
 
 
 def _keep(partial: Partial, slots: range, rows: Sequence[Row]) -> None:
@@ -247,7 +257,8 @@ def _keep(partial: Partial, slots: range, rows: Sequence[Row]) -> None:
         partial.columns = {name: np.concatenate([column, more[name]]) for name, column in partial.columns.items()}
     fields = dict(zip(Row._fields, zip(*rows, strict=True), strict=True)) if rows else {}
     for name, values in fields.items():
-        if name != "path":
+        # The columns begin with zeros and empty texts, which is what most have by default.
+        if name != "path" and (name not in Row._field_defaults or any(values)):
             partial.columns[name][slots.start : slots.stop] = _encoded(name, values)
     for slot, row in zip(slots, rows, strict=True):
         partial.slots[row.path] = slot
@@ -258,7 +269,9 @@ def _encoded(name: str, values: Sequence[Any]) -> Sequence[Any]:
     if name not in _WIDTHS:
         return values
     # A text that is too long loses its end, but never half a character.
-    return [value.encode()[: _WIDTHS[name]].decode(errors="ignore").encode() for value in values]
+    width = _WIDTHS[name]
+    texts = [value.encode() for value in values]
+    return [text if len(text) <= width else text[:width].decode(errors="ignore").encode() for text in texts]
 
 
 def _columns(n_slots: int) -> Columns:

@@ -181,7 +181,10 @@ def _folders(
     data: Path, everything: bool, labelled: Sequence[str], recordings: Collection[str], say: Callable[[str], None]
 ) -> tuple[str, ...]:
     names = class_folders(data)
-    trees = dict(zip(names, _trees(data, names), strict=True))
+    usual = not everything and set(CLASS_NAMES) <= set(names)
+    # The usual folders are classes whatever is in them, and will be walked then.
+    looked_at = [name for name in names if not (usual and name in CLASS_NAMES)]
+    trees = dict(zip(looked_at, _trees(data, looked_at), strict=True))
     known = {plain(name) for name in (*CLASS_NAMES, *labelled)}
     for name in names:
         # Where recordings are kept is no class, unless it is called so.
@@ -194,12 +197,12 @@ def _folders(
                 )
             trees[name].audio.clear()
     counts = {name: len(set(tree.audio).difference(recordings)) for name, tree in trees.items()}
-    with_audio = [name for name in names if counts[name]]
+    with_audio = [name for name in looked_at if counts[name]]
     for name in with_audio:
         if not is_utf8(name):
             say(f"the folder {printable(name)} is left out: its name is not UTF-8; rename it")
     with_audio = [name for name in with_audio if is_utf8(name)]
-    if everything or not set(CLASS_NAMES) <= set(names):
+    if not usual:
         unnamed = [name for name in with_audio if labelled and plain(name) not in map(plain, labelled)]
         for name in unnamed if not everything else []:
             say(

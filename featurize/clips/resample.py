@@ -14,6 +14,8 @@ _RESAMPLED_WHOLE = 1 << 18
 # Channels cancel if together they are at most two steps of 16 bits, and each alone so many times as much.
 _QUIET = 2.0**-14
 _CANCELLED = 100
+# Nearly always so few samples tell that all of them are not quiet.
+_PROBED = 1024
 
 # A clip is named if more than this share of its energy lies where the features do not reach.
 _MUCH = 0.5
@@ -102,15 +104,15 @@ def _resampled(audio: Audio, sr: int) -> Iterator[Float32]:
     yield _of_length(tail, max(0, n_resampled(n_in, audio.sr, sr) - n_out))
 
 
-def sound_remark(audio: Audio, silent: bool, seconds: float, sr: int) -> str:
+def sound_remark(audio: Audio, x: Float32, seconds: float, sr: int) -> str:
     """Say of a clip that was read why there is little or nothing to see of it; "" if that needs no words.
 
     Parameters
     ----------
     audio
         The clip.
-    silent
-        Whether its row is.
+    x
+        Its row.
     seconds
         How much of a clip a row shows.
     sr
@@ -118,9 +120,9 @@ def sound_remark(audio: Audio, silent: bool, seconds: float, sr: int) -> str:
     """
     if audio.mixed_peak < _QUIET and audio.channel_peak > _CANCELLED * audio.mixed_peak:
         return "its channels are in opposite phase and cancel"
-    if silent and audio.n_decoded > seconds * audio.sr and any(block.any() for block in audio.blocks()):
+    if audio.n_decoded > seconds * audio.sr and not x.any() and any(block.any() for block in audio.blocks()):
         return f"no sound in the {seconds:.1f} s that are used; there is sound elsewhere"
-    if audio.lost > _MUCH and not silent:
+    if audio.lost > _MUCH and x.any():
         return f"{audio.lost:.0%} {ABOVE} {sr / 2000:g} kHz, which the features leave out"
     return ""
 
@@ -138,7 +140,9 @@ def _mix(audio: Audio, block: Float32, out: Float32 | None = None) -> Float32:
             out += block[:, channel]
         # A scale is a power of two, so the order matters to no bit.
         out /= n_channels / scale
-    audio.mixed_peak = max(audio.mixed_peak, float(out.max()), -float(out.min()))
+    for part in (out[:_PROBED], out):
+        if audio.mixed_peak < _QUIET:
+            audio.mixed_peak = max(audio.mixed_peak, float(part.max()), -float(part.min()))
     if audio.mixed_peak < _QUIET:
         audio.channel_peak = max(audio.channel_peak, scale * float(block.max()))
     return out

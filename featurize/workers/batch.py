@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +11,12 @@ import numpy.typing as npt
 from cache.file.layout import ROW_SHAPE
 from cache.file.partial import Rejected, Row
 from cache.file.settings import MelSettings
-from cache.shared.stretch import stretch_sha256
+from cache.shared.stretch import recording_of, stretch_sha256
 from featurize.clips.decode import Audio, ClipError, open_audio
 from featurize.clips.find import Clip
 from featurize.clips.resample import mono_blocks, n_resampled, sound_remark
 from featurize.features.row import n_frames_of, write_spectrogram
-from featurize.workers.stretches import cut
+from featurize.workers.stretches import cut, open_clip
 
 Float32 = npt.NDArray[np.float32]
 
@@ -54,10 +54,17 @@ class Done(NamedTuple):
 
 def units(tasks: Iterable[Task]) -> Iterator[list[Task]]:
     """Yield the tasks in parts that are not to be taken apart: a clip, or the stretches of a recording."""
-    for _, group in groupby(tasks, key=lambda task: task.clip.file):
-        of_one = list(group)
-        for first in range(0, len(of_one), _MOST_STRETCHES):
-            yield of_one[first : first + _MOST_STRETCHES]
+    unit: list[Task] = []
+    for task in tasks:
+        # What a file is called takes long to find out where it is a clip as a whole, as nearly all are.
+        is_more = task.clip.end and unit and task.clip.file == unit[0].clip.file and len(unit) < _MOST_STRETCHES
+        if not is_more:
+            if unit:
+                yield unit
+            unit = []
+        unit.append(task)
+    if unit:
+        yield unit
 
 
 def n_bytes_of(tasks: Iterable[Task]) -> int:
@@ -102,13 +109,12 @@ def featurize_batch(
     for unit in units(tasks):
         begin(position)
         position += len(unit)
-        room = X[len(done.rows) :]
         if unit[0].clip.end:
-            _compute_stretches(data, unit, settings, room, done)
+            _compute_stretches(data, unit, settings, X[len(done.rows) :], done)
             continue
         clip, known_sha256 = unit[0]
         try:
-            row = _compute(f"{data}/{clip.path}", clip, known_sha256, settings, room[0])
+            row = _compute(f"{data}/{clip.path}", clip, known_sha256, settings, X[len(done.rows)])
         except ClipError as error:
             done.rejected.append(_rejected(clip, error))
             continue
@@ -170,7 +176,9 @@ def _compute_stretches(
 def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row:
     out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
     n_samples = write_row(audio, settings, out)
-    said = sound_remark(audio, not out.any(), settings.n_frames * settings.hop_length / settings.sr, settings.sr)
+    remark = sound_remark(audio, out, settings.n_frames * settings.hop_length / settings.sr, settings.sr)
+    if audio.remark:
+        remark = f"{audio.remark}; {remark}" if remark else audio.remark
     if out is not x:
         x[...] = out
     return Row(
@@ -183,11 +191,23 @@ def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.ND
         audio.sr,
         audio.format,
         zlib.crc32(x.data),
-        "; ".join(filter(None, (audio.remark, said))),
-        inode=clip.inode,
-        start=clip.start,
-        end=clip.end,
+        remark,
+        clip.inode,
+        clip.start,
+        clip.end,
     )
+
+
+def row_of(path: str, settings: MelSettings | None) -> Float32:
+    """Compute the row of one clip; see `featurize.featurize_clip`."""
+    out = np.empty(ROW_SHAPE, np.float32)
+    try:
+        with open_clip(path) as audio:
+            write_row(audio, settings or MelSettings(), out)
+    except ClipError as error:
+        gone = not Path(recording_of(path)).exists() and not Path(path).exists()
+        raise ClipError(f"{path}: {'there is no such file' if gone else error}", error.passing) from None
+    return out
 
 
 def write_row(audio: Audio, settings: MelSettings, out: Float32) -> int:

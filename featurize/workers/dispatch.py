@@ -14,7 +14,7 @@ from cache.file.layout import ROW_SHAPE
 from cache.file.partial import Rejected
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from featurize.workers.batch import Done, Task, n_bytes_of, units
+from featurize.workers.batch import Done, Task, units
 
 # A batch that may hold n clips ends at n times so many bytes, four seconds of 16 bits at 16 kHz: long clips come in
 # smaller batches, and a recording of minutes is one of its own.
@@ -237,7 +237,7 @@ def _batches(tasks: Sequence[Task], n_rows: int) -> Iterator[list[Task]]:
     batch: list[Task] = []
     n_bytes = 0
     for unit in units(tasks):
-        size = n_bytes_of(unit)
+        size = unit[0].clip.size
         if batch and (len(batch) + len(unit) > n_rows or n_bytes + size > n_rows * _USUAL_BYTES):
             yield batch
             batch, n_bytes = [], 0

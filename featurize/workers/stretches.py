@@ -3,10 +3,10 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-from cache.shared.stretch import samples_of, stretch_of, stretch_sha256
+from cache.shared.stretch import Stretch, samples_of, stretch_of, stretch_sha256
 from featurize.clips.audio import Audio, ClipError, Float32
 from featurize.clips.decode import open_audio
 
@@ -81,14 +81,14 @@ def _length(samples: tuple[int, int]) -> int:
     return samples[1] - samples[0]
 
 
-@contextmanager
-def open_clip(path: str) -> Iterator[Audio]:
+def open_clip(path: str) -> AbstractContextManager[Audio]:
     """Open a clip by its path in a cache, which may be that of a stretch; see `featurize.clips.decode.open_audio`."""
     stretch = stretch_of(path)
-    if stretch is None or os.path.exists(path):  # noqa: PTH110
-        with open_audio(path) as audio:
-            yield audio
-        return
+    return open_audio(path) if stretch is None or os.path.exists(path) else _open_stretch(stretch)  # noqa: PTH110
+
+
+@contextmanager
+def _open_stretch(stretch: Stretch) -> Iterator[Audio]:
     with open_audio(stretch.recording) as audio:
         span = (stretch.start, stretch.end)
         first, last = samples_of(*span, audio.sr)
