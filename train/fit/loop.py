@@ -19,8 +19,8 @@ from train.backend.keras import keras, reseed
 from train.dataset.batches import Batches
 from train.fit.checkpoint import Checkpoint, Weights, best_epoch
 from train.fit.options import Options
+from train.fit.traced import as_if_new
 from train.models import recipes as models
-from train.models.narrow import build_to_train
 from train.runs.directory import LOGS
 from train.runs.tables import History
 
@@ -54,7 +54,9 @@ def train_by_recipe(
     n_frames = cache.columns["n_frames"].astype(np.int64)
     widest = int(n_frames[np.concatenate([train_rows, val_rows])].max())
     n_steps = options.epochs * math.ceil(len(train_rows) / options.batch_size)
-    model = build_to_train(options.model, n_classes, options.learning_rate, n_steps, widest)
+    whole = models.build_model(options.model, n_classes)
+    model = as_if_new(options, n_classes, n_steps, widest)
+    model.set_weights(whole.get_weights())
     n_columns = model.input_shape[2]
     is_noise = np.array([is_background(name) for name in cache.class_names])
     backgrounds = train_rows[is_noise[cache.labels[train_rows]]]
@@ -64,7 +66,6 @@ def train_by_recipe(
     validation = Batches(cache.X, cache.y, val_rows, options.batch_size, n_columns) if len(val_rows) else None
     class_weight = balanced_weights(cache.labels[train_rows]) if options.class_weight else None
     history, best = train_model(model, batches, validation, options, class_weight, run_dir, title)
-    whole = models.build_model(options.model, n_classes)
     whole.set_weights(model.get_weights())
     return whole, history, best
 

@@ -25,6 +25,7 @@ def compact(n_classes: int, learning_rate: float | None, n_steps: int | None, n_
     from train.backend.keras import keras
 
     layers = keras.layers
+    normalization = layers.BatchNormalization if n_steps is None else _fused()
     clip = keras.Input((N_MELS, n_columns, 1))
     # 1 for a column with any sound, else 0.
     sound = layers.MaxPooling2D((N_MELS, 1))(clip)
@@ -34,12 +35,12 @@ def compact(n_classes: int, learning_rate: float | None, n_steps: int | None, n_
         x = layers.Conv2D(n_filters, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
         if strides[1] > 1:
             sound = layers.MaxPooling2D((1, strides[1]))(sound)
-        x = _normalised(x, sound)
+        x = _normalised(normalization, x, sound)
         if pool is not None:
             x, sound = layers.MaxPooling2D(pool)(x), layers.MaxPooling2D((1, pool[1]))(sound)
     # Where a pattern lies on the mel axis tells classes apart, so this axis is not averaged away.
     x = layers.Conv2D(128, (x.shape[1], 1), use_bias=False, kernel_initializer="he_normal")(x)
-    frames = layers.Reshape((-1, 128))(_normalised(x, sound))
+    frames = layers.Reshape((-1, 128))(_normalised(normalization, x, sound))
     share = layers.Softmax(axis=1)(layers.Rescaling(100.0, offset=-100.0)(layers.Reshape((-1, 1))(sound)))
     mean = layers.Flatten()(layers.Dot(axes=1)([share, frames]))
     x = layers.Concatenate()([mean, layers.GlobalMaxPooling1D()(frames)])
@@ -51,12 +52,17 @@ def compact(n_classes: int, learning_rate: float | None, n_steps: int | None, n_
     return model
 
 
-def _normalised(x: Any, sound: Any) -> Any:
+def _normalised(normalization: Any, x: Any, sound: Any) -> Any:
     from train.backend.keras import keras
 
     layers = keras.layers
-    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
-    return layers.Multiply()([x, sound])
+    return layers.Multiply()([layers.ReLU()(normalization(momentum=0.9)(x)), sound])
+
+
+def _fused() -> Any:
+    from train.backend.batchnorm import BatchNormalization
+
+    return BatchNormalization
 
 
 def _scheduled(learning_rate: float | None, n_steps: int) -> Any:
