@@ -56,8 +56,8 @@ class Augmentation:
     noise_share: float = 0.7
     gain: float = 0.1
     n_masks: int = 2
-    mel_mask: float = 16.0
-    time_mask: float = 0.2
+    mel_mask: float = 8.0
+    time_mask: float = 0.1
     background: float = 0.4
     background_share: float = 0.5
     mixup: float = 0.3

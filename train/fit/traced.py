@@ -14,8 +14,8 @@ def as_if_new(options: Options, n_classes: int, n_steps: int, n_frames: int) -> 
     """Return build_to_train() of the options, with its optimiser as it was before the first step.
 
     The folds of a cross-validation and the seeds of a sweep differ in their rows and weights alone. To build a model
-    and to trace its training step takes seconds, a sixth of a fold of a few hundred clips: so it is done once a process,
-    and what an earlier fit has left in it is undone.
+    and to trace its training step takes seconds, which is a sixth of a fold of a few hundred clips. So it is done once
+    in a process, and what an earlier fit has left is undone.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ A new model is a module with a function that builds it, and its line in `RECIPES
 functions, so that the names are known without starting TensorFlow.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from train.models.notebook import baseline, dropout
 
 N_COLUMNS = 128
 _FEWEST_EPOCHS = 8
+_MOST_EPOCHS = 100
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,9 @@ class Recipe:
     ----------
     build
         Takes the number of classes and the learning rate (None: its own) and returns the compiled model.
-    epochs
-        Default of `--epochs`, as long as that is no more than `n_steps` optimiser steps; see default_epochs().
-    n_steps
-        After so many steps more of them are worth little.
+    epochs, epochs_of_few, n_steps
+        Default of `--epochs`: `epochs`, but for few clips `epochs_of_few` divided by the square root of their number,
+        and for many as many as make `n_steps` optimiser steps; see default_epochs().
     val
         Default of `--val`.
     augmentation
@@ -44,6 +45,7 @@ class Recipe:
 
     build: Callable[..., Any]
     epochs: int
+    epochs_of_few: float = 0.0
     n_steps: int = 10_000
     val: float = 0.15
     augmentation: Augmentation | None = None
@@ -98,8 +100,14 @@ def input_columns(name: str, n_frames: int) -> int:
 
 
 def default_epochs(own: Recipe, n_clips: int, batch_size: int) -> int:
-    """Return how many epochs a model is trained on so many clips: its own number, or as many as its steps allow."""
-    return min(own.epochs, max(_FEWEST_EPOCHS, own.n_steps * batch_size // max(n_clips, 1)))
+    """Return how many epochs a model is trained on so many clips.
+
+    The number of steps that it takes to learn what the clips can teach grows with them, but slower than they do; so few
+    are gone through more often. After `n_steps` of the recipe more steps are worth little.
+    """
+    n_clips = max(n_clips, 1)
+    wanted = max(own.epochs, min(_MOST_EPOCHS, round(own.epochs_of_few / math.sqrt(n_clips))))
+    return min(wanted, max(_FEWEST_EPOCHS, own.n_steps * batch_size // n_clips))
 
 
 def recipe(name: str) -> Recipe:
@@ -113,5 +121,7 @@ RECIPES: dict[str, Recipe] = {
     "baseline": Recipe(baseline, epochs=15, spares=True),
     "dropout": Recipe(dropout, epochs=20, spares=True),
     # The schedule ends at a learning rate of 0, so the last epoch is the one to keep and all clips can train.
-    "compact": Recipe(compact, epochs=24, n_steps=8_000, val=0.0, augmentation=Augmentation(), adapts=True),
+    "compact": Recipe(
+        compact, epochs=24, epochs_of_few=1_200, n_steps=8_000, val=0.0, augmentation=Augmentation(), adapts=True
+    ),
 }
