@@ -19,14 +19,17 @@ from train.__main__ import app
 from train.fit import sweep as sweeps
 from train.fit.options import Options
 from train.fit.sweep import Job, Outcome, sweep
+from train.models.recipes import default_epochs, recipe
 from train.runs.record import Record, read_record
+
+N_CLIPS = 100
 
 
 @pytest.fixture
 def expanded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Options]]:
     """The options of all runs that a command line asks for."""
     asked: list[Options] = []
-    monkeypatch.setattr("cache.open_cache", lambda _file: range(100))
+    monkeypatch.setattr("cache.open_cache", lambda _file: range(N_CLIPS))
     monkeypatch.setattr(sweeps, "sweep", lambda _cache, options, *_: asked.extend(options) or [])
 
     def expand(*arguments: str) -> list[Options]:
@@ -45,7 +48,9 @@ def test_a_grid_is_every_combination_and_other_options_hold_for_all(expanded: Ca
         (model, seed, rate) for model in ("baseline", "compact") for seed in (0, 1) for rate in (1e-3, 3e-4)
     ]
     assert {one.batch_size for one in found} == {8}
-    assert {(one.model, one.epochs) for one in found} == {("baseline", 15), ("compact", 24)}
+    assert {(one.model, one.epochs) for one in found} == {
+        (name, default_epochs(recipe(name), N_CLIPS, 8)) for name in ("baseline", "compact")
+    }
 
 
 def test_default_leaves_an_option_out_and_what_is_the_same_is_run_once(expanded: Callable[..., list[Options]]) -> None:
