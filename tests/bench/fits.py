@@ -37,7 +37,18 @@ def ours(cache_file: Path) -> float:
     widest = int(cache.columns["n_frames"].max())
     model = narrow.build_to_train("baseline", len(cache.class_names), None, 1000, widest)
     batches = Batches(cache.X, cache.y, rows, BATCH_SIZE, model.input_shape[2])
-    return rate(lambda: model.fit(batches, shuffle=False, verbose=0))
+    return rate(lambda: one_epoch(model, batches))
+
+
+def one_epoch(model: Any, batches: Any) -> None:
+    """A step on every batch, as `train fit` takes them."""
+    import numpy as np
+
+    from train.fit.steps import steps
+
+    for index in range(len(batches)):
+        X, y = batches[index]
+        steps(model).train(X, y, np.ones(len(y), np.float32))
 
 
 def notebook(cache_file: Path) -> float:

@@ -1,17 +1,16 @@
-"""Rows of the map -> shuffled batches: what Keras eats, read from the file as it is eaten."""
+"""Rows of the map -> shuffled batches: what a model eats, read from the file as it is eaten."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from train.backend.keras import keras
 from train.dataset.augment import Augmentation, augment, mix, overlay
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+class Batches:
     """Some rows of a cache, a batch at a time.
 
     Only the rows of one batch are copied, and cast to float32 if the cache is in float16.
@@ -47,7 +46,6 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         n_frames: npt.NDArray[np.integer] | None = None,
         backgrounds: npt.NDArray[np.intp] | None = None,
     ) -> None:
-        super().__init__()
         self.X = np.asarray(X)
         self.y = np.asarray(y)
         self.rows = rows

@@ -17,8 +17,9 @@ from cache.shared.text import human_seconds
 from cache.shared.walk import is_background
 from train.backend.keras import keras, reseed
 from train.dataset.batches import Batches
-from train.fit.checkpoint import Checkpoint, Weights, best_epoch
+from train.fit.checkpoint import Checkpoint, best_epoch
 from train.fit.options import Options
+from train.fit.steps import steps
 from train.fit.traced import as_if_new
 from train.models import recipes as models
 from train.runs.directory import LOGS
@@ -112,18 +113,66 @@ def train_model(
     UserError
         The loss is not a number any more.
     """
-    loop = _Epochs(batches, options, run_dir, title)
-    model.fit(
-        batches,
-        validation_data=validation,
-        epochs=options.epochs,
-        class_weight=class_weight,
-        callbacks=[*_logs(run_dir), loop],
-        shuffle=False,  # the batches come in an order of their own
-        verbose=0,
-    )
-    model.set_weights(loop.best_weights)
-    return loop.history, best_epoch(loop.history)
+    checkpoint = None if run_dir is None else Checkpoint(run_dir)
+    history, best_weights = ([], []) if checkpoint is None else checkpoint.restore(model, len(batches))
+    weights = np.ones(model.output_shape[1], np.float32)
+    for label, weight in (class_weight or {}).items():
+        weights[label] = weight
+    logs = keras.callbacks.CallbackList(_logs(run_dir), model=model)
+    logs.on_train_begin()
+    # Of the whole fit, so that it says how long that takes.
+    bar = tqdm(total=options.epochs * len(batches), unit="batch", leave=False, disable=not is_watched())
+    bar.n = bar.initial = len(history) * len(batches)
+    with bar:
+        while len(history) < options.epochs and not _patience_is_over(history, options.patience):
+            epoch, started = len(history), time.perf_counter()
+            bar.set_description(f"{title} epoch {epoch + 1}/{options.epochs}".strip())
+            batches.shuffle(options.seed, epoch)
+            reseed(model, options.seed, epoch)
+            row = {"epoch": epoch + 1, **_train(model, batches, weights, bar, epoch)}
+            if validation is not None:
+                row |= _score(model, validation)
+            history.append(row)
+            is_best = best_epoch(history) == len(history)
+            if is_best:
+                best_weights = model.get_weights()
+            if checkpoint is not None:
+                checkpoint.save(model, history, best_weights if is_best else None)
+            logs.on_epoch_end(epoch, {name: row[name] for name in row if name != "epoch"})
+            if not bar.disable and not title:
+                bar.write(_line(row, options.epochs, time.perf_counter() - started), sys.stderr)
+    logs.on_train_end()
+    model.set_weights(best_weights)
+    return history, best_epoch(history)
+
+
+def _train(model: Any, batches: Batches, weights: npt.NDArray[np.float32], bar: Any, epoch: int) -> dict[str, float]:
+    """Take a step on every batch; return the means over the clips, as they were on the way."""
+    step, sums = steps(model).train, np.zeros(3)
+    for index in range(len(batches)):
+        X, y = batches[index]
+        loss, n_right = step(X, y, weights[y.argmax(axis=1)])
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {float(loss)} in epoch {epoch + 1}, so training has diverged; try a lower --learning-rate"
+            )
+        sums += float(loss) * len(y), int(n_right), len(y)
+        bar.update()
+    return {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2]}
+
+
+def _score(model: Any, batches: Batches) -> dict[str, float]:
+    """Return the means over the clips of batches that are not trained on."""
+    step, sums = steps(model).score, np.zeros(3)
+    for index in range(len(batches)):
+        X, y = batches[index]
+        loss, n_right = step(X, y, np.ones(len(y), np.float32))
+        sums += float(loss) * len(y), int(n_right), len(y)
+    return {"val_loss": sums[0] / sums[2], "val_accuracy": sums[1] / sums[2]}
+
+
+def _patience_is_over(history: History, patience: int | None) -> bool:
+    return patience is not None and bool(history) and len(history) - best_epoch(history) >= patience
 
 
 def _logs(run_dir: Path | None) -> list[Any]:
@@ -138,62 +187,6 @@ def balanced_weights(labels: Rows) -> dict[int, float]:
     """Return for every class the weight that makes all classes count alike, with mean 1 over the clips."""
     counts = np.bincount(labels)
     return {label: len(labels) / (len(counts) * n) for label, n in enumerate(counts.tolist()) if n}
-
-
-class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
-    """What happens around the epochs: order, progress, history, best weights, checkpoint, stop."""
-
-    def __init__(self, batches: Batches, options: Options, run_dir: Path | None, title: str) -> None:
-        super().__init__()
-        self.batches, self.options, self.title = batches, options, title
-        self.history: History = []
-        self.best_weights: Weights = []
-        self.checkpoint = None if run_dir is None else Checkpoint(run_dir)
-        # Of the whole fit, so that it says how long that takes.
-        n_batches = options.epochs * len(batches)
-        self.bar = tqdm(total=n_batches, unit="batch", leave=False, disable=not is_watched())
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        if self.checkpoint is not None:
-            self.history, self.best_weights = self.checkpoint.restore(self.model, len(self.batches))
-        self.bar.n = self.bar.initial = len(self.history) * len(self.batches)
-        # Where fit() starts, whatever it was told: Keras's own BackupAndRestore sets it the same way.
-        self.model._initial_epoch = self.options.epochs if self._patience_is_over() else len(self.history)
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.batches.shuffle(self.options.seed, epoch)
-        reseed(self.model, self.options.seed, epoch)
-        self.started = time.perf_counter()
-        self.bar.set_description(f"{self.title} epoch {epoch + 1}/{self.options.epochs}".strip())
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.bar.update()
-        if not math.isfinite(logs["loss"]):
-            self.bar.close()
-            raise UserError(
-                f"the loss is {logs['loss']} in epoch {len(self.history) + 1}, so training has diverged; "
-                "try a lower --learning-rate"
-            )
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.history.append({"epoch": epoch + 1, **{name: float(logs[name]) for name in logs}})
-        is_best = best_epoch(self.history) == len(self.history)
-        if is_best:
-            self.best_weights = self.model.get_weights()
-        if self.checkpoint is not None:
-            self.checkpoint.save(self.model, self.history, self.best_weights if is_best else None)
-        if not self.bar.disable and not self.title:
-            self.bar.write(_line(self.history[-1], self.options.epochs, time.perf_counter() - self.started), sys.stderr)
-        if self._patience_is_over():
-            self.model.stop_training = True
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.bar.close()
-
-    def _patience_is_over(self) -> bool:
-        if self.options.patience is None or not self.history:
-            return False
-        return len(self.history) - best_epoch(self.history) >= self.options.patience
 
 
 def _line(row: dict[str, float], epochs: int, seconds: float) -> str:
