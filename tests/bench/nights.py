@@ -1,0 +1,73 @@
+"""python -m tests.bench.nights FOLDER: the recordings of the section "Label, train, predict, correct, and again".
+
+FOLDER/nights and FOLDER/check hold recordings of ten minutes, in which calls of data/synthesize.py are mixed into noise,
+with label tracks beside them; the last two of the nights have theirs in FOLDER/truth. With --correct, the labels that a
+model wrote for these two become what a person would make of them.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from cache.labels.mark import Region
+from cache.labels.read import read_labels
+from data.synthesize import CALLS
+from train.predict.formats import LABELS
+from train.recordings.score import same
+
+SR, SECONDS, N_CALLS = 16000, 600, 30
+N_LABELLED, N_UNLABELLED, N_CHECK = 4, 2, 4
+
+
+def recorded(file: Path, track: Path, seed: int) -> None:
+    """Write a recording and the labels of its calls, which do not overlap."""
+    rng = np.random.default_rng(seed)
+    frequency = np.maximum(np.fft.rfftfreq(SR * SECONDS, 1 / SR), 40.0)
+    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(SR * SECONDS)) * frequency ** rng.uniform(-1, 0))
+    y, calls = 0.02 * noise / noise.std(), []
+    for start in np.sort(rng.choice(SECONDS // 4 - 1, N_CALLS, replace=False)) * 4 + rng.uniform(0, 2, N_CALLS):
+        name = str(rng.choice(sorted(CALLS)))
+        call = CALLS[name](rng, SR)[: 2 * SR]
+        y[round(start * SR) :][: len(call)] += 0.02 * 10 ** (rng.uniform(0, 20) / 20) * call / call.std()
+        calls.append(Region(start, start + len(call) / SR, name, 1.0))
+    soundfile.write(file, y / np.abs(y).max(), SR)
+    track.write_text("\n".join(LABELS["audacity"].lines(file.name, calls, (0.0, 0.0))) + "\n")
+
+
+def corrected(said: Path, track: Path) -> tuple[int, int]:
+    """Give labels that match a call its name and ends, and drop the rest; return how many there were and are."""
+    folder = said.parent
+    wrong, true = (list(read_labels([file], folder, None, print)) for file in (said, track))
+    matched = same(np.array([(one.start, one.end) for one in true]), np.array([(one.start, one.end) for one in wrong]))
+    heard = [one for one, is_heard in zip(true, matched.any(axis=1).tolist(), strict=True) if is_heard]
+    regions = [Region(one.start, one.end, one.name, 1.0) for one in heard]
+    said.write_text("\n".join(LABELS["audacity"].lines("", regions, (0.0, 0.0))) + "\n")
+    return len(wrong), len(heard)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.nights", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--correct", action="store_true")
+    given = parser.parse_args()
+    nights, check, truth = (given.folder / name for name in ("nights", "check", "truth"))
+    unlabelled = [f"night{i}" for i in range(N_LABELLED, N_LABELLED + N_UNLABELLED)]
+    if given.correct:
+        for name in unlabelled:
+            n_said, n_kept = corrected(nights / f"{name}.txt", truth / f"{name}.txt")
+            print(f"{name}: of {n_said} labels {n_kept} stayed")
+        return
+    for folder in (nights, check, truth):
+        folder.mkdir(parents=True)
+    for i in range(N_LABELLED):
+        recorded(nights / f"night{i}.wav", nights / f"night{i}.txt", i)
+    for i, name in enumerate(unlabelled, N_LABELLED):
+        recorded(nights / f"{name}.wav", truth / f"{name}.txt", i)
+    for i in range(N_CHECK):
+        recorded(check / f"check{i}.wav", check / f"check{i}.txt", 100 + i)
+
+
+if __name__ == "__main__":
+    main()
