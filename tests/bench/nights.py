@@ -1,8 +1,8 @@
 """python -m tests.bench.nights FOLDER: the recordings of the section "Label, train, predict, correct, and again".
 
-FOLDER/nights and FOLDER/check hold recordings of ten minutes, in which calls of data/synthesize.py are mixed into noise,
-with label tracks beside them; the last two of the nights have theirs in FOLDER/truth. With --correct, the labels that a
-model wrote for these two become what a person would make of them.
+FOLDER/nights and FOLDER/check hold recordings of ten minutes: calls of data/synthesize.py, mixed into noise, with label
+tracks beside them. The last two of the nights have theirs in FOLDER/truth. With --correct, the labels that a model wrote
+for these two become what a person would make of them.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from train.predict.formats import LABELS
 from train.recordings.score import same
 
 SR, SECONDS, N_CALLS = 16000, 600, 30
+ENDING = LABELS["audacity"].ENDING
 N_LABELLED, N_UNLABELLED, N_CHECK = 4, 2, 4
 
 
@@ -27,11 +28,13 @@ def recorded(file: Path, track: Path, seed: int) -> None:
     frequency = np.maximum(np.fft.rfftfreq(SR * SECONDS, 1 / SR), 40.0)
     noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(SR * SECONDS)) * frequency ** rng.uniform(-1, 0))
     y, calls = 0.02 * noise / noise.std(), []
-    for start in np.sort(rng.choice(SECONDS // 4 - 1, N_CALLS, replace=False)) * 4 + rng.uniform(0, 2, N_CALLS):
+    for start in np.sort(rng.choice(SECONDS // 4 - 1, N_CALLS, replace=False)) * 4 + rng.uniform(0.5, 1.5, N_CALLS):
         name = str(rng.choice(sorted(CALLS)))
         call = CALLS[name](rng, SR)[: 2 * SR]
         y[round(start * SR) :][: len(call)] += 0.02 * 10 ** (rng.uniform(0, 20) / 20) * call / call.std()
-        calls.append(Region(start, start + len(call) / SR, name, 1.0))
+        # As a person marks it, with a little of what is around it.
+        before, after = rng.uniform(0.05, 0.4, 2)
+        calls.append(Region(start - before, start + len(call) / SR + after, name, 1.0))
     soundfile.write(file, y / np.abs(y).max(), SR)
     track.write_text("\n".join(LABELS["audacity"].lines(file.name, calls, (0.0, 0.0))) + "\n")
 
@@ -56,17 +59,17 @@ def main() -> None:
     unlabelled = [f"night{i}" for i in range(N_LABELLED, N_LABELLED + N_UNLABELLED)]
     if given.correct:
         for name in unlabelled:
-            n_said, n_kept = corrected(nights / f"{name}.txt", truth / f"{name}.txt")
+            n_said, n_kept = corrected(nights / f"{name}{ENDING}", truth / f"{name}{ENDING}")
             print(f"{name}: of {n_said} labels {n_kept} stayed")
         return
     for folder in (nights, check, truth):
         folder.mkdir(parents=True)
     for i in range(N_LABELLED):
-        recorded(nights / f"night{i}.wav", nights / f"night{i}.txt", i)
+        recorded(nights / f"night{i}.wav", nights / f"night{i}{ENDING}", i)
     for i, name in enumerate(unlabelled, N_LABELLED):
-        recorded(nights / f"{name}.wav", truth / f"{name}.txt", i)
+        recorded(nights / f"{name}.wav", truth / f"{name}{ENDING}", i)
     for i in range(N_CHECK):
-        recorded(check / f"check{i}.wav", check / f"check{i}.txt", 100 + i)
+        recorded(check / f"check{i}.wav", check / f"check{i}{ENDING}", 100 + i)
 
 
 if __name__ == "__main__":
