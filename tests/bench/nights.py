@@ -1,8 +1,8 @@
 """python -m tests.bench.nights FOLDER: the recordings of the section "Label, train, predict, correct, and again".
 
 FOLDER/nights and FOLDER/check hold recordings of ten minutes: calls of data/synthesize.py, mixed into noise, with label
-tracks beside them. The last two of the nights have theirs in FOLDER/truth. With --correct, the labels that a model wrote
-for these two become what a person would make of them.
+tracks beside them. The last two of the nights have theirs in FOLDER/truth. With --correct, the labels that a model gave
+to these two become what a person would make of them.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> None:
     unlabelled = [f"night{i}" for i in range(N_LABELLED, N_LABELLED + N_UNLABELLED)]
     if given.correct:
         for name in unlabelled:
-            n_said, n_kept = corrected(nights / f"{name}{ENDING}", truth / f"{name}{ENDING}")
+            n_said, n_kept = corrected(nights / f"{name}.wav{ENDING}", truth / f"{name}{ENDING}")
             print(f"{name}: of {n_said} labels {n_kept} stayed")
         return
     for folder in (nights, check, truth):
