@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ import numpy.typing as npt
 from cache.file.layout import ROW_SHAPE, X_DTYPES
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
+from cache.shared.memory import keep_freed_memory
 from featurize.clips.decode import read_ahead
 from featurize.features.row import prepare
 from featurize.workers.batch import Done, Task, featurize_batch, files_of, units
@@ -41,10 +42,6 @@ _WINDOW = 8
 
 # For killed workers to be gone: then one hangs in the system, as on a disk that does not answer.
 _END_SECONDS = 10.0
-
-# glibc's mallopt(): its numbers of what is set, from malloc.h, and bytes, more than a clip takes that is read whole.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 32 << 20
 
 # In a worker, and in the main process: the blocks of rows, shape (n_blocks, n_rows, 128, 128, 1), and for every block
 # 1 + the position of the clip being computed, or 0.
@@ -205,7 +202,7 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> I
         prepare(settings)
         # What there is now stays: neither here nor in a worker need the collector look at it again.
         gc.freeze()
-    _keep_freed_memory()
+    keep_freed_memory()
     with _start_in_words():
         crew = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype)
     try:
@@ -220,14 +217,6 @@ def _start_in_words() -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs") from error
-
-
-def _keep_freed_memory() -> None:
-    """Have malloc keep what a clip frees for the next one: fresh from the system, it costs as much as computing."""
-    with suppress(OSError, AttributeError):  # only glibc has it
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
-        mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
 
 
 def work(block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Done:
@@ -253,7 +242,7 @@ def _begin(memory: Any, current: Any, shape: tuple[int, ...], dtype: str) -> Non
     # Ctrl-C goes to the whole process group; only the main process answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _keep_freed_memory()
+    keep_freed_memory()
     _share(memory, current, shape, dtype)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from cache.shared.memory import keep_freed_memory
+
 # Both are read while TensorFlow and Keras load. Level 3 silences the C++ side (missing CUDA, CPU features); what goes
 # wrong still comes as an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,6 +30,8 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 # A user's ~/.keras/keras.json may say otherwise, and the rows of the cache are what they are.
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
+
+keep_freed_memory()
 
 __all__ = ["keras", "reseed", "seed_everything", "tf"]
 
