@@ -15,19 +15,34 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update a variable and its two moments."""
         index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=_handle(variable),
-            m=_handle(self._momentums[index]),
-            v=_handle(self._velocities[index]),
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=tf.pow(self.beta_2, step),
-            lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
+        moments = self._momentums[index], self._velocities[index]
+        adam_step(gradient, variable, moments, learning_rate, self.iterations, (self.beta_1, self.beta_2), self.epsilon)
+
+
+def adam_step(
+    gradient: Any,
+    variable: Any,
+    moments: tuple[Any, Any],
+    learning_rate: Any,
+    iterations: Any,
+    betas: tuple[float, float],
+    epsilon: float,
+) -> None:
+    """Update a variable and its moments as Keras's Adam does after so many iterations."""
+    step = tf.cast(iterations + 1, tf.float32)
+    m, v = moments
+    tf.raw_ops.ResourceApplyAdam(
+        var=_handle(variable),
+        m=_handle(m),
+        v=_handle(v),
+        beta1_power=tf.pow(betas[0], step),
+        beta2_power=tf.pow(betas[1], step),
+        lr=learning_rate,
+        beta1=betas[0],
+        beta2=betas[1],
+        epsilon=epsilon,
+        grad=gradient,
+    )
 
 
 def _handle(variable: Any) -> Any:

@@ -49,7 +49,7 @@ def steps(model: Any) -> Steps:
 
     shapes = ((None, *model.input_shape[1:]), (None, model.output_shape[1]), (None,))
     signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
-    return Steps(tf.function(train, input_signature=signature), tf.function(score, input_signature=signature))
+    return Steps(tf.function(train, signature, autograph=False), tf.function(score, signature, autograph=False))
 
 
 def _n_right(y: Any, probabilities: Any) -> Any:
