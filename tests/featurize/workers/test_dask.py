@@ -71,6 +71,12 @@ def slow(folder, how="pass", delay=0.05):
     return SLOW.format(log=str(folder / "log"), how=how, delay=delay)
 
 
+def held(folder):
+    """As `slow`, but go on after the first of its four batches only once `folder` has a file called "go"."""
+    log, go = str(folder / "log"), str(folder / "go")
+    return slow(folder, f"while len(list(open({log!r}))) > 40 and not os.path.exists({go!r}): time.sleep(0.01)")
+
+
 def clips_by_process(folder):
     done = {}
     for line in (folder / "log").read_text().splitlines() if (folder / "log").exists() else []:
@@ -134,10 +140,11 @@ def test_a_cluster_makes_the_same_cache_to_the_bit(dask, workers, data, tmp_path
 
 
 def test_a_worker_that_joins_gets_work_and_one_that_is_killed_is_done_without(dask, workers, data, expected, tmp_path):
-    first = workers(slow(tmp_path))
+    first = workers(held(tmp_path))
     with run(data, dask.address, tmp_path / "features.h5") as process:
         wait_for_rows(tmp_path, process, 1)
         second = workers(slow(tmp_path))
+        (tmp_path / "go").touch()
         while len(clips_by_process(tmp_path).get(second.pid, [])) < 3:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
@@ -278,10 +285,11 @@ def test_an_unfit_worker_is_named_before_work_starts(dask, workers, data, tmp_pa
 def test_an_unfit_worker_that_joins_later_is_refused_too(dask, workers, data, tmp_path, what):
     preload, complaint = (text.replace("{folder!r}", repr(str(data / "cat"))) for text in UNFIT[what])
     complaint = complaint.replace("{folder}", str(data / "cat"))
-    workers(slow(tmp_path))
+    workers(held(tmp_path))
     with run(data, dask.address, tmp_path / "features.h5") as process:
         wait_for_rows(tmp_path, process, 1)
         workers(preload)
+        (tmp_path / "go").touch()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     (line,) = complaints(err)
