@@ -31,7 +31,7 @@ def recorded(file: Path, track: Path, seed: int) -> None:
     for start in np.sort(rng.choice(SECONDS // 4 - 1, N_CALLS, replace=False)) * 4 + rng.uniform(0.5, 1.5, N_CALLS):
         name = str(rng.choice(sorted(CALLS)))
         call = CALLS[name](rng, SR)[: 2 * SR]
-        y[round(start * SR) :][: len(call)] += 0.02 * 10 ** (rng.uniform(0, 20) / 20) * call / call.std()
+        y[round(start * SR) :][: len(call)] += 0.02 * 10 ** (rng.uniform(-10, 10) / 20) * call / call.std()
         # As a person marks it, with a little of what is around it.
         before, after = rng.uniform(0.05, 0.4, 2)
         calls.append(Region(start - before, start + len(call) / SR + after, name, 1.0))
