@@ -1,8 +1,8 @@
 """python -m tests.bench.nights FOLDER: the recordings of the section "Label, train, predict, correct, and again".
 
 FOLDER/nights and FOLDER/check hold recordings of ten minutes: calls of data/synthesize.py, mixed into noise, with label
-tracks beside them. The last two of the nights have theirs in FOLDER/truth. With --correct, the labels that a model gave
-to these two become what a person would make of them.
+tracks beside them. The last four of the nights have theirs in FOLDER/truth. With --correct, the labels that a model gave
+to these four become what a person would make of them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from train.recordings.score import same
 
 SR, SECONDS, N_CALLS = 16000, 600, 30
 ENDING = LABELS["audacity"].ENDING
-N_LABELLED, N_UNLABELLED, N_CHECK = 4, 2, 4
+N_LABELLED, N_UNLABELLED, N_CHECK = 3, 4, 4
 
 
 def recorded(file: Path, track: Path, seed: int) -> None:
