@@ -39,7 +39,10 @@ class _Workers:
         self.n_rows = max(1, min(_BATCH_CLIPS, -(-n_tasks // (4 * self.n_workers()))))
 
     def n_workers(self) -> int:
-        return max(1, sum(self._cluster.workers().values()))
+        try:
+            return max(1, sum(self._cluster.workers().values()))
+        except UserError as error:
+            raise self.failed(error, [], 0) from None
 
     def n_blocks(self) -> int:
         # With more than twice as many tasks as threads, the scheduler holds back what no worker is free for: then a

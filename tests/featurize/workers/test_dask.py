@@ -15,9 +15,11 @@ from cache import open_cache
 from cache.file.layout import ALIGNMENT, ROW_SHAPE
 from cache.file.settings import MelSettings
 from cache.shared.dask import connected, needs_of
+from cache.shared.errors import UserError
 from featurize.build.build import Job, build, update
 from featurize.clips.find import find_clips
 from featurize.workers.batch import Task, featurize_batch
+from featurize.workers.dask import cluster_workers
 from tests.conftest import ROOT, write_clips
 from tests.sounds import noise
 from tests.whole.dask_processes import DaskProcesses
@@ -214,6 +216,25 @@ def test_when_the_scheduler_is_lost_every_finished_row_is_kept(data, expected, t
     result = update(Job(data, tmp_path / "features.h5"))
     assert 0 < result.n_reused == n_kept < 120
     assert_same(tmp_path / "features.h5", expected)
+
+
+def test_a_scheduler_that_is_lost_between_two_batches_is_said_with_what_is_kept(data, tmp_path):
+    dask = DaskProcesses(tmp_path)
+    try:
+        dask.add_worker()
+        with cluster_workers(dask.address, [data], 1, "float32", print, False) as crew:
+            dask.scheduler.kill()
+            with pytest.raises(UserError, match=r"has gone.*; finished clips are kept"):
+                count_for_a_minute(crew)
+    finally:
+        dask.stop()
+
+
+def count_for_a_minute(crew):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        crew.n_workers()
+        time.sleep(0.1)
 
 
 def test_an_interrupt_keeps_finished_rows_and_leaves_nothing_to_do_on_the_cluster(
