@@ -61,8 +61,8 @@ train: $(READY) ## Bring the cache up to date, then train on it
 test: $(READY) ## Run the tests, on all cores
 	$(PY) -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-fuzz: $(READY) ## Featurise damaged files, 20000 of every format, for an hour or so
-	FUZZ_EXAMPLES=20000 $(PY) -m pytest tests/featurize/clips/test_fuzz.py $(ARGS)
+fuzz: $(READY) ## Featurise damaged files, 20000 of every format, and lay out caches of more sizes, for an hour or so
+	FUZZ_EXAMPLES=20000 $(PY) -m pytest tests/featurize/clips/test_fuzz.py tests/cache/file/test_container.py $(ARGS)
 
 lint: $(READY) ## Check style, format and types
 	$(PY) -m ruff check .

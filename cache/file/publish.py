@@ -1,7 +1,6 @@
 """publish(): finished rows become the cache, whole or not at all."""
 
 import errno
-import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -9,29 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.container import write_around_rows
 from cache.file.gather import gather_rows
 from cache.file.layout import (
-    ALIGNMENT,
     COLUMNS,
     FORMAT,
     FORMAT_VERSION,
     REJECTED,
-    ROW_SHAPE,
-    SEAL_OFFSET,
     X_DTYPES,
-    CacheError,
     Columns,
     fingerprint,
-    seal,
 )
-from cache.file.partial import Partial, Rejected, close_partial, gathered_path, write_all
+from cache.file.partial import Partial, Rejected, close_partial, gathered_path
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import Setting
-from cache.shared.command import signals_held
 from cache.shared.walk import is_utf8
 
 # What a file system says that does not sync directories.
@@ -119,7 +112,7 @@ def publish(
     try:
         if not in_place:
             gather_rows(file, source, old, partial, say)
-        _seal(file, len(source), X_DTYPES[header.dtype], arrays, attributes)
+        write_around_rows(file, len(source), X_DTYPES[header.dtype], arrays, attributes)
         open_cache(file)
         file.replace(cache_file)
     except BaseException:
@@ -201,90 +194,3 @@ def _attributes(header: Header, rows: Columns) -> dict[str, Any]:
         "label_length": header.label_length,
         "background": header.background,
     }
-
-
-def _seal(file: Path, n_rows: int, dtype: np.dtype[Any], arrays: Columns, attributes: dict[str, Any]) -> None:
-    """Write the HDF5 structure around rows that lie at ALIGNMENT; X itself is not touched."""
-    with file.open("r+b", buffering=0) as rows, _AroundRows(rows) as raw:
-        # The v110 format has checksums in its structures, which the earliest has not.
-        options = {"libver": "v110", "alignment_threshold": ALIGNMENT // 2, "alignment_interval": ALIGNMENT}
-        with signals_held(), h5py.File(raw, "w", **options) as h5:
-            offset = _allocate(h5, "X", (n_rows, *ROW_SHAPE), dtype).get_offset()
-            if offset != ALIGNMENT:
-                raise CacheError(
-                    f"HDF5 put X at byte {offset}, not at {ALIGNMENT}; please report this with its version"
-                )
-            for name, array in arrays.items():
-                dataset = _allocate(h5, name, array.shape, array.dtype)
-                if array.size:
-                    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array), dataset.get_type())
-            h5.attrs.update(attributes)
-        if raw.error is not None:
-            raise raw.error
-        if raw.head_end > SEAL_OFFSET:
-            raise CacheError("HDF5 left no room for the seal; please report this with the version of h5py")
-        os.ftruncate(rows.fileno(), raw.end)
-        x_end = ALIGNMENT + n_rows * int(np.prod(ROW_SHAPE)) * dtype.itemsize
-        write_all(rows.fileno(), seal(rows.fileno(), x_end, raw.end), SEAL_OFFSET)
-        os.fsync(rows.fileno())
-
-
-class _AroundRows(io.RawIOBase):
-    """A file that HDF5 takes for empty, and so makes anew, although the rows are in it already."""
-
-    def __init__(self, rows: io.FileIO) -> None:
-        self._rows = rows
-        self.end = self.head_end = self._position = 0
-        self.error: OSError | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._position = offset + (0, self._position, self.end)[whence]
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = os.pread(self._rows.fileno(), max(0, min(len(view), self.end - self._position)), self._position)
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def write(self, data: Any) -> int:
-        # HDF5 gets over an error by writing on, and loses it; it is raised when HDF5 is done.
-        view = memoryview(data).cast("B")
-        try:
-            if self.error is None:
-                write_all(self._rows.fileno(), view, self._position)
-        except OSError as error:
-            self.error = error
-        self._position += len(view)
-        if self._position <= ALIGNMENT:
-            self.head_end = max(self.head_end, self._position)
-        self.end = max(self.end, self._position)
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        # The file itself keeps its length until all is written: HDF5 truncates also when it gives up.
-        self.end = self._position if size is None else size
-        return self.end
-
-
-def _allocate(h5: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_layout(h5py.h5d.CONTIGUOUS)
-    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
-    type_id = h5py.h5t.py_create(kind, logical=True)
-    return h5py.h5d.create(h5.id, name.encode(), type_id, h5py.h5s.create_simple(shape), plist)

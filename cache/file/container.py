@@ -1,0 +1,173 @@
+"""The container: HDF5 written around rows that lie in the file already, and the seal that tells whether it is whole.
+
+::
+
+    byte 0             65,472     65,536                                      end of X
+    |                  |          |                                           |
+    | superblock, root | seal     | X, row after row, untouched by HDF5       | y, the columns, their headers,
+    | group, X's header| 64 bytes | (N, 128, 128, 1)                          | attributes
+    +------------------+----------+-------------------------------------------+-----------------------------
+
+HDF5 gets a file that says it is empty. X is the first dataset, and its size puts it at the first multiple of ALIGNMENT.
+All that HDF5 allocates after X goes to the end of the file, because the file has no list of free space: otherwise HDF5
+fills the gap before X with small datasets, and datasets of some sizes end in the 64 bytes of the seal.
+"""
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cache.file.layout import ALIGNMENT, ROW_SHAPE, SEAL_OFFSET, CacheError, Columns, seal
+from cache.file.partial import write_all
+from cache.shared.command import signals_held
+
+# The v110 format has checksums in its structures, which the earliest has not.
+OPTIONS = {
+    "libver": "v110",
+    "alignment_threshold": ALIGNMENT // 2,
+    "alignment_interval": ALIGNMENT,
+    "fs_strategy": "none",
+}
+
+
+def write_around_rows(
+    file: Path, n_rows: int, dtype: np.dtype[Any], arrays: Columns, attributes: Mapping[str, Any]
+) -> None:
+    """Write the HDF5 structure and the seal around rows that lie at ALIGNMENT; X itself is not touched.
+
+    Parameters
+    ----------
+    file
+        It holds `n_rows` rows of `dtype` from byte ALIGNMENT on; what is before and behind them is overwritten.
+    arrays
+        Every dataset but X, by name.
+    attributes
+        The root attributes.
+
+    Raises
+    ------
+    CacheError
+        HDF5 put X, or something else, where this format has another thing.
+    OSError
+        The disk is full or fails.
+    """
+    with file.open("r+b", buffering=0) as rows, _AroundRows(rows) as raw:
+        with signals_held(), h5py.File(raw, "w", **OPTIONS) as h5:
+            shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+            for name, dataset in lay_out(h5, n_rows, dtype, shapes).items():
+                if arrays[name].size:
+                    data = np.ascontiguousarray(arrays[name])
+                    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, data, dataset.get_type())
+            h5.attrs.update(attributes)
+        if raw.error is not None:
+            raise raw.error
+        if raw.head_end > SEAL_OFFSET:
+            raise CacheError("HDF5 wrote where the seal belongs; please report this with the version of h5py")
+        os.ftruncate(rows.fileno(), raw.end)
+        x_end = ALIGNMENT + n_rows * int(np.prod(ROW_SHAPE)) * dtype.itemsize
+        write_all(rows.fileno(), seal(rows.fileno(), x_end, raw.end), SEAL_OFFSET)
+        os.fsync(rows.fileno())
+
+
+def lay_out(
+    h5: h5py.File,
+    n_rows: int,
+    dtype: np.dtype[Any],
+    shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
+) -> dict[str, Any]:
+    """Give every dataset its place in an empty file: X at ALIGNMENT, all others behind it.
+
+    Parameters
+    ----------
+    shapes
+        The shape and type of every dataset but X, by name.
+
+    Returns
+    -------
+    dict
+        h5py's low-level datasets by name, without X, still to be filled.
+
+    Raises
+    ------
+    CacheError
+        HDF5 put one of them elsewhere.
+    """
+    x = _allocate(h5, "X", (n_rows, *ROW_SHAPE), dtype)
+    if x.get_offset() != ALIGNMENT:
+        raise CacheError(
+            f"HDF5 put X at byte {x.get_offset()}, not at {ALIGNMENT}; please report this with the version of h5py"
+        )
+    datasets = {name: _allocate(h5, name, shape, kind) for name, (shape, kind) in shapes.items()}
+    x_end = ALIGNMENT + x.get_storage_size()
+    for name, dataset in datasets.items():
+        # An empty dataset has no place.
+        offset = dataset.get_offset()
+        if offset is not None and offset < x_end:
+            raise CacheError(f"HDF5 put {name!r} before the end of X; please report this with the version of h5py")
+    return datasets
+
+
+class _AroundRows(io.RawIOBase):
+    """A file that HDF5 takes for empty, and so makes anew, although the rows are in it already."""
+
+    def __init__(self, rows: io.FileIO) -> None:
+        self._rows = rows
+        self.end = self.head_end = self._position = 0
+        self.error: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = offset + (0, self._position, self.end)[whence]
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = os.pread(self._rows.fileno(), max(0, min(len(view), self.end - self._position)), self._position)
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        # HDF5 gets over an error by writing on, and loses it; it is raised when HDF5 is done.
+        view = memoryview(data).cast("B")
+        try:
+            if self.error is None:
+                write_all(self._rows.fileno(), view, self._position)
+        except OSError as error:
+            self.error = error
+        self._position += len(view)
+        if self._position <= ALIGNMENT:
+            self.head_end = max(self.head_end, self._position)
+        self.end = max(self.end, self._position)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        # The file itself keeps its length until all is written: HDF5 truncates also when it gives up.
+        self.end = self._position if size is None else size
+        return self.end
+
+
+def _allocate(h5: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
+    type_id = h5py.h5t.py_create(kind, logical=True)
+    return h5py.h5d.create(h5.id, name.encode(), type_id, h5py.h5s.create_simple(shape), plist)
