@@ -62,7 +62,7 @@ test: $(READY) ## Run the tests, on all cores
 	$(PY) -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(READY) ## Featurise damaged files, 20000 of every format, and lay out caches of more sizes, for an hour or so
-	FUZZ_EXAMPLES=20000 $(PY) -m pytest tests/featurize/clips/test_fuzz.py tests/cache/file/test_container.py $(ARGS)
+	FUZZ_EXAMPLES=20000 $(PY) -m pytest tests/featurize/audio/test_fuzz.py tests/cache/file/test_container.py $(ARGS)
 
 lint: $(READY) ## Check style, format and types
 	$(PY) -m ruff check .

@@ -10,7 +10,7 @@ __all__ = ["Cache", "CacheError", "open_cache"]
 
 
 def __getattr__(name: str) -> Any:
-    # Not at the top: a command that imports cache.shared.command must not wait for h5py before it can answer Ctrl-C.
+    # Not at the top: a command that imports cache.shared.cli must not wait for h5py before it can answer Ctrl-C.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from cache.file import reader

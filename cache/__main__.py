@@ -1,6 +1,6 @@
 """python -m cache: look into a cache, and verify it."""
 
-from cache.shared.command import be_quiet, leave_on_signals, run, summarise
+from cache.shared.cli import be_quiet, leave_on_signals, run, summarise
 from cache.shared.text import human_count, printable
 
 if __name__ == "__main__":

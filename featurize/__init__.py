@@ -18,7 +18,7 @@ def featurize_clip(path: Path, settings: "MelSettings | None" = None) -> "npt.ND
     Parameters
     ----------
     path
-        Any audio file that libsndfile reads, or the path of a stretch as a cache has it.
+        Any audio file that libsndfile reads, or the path of a segment as a cache has it.
     settings
         What to compute; the project's contract by default.
 

@@ -3,7 +3,7 @@
 import os
 
 from cache.shared.chatter import silence_libraries
-from cache.shared.command import be_quiet, leave_on_signals, notice, run, summarise
+from cache.shared.cli import be_quiet, leave_on_signals, notice, run, summarise
 from cache.shared.text import printable
 
 KEPT = "finished clips are kept; run the same command again to go on"
@@ -79,7 +79,7 @@ def featurize(
         typer.Option(
             min=0,
             metavar="N",
-            help="Take N stretches without a label of each labelled recording as class background.",
+            help="Take N segments without a label of each labelled recording as class background.",
             show_default="the cache's, or 0",
         ),
     ] = None,
@@ -136,8 +136,8 @@ def featurize(
 
         print(compare(data, file, check))
         return
-    from featurize.build import summary
-    from featurize.build.build import build
+    from featurize.update import summary
+    from featurize.update.update import build
 
     result = build(
         data,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from train.fit.fit import fit
-from train.fit.options import Options
+from train.fitting.fit import fit
+from train.fitting.options import Options
 from train.models import recipes as models
 
 ROOT = Path(__file__).parent.parent
@@ -21,18 +21,18 @@ N_TAKES = 2
 # their tests are marked slow.
 SLOW_FILES = (
     "whole/test_crash.py",
-    "train/export/test_export.py",
+    "train/exporters/test_export.py",
     "featurize/workers/test_dask.py",
-    "train/fit/test_fit_dask.py",
+    "train/fitting/test_fit_dask.py",
     "whole/test_train_command.py",
-    "train/fit/test_sweep.py",
-    "train/fit/test_fit.py",
+    "train/fitting/test_sweep.py",
+    "train/fitting/test_fit.py",
     "train/report/test_page.py",
     "cache/file/test_bad_caches.py",
     "train/predict/test_deliver.py",
-    "featurize/clips/test_fuzz.py",
+    "featurize/audio/test_fuzz.py",
     "train/models/test_recipes.py",
-    "train/fit/test_crossval.py",
+    "train/fitting/test_crossval.py",
     "whole/test_stop.py",
     "train/report/test_report.py",
     "whole/test_round.py",

@@ -1,6 +1,6 @@
 """python -m train: train on a cache, score, and classify clips."""
 
-from cache.shared.command import leave_on_signals, run
+from cache.shared.cli import leave_on_signals, run
 
 if __name__ == "__main__":
     leave_on_signals("python -m train")

@@ -22,9 +22,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from cache.file.journal import write_all
 from cache.file.layout import ALIGNMENT, ROW_SHAPE, SEAL_OFFSET, CacheError, Columns, seal
-from cache.file.partial import write_all
-from cache.shared.command import signals_held
+from cache.shared.cli import signals_held
 
 # The v110 format has checksums in its structures, which the earliest has not.
 OPTIONS = {

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.journal import Partial, row_offset, write_all
 from cache.file.layout import ALIGNMENT, CacheError
-from cache.file.partial import Partial, row_offset, write_all
 from cache.file.reader import Cache, open_cache
 from cache.shared.text import human_size
 
@@ -25,7 +25,7 @@ _NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, err
 
 
 def gather_rows(
-    file: Path, source: npt.NDArray[np.int64], old: Cache | None, partial: Partial, say: Callable[[str], None]
+    file: Path, source: npt.NDArray[np.int64], old: Cache | None, partial: Partial, notify: Callable[[str], None]
 ) -> None:
     """Write rows in their final order into a new file, from ALIGNMENT on.
 
@@ -33,7 +33,7 @@ def gather_rows(
     ----------
     file
         Made, or made anew.
-    source, old, partial, say
+    source, old, partial, notify
         See `cache.file.publish.publish`.
 
     Raises
@@ -62,7 +62,7 @@ def gather_rows(
                 n_bytes = len(source) * row_bytes
                 if n_bytes > _COPY_BYTES:
                     size = human_size(n_bytes)
-                    say(
+                    notify(
                         f"copying {size} of rows, which this file system cannot share between files (XFS and Btrfs can)"
                     )
             if not shares:

@@ -34,10 +34,10 @@ X_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.
 
 # One row a clip, in the order of X. "S" columns hold UTF-8 of whatever fixed width the longest value needs.
 COLUMNS: dict[str, str] = {
-    "path": "S",  # relative to DATA, with "/"; of a stretch see cache.shared.stretch
+    "path": "S",  # relative to DATA, with "/"; of a segment see cache.shared.segment
     "size": "<i8",  # bytes of the audio file
     "mtime_ns": "<i8",  # its modification time
-    "sha256": "S",  # hex digest of its content; of a stretch see cache.shared.stretch
+    "sha256": "S",  # hex digest of its content; of a segment see cache.shared.segment
     "n_frames": "<i8",  # frames of the spectrogram before crop or pad
     "duration": "<f8",  # seconds
     "sr": "<i4",  # the file's own sample rate in Hz, before resampling
@@ -45,7 +45,7 @@ COLUMNS: dict[str, str] = {
     "crc32": "<u4",  # zlib.crc32 of the row's bytes in X
     "remark": "S",  # what is odd about the clip, in words; "" for nothing
     "inode": "<u8",  # the file's number in its file system; 0 if it is not known
-    "start": "<f8",  # of a stretch of a recording, seconds within it; 0 of a file that is a clip as a whole
+    "start": "<f8",  # of a segment of a recording, seconds within it; 0 of a file that is a clip as a whole
     "end": "<f8",  # its end; 0 of a file that is a clip as a whole
 }
 
@@ -76,8 +76,8 @@ ATTRIBUTES = (
     "tables",  # JSON array: tables of labels and folders of them, relative to the directory of the cache
     "label_column",  # which column holds the label; "" for the usual ones
     "widen",  # whether short labels are widened to the median
-    "label_length",  # that of stretches that are widened or without a label, seconds; 0 if there are none
-    "background",  # how many stretches without a label are taken of each labelled recording
+    "label_length",  # that of segments that are widened or without a label, seconds; 0 if there are none
+    "background",  # how many segments without a label are taken of each labelled recording
 )
 
 # What came with a version, columns, attributes and feature settings, with what a clip or a cache of an earlier one has
@@ -118,7 +118,7 @@ def fingerprint(
 
     It covers the settings, the feature-code version, the classes, the dtype of X, and of every row the path, the
     content of the clip and the bytes of its features; not where the cache lies nor when its clips were touched. The
-    class of a stretch is not in its path, so it is covered, too. A setting that came after version 1 counts only where
+    class of a segment is not in its path, so it is covered, too. A setting that came after version 1 counts only where
     it is another than earlier caches have, so that theirs stay what they were.
 
     Parameters
@@ -142,8 +142,8 @@ def fingerprint(
     digest.update(b"\0".join(columns["path"].tolist()))
     digest.update(b"\0".join(columns["sha256"].tolist()))
     digest.update(np.ascontiguousarray(columns["crc32"], "<u4").tobytes())
-    if (stretches := columns["end"] > 0).any():
-        digest.update(columns["y"][stretches].argmax(axis=1).astype("<i8").tobytes())
+    if (segments := columns["end"] > 0).any():
+        digest.update(columns["y"][segments].argmax(axis=1).astype("<i8").tobytes())
     return digest.hexdigest()
 
 

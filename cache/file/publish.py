@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cache.file.container import write_around_rows
 from cache.file.gather import gather_rows
+from cache.file.journal import Partial, Rejected, close_partial, gathered_path
 from cache.file.layout import (
     COLUMNS,
     FORMAT,
@@ -22,10 +23,9 @@ from cache.file.layout import (
     Columns,
     fingerprint,
 )
-from cache.file.partial import Partial, Rejected, close_partial, gathered_path
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import Setting
-from cache.shared.walk import is_utf8
+from cache.shared.tree import is_utf8
 
 # What a file system says that does not sync directories.
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP}
@@ -68,7 +68,7 @@ def publish(
     old: Cache | None,
     partial: Partial,
     rejected: Sequence[Rejected],
-    say: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Put the rows in their final order into one HDF5 file and move it into place.
 
@@ -95,7 +95,7 @@ def publish(
         The finished rows; closed and gone afterwards.
     rejected
         The clips that are not in the cache.
-    say
+    notify
         Takes a line for the user about what that costs.
 
     Returns
@@ -111,7 +111,7 @@ def publish(
     file = partial.rows_path if in_place else gathered_path(partial.rows_path)
     try:
         if not in_place:
-            gather_rows(file, source, old, partial, say)
+            gather_rows(file, source, old, partial, notify)
         write_around_rows(file, len(source), X_DTYPES[header.dtype], arrays, attributes)
         open_cache(file)
         file.replace(cache_file)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from cache.file.layout import COLUMNS, REJECTED, ROW_SHAPE, Columns, DamagedCache, fingerprint
 from cache.file.settings import SETTINGS
-from cache.shared.stretch import stretch_of
-from cache.shared.walk import SIDES
+from cache.shared.segment import segment_of
+from cache.shared.tree import SUBSETS
 
 _TYPES: dict[str, type] = dict.fromkeys(("fingerprint", "versions", "data_dir", "tables", "label_column"), str)
 _COUNTS = ("max_per_class", "background")
@@ -102,7 +102,7 @@ def check_arrays(attributes: Mapping[str, Any], X: npt.NDArray[Any], arrays: Col
             raise DamagedCache(f"{name!r} is not UTF-8")
     _paths(arrays["path"], arrays["end"] > 0, y.argmax(axis=1), class_names)
     _numbers(arrays)
-    _stretches(arrays)
+    _segments(arrays)
     settings = {name: attributes[name] for name in SETTINGS}
     columns = {name: arrays[name] for name in ("y", *COLUMNS)}
     version, dtype = attributes["feature_version"], X.dtype.name
@@ -136,18 +136,18 @@ def _is_utf8(column: npt.NDArray[np.bytes_]) -> bool:
 
 def _paths(
     paths: npt.NDArray[np.bytes_],
-    is_stretch: npt.NDArray[np.bool_],
+    is_segment: npt.NDArray[np.bool_],
     labels: npt.NDArray[np.intp],
     class_names: tuple[str, ...],
 ) -> None:
     folders = np.array([name.encode() + b"/" for name in class_names], "S")[labels]
     # A recording may lie anywhere in DATA.
-    beside = ~np.strings.startswith(paths, folders) & ~is_stretch
+    beside = ~np.strings.startswith(paths, folders) & ~is_segment
     beside |= np.strings.startswith(paths, b"/")
     # What is in none of the class folders themselves may be on a side of a split.
     for i in np.flatnonzero(beside).tolist():
         side, _, rest = paths[i].partition(b"/")
-        beside[i] = side.decode().lower() not in SIDES or not rest.startswith(folders[i])
+        beside[i] = side.decode().lower() not in SUBSETS or not rest.startswith(folders[i])
     inside = np.strings.add(np.strings.add(b"/", paths), b"/")
     for step in (b"//", b"/./", b"/../"):
         beside |= np.strings.find(inside, step) >= 0
@@ -157,15 +157,15 @@ def _paths(
         raise DamagedCache("it has a path twice")
 
 
-def _stretches(arrays: Columns) -> None:
+def _segments(arrays: Columns) -> None:
     start, end = arrays["start"], arrays["end"]
-    # Only these can be the path of a stretch.
+    # Only these can be the path of a segment.
     marked = np.strings.find(arrays["path"], b"#") >= 0
     for i in np.flatnonzero(marked | (start != 0) | (end != 0)).tolist():
-        found = stretch_of(arrays["path"][i].decode())
+        found = segment_of(arrays["path"][i].decode())
         times = float(start[i]), float(end[i])
         if not (times == (0, 0) if found is None else times == found[1:] and found.start < found.end):
-            raise DamagedCache("it has a stretch that is not the one its path names")
+            raise DamagedCache("it has a segment that is not the one its path names")
 
 
 def _numbers(arrays: Columns) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from cache.labels.mark import Mark, Region, seconds
+from cache.labels.annotation import Annotation, Region, seconds
 from cache.shared.text import printable
 
 ENDING = ".labels.txt"
@@ -15,12 +15,12 @@ def recognises(lines: Sequence[str]) -> bool:
     return len(first) in (2, 3) and not any(math.isnan(seconds(text)) for text in first[:2])
 
 
-def marks(lines: Sequence[str], label_column: str | None) -> Iterator[Mark]:
+def annotations(lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
     r"""Yield the labels; a line that begins with a backslash holds the frequencies of the one before it."""
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("\\"):
             start, end, name, *_ = (*line.split("\t", 2), "", "")
-            yield Mark(number, seconds(start), seconds(end), name.strip())
+            yield Annotation(number, seconds(start), seconds(end), name.strip())
 
 
 def lines(recording: str, regions: Iterable[Region], band: tuple[float, float]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from cache.labels.mark import Mark, Region, seconds
+from cache.labels.annotation import Annotation, Region, seconds
 from cache.shared.errors import UserError
 from cache.shared.text import printable
 
@@ -24,7 +24,7 @@ def recognises(lines: Sequence[str]) -> bool:
     return {_BEGIN, _END} <= set(_cells(lines[0].casefold()) if lines else ())
 
 
-def marks(lines: Sequence[str], label_column: str | None) -> Iterator[Mark]:
+def annotations(lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
     """Yield the labels, each once though it may be there in a spectrogram's and in a waveform's view.
 
     Where selections run through recordings that follow each other, the column File Offset (s) has the start within the
@@ -55,7 +55,7 @@ def marks(lines: Sequence[str], label_column: str | None) -> Iterator[Mark]:
         offset = seconds(row.get(_OFFSET))
         if not math.isnan(offset):
             start, end = offset, offset + (end - start)
-        yield Mark(number, start, end, row.get(label, ""), _file(row))
+        yield Annotation(number, start, end, row.get(label, ""), _file(row))
 
 
 def _cells(line: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""read_labels(): what tables of labels say of which stretches of recordings, whatever program wrote them."""
+"""read_labels(): what tables of labels say of which segments of recordings, whatever program wrote them."""
 
 import math
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cache.labels import audacity, raven, table
-from cache.labels.mark import Mark
+from cache.labels.annotation import Annotation
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, printable
-from cache.shared.walk import AUDIO_EXTENSIONS, walk
+from cache.shared.tree import AUDIO_EXTENSIONS, walk
 
 # A module each, that recognises its files and reads their marks.
 FORMATS = (raven, table, audacity)
@@ -28,7 +28,7 @@ Index = dict[str, list[Path]]
 
 
 class Label(NamedTuple):
-    """A stretch of a recording, in seconds within its file, and what is heard there; `where` is "table.txt:12"."""
+    """A segment of a recording, in seconds within its file, and what is heard there; `where` is "table.txt:12"."""
 
     recording: Path
     start: float
@@ -38,7 +38,7 @@ class Label(NamedTuple):
 
 
 def read_labels(
-    paths: Sequence[Path], recordings: Path | None, label_column: str | None, say: Callable[[str], None]
+    paths: Sequence[Path], recordings: Path | None, label_column: str | None, notify: Callable[[str], None]
 ) -> list[Label]:
     """Read tables of labels: Audacity's label tracks, Raven's selection tables, and CSV with file, start, end, label.
 
@@ -51,7 +51,7 @@ def read_labels(
     label_column
         The column that holds the label; None: `label` of a CSV, and Species, Annotation, Label or the last free column
         of a selection table.
-    say
+    notify
         Takes what does not fit, a line each: it is left out.
 
     Returns
@@ -79,14 +79,14 @@ def read_labels(
             others.append(file)
             continue
         try:
-            marks = list(kind.marks(lines, label_column))
+            annotations = list(kind.annotations(lines, label_column))
         except UserError as error:
             raise UserError(f"{file}: {error}") from None
-        for label in _placed(file, _sound(file, marks, say), recordings, index, say):
+        for label in _placed(file, _sound(file, annotations, notify), recordings, index, notify):
             labels.setdefault(label[:4], label)
     if others:
         more = f" and {human_count(len(others) - 1, 'other file')}" if len(others) > 1 else ""
-        say(f"{printable(str(others[0]))}{more}: no table of labels, or an empty one; left out")
+        notify(f"{printable(str(others[0]))}{more}: no table of labels, or an empty one; left out")
     return list(labels.values())
 
 
@@ -129,18 +129,18 @@ def _lines(file: Path) -> list[str]:
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _sound(file: Path, marks: Sequence[Mark], say: Callable[[str], None]) -> list[Mark]:
-    """Return the marks that can be stretches, and say of the others what is wrong with them."""
-    faults = [(mark, fault) for mark in marks if (fault := _fault(mark))]
+def _sound(file: Path, annotations: Sequence[Annotation], notify: Callable[[str], None]) -> list[Annotation]:
+    """Return the marks that can be segments, and say of the others what is wrong with them."""
+    faults = [(mark, fault) for mark in annotations if (fault := _fault(mark))]
     for mark, fault in faults[:_N_NAMED]:
-        say(f"{printable(str(file))}:{mark.line}: {fault}; left out")
+        notify(f"{printable(str(file))}:{mark.line}: {fault}; left out")
     if len(faults) > _N_NAMED:
-        say(f"{printable(str(file))}: and {human_count(len(faults) - _N_NAMED, 'more line')} like that; left out")
+        notify(f"{printable(str(file))}: and {human_count(len(faults) - _N_NAMED, 'more line')} like that; left out")
     bad = {mark.line for mark, _ in faults}
-    return [mark for mark in marks if mark.line not in bad]
+    return [mark for mark in annotations if mark.line not in bad]
 
 
-def _fault(mark: Mark) -> str:
+def _fault(mark: Annotation) -> str:
     if not (math.isfinite(mark.start) and math.isfinite(mark.end)):
         return "its start or its end is no number of seconds"
     if not mark.name:
@@ -156,15 +156,15 @@ def _fault(mark: Mark) -> str:
 
 def _placed(
     file: Path,
-    marks: Sequence[Mark],
+    annotations: Sequence[Annotation],
     recordings: Path | None,
     index: Callable[[Path, bool], Index],
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> Iterator[Label]:
     """Yield the labels whose recording is found, and say how many belong to none."""
     found: dict[str, Path | str] = {}
     lost: Counter[str] = Counter()
-    for mark in marks:
+    for mark in annotations:
         if mark.file not in found:
             found[mark.file] = _recording(file, mark.file, recordings, index)
         recording = found[mark.file]
@@ -174,8 +174,8 @@ def _placed(
         else:
             lost[mark.file] += 1
     for name, n in lost.items():
-        first = next(mark.line for mark in marks if mark.file == name)
-        say(f"{printable(str(file))}:{first}: {human_count(n, 'label')} left out: {found[name]}")
+        first = next(mark.line for mark in annotations if mark.file == name)
+        notify(f"{printable(str(file))}:{first}: {human_count(n, 'label')} left out: {found[name]}")
 
 
 def _recording(file: Path, name: str, recordings: Path | None, index: Callable[[Path, bool], Index]) -> Path | str:

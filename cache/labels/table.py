@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterator, Sequence
 
-from cache.labels.mark import Mark, seconds
+from cache.labels.annotation import Annotation, seconds
 from cache.shared.errors import UserError
 
 _FILE = ("file", "path")
@@ -14,7 +14,7 @@ def recognises(lines: Sequence[str]) -> bool:
     return {"start", "end"} <= set(_header(lines))
 
 
-def marks(lines: Sequence[str], label_column: str | None) -> Iterator[Mark]:
+def annotations(lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
     """Yield the labels.
 
     Raises
@@ -33,7 +33,7 @@ def marks(lines: Sequence[str], label_column: str | None) -> Iterator[Mark]:
         if rows.line_num > 1 and any(row):
             cells = row + [""] * (len(header) - len(row))
             where = "" if file is None else cells[file].strip()
-            yield Mark(rows.line_num, seconds(cells[start]), seconds(cells[end]), cells[name].strip(), where)
+            yield Annotation(rows.line_num, seconds(cells[start]), seconds(cells[end]), cells[name].strip(), where)
 
 
 def _header(lines: Sequence[str]) -> list[str]:

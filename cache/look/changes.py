@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from cache.file.reader import Cache
 from cache.labels.read import tables
 from cache.shared.errors import UserError
-from cache.shared.stretch import recording_of
-from cache.shared.walk import look_at, places, walk
+from cache.shared.segment import recording_of
+from cache.shared.tree import look_at, places, walk
 
 Stamp = tuple[int, int]
 

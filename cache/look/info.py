@@ -106,10 +106,10 @@ def _seconds_shown(cache: Cache) -> float:
 
 def _labels(cache: Cache) -> str:
     """Say which tables of labels a cache was asked for, and how they are read."""
-    stretches = human_count(int(np.count_nonzero(cache.columns["end"])), "stretch").replace("stretchs", "stretches")
+    segments = human_count(int(np.count_nonzero(cache.columns["end"])), "segment")
     how = [f"column {cache.label_column}"] * bool(cache.label_column) + ["widened to the median"] * cache.widen
     how += [f"{cache.background} of each recording without a label"] * bool(cache.background)
-    return "; ".join([f"{stretches} from {', '.join(map(str, cache.table_paths))}", *how])
+    return "; ".join([f"{segments} from {', '.join(map(str, cache.table_paths))}", *how])
 
 
 def _longer(cache: Cache) -> str:

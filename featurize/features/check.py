@@ -9,7 +9,7 @@ import numpy.typing as npt
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import MelSettings, Setting
 from cache.shared.errors import UserError
-from cache.shared.stretch import recording_of, samples_of, stretch_of
+from cache.shared.segment import recording_of, samples_of, segment_of
 from cache.shared.text import printable
 
 TOLERANCE = 1e-4
@@ -56,7 +56,7 @@ def compare(data: Path, cache_file: Path, n_rows: int) -> str:
 
 def _difference(data: Path, cache: Cache, i: int) -> float:
     clip = cache.columns["path"][i].decode()
-    stretch = stretch_of(clip)
+    segment = segment_of(clip)
     path = data / recording_of(clip)
     try:
         status = path.stat()
@@ -64,7 +64,7 @@ def _difference(data: Path, cache: Cache, i: int) -> float:
         raise UserError(f"{path}: {error.strerror}; give the folder the cache was made from") from None
     if (status.st_size, status.st_mtime_ns) != (cache.columns["size"][i], cache.columns["mtime_ns"][i]):
         raise UserError(f"{path} changed since the cache was made; bring the cache up to date first")
-    samples = samples_of(stretch.start, stretch.end, int(cache.columns["sr"][i])) if stretch else None
+    samples = samples_of(segment.start, segment.end, int(cache.columns["sr"][i])) if segment else None
     expected = librosa_spectrogram(path, cache.settings, samples)
     return float(np.abs(cache.X[i, :, :, 0].astype(np.float32) - expected).max())
 
@@ -81,7 +81,7 @@ def librosa_spectrogram(
     settings
         What to compute; the project's contract by default.
     samples
-        Of a stretch, its first sample and the one behind its last.
+        Of a segment, its first sample and the one behind its last.
 
     Returns
     -------

@@ -31,7 +31,7 @@ from featurize.features.llvm import (
     machine_code,
     number,
 )
-from featurize.features.twin import Kernel
+from featurize.features.reference import Kernel
 
 _POINTER = ctypes.c_void_p
 _LN2 = float(np.log(2.0))

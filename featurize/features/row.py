@@ -2,7 +2,7 @@
 
 Another feature takes the place of `write_spectrogram`. What must follow it: its settings in `cache.file.settings`, what
 of them can be computed in `computable`, `FEATURE_VERSION`, its loops in `kernel`, the same in numpy in `twin`, its
-steps by librosa in `check`, and its layer in `train.export.frontend`.
+steps by librosa in `check`, and its layer in `train.exporters.frontend`.
 """
 
 import math
@@ -17,11 +17,11 @@ import numpy.typing as npt
 from cache.file.layout import ROW_SHAPE
 from cache.file.mel_scale import hz_to_mel, mel_to_hz
 from cache.file.settings import MelSettings
-from cache.shared.command import notice
+from cache.shared.cli import notice
 from cache.shared.errors import UserError
-from featurize.clips.decode import ClipError
-from featurize.clips.resample import resampled
-from featurize.features.twin import Kernel, twin_kernel
+from featurize.audio.decode import ClipError
+from featurize.audio.resample import resampled
+from featurize.features.reference import Kernel, reference_kernel
 
 Float32 = npt.NDArray[np.float32]
 
@@ -231,7 +231,7 @@ def _kernel(settings: MelSettings) -> Kernel:
         if multiprocessing.parent_process() is None:
             reason = str(error).partition("\n")[0]
             notice(f"LLVM makes no code for this processor ({reason}); numpy computes the rows, {_TWIN_COSTS}")
-        return twin_kernel(window, filterbank, settings.hop_length, settings.n_frames, stride)
+        return reference_kernel(window, filterbank, settings.hop_length, settings.n_frames, stride)
 
 
 def _frames(blocks: Iterable[Float32], settings: MelSettings, work: _Workspace) -> Iterator[int]:

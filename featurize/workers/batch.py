@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.journal import Rejected, Row
 from cache.file.layout import ROW_SHAPE
-from cache.file.partial import Rejected, Row
 from cache.file.settings import MelSettings
-from cache.shared.stretch import recording_of, stretch_sha256
-from featurize.clips.decode import Audio, ClipError, open_audio
-from featurize.clips.find import Clip
-from featurize.clips.resample import mono_blocks, n_resampled, sound_remark
+from cache.shared.segment import recording_of, segment_sha256
+from featurize.audio.decode import Audio, ClipError, open_audio
+from featurize.audio.find import Clip
+from featurize.audio.resample import mono_blocks, n_resampled, sound_remark
 from featurize.features.row import n_frames_of, write_spectrogram
-from featurize.workers.stretches import cut, open_clip
+from featurize.workers.segments import cut, open_clip
 
 Float32 = npt.NDArray[np.float32]
 
-# Of a recording with more stretches than this, which fill 34 MB of rows, the rest is another unit of work.
-_MOST_STRETCHES = 512
+# Of a recording with more segments than this, which fill 34 MB of rows, the rest is another unit of work.
+_MOST_SEGMENTS = 512
 
 
 class Task(NamedTuple):
@@ -53,11 +53,11 @@ class Done(NamedTuple):
 
 
 def units(tasks: Iterable[Task]) -> Iterator[list[Task]]:
-    """Yield the tasks in parts that are not to be taken apart: a clip, or the stretches of a recording."""
+    """Yield the tasks in parts that are not to be taken apart: a clip, or the segments of a recording."""
     unit: list[Task] = []
     for task in tasks:
         # What a file is called takes long to find out where it is a clip as a whole, as nearly all are.
-        is_more = task.clip.end and unit and task.clip.file == unit[0].clip.file and len(unit) < _MOST_STRETCHES
+        is_more = task.clip.end and unit and task.clip.file == unit[0].clip.file and len(unit) < _MOST_SEGMENTS
         if not is_more:
             if unit:
                 yield unit
@@ -110,7 +110,7 @@ def featurize_batch(
         begin(position)
         position += len(unit)
         if unit[0].clip.end:
-            _compute_stretches(data, unit, settings, X[len(done.rows) :], done)
+            _compute_segments(data, unit, settings, X[len(done.rows) :], done)
             continue
         clip, known_sha256 = unit[0]
         try:
@@ -136,10 +136,10 @@ def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, x:
         return None if sha256 == known_sha256 else _row(clip, audio, sha256, settings, x)
 
 
-def _compute_stretches(
+def _compute_segments(
     data: str, tasks: Sequence[Task], settings: MelSettings, X: npt.NDArray[np.floating], done: Done
 ) -> None:
-    """Compute stretches of one recording while it is decoded, and add to `done` what became of them, in their order."""
+    """Compute segments of one recording while it is decoded, and add to `done` what became of them, in their order."""
     clip = tasks[0].clip
     ready: dict[int, Row] = {}
     bad: dict[int, ClipError] = {}
@@ -148,7 +148,7 @@ def _compute_stretches(
     try:
         with open_audio(f"{data}/{clip.file}", clip.size, clip.mtime_ns) as audio:
             content = audio.sha256
-            sha256 = [stretch_sha256(content, task.clip.start, task.clip.end) for task in tasks]
+            sha256 = [segment_sha256(content, task.clip.start, task.clip.end) for task in tasks]
             same = {i for i, task in enumerate(tasks) if task.known_sha256 == sha256[i]}
             wanted = [i for i in range(len(tasks)) if i not in same]
             for which, piece in cut(audio, [(tasks[i].clip.start, tasks[i].clip.end) for i in wanted]):

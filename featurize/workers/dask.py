@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from cache.file.layout import ROW_SHAPE, X_DTYPES
 from cache.file.settings import MelSettings
-from cache.shared.dask import Cluster, Needs, check_this_worker, connected, needs_of, portable
+from cache.shared.cluster import Cluster, Needs, check_this_worker, connected, needs_of, portable
 from cache.shared.errors import UserError
-from featurize.clips.decode import read_ahead
+from featurize.audio.decode import read_ahead
 from featurize.features.row import FEATURE_VERSION
 from featurize.workers.batch import Done, Task, featurize_batch, files_of
-from featurize.workers.dispatch import Crew
+from featurize.workers.schedule import Crew
 
 # Larger than on one machine, because handing over takes longer; 8 MB of rows.
 _BATCH_CLIPS = 128
@@ -72,7 +72,7 @@ def cluster_workers(
     folders: Sequence[Path],
     n_tasks: int,
     dtype: str,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     dashboard: bool,
 ) -> Iterator[Crew]:
     """Have the workers of a cluster.
@@ -80,7 +80,7 @@ def cluster_workers(
     Parameters
     ----------
     scheduler, say, dashboard
-        See `cache.shared.dask.connected`.
+        See `cache.shared.cluster.connected`.
     folders
         What every worker must be able to read.
     n_tasks
@@ -94,7 +94,7 @@ def cluster_workers(
         There is no such cluster, or a worker lacks something.
     """
     needs = needs_of(software, *folders)
-    with connected(scheduler, needs, say, dashboard) as cluster:
+    with connected(scheduler, needs, notify, dashboard) as cluster:
         yield _Workers(cluster, needs, n_tasks, dtype)
 
 

@@ -29,10 +29,10 @@ from cache.file.layout import ROW_SHAPE, X_DTYPES
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from cache.shared.memory import keep_freed_memory
-from featurize.clips.decode import read_ahead
+from featurize.audio.decode import read_ahead
 from featurize.features.row import prepare
 from featurize.workers.batch import Done, Task, featurize_batch, files_of, units
-from featurize.workers.dispatch import Crew
+from featurize.workers.schedule import Crew
 
 # A batch is small enough to share the work evenly, large enough that handing it over costs nothing beside computing it.
 _BATCH_CLIPS = 32

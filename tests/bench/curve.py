@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tests.bench.measure import run
 
 # Side, what it is called, its epochs.
-SIDES = (("before", "the recipe before, 60 epochs", 60), ("ours", "as it is, 54 epochs", 54))
+SUBSETS = (("before", "the recipe before, 60 epochs", 60), ("ours", "as it is, 54 epochs", 54))
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     given = parser.parse_args()
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for side, name, epochs in SIDES:
+    for side, name, epochs in SUBSETS:
         printed = run(
             *("-m", "tests.bench.compact", side, str(given.cache)),
             *("--epochs", str(epochs), "--test-list", str(given.list)),

@@ -44,7 +44,7 @@ def one_epoch(model: Any, batches: Any) -> None:
     """A step on every batch, as `train fit` takes them."""
     import numpy as np
 
-    from train.fit.steps import steps
+    from train.fitting.steps import steps
 
     for index in range(len(batches)):
         X, y = batches[index]

@@ -141,10 +141,10 @@ def ours(data: Path, clips: list[Path], n_jobs: int) -> float:
     The clock starts when an eighth of the clips is done, so that the start of the workers does not count.
     """
     from cache.file.settings import MelSettings
-    from featurize.clips.find import Clip
+    from featurize.audio.find import Clip
     from featurize.workers.batch import Task
-    from featurize.workers.dispatch import run_batches
     from featurize.workers.processes import processes
+    from featurize.workers.schedule import run_batches
 
     found = ((str(path.relative_to(data)), path.stat()) for path in clips)
     tasks = [Task(Clip(path, 0, stat.st_size, stat.st_mtime_ns), "") for path, stat in found]

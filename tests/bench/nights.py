@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from cache.labels.mark import Region
+from cache.labels.annotation import Region
 from cache.labels.read import read_labels
 from data.synthesize import CALLS
 from train.predict.formats import LABELS

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import cache.__main__ as cache_command
 import featurize.__main__ as featurize_command
 import train.__main__ as train_command
-from cache.shared import command as terminal
+from cache.shared import cli as terminal
 from tests.conftest import ROOT
 from train.models.recipes import RECIPES
 from train.runs.record import Record, TrainedOn
@@ -112,7 +112,7 @@ def test_a_quiet_command_prints_nothing_but_what_was_asked_for_and_errors(tones:
 def test_a_quiet_fit_prints_no_summary_and_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored: dict[str, Any] = {"metrics": {"accuracy": 0.5}, "warnings": ["a doubt"]}
     record = Record("finished", "fit", "", ["dog"], {}, 2, TrainedOn("f.h5", ""), {}, **scored)
-    monkeypatch.setattr("train.fit.fit.fit", lambda *_, **__: (tmp_path, record))
+    monkeypatch.setattr("train.fitting.fit.fit", lambda *_, **__: (tmp_path, record))
     monkeypatch.setattr("train.report.report.report_finished", lambda *_: tmp_path / "report.html")
     monkeypatch.setattr("train.commands.screen.fit_summary", lambda *_: "the summary")
     for arguments, stdout, stderr in (

@@ -17,9 +17,9 @@ import soundfile
 from cache import open_cache
 from cache.file.layout import ALIGNMENT
 from cache.look.verify import check_rows
-from featurize.build.build import Job, update
-from featurize.build.summary import as_json
-from tests.whole.faults import ROOT, WRITING, forked_runs
+from featurize.update.summary import as_json
+from featurize.update.update import Job, update
+from tests.helpers.faults import ROOT, WRITING, forked_runs
 
 CLASS_NAMES = ("dog", "cat", "bird")
 N_PER_CLASS = 8

@@ -32,7 +32,7 @@ def test_no_help_and_no_import_of_a_command_loads_tensorflow_or_librosa(package)
 
 def test_the_cache_needs_numpy_and_h5py_only():
     loaded = modules_after(
-        "import cache, cache.file.publish, cache.file.partial, cache.look.verify, cache.look.info, cache.look.plot"
+        "import cache, cache.file.publish, cache.file.journal, cache.look.verify, cache.look.info, cache.look.plot"
     )
     assert not {"tensorflow", "librosa", "scipy", "soundfile", "typer", "tqdm", "featurize", "train"} & loaded
     assert {"numpy", "h5py"} <= loaded
@@ -50,17 +50,17 @@ FLOORS = [
     "featurize.__main__ train.__main__ cache.__main__",
     "train.commands",
     "train",
-    "train.fit train.recordings",
+    "train.fitting train.recordings",
     "train.report",
-    "train.predict train.export train.score",
+    "train.predict train.exporters train.score",
     "train.runs train.models",
     "train.dataset",
     "train.backend",
-    "featurize.build",
+    "featurize.update",
     "featurize",
     "featurize.workers",
     "featurize.features",
-    "featurize.clips",
+    "featurize.audio",
     "cache",
     "cache.look",
     "cache.file",
@@ -72,12 +72,12 @@ PACKAGES = ("cache", "featurize", "train")
 # Libraries that are slow to import, or that only the command line needs, and the rooms that may import them.
 OWNERS = {
     "librosa": {"featurize.features"},
-    "tensorflow": {"train.backend", "train.export"},
+    "tensorflow": {"train.backend", "train.exporters"},
     "keras": {"train.backend"},
     "typer": {"train.commands", "train.__main__", "featurize.__main__", "cache.__main__", "cache.shared"},
 }
 # Rooms of train that compute the features of clips, as featurize does.
-OF_NEW_CLIPS = {"train.predict", "train.export"}
+OF_NEW_CLIPS = {"train.predict", "train.exporters"}
 
 
 class Import(NamedTuple):
@@ -199,16 +199,22 @@ def test_to_train_the_stages_share_nothing_but_the_file(ours: list[Import]) -> N
 @pytest.mark.parametrize(
     ("files", "fault"),
     [
-        ({"train/score/metrics.py": "from train.fit.fit import fit"}, pointing_up),
+        ({"train/score/metrics.py": "from train.fitting.fit import fit"}, pointing_up),
         ({"cache/shared/text.py": "import cache.file.layout"}, pointing_up),
-        ({"train/export/check.py": "def f():\n    from train.predict.predict import predict"}, pointing_up),
-        ({"train/fit/a.py": "from train.fit import b", "train/fit/b.py": "from train.fit.a import x"}, in_circles),
-        ({"train/fit/a.py": "import train.fit.b", "train/fit/b.py": "import train.fit.a"}, in_circles),
-        ({"featurize/clips/wav.py": "def f():\n    import librosa.filters"}, trespassing),
+        ({"train/exporters/check.py": "def f():\n    from train.predict.predict import predict"}, pointing_up),
+        (
+            {
+                "train/fitting/a.py": "from train.fitting import b",
+                "train/fitting/b.py": "from train.fitting.a import x",
+            },
+            in_circles,
+        ),
+        ({"train/fitting/a.py": "import train.fitting.b", "train/fitting/b.py": "import train.fitting.a"}, in_circles),
+        ({"featurize/audio/wav.py": "def f():\n    import librosa.filters"}, trespassing),
         ({"train/score/metrics.py": "from tensorflow import keras"}, trespassing),
-        ({"train/fit/fit.py": "import typer"}, trespassing),
-        ({"featurize/build/build.py": "from train.runs.record import versions"}, across_stages),
-        ({"train/fit/fit.py": "from featurize.clips.find import find_clips"}, across_stages),
+        ({"train/fitting/fit.py": "import typer"}, trespassing),
+        ({"featurize/update/update.py": "from train.runs.record import versions"}, across_stages),
+        ({"train/fitting/fit.py": "from featurize.audio.find import find_clips"}, across_stages),
     ],
 )
 def test_a_fault_in_the_house_would_be_found(
@@ -221,7 +227,7 @@ def test_a_fault_in_the_house_would_be_found(
 
 
 def test_a_file_outside_the_rooms_would_be_found(tmp_path: Path) -> None:
-    for name in ("train/stray.py", "cache/__init__.py", "featurize/attic/old.py", "train/fit/fit.py"):
+    for name in ("train/stray.py", "cache/__init__.py", "featurize/attic/old.py", "train/fitting/fit.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     assert homeless(tmp_path) == {"train.stray", "featurize.attic.old"}

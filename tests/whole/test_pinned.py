@@ -5,7 +5,6 @@ are drawn as whole numbers and stand at 16 kHz, so that no library rounds them.
 """
 
 import hashlib
-import json
 
 import numpy as np
 import soundfile

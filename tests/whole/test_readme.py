@@ -13,7 +13,7 @@ import pytest
 
 from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED, X_DTYPES
 from cache.file.settings import SETTINGS, MelSettings
-from train.export.formats import ExportFormat
+from train.exporters.formats import ExportFormat
 from train.models.recipes import RECIPES
 from train.predict.formats import LABELS
 

@@ -6,11 +6,11 @@ import numpy as np
 import soundfile
 
 from cache import open_cache
-from cache.labels.mark import Region
+from cache.labels.annotation import Region
 from cache.labels.read import read_labels
 from tests.conftest import PITCHES, featurize
 from tests.train.predict.test_windows import tone
-from train.fit.fit import fit
+from train.fitting.fit import fit
 from train.predict.deliver import deliver
 from train.predict.formats import LABELS
 from train.predict.predict import predict_files

@@ -18,9 +18,9 @@ from cache import open_cache
 from cache.file.settings import MelSettings
 from cache.look.verify import check_rows
 from cache.shared.errors import UserError
-from featurize.build.build import Job, update
+from featurize.update.update import Job, update
 from featurize.workers.processes import processes
-from tests.whole.faults import ROOT
+from tests.helpers.faults import ROOT
 
 N_PER_CLASS = 40
 
@@ -132,12 +132,12 @@ def test_a_second_interrupt_does_not_break_into_the_first(data):
 
 def test_an_interrupt_that_a_callback_swallows_still_ends_the_run(data):
     code = (
-        "import os, signal, time, featurize.clips.find\n"
+        "import os, signal, time, featurize.audio.find\n"
         "class Swallow:\n"
         "    def __del__(self): os.kill(os.getpid(), signal.SIGINT); time.sleep(0)\n"
-        "find_clips = featurize.clips.find.find_clips\n"
+        "find_clips = featurize.audio.find.find_clips\n"
         "def find(*rest): Swallow(); time.sleep(300); return find_clips(*rest)\n"
-        "featurize.clips.find.find_clips = find\n"
+        "featurize.audio.find.find_clips = find\n"
     )
     with start(data, code=code) as process:
         _, err = process.communicate(timeout=60)

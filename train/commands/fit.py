@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache.shared.command import notice, summarise
+from cache.shared.cli import notice, summarise
 from cache.shared.text import printable
 from train.commands import many, options
 
@@ -40,7 +40,7 @@ def fit(
     Example: python -m train fit --resume runs/20261122-201500-baseline
     """
     from train.commands import screen
-    from train.fit import fit as fits
+    from train.fitting import fit as fits
 
     if resume is not None:
         given = options.given(context)
@@ -91,7 +91,7 @@ def crossval(
     Example: python -m train crossval --resume runs/interrupted
     """
     from train.commands import screen
-    from train.fit import crossval as validation
+    from train.fitting import crossval as validation
     from train.runs.record import read_record
 
     given = options.given(context)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cache.shared.command import notice
+from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.text import terminal_width
 from train.commands import options
@@ -46,7 +46,7 @@ def sweep(
 
     Example: python -m train sweep data/features.h5 --grid "model=baseline,compact seed=0,1,2" --epochs 20
     """
-    from train.fit import sweep as sweeps
+    from train.fitting import sweep as sweeps
 
     options_list = combinations(context, cache, asked, " ".join(grid))
     if scheduler is not None:
@@ -67,7 +67,7 @@ def where(
 ) -> AbstractContextManager[Callable[..., Any]]:
     """Return what runs folds or runs: `map`, or its counterpart on a cluster."""
     if scheduler is not None:
-        from train.fit.dask import cluster_map
+        from train.fitting.dask import cluster_map
 
         return cluster_map(scheduler, cache, folders, notice, dashboard)
     if dashboard:
@@ -148,7 +148,7 @@ def combinations(context: typer.Context, cache: Path, asked: dict[str, Any], gri
         The grid is not written so, a key is no option of a fit, or a value is none of it.
     """
     from cache import open_cache
-    from train.fit.options import options_of
+    from train.fitting.options import options_of
 
     varied = _read(context, asked, grid)
     names = [name.replace("-", "_") for name in varied]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cache.shared.command import be_quiet
+from cache.shared.cli import be_quiet
 
 
 class ClassWeight(StrEnum):

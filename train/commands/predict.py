@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from cache.shared.chatter import silence_libraries
-from cache.shared.command import notice, summarise
+from cache.shared.cli import notice, summarise
 from cache.shared.errors import UserError
 from train.commands import options
-from train.export.formats import ExportFormat, ExportInput, endings, format_names, format_of
+from train.exporters.formats import ExportFormat, ExportInput, endings, format_names, format_of
 from train.predict.formats import PredictFormat
 
 
@@ -147,7 +147,7 @@ def export(
     Example: python -m train export runs/first dog-cat-bird.onnx
     """
     from train.commands import screen
-    from train.export.export import export as exports
+    from train.exporters.export import export as exports
 
     format = format or format_of(out)
     if format is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cache.shared.chatter import silence_libraries
-from cache.shared.command import complain, summarise
+from cache.shared.cli import complain, summarise
 from cache.shared.text import human_count, printable
 from train.commands import options
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.errors import UserError
-from cache.shared.stretch import recording_of
+from cache.shared.segment import recording_of
 from cache.shared.text import human_count
-from cache.shared.walk import SIDES, sides_of
+from cache.shared.tree import SUBSETS, subsets_of
 from train.dataset.splits import SPLITS, split_clips
 
 # In a table, what names the clip.
@@ -72,7 +72,7 @@ def choose_split(
         if file is not None:
             _assign(side, cache.paths, [(path, name) for path in _read_list(Path(file))], Path(file), remarks)
     if table is None and val_list is None and test_list is None:
-        for row, found in enumerate(sides_of(cache.paths, cache.class_names)):
+        for row, found in enumerate(subsets_of(cache.paths, cache.class_names)):
             side[row] = -1 if found is None else SPLITS.index(found)
     if (side == -1).all():
         return split_clips(cache.labels, groups, cache.class_names, val, test, seed), remarks
@@ -124,7 +124,7 @@ def _assign(
 ) -> None:
     """Put the clips that a file names on their sides."""
     unknown = []
-    # Who names a recording means all of its stretches.
+    # Who names a recording means all of its segments.
     files = [recording_of(path) for path in paths]
     names = [name for name, _ in named]
     matches = zip(match_paths(names, paths), match_paths(names, files), strict=True)
@@ -193,9 +193,9 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
     named = []
     for row in reader:
         split = (row[header["split"]] or "").strip()
-        if split.lower() not in SIDES:
+        if split.lower() not in SUBSETS:
             raise UserError(f"{file}, line {reader.line_num}: the split is {split!r}; write train, val or test")
-        named.append((row[column], SIDES[split.lower()]))
+        named.append((row[column], SUBSETS[split.lower()]))
     return named
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.errors import UserError
-from cache.shared.stretch import recording_of
+from cache.shared.segment import recording_of
 
 SPLITS = ("train", "val", "test")
 
@@ -24,7 +24,7 @@ Ints = npt.NDArray[np.integer]
 def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str | None = None) -> npt.NDArray[np.intp]:
     """Say which clips belong together.
 
-    Two clips share a group when they are stretches of one recording, when their names give the same speaker or source
+    Two clips share a group when they are segments of one recording, when their names give the same speaker or source
     recording, or when their content is equal; groups that share a clip are one.
 
     Parameters
@@ -65,7 +65,7 @@ def refuse_one_class(file: Path, class_names: Sequence[str]) -> None:
 def names_by(pattern: str, paths: list[str], option: str = "--group-by") -> list[str | None]:
     """Return what the one group of a regular expression captures in each path; None where it does not match.
 
-    Of a stretch, the recording's path is searched.
+    Of a segment, the recording's path is searched.
     """
     try:
         regex = re.compile(pattern)

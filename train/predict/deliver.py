@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cache.shared.command import complain, is_watched, notice
+from cache.shared.cli import complain, is_watched, notice
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
 from train.predict import tables as rows

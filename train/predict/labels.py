@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from cache.shared.errors import UserError
-from cache.shared.walk import is_background
+from cache.shared.tree import is_background
 from train.predict.formats import LABELS
 from train.predict.predict import Kind, Prediction
 from train.predict.regions import regions

@@ -143,8 +143,8 @@ class _Piece(NamedTuple):
 
 
 def _pieces(source: Source, windows: Windows, settings: Any, dtype: str) -> Iterator[_Piece]:
-    from featurize.clips.decode import ClipError
-    from featurize.clips.resample import mono_blocks
+    from featurize.audio.decode import ClipError
+    from featurize.audio.resample import mono_blocks
 
     of = Prediction(source.path, {})
     try:
@@ -170,8 +170,8 @@ def _pieces(source: Source, windows: Windows, settings: Any, dtype: str) -> Iter
 
 
 def _open(source: Source) -> AbstractContextManager[Any]:
-    from featurize.clips.decode import ClipError, open_audio
-    from featurize.clips.stream import open_stream
+    from featurize.audio.decode import ClipError, open_audio
+    from featurize.audio.stream import open_stream
 
     if source.reason:
         raise ClipError(source.reason)
@@ -183,7 +183,7 @@ def _open(source: Source) -> AbstractContextManager[Any]:
 
 
 def _piece(of: Prediction, y: npt.NDArray[np.float32], sr: int, settings: Any, dtype: str) -> _Piece:
-    from featurize.clips.decode import ClipError
+    from featurize.audio.decode import ClipError
     from featurize.features.row import spectrogram
 
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from cache.labels.mark import Region
+from cache.labels.annotation import Region
 from train.predict.predict import Prediction
 
 

@@ -1,4 +1,4 @@
-"""Segments: the stretches that were found as files, at their recordings' own rate and in their own channels."""
+"""Segments: the segments that were found as files, at their recordings' own rate and in their own channels."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.labels.mark import Region
+from cache.labels.annotation import Region
 from cache.shared.errors import UserError
-from cache.shared.stretch import samples_of
+from cache.shared.segment import samples_of
 from cache.shared.text import printable
-from cache.shared.walk import is_background
+from cache.shared.tree import is_background
 from train.predict.predict import Kind, Prediction
 from train.predict.regions import regions
 from train.predict.sources import Source
@@ -24,7 +24,7 @@ Piece = tuple[int, int, npt.NDArray[np.float32]]
 
 def _pieces(path: Path, named: Sequence[Region]) -> Iterator[Piece]:
     """Yield the samples of regions of a recording as it is read once, in blocks, from its start to its end."""
-    from featurize.clips.decode import open_audio
+    from featurize.audio.decode import open_audio
 
     with open_audio(str(path)) as audio:
         edges = [samples_of(region.start, region.end, audio.sr) for region in named]
@@ -74,7 +74,7 @@ def with_segments(
 
 
 def _write(path: Path, named: Sequence[Region], files: Sequence[Path]) -> None:
-    from featurize.clips.decode import ClipError
+    from featurize.audio.decode import ClipError
 
     try:
         # Regions do not overlap, so their pieces come one region after the other.

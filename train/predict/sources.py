@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.shared.walk import walk
+from cache.shared.tree import walk
 
 STDIN = "-"
 

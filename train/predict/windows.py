@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.errors import UserError
-from cache.shared.walk import is_background
+from cache.shared.tree import is_background
 from train.runs.directory import Run
 
 Float32 = npt.NDArray[np.float32]

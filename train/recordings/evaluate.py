@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from cache.labels.read import Label, read_labels
-from cache.shared.command import notice
+from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, plain, printable
-from cache.shared.walk import is_background
+from cache.shared.tree import is_background
 from train.predict.predict import Kind, Prediction, predict_files
 from train.predict.sources import find_sources
 from train.recordings.score import Floats, Heard, answers, detections, same, score
@@ -142,11 +142,11 @@ def _errors(
     spans = _spans([(span[0], span[1]) for _, span in every])
     for name, label in names.items():
         p, labels = answers(heard, label), heard.labels[name]
-        stretches, windows = detections(heard.windows, p >= thresholds[name])
-        is_right = same(stretches, labels)
+        segments, windows = detections(heard.windows, p >= thresholds[name])
+        is_right = same(segments, labels)
         for i in np.flatnonzero(~is_right.any(axis=1)).tolist():
-            there = {every[j][0] for j in np.flatnonzero(same(stretches[i : i + 1], spans)[0])}
-            alarms.append(_row(path, name, stretches[i], float(p[windows[i]].max()), sorted(there)))
+            there = {every[j][0] for j in np.flatnonzero(same(segments[i : i + 1], spans)[0])}
+            alarms.append(_row(path, name, segments[i], float(p[windows[i]].max()), sorted(there)))
         for j in np.flatnonzero(~is_right.any(axis=0)).tolist():
             on = np.flatnonzero(same(heard.windows, labels[j : j + 1])[:, 0])
             probable = heard.probabilities[on, label].max(initial=0.0)

@@ -41,7 +41,7 @@ class Heard:
 
 
 def same(a: Floats, b: Floats) -> Bools:
-    """Tell which stretches are of the same event: they overlap by at least half of the shorter, shape (len(a), len(b)).
+    """Tell which segments are of the same event: they overlap by at least half of the shorter, shape (len(a), len(b)).
 
     Each may match several: the intersection criterion of C. Bilen et al. (ICASSP 2020), with half of the shorter.
     """
@@ -57,7 +57,7 @@ def answers(heard: Heard, label: int) -> Floats:
 
 
 def detections(windows: Floats, is_on: Bools) -> tuple[Floats, list[slice]]:
-    """Join windows into stretches as train.predict.regions does, shape (n, 2), each with the slice of its windows."""
+    """Join windows into segments as train.predict.regions does, shape (n, 2), each with the slice of its windows."""
     steps = np.diff(np.concatenate(([0], is_on.astype(np.int8), [0])))
     first, stop = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
     middles = (windows[1:, 0] + windows[:-1, 1]) / 2

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import quote
 
-from cache.shared.stretch import Stretch, samples_of, stretch_of, stretch_sha256
+from cache.shared.segment import Segment, samples_of, segment_of, segment_sha256
 
 # Past either, a page links to the file instead of holding it.
 MAX_CLIP_BYTES = 400_000
@@ -63,10 +63,10 @@ def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None
                 budget -= len(content)
                 found.append(Player(f"data:{mime};base64,{base64.b64encode(content).decode()}"))
             else:
-                stretch = stretch_of(path)
-                original = _original(data, stretch.recording if stretch else path)
+                segment = segment_of(path)
+                original = _original(data, segment.recording if segment else path)
                 link = quote(os.fsencode(os.path.relpath(original, page_folder.resolve())))
-                found.append(Player(f"{link}#t={stretch.start:g},{stretch.end:g}" if stretch else link))
+                found.append(Player(f"{link}#t={segment.start:g},{segment.end:g}" if segment else link))
     return found
 
 
@@ -78,41 +78,41 @@ def _original(data: Path, path: str) -> Path:
 
 def _playable(data: Path, path: str, sha256: str | None) -> tuple[bytes | None, str]:
     """Return the content of a clip that is small enough to embed, and its MIME type."""
-    stretch = stretch_of(path)
-    original = _original(data, stretch.recording if stretch else path)
+    segment = segment_of(path)
+    original = _original(data, segment.recording if segment else path)
     if original.exists() and not original.is_file():  # opening a pipe would wait for its other end for ever
         raise ValueError("it is not a file any more")
     with original.open("rb") as file:
         mime = _mime_type(file.read(_HEAD_BYTES))
         if mime is None:
             raise ValueError(f"browsers do not play this kind of file ({PurePosixPath(path).suffix})")
-        if sha256 is not None and _sha256(original, stretch) != sha256:
+        if sha256 is not None and _sha256(original, segment) != sha256:
             raise ValueError("its content has changed since")
-        if stretch is not None:
-            return _cut(original, stretch), "audio/wav"
+        if segment is not None:
+            return _cut(original, segment), "audio/wav"
         file.seek(0)
         return (file.read() if original.stat().st_size <= MAX_CLIP_BYTES else None), mime
 
 
-def _sha256(original: Path, stretch: Stretch | None) -> str:
+def _sha256(original: Path, segment: Segment | None) -> str:
     content = _digest(original, original.stat().st_mtime_ns)
-    return content if stretch is None else stretch_sha256(content, stretch.start, stretch.end)
+    return content if segment is None else segment_sha256(content, segment.start, segment.end)
 
 
 @lru_cache(maxsize=64)
 def _digest(original: Path, mtime_ns: int) -> str:
-    # Of a recording of hours, many stretches may be on one page.
+    # Of a recording of hours, many segments may be on one page.
     with original.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _cut(original: Path, stretch: Stretch) -> bytes | None:
-    """Return a WAV of a stretch; None if it is too long to embed, or its recording can be linked only."""
+def _cut(original: Path, segment: Segment) -> bytes | None:
+    """Return a WAV of a segment; None if it is too long to embed, or its recording can be linked only."""
     import soundfile
 
     try:
         with soundfile.SoundFile(original) as recording:
-            first, last = samples_of(stretch.start, stretch.end, recording.samplerate)
+            first, last = samples_of(segment.start, segment.end, recording.samplerate)
             if 2 * (last - first) * recording.channels > MAX_CLIP_BYTES:
                 return None
             recording.seek(min(first, recording.frames))

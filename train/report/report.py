@@ -6,7 +6,7 @@ from typing import Any
 
 from cache import Cache, open_cache
 from cache.file.layout import CacheError
-from cache.shared.command import complain
+from cache.shared.cli import complain
 from cache.shared.errors import Interrupted, UserError
 from train.models.temperature import calibrated
 from train.report import figures, sections

@@ -67,7 +67,7 @@ class Record:
     class_names, settings, feature_version, cache
         What the model was trained on.
     options
-        What was asked for, by the names of train.fit.options.Options; of a crossval also `folds` and `repeats`.
+        What was asked for, by the names of train.fitting.options.Options; of a crossval also `folds` and `repeats`.
     split
         Of a fit: clips, groups and clips per class of each side, by its name.
     clip_duration

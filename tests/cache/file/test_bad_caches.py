@@ -28,7 +28,7 @@ from cache.file.layout import (
 )
 from cache.file.settings import SETTINGS
 from cache.look.verify import check_rows
-from featurize.build.build import Job, update
+from featurize.update.update import Job, update
 from tests.conftest import ROOT
 
 DATASETS = ("X", "y", *COLUMNS, *REJECTED)
@@ -540,10 +540,10 @@ def test_a_cache_of_an_earlier_version_is_read_and_brought_up_without_computing_
 @pytest.mark.parametrize(
     ("start", "end"), [(0.0, 1.0), (0.5, 0.0), (float("nan"), 0.0), (0.0, float("nan")), (-1.0, 0.0)]
 )
-def test_a_stretch_that_its_path_does_not_name_is_refused(forge, content, start, end):
+def test_a_segment_that_its_path_does_not_name_is_refused(forge, content, start, end):
     columns = {name: content[1][name].copy() for name in ("start", "end")}
     columns["start"][0], columns["end"][0] = start, end
-    assert "stretch" in refused(forge(arrays=columns))
+    assert "segment" in refused(forge(arrays=columns))
 
 
 @pytest.mark.parametrize(
@@ -556,7 +556,7 @@ def test_a_stretch_that_its_path_does_not_name_is_refused(forge, content, start,
         (b"night.wav#1.000000-2.000000", (1.0, 2.5)),
     ],
 )
-def test_a_stretch_outside_of_data_or_of_no_time_is_refused(forge, content, path, times):
+def test_a_segment_outside_of_data_or_of_no_time_is_refused(forge, content, path, times):
     arrays = {name: content[1][name].copy() for name in ("start", "end")}
     arrays["path"] = content[1]["path"].astype("S60")
     arrays["path"][0], arrays["start"][0], arrays["end"][0] = path, *times

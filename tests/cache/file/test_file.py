@@ -14,7 +14,7 @@ import soundfile
 from cache import open_cache
 from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED
 from cache.file.settings import SETTINGS
-from featurize.build.build import Job, update
+from featurize.update.update import Job, update
 from tests.conftest import ROOT
 
 

@@ -9,7 +9,7 @@ import soundfile
 from cache import open_cache
 from cache.file.layout import ATTRIBUTES, COLUMNS, FORMAT_VERSION, REJECTED, SINCE, lacking
 from cache.file.settings import SETTINGS, MelSettings
-from featurize.build.build import Job, update
+from featurize.update.update import Job, update
 
 # What came with each version; a name may be a column's and an attribute's.
 NAMES = {
@@ -42,7 +42,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def later(monkeypatch):
     """Make this the program of the next version, which has a setting more."""
-    for module in ("cache.file.publish", "cache.file.reader", "featurize.build.plan"):
+    for module in ("cache.file.publish", "cache.file.reader", "featurize.update.plan"):
         monkeypatch.setattr(f"{module}.FORMAT_VERSION", FORMAT_VERSION + 1)
     monkeypatch.setattr("cache.file.reader._ATTRIBUTES", (*ATTRIBUTES, *SETTINGS, "preemphasis"))
     monkeypatch.setitem(SETTINGS, "preemphasis", float)

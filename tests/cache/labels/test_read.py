@@ -137,7 +137,7 @@ def test_a_recording_is_found_beside_the_table_or_below_the_folder_of_recordings
     )
 
 
-def test_every_line_that_is_no_stretch_is_named_with_its_number(field: Path) -> None:
+def test_every_line_that_is_no_segment_is_named_with_its_number(field: Path) -> None:
     file = write(field / "night.txt", (1, 2, "ok"), (3, 2, "a"), (4, 4, "a"), ("x", 5, "a"), (5, 6, ""), (-1, 2, "a"))
     labels, said = read(file)
     assert labels == [("night.wav", 1.0, 2.0, "ok")]

@@ -16,7 +16,7 @@ from cache import Cache, open_cache
 from cache.file.mel_scale import band, hz_to_mel, mel_to_hz
 from cache.look import plot
 from cache.shared.errors import UserError
-from featurize.build.build import Job, update
+from featurize.update.update import Job, update
 from tests.conftest import ROOT
 
 # Mathematics, markup, no glyph in the font, right to left, beyond the basic plane, a line's end, a cursor's movement.

@@ -7,7 +7,7 @@ import pytest
 from cache.file.settings import SETTINGS, MelSettings
 from cache.shared.errors import UserError
 from featurize.features.row import computable, mel_filterbank, n_frames_of, write_spectrogram
-from tests.oracle import NOTEBOOK, row_of
+from tests.helpers.oracle import NOTEBOOK, row_of
 
 SETTING = MelSettings()
 

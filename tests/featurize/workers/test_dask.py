@@ -14,15 +14,15 @@ import soundfile
 from cache import open_cache
 from cache.file.layout import ALIGNMENT, ROW_SHAPE
 from cache.file.settings import MelSettings
-from cache.shared.dask import connected, needs_of
+from cache.shared.cluster import connected, needs_of
 from cache.shared.errors import UserError
-from featurize.build.build import Job, build, update
-from featurize.clips.find import find_clips
+from featurize.audio.find import find_clips
+from featurize.update.update import Job, build, update
 from featurize.workers.batch import Task, featurize_batch
 from featurize.workers.dask import cluster_workers
 from tests.conftest import ROOT, write_clips
-from tests.sounds import noise
-from tests.whole.dask_processes import DaskProcesses
+from tests.helpers.dask_processes import DaskProcesses
+from tests.helpers.sounds import noise
 from tests.whole.test_stop import complaints, start, wait_for_rows
 
 distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
@@ -381,7 +381,7 @@ def test_without_a_scheduler_no_run_loads_dask(data, tmp_path):
     assert not {"distributed", "dask", "tornado"} & set(err.split())
 
 
-def test_stretches_of_recordings_are_what_they_are_here(dask, workers, tmp_path):
+def test_segments_of_recordings_are_what_they_are_here(dask, workers, tmp_path):
     (tmp_path / "field").mkdir()
     for number in range(3):
         soundfile.write(tmp_path / f"field/r{number}.flac", noise(3 * 16000, seed=number), 16000)

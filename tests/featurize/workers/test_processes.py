@@ -14,7 +14,7 @@ import pytest
 from cache import open_cache
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from featurize.build.build import Job, update
+from featurize.update.update import Job, update
 from featurize.workers.processes import processes
 from tests.conftest import ROOT
 
@@ -52,7 +52,7 @@ print("run", flush=True)
 forks = []
 import os, threading
 os.register_at_fork(before=lambda: forks.append(len(os.listdir("/proc/self/task"))))
-from featurize.build.build import Job, update
+from featurize.update.update import Job, update
 update(Job(Path({data!r}), Path({cache!r}), n_jobs=2))
 print("forks of a process with so many threads:", *forks)
 os._exit(0)

@@ -1,4 +1,4 @@
-"""A recording is one unit of work: its stretches are computed together, and fail together."""
+"""A recording is one unit of work: its segments are computed together, and fail together."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,12 @@ import pytest
 import soundfile
 
 from cache.shared.errors import UserError
-from cache.shared.stretch import recording_of
-from featurize.build.build import build
-from featurize.clips.decode import open_audio
-from featurize.clips.find import Clip
+from cache.shared.segment import recording_of
+from featurize.audio.decode import open_audio
+from featurize.audio.find import Clip
+from featurize.update.update import build
 from featurize.workers.batch import Task, n_bytes_of, units
-from tests.sounds import noise
+from tests.helpers.sounds import noise
 from tests.whole.test_stop import complaints, start
 
 N_RECORDINGS = 4
@@ -49,7 +49,7 @@ def test_workers_and_one_alone_make_the_same_cache(field: Path, tmp_path: Path) 
     assert half.X.tobytes() == alone.X.astype("float16").tobytes()
 
 
-def test_a_recording_of_which_its_worker_dies_costs_its_own_stretches(field: Path) -> None:
+def test_a_recording_of_which_its_worker_dies_costs_its_own_segments(field: Path) -> None:
     with start(field, "--labels", field, "--jobs", 2, "--json", code=BREAKING) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -82,13 +82,13 @@ def test_after_a_crash_only_the_recordings_that_were_not_finished_are_read(
     assert len(result.cache) == N_RECORDINGS * N_LABELS
 
 
-def test_a_unit_is_a_clip_or_the_stretches_of_a_recording_and_read_once() -> None:
-    def stretch(recording: str, start: float) -> Task:
+def test_a_unit_is_a_clip_or_the_segments_of_a_recording_and_read_once() -> None:
+    def segment(recording: str, start: float) -> Task:
         return Task(Clip(f"{recording}#{start:.6f}-9.000000", 0, 1000, 0, 0, start, 9.0), "")
 
     plain = [Task(Clip(f"dog/{i}#1.wav", 0, 10, 0), "") for i in range(2)]
-    tasks = [*plain, stretch("a.wav", 1), stretch("a.wav", 2), stretch("b.wav", 1)]
+    tasks = [*plain, segment("a.wav", 1), segment("a.wav", 2), segment("b.wav", 1)]
     assert [len(unit) for unit in units(tasks)] == [1, 1, 2, 1]
     assert n_bytes_of(tasks) == 10 + 10 + 1000 + 1000
-    many = [stretch("a.wav", i / 1000) for i in range(1200)]
+    many = [segment("a.wav", i / 1000) for i in range(1200)]
     assert [len(unit) for unit in units(many)] == [512, 512, 176]

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from cache.shared.errors import UserError
-from cache.shared.stretch import recording_of
-from featurize.build.build import build
-from tests.sounds import noise
+from cache.shared.segment import recording_of
+from featurize.update.update import build
+from tests.helpers.sounds import noise
 from train.dataset.given import choose_split, match_paths
 from train.dataset.splits import SPLITS, clip_groups
 
@@ -159,7 +159,7 @@ def test_paths_match_by_whole_parts_in_any_unicode_form_and_an_equal_path_wins()
     assert match_paths(["cafe\u0301/b.wav", r"data\cafe\b.wav", "x/y/deep/dog/a.wav"], paths) == [[3], [], [0, 1]]
 
 
-def test_a_table_may_name_a_recording_for_all_of_its_stretches_and_its_folder_may_be_a_side(tmp_path: Path) -> None:
+def test_a_table_may_name_a_recording_for_all_of_its_segments_and_its_folder_may_be_a_side(tmp_path: Path) -> None:
     data = tmp_path / "field"
     for number, folder in enumerate(["train", "val", "test"]):
         (data / folder).mkdir(parents=True)

@@ -83,8 +83,8 @@ def test_every_epoch_has_every_row_once_in_an_order_that_the_seed_and_the_epoch_
 
 def test_a_model_sees_the_rows_in_the_order_of_each_epoch() -> None:
     from train.backend.keras import keras
-    from train.fit.loop import train_model
-    from train.fit.options import Options
+    from train.fitting.loop import train_model
+    from train.fitting.options import Options
 
     seen: list[int] = []
     batches_class = type(batches_of("float32")[0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from cache.labels.mark import Region
+from cache.labels.annotation import Region
 from cache.labels.read import read_labels
 from tests.train.predict.test_windows import tone
 from train.predict.deliver import deliver

@@ -15,10 +15,10 @@ import soundfile
 
 from cache.file.settings import MelSettings
 from featurize import featurize_clip
-from featurize.clips.audio import Audio
+from featurize.audio.audio import Audio
 from featurize.features.row import spectrogram
 from tests.conftest import PITCHES, ROOT
-from tests.sounds import noise, wav
+from tests.helpers.sounds import noise, wav
 from train.predict.predict import Kind, Prediction, predict_files
 from train.predict.sources import find_sources
 from train.predict.tables import as_csv, as_json, as_text
@@ -151,9 +151,9 @@ def test_samples_that_are_no_numbers_end_a_recording_with_where_they_are(run: Pa
 READ = """
 import sys
 from pathlib import Path
-from featurize.clips.decode import ClipError
-from featurize.clips.resample import mono_blocks
-from featurize.clips.stream import open_stream
+from featurize.audio.decode import ClipError
+from featurize.audio.resample import mono_blocks
+from featurize.audio.stream import open_stream
 import numpy as np
 try:
     audio = open_stream(0)

@@ -21,7 +21,7 @@ def heard(p: list[float], dogs: list[tuple[float, float]], seconds: float = 3600
     return Heard(seconds, np.column_stack((starts, starts + 1)), np.column_stack((dog, 1 - dog)), labels)
 
 
-def test_stretches_match_that_overlap_by_half_of_the_shorter() -> None:
+def test_segments_match_that_overlap_by_half_of_the_shorter() -> None:
     a = np.array([[0.0, 2.0]])
     matching = [(1, 3), (1.5, 2.5), (0.5, 0.6), (-4, 9), (-1, 1)]
     others = [(1.1, 3.1), (1.6, 2.6), (2, 3), (5, 6)]

@@ -19,8 +19,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from cache import open_cache
 from cache.shared.errors import Interrupted, UserError
 from tests.conftest import featurize, write_clips
-from tests.made_runs import FIGURES, made_crossval, made_fit
-from tests.sounds import encoded, noise
+from tests.helpers.made_runs import FIGURES, made_crossval, made_fit
+from tests.helpers.sounds import encoded, noise
 from train.report import players as originals
 from train.report import report
 from train.report.players import players

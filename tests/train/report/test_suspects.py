@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.made_runs import made_crossval, made_fit
+from tests.helpers.made_runs import made_crossval, made_fit
 from train.__main__ import app
 from train.report import mistakes
 from train.report.report import write_report

@@ -13,7 +13,7 @@ from cache import open_cache
 from cache.file.layout import FORMAT_VERSION, SINCE
 from cache.file.settings import SETTINGS
 from cache.shared.errors import UserError
-from tests.made_runs import made_crossval, made_fit
+from tests.helpers.made_runs import made_crossval, made_fit
 from train.report.report import write_report
 from train.runs.directory import open_run
 from train.runs.record import UNFINISHED, read_record, write_record

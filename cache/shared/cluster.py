@@ -1,0 +1,316 @@
+"""A Dask cluster that the user already has: connecting to it, and what every worker of it must have and see.
+
+It is here because both stages use it and share nothing but this package; distributed is loaded by connected() alone.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import pickle
+import re
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from cache.shared.cli import complain
+from cache.shared.errors import UserError
+
+T = TypeVar("T")
+
+# To connect; the user is told within ten.
+_CONNECT_SECONDS = 8.0
+
+# For the scheduler to answer a question: then it is gone, however open the connection looks.
+_ANSWER_SECONDS = 60.0
+
+# How long to go by what it answered.
+_COUNT_SECONDS = 1.0
+
+
+class UnfitWorker(UserError):
+    """A worker lacks something; the message names it and says what."""
+
+
+class Needs(NamedTuple):
+    """What every worker must have: of its software exactly these versions, and these files and folders to read.
+
+    `software` is a function of a module, so that a worker can call its own.
+    """
+
+    software: Callable[[], dict[str, str]]
+    versions: tuple[tuple[str, str], ...]
+    paths: tuple[str, ...]
+
+
+def needs_of(software: Callable[[], dict[str, str]], *paths: str | os.PathLike[str]) -> Needs:
+    """Return the needs of work that depends on `software` as it is here, and on `paths` as they are called here."""
+    return Needs(software, tuple(software().items()), tuple(os.path.abspath(path) for path in paths))  # noqa: PTH100
+
+
+@contextmanager
+def connected(scheduler: str, needs: Needs, notify: Callable[[str], None], dashboard: bool) -> Iterator["Cluster"]:
+    """Connect to a scheduler and check its workers.
+
+    Parameters
+    ----------
+    scheduler
+        Its address, such as tcp://host:8786 or tls://host:8786, or the scheduler file (.json) that it wrote. TLS takes
+        its certificates from Dask's configuration.
+    needs
+        What every worker must have.
+    notify
+        Takes notices for the user, a line each.
+    dashboard
+        Say on stderr where Dask's dashboard is.
+
+    Yields
+    ------
+    Cluster
+        With a worker at least, for which this waits. Whatever it has not finished at the end is cancelled.
+
+    Raises
+    ------
+    UserError
+        distributed is not installed, the scheduler cannot be reached, or a worker does not have what it needs.
+    """
+    try:
+        import distributed
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"--scheduler needs {error.name}, which is not installed; install it with `pip install '.[cluster]'`"
+        ) from None
+    _silence()
+    address = _address(scheduler)
+    try:
+        asyncio.run(_probe(address))
+        client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except Exception as error:
+        reason = (str(error) or "no answer that a scheduler would give").splitlines()[0]
+        raise UserError(f"no Dask scheduler can be reached at {address!r} ({reason})") from None
+    try:
+        cluster = Cluster(client, address, notify)
+        if dashboard:
+            complain(f"dashboard: {client.dashboard_link}")
+        while not cluster.workers():
+            time.sleep(0.1)
+        cluster.check(needs)
+        cluster.gather_directly_if_possible()
+        yield cluster
+    finally:
+        # A scheduler cancels what a client that leaves has not fetched.
+        with suppress(Exception):
+            client.close(timeout=1)
+
+
+class Cluster:
+    """An open connection.
+
+    Attributes
+    ----------
+    client
+        The distributed.Client.
+    """
+
+    def __init__(self, client: Any, address: str, notify: Callable[[str], None]) -> None:
+        self.client, self._address, self._notify = client, address, notify
+        self._workers: dict[str, int] = {}
+        self._asked = -_COUNT_SECONDS
+        self._waiting = False
+
+    def workers(self) -> dict[str, int]:
+        """Return the threads of every worker by its address, as of a second ago at most; say when there are none.
+
+        Raises
+        ------
+        UserError
+            The scheduler has gone.
+        """
+        if time.monotonic() - self._asked < _COUNT_SECONDS:
+            return self._workers
+        try:
+            if self.client.status != "running":
+                raise self.lost()
+            self._workers = self.client.sync(self.client.scheduler.ncores, callback_timeout=_ANSWER_SECONDS)
+        except (OSError, TimeoutError):
+            raise self.lost() from None
+        self._asked = time.monotonic() if self._workers else self._asked
+        if not self._workers and not self._waiting:
+            self._notify(f"the cluster at {self._address} has no workers; waiting for one")
+        self._waiting = not self._workers
+        return self._workers
+
+    def executor(self, *workers: str) -> Executor:
+        """Return an executor on the cluster; the workers named are preferred, and others take over when they die."""
+        return _Executor(self.client, {"workers": list(workers), "allow_other_workers": True} if workers else {})
+
+    def lost(self) -> UserError:
+        """Return the error that says that the scheduler has gone."""
+        return UserError(f"the scheduler at {self._address} has gone; start it again, then run this again")
+
+    def failed(self, error: BaseException) -> UserError:
+        """Put into words what a task failed with."""
+        if isinstance(error, CancelledError):
+            return self.lost()
+        if isinstance(error, UserError):
+            return error
+        worker = error.path if isinstance(error, ModuleNotFoundError) and error.path else "of the cluster"
+        return UserError(f"worker {worker} {_in_words(error)}")
+
+    def check(self, needs: Needs) -> None:
+        """Ask every worker whether it has what it needs.
+
+        Raises
+        ------
+        UnfitWorker
+            One has not.
+        """
+        answers = self.client.run(shortcoming, needs, on_error="return")
+        bad = {worker: why for worker, answer in sorted(answers.items()) if (why := _words(answer))}
+        if bad:
+            worker, why = next(iter(bad.items()))
+            more = f" ({len(bad) - 1} more workers of {len(answers)} are unfit)" if len(bad) > 1 else ""
+            raise UnfitWorker(f"worker {worker} {why}{more}")
+
+    def gather_directly_if_possible(self) -> None:
+        """Fetch results from the workers themselves if they can be reached from here, not through the scheduler."""
+        place = urlsplit(next(iter(self.workers()), ""))
+        with suppress(OSError, ValueError), socket.create_connection((place.hostname or "", place.port or 0), 2):
+            self.client.direct_to_workers = True
+
+
+class _Executor(Executor):
+    """What `Client.get_executor` is, but for workers that die just after they finish.
+
+    Where a result is lost on the way here, that one takes the next result for an error, or never ends its future.
+    """
+
+    def __init__(self, client: Any, where: dict[str, Any]) -> None:
+        self._client, self._where = client, where
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        there = self._client.submit(call, *args, **kwargs, **self._where, pure=False)
+        return asyncio.run_coroutine_threadsafe(self._result(there), self._client.loop.asyncio_loop)
+
+    async def _result(self, there: Any) -> Any:
+        return await self._client.gather(there, asynchronous=True)
+
+
+def shortcoming(needs: Needs) -> str:
+    """Return what this worker lacks, in words that follow its name, or ""."""
+    here = needs.software()
+    for name, version in needs.versions:
+        if here[name] != version:
+            return (
+                f"has {name} {here[name]}, and this machine has {version};"
+                " give both the same environment (requirements.lock)"
+            )
+    for path in needs.paths:
+        try:
+            if Path(path).is_dir():
+                os.scandir(path).close()
+            else:
+                Path(path).open("rb").close()
+        except OSError as error:
+            return f"cannot read {path} ({error.strerror}); every worker must see it under this name"
+    return ""
+
+
+_fit: set[Needs] = set()
+
+
+def check_this_worker(needs: Needs, again: bool = False) -> None:
+    """Check the worker that this runs on, which may have joined after the others were checked.
+
+    Raises
+    ------
+    UnfitWorker
+        It lacks something.
+    """
+    if needs in _fit and not again:
+        return
+    if why := shortcoming(needs):
+        from distributed import get_worker
+
+        raise UnfitWorker(f"worker {get_worker().address} {why}")
+    _fit.add(needs)
+
+
+def portable(call: Callable[[], T]) -> Callable[[], T]:
+    """Return a call that also a scheduler and a worker without our packages can unpickle.
+
+    They would end a connection over a message that they cannot read; so it is the task that fails, with a
+    ModuleNotFoundError whose `path` is the worker.
+    """
+    packed = pickle.dumps(call)
+
+    # Nested, it is pickled by value; so it must name nothing of this module, not even in an annotation.
+    def unpack_and_call() -> Any:
+        import pickle
+
+        from distributed import get_worker
+
+        try:
+            unpacked = pickle.loads(packed)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(str(error), name=error.name, path=get_worker().address) from None
+        return unpacked()
+
+    return unpack_and_call
+
+
+def _in_words(error: BaseException) -> str:
+    """Return what a task failed with, in words that follow the name of its worker."""
+    # What a worker cannot unpickle for want of a package comes wrapped in other exceptions.
+    if missing := re.search(r"No module named '(\w+)|No package metadata was found for (\w+)", str(error)):
+        package = missing[1] or missing[2]
+        return f"has no package {package}; install this project there with `pip install '.[cluster]'`"
+    reason = (str(error) or "no reason given").splitlines()[0]
+    return f"fails ({type(error).__name__}: {reason})"
+
+
+def _words(answer: str | BaseException) -> str:
+    # A worker that left meanwhile is none of ours.
+    if isinstance(answer, OSError):
+        return ""
+    return answer if isinstance(answer, str) else _in_words(answer)
+
+
+def _address(scheduler: str) -> str:
+    if not scheduler.endswith(".json"):
+        return scheduler
+    # Not left to distributed, which would wait for a file that is not there for ever.
+    try:
+        return str(json.loads(Path(scheduler).read_bytes())["address"])
+    except OSError as error:
+        raise UserError(f"{scheduler}: the scheduler file cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{scheduler} is not the file that `dask scheduler --scheduler-file` writes") from None
+
+
+async def _probe(address: str) -> None:
+    # A client that cannot use an address takes long to give up, and waits for ever for a server of another kind, such
+    # as the dashboard's.
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    options = Security().get_connection_args("client")
+    if address.startswith(("tls:", "wss:")) and not options.get("ssl_context"):
+        raise ValueError("Dask's configuration names no certificates for TLS, see distributed.comm.tls")
+    comm = await asyncio.wait_for(connect(address, timeout=_CONNECT_SECONDS, **options), _CONNECT_SECONDS)
+    await comm.close()
+
+
+def _silence() -> None:
+    # What matters of it comes as an exception.
+    warnings.filterwarnings("ignore", module=r"(dask|distributed|tornado)\b")
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("distributed", "tornado")]
+    for logger in map(logging.getLogger, ("asyncio", *names)):
+        logger.handlers = [logging.NullHandler()]
+        logger.propagate = False

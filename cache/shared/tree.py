@@ -1,0 +1,273 @@
+"""Class folders: which files below them are clips, what else lies there, and what a folder's name means."""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cache.shared.segment import segment_of
+from cache.shared.text import printable
+
+# By name, what libsndfile or FFmpeg's libraries read without being told the sample rate.
+AUDIO_EXTENSIONS = frozenset(
+    {".wav", ".wave", ".wavex", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"}
+    | {".aifc", ".au", ".snd", ".caf", ".svx", ".8svx", ".iff", ".voc", ".avr", ".paf", ".fap", ".pvf", ".sds", ".sf"}
+    | {".ircam", ".nist", ".sph", ".wve", ".xi", ".htk"}
+    | {".mp1", ".mp2", ".mpa", ".mpga", ".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".aac", ".adts", ".amr"}
+    | {".awb", ".webm", ".weba", ".mka", ".mkv", ".wma", ".wmv", ".asf", ".ogx", ".ogv", ".spx", ".ac3", ".eac3"}
+    | {".dts", ".ape", ".wv", ".tta", ".tak", ".mpc", ".avi", ".flv", ".ts", ".mts", ".mpg", ".mpeg", ".loas"}
+)
+
+# A class of this name means "none of them".
+BACKGROUND_NAMES = frozenset({"background", "noise", "other", "silence"})
+
+# Folders that are a side of a split which was made before.
+SUBSETS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "eval": "val",
+    "test": "test",
+}
+
+
+@dataclass
+class Tree:
+    """What lies in a folder and below it; hidden files and folders are left out.
+
+    Attributes
+    ----------
+    audio
+        Paths of the files with an audio extension, relative to the folder that the walk was given, with "/"; sorted.
+    others
+        How many other files there are, by extension in small letters; "" of a name without one.
+    unreadable
+        (path, reason) of every folder that cannot be read, the first of all among them.
+    hollow
+        Folders with an audio extension that hold no audio.
+    """
+
+    audio: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    hollow: list[str] = field(default_factory=list)
+
+
+class Stamp(NamedTuple):
+    """By what a file is known again without a look into it."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+def walk(top: str | os.PathLike[str], folders: Sequence[str] = ("",), deep: bool = True) -> list[Tree]:
+    """Walk some folders.
+
+    Links to folders are followed after all others, and each real folder is looked into once: a link back to where the
+    walk has been, or to another of the folders, adds nothing.
+
+    Parameters
+    ----------
+    top
+        What all paths are relative to.
+    folders
+        The folders, relative to `top`, with "/"; "" is `top` itself.
+    deep
+        Look into folders within the folders.
+
+    Returns
+    -------
+    list of Tree
+        One a folder.
+    """
+    root = os.fspath(top)
+    trees = [Tree() for _ in folders]
+    seen = {_identity(root), *(_identity(f"{root}/{folder}") for folder in folders)}
+    links: list[tuple[Tree, str]] = []
+    for tree, folder in zip(trees, folders, strict=True):
+        _enter(root, folder, tree, seen, links if deep else None)
+    # What links lead to may hold further links.
+    while links:
+        todo, links = sorted(links, key=lambda link: link[1]), []
+        for tree, path in todo:
+            if (identity := _identity(f"{root}/{path}")) not in seen:
+                seen.add(identity)
+                _enter(root, path, tree, seen, links)
+    for tree in trees:
+        tree.audio.sort()
+        tree.hollow = sorted(f for f in tree.hollow if not any(path.startswith(f"{f}/") for path in tree.audio))
+    return trees
+
+
+def _enter(root: str, top: str, tree: Tree, seen: set[tuple[int, int]], links: list[tuple[Tree, str]] | None) -> None:
+    """Note what lies in a folder and below it, but only note where links to folders lead."""
+    todo = [top]
+    while todo:
+        folder = todo.pop()
+        prefix = f"{folder}/" if folder else ""
+        try:
+            with os.scandir(f"{root}/{folder}") as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            tree.unreadable.append((folder, f"the folder cannot be read ({error.strerror})"))
+            continue
+        for entry in visible:
+            path = prefix + entry.name
+            # Not pathlib, which would cost more than all the rest of a run with nothing to do.
+            extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+            if not _is_folder(entry):
+                if extension in AUDIO_EXTENSIONS:
+                    tree.audio.append(path)
+                else:
+                    tree.others[extension] += 1
+                continue
+            if extension in AUDIO_EXTENSIONS:
+                tree.hollow.append(path)
+            if links is None:
+                continue
+            if entry.is_symlink():
+                links.append((tree, path))
+            elif (identity := _identity(f"{root}/{path}")) not in seen:
+                seen.add(identity)
+                todo.append(path)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
+
+
+class Looked(NamedTuple):
+    """What the files of a walk are.
+
+    Attributes
+    ----------
+    clips
+        By what each clip is known again, by path.
+    rejected
+        Why a path cannot be used, in words: a dangling link, a folder that cannot be read, a name that is not UTF-8.
+    ignored
+        What a path is that is no file at all, such as "a pipe".
+    """
+
+    clips: dict[str, Stamp]
+    rejected: dict[str, str]
+    ignored: dict[str, str]
+
+
+def look_at(top: str | os.PathLike[str], tree: Tree, limit: int | None = None) -> Looked:
+    """Look at the audio files of a walk, without opening one.
+
+    Parameters
+    ----------
+    top
+        What the paths are relative to.
+    limit
+        Take only the first so many clips.
+    """
+    root = os.fspath(top)
+    looked = Looked(
+        {}, {known_as(path): reason for path, reason in tree.unreadable}, dict.fromkeys(tree.hollow, "a folder")
+    )
+    for path in tree.audio:
+        if limit is not None and len(looked.clips) >= limit:
+            break
+        if not is_utf8(path):
+            looked.rejected[known_as(path)] = "its name is not UTF-8; rename it"
+            continue
+        try:
+            status = os.stat(f"{root}/{path}")  # noqa: PTH116
+        except OSError as error:
+            is_link = os.path.islink(f"{root}/{path}")  # noqa: PTH114
+            what = "a link that leads nowhere" if is_link else "it cannot be looked at"
+            looked.rejected[path] = f"{what} ({error.strerror})"
+            continue
+        if stat.S_ISREG(status.st_mode):
+            looked.clips[path] = Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
+        else:
+            looked.ignored[path] = _kind(status.st_mode)
+    return looked
+
+
+def _kind(mode: int) -> str:
+    for test, what in ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket")):
+        if test(mode):
+            return what
+    return "a device"
+
+
+def folder_names(top: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the folders in a folder, links to folders among them and hidden ones not, sorted."""
+    with os.scandir(top) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
+
+
+def places(top: str | os.PathLike[str], class_name: str) -> list[str]:
+    """Return the folders of a class, relative to DATA: its own, or else one in each side of a split that is there."""
+    root = os.fspath(top)
+    if os.path.isdir(f"{root}/{class_name}"):  # noqa: PTH112
+        return [class_name]
+    within = [f"{side}/{class_name}" for side in folder_names(root) if side.lower() in SUBSETS]
+    return [folder for folder in within if os.path.isdir(f"{root}/{folder}")]  # noqa: PTH112
+
+
+def subsets_of(paths: Iterable[str], class_names: Sequence[str]) -> list[str | None]:
+    """Return which side of a split that was made before each clip is on.
+
+    Parameters
+    ----------
+    paths
+        The clips' paths as a cache has them, such as `train/dog/rex.wav`.
+    class_names
+        The classes: a path that begins with one of them is on no side.
+
+    Returns
+    -------
+    list of str or None
+        "train", "val", "test", or None; of a segment it is that in whose folder its recording lies. A folder called
+        eval is "val", unless another folder is that: then it is "test", as in sets that come as train, dev and eval.
+    """
+    classes = set(class_names)
+    paths = list(paths)
+    words = [path.split("/", 2) for path in paths]
+    of_class = [len(w) == 3 and w[1] in classes for w in words]
+    given = [
+        known or ("/" in path and segment_of(path) is not None) for path, known in zip(paths, of_class, strict=True)
+    ]
+    names = [w[0].lower() if of_side and w[0] not in classes else "" for w, of_side in zip(words, given, strict=True)]
+    sides = SUBSETS | ({"eval": "test"} if {SUBSETS.get(name) for name in set(names) - {"eval"}} >= {"val"} else {})
+    return [sides.get(name) for name in names]
+
+
+def is_background(class_name: str) -> bool:
+    """Whether a class means "none of them": its folder is called background, noise, other or silence."""
+    return class_name.lower() in BACKGROUND_NAMES
+
+
+def is_utf8(path: str) -> bool:
+    """Whether a name that the system gave is valid UTF-8, as every name in a cache is."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def known_as(path: str) -> str:
+    """Return the path under which a cache knows a file: the same, with what is not UTF-8 escaped."""
+    return path if is_utf8(path) else printable(path)

@@ -1,0 +1,157 @@
+"""open_audio(): a clip opened and identified, and held to stay the same file until it is closed."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from featurize.audio.audio import BLOCK_SAMPLES, Audio, ClipError, check_sr
+from featurize.audio.sndfile import Unread, open_sndfile
+from featurize.audio.wav import float_blocks, plain_wav
+
+__all__ = ["Audio", "ClipError", "open_audio", "read_ahead"]
+
+# A file up to this size is read in one go, a longer one in blocks, so that memory does not follow its length.
+_SMALL_BYTES = 4 << 20
+
+# To find out whether files are in memory, one of so many is tried.
+_TRIED = 8
+
+
+@contextmanager
+def open_audio(path: str, size: int | None = None, mtime_ns: int | None = None) -> Iterator[Audio]:
+    """Open a clip, and see to it that it stays the same file until it is closed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    size, mtime_ns
+        What it was when it was found, if that matters.
+
+    Raises
+    ------
+    ClipError
+        It cannot be opened, is no audio, changed while it was read, or what is done with it while it is open fails.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for its other end for ever.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ClipError(_gone_or(error), passing=True) from None
+    try:
+        before = os.fstat(file)
+        if not stat.S_ISREG(before.st_mode):
+            raise ClipError("it is not a file any more", passing=True)
+        found = (before.st_size if size is None else size, before.st_mtime_ns if mtime_ns is None else mtime_ns)
+        if found != (before.st_size, before.st_mtime_ns):
+            raise ClipError("it changed after it was found; run it again", passing=True)
+        if before.st_size == 0:
+            raise ClipError("the file is empty")
+        yield _decode(path, file, before.st_size)
+        _check_unchanged(path, before)
+    except ClipError:
+        raise
+    except OSError as error:
+        raise ClipError(f"it cannot be read ({error.strerror})", passing=True) from None
+    except Exception as error:
+        # A file of unknown origin may make a decoder fail in any way; that must cost this clip only.
+        raise ClipError(f"it cannot be decoded ({type(error).__name__}: {error})") from None
+    finally:
+        os.close(file)
+
+
+def read_ahead(paths: Sequence[str]) -> None:
+    """Have the system read files that will soon be opened: to wait for them one by one leaves the disk idle and us.
+
+    Some are tried first: where they are in memory the others will be, too, and asking would cost more than it saves.
+    """
+    if not hasattr(os, "posix_fadvise"):  # macOS has none
+        return
+    if all(map(_in_memory, paths[::_TRIED])):
+        return
+    for path in paths:
+        # What is wrong with a file is said when its turn comes.
+        with suppress(OSError):
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(file, 0, _SMALL_BYTES, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(file)
+
+
+def _in_memory(path: str) -> bool:
+    if not hasattr(os, "RWF_NOWAIT"):  # only Linux can tell
+        return False
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.preadv(file, [bytearray(1)], 0, os.RWF_NOWAIT)
+        finally:
+            os.close(file)
+    except OSError:
+        return False
+    return True
+
+
+def _gone_or(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it disappeared while it was to be read"
+    return f"it cannot be opened ({error.strerror})"
+
+
+def _check_unchanged(path: str, before: os.stat_result) -> None:
+    try:
+        after = os.stat(path)  # noqa: PTH116
+    except OSError:
+        raise ClipError("it disappeared while it was read", passing=True) from None
+    if _identity(after) != _identity(before):
+        raise ClipError("it changed while it was read", passing=True)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _decode(path: str, file: int, size: int) -> Audio:
+    if size > _SMALL_BYTES:
+        return _open_any(path, file, size, lambda: _digest(file))
+    data = os.pread(file, size, 0)
+    wav = plain_wav(data)
+    if wav is None:
+        return _open_any(path, file, size, lambda: _sha256(data))
+    check_sr(wav.sr)
+    n_samples, n_channels = wav.samples.shape
+    blocks = partial(float_blocks, wav, max(1, BLOCK_SAMPLES // n_channels))
+    return Audio(wav.sr, n_samples, wav.format, blocks, lambda: _sha256(data), wav.scale, n_decoded=n_samples)
+
+
+def _open_any(path: str, file: int, size: int, digest: Callable[[], str]) -> Audio:
+    try:
+        return open_sndfile(file, size, path, digest)
+    except Unread as refused:
+        if refused.passing:
+            raise
+        # Only now: it takes a moment to import.
+        from featurize.audio.pyav import open_pyav
+
+        audio = open_pyav(file, size, digest)
+        if audio is None:
+            raise
+        return audio
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _digest(file: int) -> str:
+    # libsndfile has this file open too, and goes on reading where it was.
+    position = os.lseek(file, 0, os.SEEK_CUR)
+    os.lseek(file, 0, os.SEEK_SET)
+    with open(file, "rb", buffering=0, closefd=False) as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    os.lseek(file, position, os.SEEK_SET)
+    return digest

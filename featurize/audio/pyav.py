@@ -1,0 +1,224 @@
+"""Files that FFmpeg's libraries read and libsndfile does not: M4A, MP4, AAC, AMR, WebM, Matroska, WMA and more."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from featurize.audio.audio import BLOCK_SAMPLES, Audio, ClipError, Float32, check_length, check_sr
+from featurize.audio.header import View, body_of, first_frame, n_stated_mp3, n_stated_of
+
+# Containers whose demuxer reads the one file it is given: no playlist, no list of parts, no address.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,amr,amrnb,amrwb,asf,ogg,caf,flac,mp3,wav,w64,aiff,au,ac3,eac3,dts,loas,"
+    "ape,wv,tta,tak,mpc,mpc8,avi,flv,mpegts,mpeg"
+)
+
+# Of these the header states the length. Of MP3 it may; of the others FFmpeg estimates it or reads the end.
+_STATE_LENGTH = {"mov", "matroska", "asf", "avi", "flv", "flac", "caf", "wav", "w64", "aiff", "au"}
+_STATE_LENGTH |= {"ape", "tta", "tak", "wv"}
+
+# Streams without a container: what is no sound at all may look like one for a moment.
+_BARE = {"mp3", "aac", "amr", "amrnb", "amrwb", "ac3", "eac3", "dts", "loas", "mpegts", "mpeg"}
+
+# At the end of an MP4 the encoder's padding is less than this; more than that is no padding.
+_MOST_PADDING = 4096
+
+_BRANDS = {"M4A": "M4A", "M4B": "M4A", "qt": "MOV", "3gp": "3GP", "3g2": "3GP"}
+
+CONVERT = "an encoding that cannot be read; convert it, for example with ffmpeg -i in out.flac"
+
+
+def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
+    """Open a file whose sound FFmpeg's libraries decode; the first audio stream is taken.
+
+    Parameters
+    ----------
+    file
+        Descriptor of a file of `size` bytes; it stays open, and nothing else is opened.
+    digest
+        Computes the sha256 of its content.
+
+    Returns
+    -------
+    Audio or None
+        None if it is no container that may be opened, or nothing in it can be decoded.
+
+    Raises
+    ------
+    ClipError
+        It holds no audio, or in an encoding that cannot be read. What is wrong further on is raised from `blocks`.
+    """
+    container = _opened(file, size)
+    if container is None:
+        if os.pread(file, 4, 4) == b"ftyp":
+            raise ClipError("it is cut short or damaged: the index that an MP4 needs (moov) is not in it")
+        return None
+    with container:
+        kind = container.format.name.split(",")[0]
+        if kind == "mp3" and first_frame(file, size) is None:
+            return None
+        stream = _stream(container)
+        first = next(_frames(container, stream), None)
+        # Only now: what a header says of the rate, the decoder may know better.
+        if first is None or not first.sample_rate:
+            return None
+        sr, n_channels = first.sample_rate, len(first.layout.channels)
+        check_sr(sr)
+        n_expected = _n_expected(container, stream, sr)
+        name = f"{_container_name(kind, container, file)}/{stream.codec_context.codec.canonical_name.upper()}"
+    states = n_stated_mp3(file, size) > 0 if kind == "mp3" else kind in _STATE_LENGTH
+    end = n_expected if kind == "mov" else 0
+
+    def blocks() -> Iterator[Float32]:
+        n_read = 0
+        again = _opened(file, size)
+        assert again is not None
+        with again:
+            parts = _trimmed(_samples(_frames(again, _stream(again), kind in _BARE), sr, n_channels), end)
+            for block in _gathered(parts, n_channels):
+                n_read += len(block)
+                yield block
+        if n_read == 0:
+            raise ClipError("it holds no samples that can be decoded")
+        n_stated = n_stated_of(n_read, n_expected, body_of(file, size)) if states else 0
+        audio.remark = check_length(n_read, n_stated, sr)
+        audio.n_decoded = n_read
+
+    audio = Audio(sr, n_expected, name[:32], blocks, digest)
+    return audio
+
+
+def _opened(file: int, size: int) -> Any:
+    import av
+
+    av.logging.set_level(av.logging.PANIC)
+    # The view has no name, the system opens nothing, and a decoder of pictures is none that may run.
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none", "codec_whitelist": _audio_codecs()}
+    try:
+        return av.open(View(file, size), container_options=options, metadata_errors="ignore", io_open=_refuse)
+    except (av.error.FFmpegError, ValueError, OverflowError):
+        return None
+
+
+@cache
+def _audio_codecs() -> str:
+    import av
+
+    return ",".join(sorted(name for name in av.codecs_available if _is_audio_decoder(name)))
+
+
+def _is_audio_decoder(name: str) -> bool:
+    import av
+
+    try:
+        return bool(av.Codec(name, "r").type == "audio")
+    except (av.error.FFmpegError, ValueError):
+        return False
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError("a clip opens no other file")
+
+
+def _stream(container: Any) -> Any:
+    if not container.streams.audio:
+        raise ClipError("it holds no audio")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise ClipError(CONVERT)
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _frames(container: Any, stream: Any, bare: bool = False) -> Iterator[Any]:
+    """Yield what is decoded; packets that are damaged are passed over, as FFmpeg does."""
+    import av
+
+    n_good = n_bad = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.FFmpegError, IndexError):
+            # PyAV's end of a file in which a stream began on the way, of which it knows nothing: ours is through then.
+            return
+        if packet is None:
+            return
+        try:
+            for frame in packet.decode():
+                n_good += 1
+                yield frame
+        except av.error.FFmpegError:
+            n_bad += 1
+            if bare and n_bad > n_good + 8:
+                raise ClipError("it is not audio, or damaged: most of it cannot be decoded") from None
+
+
+def _samples(frames: Iterator[Any], sr: int, n_channels: int) -> Iterator[Float32]:
+    """Yield the samples of frames, (n, n_channels), with full scale at 1."""
+    for frame in frames:
+        if (frame.sample_rate, len(frame.layout.channels)) != (sr, n_channels):
+            raise ClipError("its sample rate or number of channels changes on the way")
+        stored: npt.NDArray[Any] = frame.to_ndarray()
+        y = stored.T if frame.format.is_planar else stored.reshape(-1, n_channels)
+        if y.dtype.kind == "f":
+            yield y.astype(np.float32, copy=False)
+        elif y.dtype == np.uint8:
+            yield (y.astype(np.float32) - np.float32(128)) / np.float32(128)
+        else:
+            yield y.astype(np.float32) * np.float32(2.0 ** (1 - 8 * y.itemsize))
+
+
+def _trimmed(parts: Iterator[Float32], end: int) -> Iterator[Float32]:
+    """Leave out the padding behind `end`, unless so much comes that it is none."""
+    n_read, held, n_held = 0, [], 0
+    for part in parts:
+        n_kept = len(part) if not end or n_held > _MOST_PADDING else min(len(part), max(0, end - n_read))
+        n_read += n_kept
+        if n_kept:
+            yield part[:n_kept]
+        if n_kept < len(part):
+            held.append(part[n_kept:].copy())
+            n_held += len(held[-1])
+            if n_held > _MOST_PADDING:
+                yield from held
+                held = []
+
+
+def _gathered(parts: Iterator[Float32], n_channels: int) -> Iterator[Float32]:
+    """Yield the same in blocks, each of which the next overwrites."""
+    block = np.empty((max(1, BLOCK_SAMPLES // n_channels), n_channels), np.float32)
+    filled = 0
+    for part in parts:
+        while len(part):
+            n = min(len(part), len(block) - filled)
+            block[filled : filled + n] = part[:n]
+            part, filled = part[n:], filled + n
+            if filled == len(block):
+                yield block
+                filled = 0
+    if filled:
+        yield block[:filled]
+
+
+def _n_expected(container: Any, stream: Any, sr: int) -> int:
+    if stream.duration:
+        seconds = float(stream.duration * stream.time_base)
+    elif container.duration and not container.streams.video:
+        seconds = container.duration / 1e6
+    else:
+        return 0
+    return max(0, round(seconds * sr)) if seconds < 1e8 else 0
+
+
+def _container_name(kind: str, container: Any, file: int) -> str:
+    if kind == "mov":
+        brand = container.metadata.get("major_brand", "").strip()
+        return _BRANDS.get(brand, _BRANDS.get(brand[:3], "MP4"))
+    if kind == "matroska":
+        return "WEBM" if b"webm" in os.pread(file, 64, 0) else "MKA"
+    return kind.upper()

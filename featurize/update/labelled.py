@@ -1,0 +1,255 @@
+"""labelled_clips(): the segments of recordings that tables of labels name, and segments in which nothing is named."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.file.validate import is_folder_name
+from cache.labels.read import Label, read_labels
+from cache.shared.segment import segment_path
+from cache.shared.text import human_count, plain, printable
+from cache.shared.tree import is_utf8
+from featurize.audio.decode import ClipError, open_audio
+from featurize.audio.find import Clip
+
+BACKGROUND = "background"
+
+# By so much the median may change before all that was made of it is made anew.
+_TOLERATED_CHANGE = 0.1
+
+# Draws for a segment without labels, before the widest gap is looked for.
+_N_DRAWS = 200
+
+Span = tuple[float, float]
+
+
+class Labelling(NamedTuple):
+    """Which labels are asked for.
+
+    Attributes
+    ----------
+    tables
+        Tables of labels, and folders of them.
+    column
+        Which column holds the label; "" for the usual ones.
+    widen
+        Whether labels shorter than the median are widened to it around their middle.
+    background
+        How many segments without a label to take of each labelled recording.
+    length
+        The median in seconds, as it was when segments were first made of it; 0 if it is not known.
+    """
+
+    tables: tuple[Path, ...] = ()
+    column: str = ""
+    widen: bool = False
+    background: int = 0
+    length: float = 0.0
+
+    @property
+    def has_length(self) -> bool:
+        """Whether the median length of the labels matters."""
+        return bool(self.tables) and (self.widen or self.background > 0)
+
+
+class Named(NamedTuple):
+    """A label whose recording, relative to DATA, may be used."""
+
+    recording: str
+    label: Label
+
+
+def named_segments(data: Path, labelling: Labelling, notify: Callable[[str], None]) -> list[Named]:
+    """Read the labels of the recordings in DATA, and say which cannot be used."""
+    if not labelling.tables:
+        return []
+    labels = read_labels(labelling.tables, data, labelling.column or None, notify)
+    relative = {path: _within(data, path) for path in {label.recording for label in labels}}
+    outside = [label for label in labels if not relative[label.recording]]
+    for recording, n in Counter(label.recording for label in outside).items():
+        notify(
+            f"{human_count(n, 'label')} of {recording} left out: it is not in {data}, no file, or its name is not UTF-8"
+        )
+    unfit = [label for label in labels if not is_folder_name(label.name)]
+    for name, n in Counter(label.name for label in unfit).items():
+        notify(f"{human_count(n, 'label')} {printable(name)} left out: no class can be called so")
+    return [
+        Named(relative[label.recording], label)
+        for label in labels
+        if relative[label.recording] and is_folder_name(label.name)
+    ]
+
+
+def _within(data: Path, recording: Path) -> str:
+    """Return the path of a recording relative to DATA, with "/"; "" if it is no file in it."""
+    for of in (os.path.abspath, os.path.realpath):
+        path = os.path.relpath(of(recording), of(data)).replace(os.sep, "/")
+        if not path.startswith("../") and is_utf8(path) and recording.is_file():
+            return path
+    return ""
+
+
+def label_names(named: Iterable[Named]) -> list[str]:
+    """Return the names of all labels in alphabetical order; of several ways to write one, the most frequent."""
+    counts = Counter(one.label.name for one in named)
+    ways: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        ways[plain(name)].append(name)
+    return sorted(names[0] for names in ways.values())
+
+
+def labelled_clips(
+    data: Path, class_names: Sequence[str], labelling: Labelling, notify: Callable[[str], None]
+) -> list[Clip]:
+    """Return the segments that are clips, in the order of their recordings and of their starts.
+
+    Parameters
+    ----------
+    data
+        DATA, in which the recordings are.
+    class_names
+        The position is the label index. A label may be written in another case or Unicode form.
+    labelling
+        Which labels.
+    notify
+        Takes what is left out, a line each.
+
+    Raises
+    ------
+    UserError
+        A table is not there, or nothing can be made of it.
+    """
+    named = named_segments(data, labelling, notify)
+    label_of = _label_of(class_names)
+    index = {one.label: label_of.get(one.label.name, label_of.get(plain(one.label.name))) for one in named}
+    unknown = Counter(one.label.name for one in named if index[one.label] is None)
+    if unknown:
+        counted = ", ".join(f"{n} {printable(name)}" for name, n in unknown.most_common(12))
+        more = f" and {len(unknown) - 12} more names" if len(unknown) > 12 else ""
+        notify(f"labels that are no class: {counted}{more}; --classes all takes them")
+    used = [one for one in named if index[one.label] is not None]
+    length = labelling.length or _median_length(used or named)
+    chosen: dict[str, tuple[int, Label]] = {}
+    spans: dict[str, list[Span]] = defaultdict(list)
+    # Also what is no class is heard there.
+    for recording, label in named:
+        spans[recording].append((label.start, label.end))
+    for recording, label in used:
+        start, end = _widened(label, length) if labelling.widen else (label.start, label.end)
+        mine, path = index[label], segment_path(recording, start, end)
+        assert mine is not None
+        spans[recording].append((start, end))
+        before = chosen.setdefault(path, (mine, label._replace(start=start, end=end)))
+        if before[0] != mine:
+            notify(
+                f"{label.where}: {printable(label.name)} left out: the same segment is"
+                f" {printable(class_names[before[0]])} in {before[1].where}, and a clip has one class"
+            )
+    clips = [_clip(data, path, i, label.start, label.end, label.where) for path, (i, label) in chosen.items()]
+    if labelling.background:
+        silent = label_of[BACKGROUND]
+        for recording, of_it in spans.items():
+            clips += [
+                _clip(data, segment_path(recording, *span), silent, *span, "")
+                for span in _unlabelled(data, recording, of_it, length, labelling.background, notify)
+            ]
+    return sorted(clips, key=lambda clip: (clip.file, clip.start, clip.end))
+
+
+def _clip(data: Path, path: str, label: int, start: float, end: float, where: str) -> Clip:
+    status = os.stat(data / path.rpartition("#")[0])  # noqa: PTH116
+    return Clip(path, label, status.st_size, status.st_mtime_ns, status.st_ino, start, end, where)
+
+
+def _label_of(class_names: Sequence[str]) -> dict[str, int]:
+    plainly = {plain(name): i for i, name in reversed(list(enumerate(class_names)))}
+    return plainly | {name: i for i, name in enumerate(class_names)}
+
+
+def usual_length(
+    named: Sequence[Named], class_names: Sequence[str], before: float, notify: Callable[[str], None]
+) -> float:
+    """Return the median length of the labels that are a class, in seconds, or what it was before if that still fits.
+
+    One label more or less changes the median a little, and must not cost all segments that were made of it.
+    """
+    classes = _label_of(class_names)
+    used = [one for one in named if one.label.name in classes or plain(one.label.name) in classes]
+    length = _median_length(used or named)
+    if before and abs(length - before) <= _TOLERATED_CHANGE * before:
+        return before
+    if before and length:
+        notify(
+            f"the median label has {length:g} s, and had {before:g} s: what is widened to it, and"
+            " background, is made anew"
+        )
+    return length
+
+
+def _median_length(named: Sequence[Named]) -> float:
+    return round(float(np.median([one.label.end - one.label.start for one in named])), 6) if named else 0.0
+
+
+def _widened(label: Label, length: float) -> Span:
+    if label.end - label.start >= length:
+        return label.start, label.end
+    start = max(0.0, round((label.start + label.end - length) / 2, 6))
+    return start, round(start + length, 6)
+
+
+def _unlabelled(
+    data: Path, recording: str, labelled: Sequence[Span], length: float, n: int, notify: Callable[[str], None]
+) -> list[Span]:
+    """Return segments in which nothing is labelled, by the recording's path the same at every run.
+
+    They are drawn one by one, so that a label more costs those alone that it is in.
+    """
+    seconds = _seconds(data / recording) or max(end for _, end in labelled)
+    rng = np.random.default_rng(int.from_bytes(sha256(recording.encode()).digest()[:8]))
+    starts = np.round(rng.random(_N_DRAWS * n) * max(0.0, seconds - length), 3)
+    taken: list[Span] = []
+    for start in starts[_is_free(starts, length, labelled)].tolist() if seconds > length else []:
+        if len(taken) == n:
+            break
+        if not any(a < start + length and start < b for a, b in taken):
+            taken.append((start, round(start + length, 6)))
+    while len(taken) < n and (gap := _widest_gap([*labelled, *taken], seconds))[1] - gap[0] >= length:
+        taken.append((round(gap[0], 6), round(round(gap[0], 6) + length, 6)))
+    if len(taken) < n:
+        notify(
+            f"{printable(recording)}: there is room for {len(taken)} of {n} segments of {length:g} s without a label"
+        )
+    return taken
+
+
+def _is_free(starts: npt.NDArray[np.float64], length: float, spans: Sequence[Span]) -> npt.NDArray[np.bool_]:
+    """Say which of these starts begin a segment of a length that meets none of the spans."""
+    first, last = np.array(sorted(spans)).T
+    # Of the spans that begin before the segment ends, the one that ends last.
+    before = np.searchsorted(first, starts + length) - 1
+    reach = np.maximum.accumulate(last)[np.maximum(before, 0)]
+    free: npt.NDArray[np.bool_] = (before < 0) | (reach <= starts)
+    return free
+
+
+def _widest_gap(spans: Iterable[Span], seconds: float) -> Span:
+    gaps, end = [], 0.0
+    for a, b in sorted(spans):
+        gaps.append((end, a))
+        end = max(end, b)
+    return max([*gaps, (end, seconds)], key=lambda gap: gap[1] - gap[0])
+
+
+def _seconds(recording: Path) -> float:
+    """Return the length that a recording's header states; 0 if it is not known."""
+    try:
+        with open_audio(str(recording)) as audio:
+            return audio.n_samples / audio.sr
+    except ClipError:
+        return 0.0

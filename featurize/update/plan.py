@@ -1,0 +1,182 @@
+"""Plan of a run: which rows it can reuse, which clips it must compute, which are known to be bad."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.file.journal import Partial, Rejected
+from cache.file.layout import FORMAT_VERSION, Columns
+from cache.file.publish import Header
+from cache.file.reader import Cache
+from featurize.audio.find import Clip, Found
+from featurize.workers.batch import Task
+
+# Where a row comes from, in `Plan.source`: i >= 0 is row i of the old cache, -1 - i is slot i of the partial file.
+_PENDING = np.iinfo(np.int64).min
+
+
+@dataclass
+class Plan:
+    """What to do about each clip.
+
+    Attributes
+    ----------
+    clips
+        All clips, in final order.
+    source
+        Where each clip's row comes from, as `cache.file.publish.publish` takes it.
+    tasks
+        The clips that must be read.
+    rejected
+        The clips that are known to be unusable, by path.
+    """
+
+    clips: list[Clip]
+    source: npt.NDArray[np.int64]
+    tasks: list[Task]
+    rejected: dict[str, Rejected]
+
+
+def why_recompute(old: Cache, header: Header) -> str:
+    """Return in words what makes the rows of an old cache useless, or "" if they can be reused."""
+    if old.feature_version != header.feature_version:
+        return f"the feature code is version {header.feature_version}, the cache's was {old.feature_version}"
+    for name, value in header.settings.items():
+        if old.settings[name] != value:
+            return f"{name} is {value!r}, the cache's was {old.settings[name]!r}"
+    # Classes that come behind the others, or go from there, leave the label index of these as it is.
+    n = min(len(old.class_names), len(header.class_names))
+    if old.class_names[:n] != header.class_names[:n]:
+        return f"the classes are {','.join(header.class_names)}, the cache's were {','.join(old.class_names)}"
+    if old.X.dtype.name != header.dtype:
+        return f"the dtype is {header.dtype}, the cache's was {old.X.dtype.name}"
+    return ""
+
+
+def make_plan(found: Found, old: Cache | None, partial: Partial | None, rehash: bool) -> Plan:
+    """Decide for every clip whether its row is there already.
+
+    Parameters
+    ----------
+    found
+        The clips on disk.
+    old
+        The published cache, if its rows can be reused.
+    partial
+        The rows that an interrupted run left.
+    rehash
+        Compare contents: every clip is read, and only those of new content are computed.
+    """
+    plan = Plan(found.clips, np.full(len(found.clips), _PENDING, np.int64), [], {c.path: c for c in found.rejected})
+    sources = _sources(old, partial)
+    stamp = [_recorded(name, old, partial) for name in ("size", "mtime_ns", "inode")]
+    sha256 = _recorded("sha256", old, partial)
+    bad = {} if rehash else _known_bad(old, partial)
+    for i, clip in enumerate(found.clips):
+        source, found_stamp = sources.get(clip.path), (clip.size, clip.mtime_ns, clip.inode)
+        known = None if source is None else tuple(value(source) for value in stamp)
+        if source is not None and known == found_stamp and not rehash:
+            plan.source[i] = source
+        elif clip.path in bad and (*bad[clip.path][1:3], bad[clip.path].inode) == found_stamp:
+            plan.rejected[clip.path] = bad[clip.path]
+        else:
+            # A file of another number is another file, which an unpacked archive gives the size and time of this one.
+            looks_the_same = known is not None and known[:2] == found_stamp[:2]
+            plan.tasks.append(
+                Task(clip, sha256(source).decode() if source is not None and (rehash or looks_the_same) else "")
+            )
+    return plan
+
+
+def _sources(old: Cache | None, partial: Partial | None) -> dict[str, int]:
+    """Where every row there is comes from, by path."""
+    sources = {} if old is None else dict(zip(old.paths, range(len(old)), strict=True))
+    if partial is not None:
+        sources.update((path, -1 - slot) for path, slot in partial.slots.items())
+    return sources
+
+
+def _recorded(name: str, old: Cache | None, partial: Partial | None) -> Callable[[int], Any]:
+    """Return what looks up a column for a row's source."""
+    of_old = None if old is None else old.columns[name]
+    of_partial = None if partial is None else partial.columns[name]
+
+    def value(source: int) -> Any:
+        column, row = (of_old, source) if source >= 0 else (of_partial, -1 - source)
+        assert column is not None
+        return column[row]
+
+    return value
+
+
+def _known_bad(old: Cache | None, partial: Partial | None) -> dict[str, Rejected]:
+    bad: dict[str, Rejected] = {}
+    if old is not None:
+        stamps = (old.rejected[f"rejected_{name}"].tolist() for name in ("size", "mtime_ns", "inode"))
+        for (path, reason), size, mtime_ns, inode in zip(old.rejections, *stamps, strict=True):
+            bad[path] = Rejected(path, size, mtime_ns, reason, inode)
+    return bad | partial.rejected if partial is not None else bad
+
+
+def settle(plan: Plan, old: Cache | None, partial: Partial) -> None:
+    """Enter what the run found out: every clip now has a row, new or known to be unchanged, or is rejected."""
+    sources = _sources(old, partial)
+    index = {clip.path: i for i, clip in enumerate(plan.clips)}
+    for task in plan.tasks:
+        path = task.clip.path
+        if path in partial.rejected:
+            plan.rejected[path] = partial.rejected[path]
+        else:
+            plan.source[index[path]] = sources[path]
+    plan.tasks = []
+
+
+def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
+    """Whether the old cache is already what this plan would publish."""
+    if old is None or plan.tasks or old.max_per_class != header.max_per_class or old.format_version < FORMAT_VERSION:
+        return False
+    asked = ("class_names", "tables", "label_column", "widen", "label_length", "background")
+    if any(getattr(old, name) != getattr(header, name) for name in asked):
+        return False
+    clips, source = usable(plan)
+    if _known_bad(old, None) != plan.rejected or not np.array_equal(source, np.arange(len(old))):
+        return False
+    # Of a segment, the class may have changed and nothing else.
+    if not np.array_equal([clip.label for clip in clips], old.labels):
+        return False
+    # Compared by content, a clip may have been touched: what is known of it has to follow, or it never ends.
+    return all(
+        np.array_equal([getattr(clip, name) for clip in clips], old.columns[name]) for name in ("mtime_ns", "inode")
+    )
+
+
+def n_rows_to_write(plan: Plan, n_slots: int) -> int:
+    """Return how many rows this plan writes, copies included, to a partial file that has `n_slots` now."""
+    n_new = sum(not task.known_sha256 for task in plan.tasks)
+    rows = plan.source[[clip.path not in plan.rejected for clip in plan.clips]]
+    # Rows that lie where they belong stay there; otherwise all of them are copied into a new file.
+    in_place = np.array_equal(rows[:n_slots], -1 - np.arange(n_slots)) and bool((rows[n_slots:] == _PENDING).all())
+    return n_new if in_place else n_new + len(rows)
+
+
+def usable(plan: Plan) -> tuple[list[Clip], npt.NDArray[np.int64]]:
+    """Return the clips that have a row, and where each row comes from."""
+    there = plan.source != _PENDING
+    return list(compress(plan.clips, there.tolist())), plan.source[there]
+
+
+def clip_columns(clips: Sequence[Clip]) -> tuple[Columns, npt.NDArray[np.intp]]:
+    """Return the columns that come from the walk, and the label indices, shape (N,) each."""
+    columns: Columns = {
+        "path": np.array([clip.path.encode() for clip in clips], "S"),
+        "size": np.array([clip.size for clip in clips], "<i8"),
+        "mtime_ns": np.array([clip.mtime_ns for clip in clips], "<i8"),
+        "inode": np.array([clip.inode for clip in clips], "<u8"),
+        "start": np.array([clip.start for clip in clips], "<f8"),
+        "end": np.array([clip.end for clip in clips], "<f8"),
+    }
+    return columns, np.array([clip.label for clip in clips], np.intp)

@@ -1,0 +1,353 @@
+"""Labels of recordings: segments become clips, to the bit as files of the same samples."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from cache import Cache, open_cache
+from cache.look.changes import changes
+from cache.shared.errors import UserError
+from cache.shared.segment import recording_of
+from featurize import featurize_clip
+from featurize.update.update import Result, build
+from tests.helpers.sounds import noise
+from train.dataset.splits import clip_groups, split_clips
+
+SECONDS = 20
+SPANS = [(0.5, 1.25, "frog"), (1.0, 2.0, "owl"), (3.123457, 3.5, "frog"), (6.0, 15.0, "owl"), (7.0, 8.0, "frog")]
+
+
+@pytest.fixture
+def field(tmp_path: Path) -> Path:
+    """Two recordings with a label track each."""
+    for seed, (name, sr, n_channels) in enumerate([("night.wav", 44100, 2), ("sub/day.flac", 22050, 1)]):
+        (tmp_path / "field" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "field" / name, noise(SECONDS * sr, n_channels, seed), sr)
+        track(tmp_path / "field" / name, SPANS)
+    return tmp_path / "field"
+
+
+def track(recording: Path, spans: list[tuple[float, float, str]]) -> Path:
+    file = recording.with_suffix(".txt")
+    file.write_text("".join(f"{start}\t{end}\t{name}\n" for start, end, name in spans))
+    return file
+
+
+def made(field: Path, *labels: Path, **how: object) -> tuple[Cache, list[str], Result]:
+    said: list[str] = []
+    result = build(field, field.parent / "f.h5", labels=labels, notify=said.append, **how)  # type: ignore[arg-type]
+    return result.cache, said, result
+
+
+def classes_of(cache: Cache) -> dict[str, str]:
+    return {path: cache.class_names[label] for path, label in zip(cache.paths, cache.labels, strict=True)}
+
+
+def spans_of(cache: Cache, class_name: str) -> list[tuple[str, float, float]]:
+    rows = np.flatnonzero(cache.labels == cache.class_names.index(class_name))
+    starts, ends = cache.columns["start"], cache.columns["end"]
+    return [(recording_of(cache.paths[i]), float(starts[i]), float(ends[i])) for i in rows]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_row_of_a_segment_is_to_the_bit_that_of_a_file_with_its_samples(
+    field: Path, tmp_path: Path, n_jobs: int
+) -> None:
+    cache, _, _ = made(field, field, n_jobs=n_jobs)
+    assert cache.class_names == ("frog", "owl")
+    assert len(cache) == 2 * len(SPANS)
+    for i, path in enumerate(cache.paths):
+        samples, sr = soundfile.read(field / recording_of(path), dtype="int16")
+        first, last = (round(float(cache.columns[name][i]) * sr) for name in ("start", "end"))
+        file = tmp_path / ("clip" + Path(recording_of(path)).suffix)
+        soundfile.write(file, samples[first:last], sr)
+        expected = featurize_clip(file)
+        assert cache.X[i].tobytes() == expected.tobytes()
+        assert featurize_clip(field / path).tobytes() == expected.tobytes()
+        assert cache.columns["duration"][i] == (last - first) / sr
+
+
+@pytest.mark.parametrize("container", ["OGG", "MP3", "AIFF"])
+def test_it_is_so_in_other_formats_and_when_a_segment_is_too_long_to_keep(
+    container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    recording = tmp_path / "data" / f"night.{container.lower()}"
+    soundfile.write(recording, noise(SECONDS * 16000), 16000)
+    track(recording, SPANS)
+    kept, _, _ = made(tmp_path / "data", tmp_path / "data")
+    (tmp_path / "f.h5").unlink()
+    monkeypatch.setattr("featurize.workers.segments._MOST_KEPT", 16000)
+    again, _, _ = made(tmp_path / "data", tmp_path / "data")
+    assert again.fingerprint == kept.fingerprint
+    with soundfile.SoundFile(recording) as stream:
+        # Upon a seek, which soundfile makes, an MP3's decoder gives other last bits.
+        stream.seekable = lambda: False
+        samples = stream.read(SECONDS * 16000, dtype="float32")
+    for i, path in enumerate(kept.paths):
+        first, last = (round(float(kept.columns[name][i]) * 16000) for name in ("start", "end"))
+        soundfile.write(tmp_path / "clip.wav", samples[first:last], 16000, subtype="FLOAT")
+        assert kept.X[i].tobytes() == featurize_clip(tmp_path / "clip.wav").tobytes(), path
+
+
+def test_a_recording_is_decoded_once_whatever_its_labels(field: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (field / "night.txt").unlink()
+    track(field / "sub/day.flac", [(i / 10, i / 10 + 0.5, "ab"[i % 2]) for i in range(150)])
+    n_read = 0
+
+    class Counted(soundfile.SoundFile):  # type: ignore[misc]
+        def read(self, *args: object, **options: object) -> object:
+            nonlocal n_read
+            block = super().read(*args, **options)
+            n_read += len(block)
+            return block
+
+    monkeypatch.setattr("soundfile.SoundFile", Counted)
+    cache, _, _ = made(field, field, n_jobs=1, classes=["a", "b"])
+    assert len(cache) == 150
+    assert 0 < n_read <= SECONDS * 22050
+
+
+def test_what_was_asked_for_is_remembered_and_a_further_table_adds_to_it(field: Path, tmp_path: Path) -> None:
+    night, day = field / "night.txt", field / "sub/day.txt"
+    first, _, _ = made(field, night, background=2, widen=True, classes=["frog", "owl"])
+    again, _, result = made(field)
+    assert (again.fingerprint, result.n_computed) == (first.fingerprint, 0)
+    assert (again.table_paths, again.background, again.widen) == ([night], 2, True)
+    more, _, _ = made(field, day)
+    assert more.table_paths == [night, day]
+    assert {recording_of(path) for path in more.paths} == {"night.wav", "sub/day.flac"}
+    only, _, _ = made(field, Path("none"), day, background=0, widen=False)
+    assert {recording_of(path) for path in only.paths} == {"sub/day.flac"}
+    assert only.class_names == ("frog", "owl")
+    day.rename(tmp_path / "moved.txt")
+    with pytest.raises(UserError, match=r"day.txt, of which the cache has labels, is not there"):
+        made(field)
+
+
+def test_a_changed_table_costs_what_changed_in_it(field: Path) -> None:
+    before, _, _ = made(field, field)
+    track(field / "night.wav", [*SPANS[:-1], (12.0, 13.0, "frog")])
+    after, _, result = made(field)
+    assert (result.n_computed, result.n_reused, result.n_removed) == (1, 9, 1)
+    assert after.fingerprint != before.fingerprint
+    relabelled = [(0.5, 1.25, "owl"), *SPANS[1:-1], (12.0, 13.0, "frog")]
+    track(field / "night.wav", relabelled)
+    corrected, _, result = made(field)
+    assert result.n_computed == 0
+    assert classes_of(corrected)["night.wav#0.500000-1.250000"] == "owl"
+    assert corrected.fingerprint != after.fingerprint
+    again, _, result = made(field)
+    assert (again.fingerprint, result.n_computed) == (corrected.fingerprint, 0)
+
+
+def test_folders_and_labels_make_one_cache_and_a_class_may_come_from_both(field: Path) -> None:
+    for name in ("frog", "wren"):
+        (field / name).mkdir()
+        soundfile.write(field / name / "a#1.wav", noise(8000, seed=len(name)), 16000)
+    # A labelled recording is no clip as a whole, even in a class folder.
+    (field / "night.wav").replace(field / "frog" / "night.wav")
+    (field / "night.txt").replace(field / "frog" / "night.txt")
+    cache, _, _ = made(field, field)
+    assert cache.class_names == ("frog", "wren", "owl")
+    assert cache.n_per_class == {"frog": 7, "wren": 1, "owl": 4}
+    assert cache.paths[:2] == ["frog/a#1.wav", "wren/a#1.wav"]
+    assert "frog/night.wav" not in cache.paths
+    named = build(field, field.parent / "g.h5", ["wren", "Owl"], labels=[field])
+    assert named.cache.n_per_class == {"wren": 1, "Owl": 4}
+
+
+def test_a_folder_of_recordings_is_no_class_and_labels_that_are_none_are_counted(field: Path) -> None:
+    soundfile.write(field / "sub/other.wav", noise(8000), 16000)
+    cache, said, _ = made(field, field)
+    assert cache.class_names == ("frog", "owl")
+    assert any(
+        "sub holds recordings that have labels, so it is no class: 1 file without labels" in line for line in said
+    )
+    track(field / "night.wav", [*SPANS, (16, 17, "wren"), (17, 18, "Frog"), (18, 19, "a/b")])
+    cache, said, _ = made(field)
+    assert cache.n_per_class == {"frog": 7, "owl": 4}
+    assert "labels that are no class: 1 wren; --classes all takes them" in said
+    assert any("1 label a/b left out" in line for line in said)
+    track(field / "sub/day.flac", [*SPANS, (16, 17, "ant")])
+    cache, _, result = made(field, classes=["all"])
+    assert cache.class_names == ("frog", "owl", "ant", "wren")
+    assert (result.n_computed, result.n_reused) == (2, 11)
+    fresh = build(field, field.parent / "fresh.h5", cache.class_names, labels=[field]).cache
+    assert fresh.fingerprint == cache.fingerprint
+    cache, _, result = made(field, classes=["frog", "owl"])
+    assert (result.n_computed, result.n_reused, result.n_removed) == (0, 11, 2)
+
+
+def test_the_same_segment_of_two_classes_and_what_lies_past_the_end_is_named_with_its_line(field: Path) -> None:
+    track(field / "night.wav", [*SPANS, (0.5, 1.25, "owl"), (30, 31, "owl"), (19.5, 21, "frog")])
+    cache, said, result = made(field, field)
+    assert "night.txt:6: owl left out: the same segment is frog in night.txt:1, and a clip has one class" in said
+    assert cache.rejections == [
+        ("night.wav#30.000000-31.000000", "it starts at 30.00 s, and the recording is over at 20.00 s")
+    ]
+    row = cache.paths.index("night.wav#19.500000-21.000000")
+    assert cache.columns["duration"][row] == 0.5
+    assert b"it ends at 21.00 s, and the recording at 20.00 s" in cache.columns["remark"][row].split(b"; ")
+    from featurize.update.summary import as_json, as_text
+
+    assert "rejected night.wav#30.000000-31.000000: night.txt:7: it starts" in as_text(result)
+    assert as_json(result)["rejected"][0]["where"] == "night.txt:7"
+
+
+def test_short_labels_are_widened_to_the_median_around_their_middle(field: Path) -> None:
+    (field / "sub/day.txt").unlink()
+    track(field / "night.wav", [(0.1, 0.2, "a"), (5.0, 5.2, "a"), (8, 9, "b"), (10, 11, "b"), (12, 15, "b")])
+    cache, _, _ = made(field, field, widen=True)
+    assert spans_of(cache, "a") == [("night.wav", 0.0, 1.0), ("night.wav", 4.6, 5.6)]
+    assert spans_of(cache, "b") == [("night.wav", 8, 9), ("night.wav", 10, 11), ("night.wav", 12, 15)]
+
+
+def test_background_is_where_nothing_is_labelled_of_median_length_and_the_same_at_every_run(field: Path) -> None:
+    cache, _, _ = made(field, field, background=4)
+    (field.parent / "f.h5").unlink()
+    again, _, _ = made(field, field, background=4)
+    found = spans_of(cache, "background")
+    assert found == spans_of(again, "background")
+    assert [recording for recording, _, _ in found] == ["night.wav"] * 4 + ["sub/day.flac"] * 4
+    for recording, start, end in found:
+        assert end - start == pytest.approx(1.0)
+        assert end <= SECONDS
+        others = [span for span in found if span != (recording, start, end) and span[0] == recording]
+        assert not any(a < end and start < b for a, b, _ in SPANS)
+        assert not any(a < end and start < b for _, a, b in others)
+    # A label more costs the segments that it is in, and no other.
+    _, hit, until = found[0]
+    track(field / "night.wav", [*SPANS, (hit, until, "frog")])
+    moved, _, result = made(field)
+    kept = set(found) & set(spans_of(moved, "background"))
+    assert len(kept) == 7
+    # The label's own row was that of background before.
+    assert result.n_computed == 1
+    # Nor does a median that is a little longer.
+    track(field / "night.wav", [*SPANS, (hit, until, "frog"), (4.0, 5.05, "owl"), (5.0, 6.05, "owl")])
+    track(field / "sub/day.flac", [*SPANS, (4.0, 5.05, "owl"), (5.0, 6.05, "owl")])
+    longer, said, _ = made(field)
+    assert longer.label_length == moved.label_length == 1.0
+    assert not any("the median label" in line for line in said)
+    track(field / "night.wav", [(1, 4, "frog")] * 2 + [(5 + i / 10, 8 + i / 10, "owl") for i in range(20)])
+    longest, said, _ = made(field)
+    assert longest.label_length == 3.0
+    assert "the median label has 3 s, and had 1 s: what is widened to it, and background, is made anew" in said
+
+
+def test_background_is_no_part_of_what_was_widened(field: Path) -> None:
+    (field / "sub/day.txt").unlink()
+    points = [(i + 0.49, i + 0.51, "tick") for i in range(0, 18, 2)]
+    track(
+        field / "night.wav",
+        [*points, *((18, 19, "long"),) * 1, *((18 + i / 100, 19 + i / 100, "long") for i in range(20))],
+    )
+    cache, said, _ = made(field, field, widen=True, background=30)
+    found = spans_of(cache, "background")
+    assert 5 <= len(found) <= 9
+    assert f"night.wav: there is room for {len(found)} of 30 segments of 1 s without a label" in said
+    others = [*spans_of(cache, "tick"), *spans_of(cache, "long")]
+    assert not any(a < end and start < b for _, start, end in found for _, a, b in others)
+
+
+def test_where_there_is_little_room_for_background_it_is_found_or_said(field: Path) -> None:
+    (field / "sub/day.txt").unlink()
+    track(field / "night.wav", [(0, 10, "a"), (10.0, 11.0, "b"), (12.05, 13.05, "b"), (13.05, 20, "a"), (13, 14, "b")])
+    cache, said, _ = made(field, field, background=2)
+    [(_, start, end)] = spans_of(cache, "background")
+    assert 11.0 <= start < end <= 12.05
+    assert said.count("night.wav: there is room for 1 of 2 segments of 1 s without a label") == 1
+
+
+def test_no_two_segments_of_a_recording_are_on_two_sides_of_a_split(field: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        soundfile.write(field / f"r{number}.wav", noise(3 * 16000, seed=number), 16000)
+        track(
+            field / f"r{number}.wav",
+            [(a, a + 0.2, "frog" if a < 1 else "owl") for a in rng.uniform(0, 2.5, 9).round(3)],
+        )
+    cache, _, _ = made(field, field)
+    for pattern in (None, r"(wav|flac)$"):
+        groups = clip_groups(cache.paths, cache.columns["sha256"], pattern)
+        of_recording: dict[str, set[int]] = {}
+        for path, group in zip(cache.paths, groups.tolist(), strict=True):
+            of_recording.setdefault(recording_of(path), set()).add(group)
+        assert all(len(found) == 1 for found in of_recording.values())
+        assert len(set(groups.tolist())) == (14 if pattern is None else 2)
+    side = split_clips(cache.labels, clip_groups(cache.paths, cache.columns["sha256"]), cache.class_names, 0.2, 0.2, 0)
+    assert len({(recording_of(path), int(s)) for path, s in zip(cache.paths, side, strict=True)}) == 14
+    assert set(side.tolist()) == {0, 1, 2}
+
+
+def test_a_damaged_recording_costs_the_segments_behind_the_damage(field: Path) -> None:
+    content = (field / "sub/day.flac").read_bytes()
+    (field / "sub/day.flac").write_bytes(content[: len(content) * 3 // 5])
+    cache, _, _ = made(field, field)
+    rejected = [path for path, _ in cache.rejections]
+    assert rejected == []
+    assert {path for path in cache.paths if path.startswith("sub/")} >= {"sub/day.flac#0.500000-1.250000"}
+    (field / "sub/day.flac").write_bytes(content[:400])
+    cache, _, _ = made(field, field)
+    assert len(cache.rejections) == len(SPANS)
+    assert all(path.startswith("sub/day.flac#") for path, _ in cache.rejections)
+
+
+def test_what_changed_since_is_told_without_reading_a_label(field: Path) -> None:
+    cache, _, _ = made(field, field)
+    assert changes(cache).state == "unchanged"
+    os.utime(field / "night.wav", ns=(1, 1))
+    assert changes(cache).n_changed == len(SPANS)
+    (field / "sub/day.flac").unlink()
+    assert changes(cache).n_gone == len(SPANS)
+    os.utime(field / "night.txt", (2**32, 2**32))
+    assert changes(cache).n_tables == 1
+
+
+def test_options_of_labels_without_labels_and_recordings_elsewhere_are_refused(field: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give a table with --labels"):
+        build(field, background=3)
+    (tmp_path / "else").mkdir()
+    (field / "night.wav").replace(tmp_path / "else/night.wav")
+    table = track(tmp_path / "else/night.wav", SPANS)
+    _, said, _ = made(field, field / "sub", table)
+    assert any(f"5 labels of {tmp_path}/else/night.wav left out: it is not in {field}" in line for line in said)
+    (field / "lost.wav").symlink_to("nowhere.wav")
+    _, said, _ = made(field, track(field / "lost.wav", SPANS))
+    assert any("5 labels of" in line and "lost.wav left out" in line for line in said)
+
+
+def test_caches_of_earlier_versions_have_no_segment(tones_cache: Path) -> None:
+    cache = open_cache(tones_cache)
+    assert not cache.columns["start"].any()
+    assert not cache.columns["end"].any()
+    assert (cache.tables, cache.background) == ((), 0)
+
+
+def test_a_report_plays_the_segment(field: Path, tmp_path: Path) -> None:
+    import base64
+
+    from train.report.players import players
+
+    cache, _, _ = made(field, field)
+    digests = [digest.decode() for digest in cache.columns["sha256"].tolist()]
+    for path, player in zip(cache.paths, players(field, tmp_path, zip(cache.paths, digests, strict=True)), strict=True):
+        assert not player.reason
+        samples, sr = soundfile.read(field / recording_of(path), dtype="int16")
+        start, end = (float(x) for x in path.rpartition("#")[2].split("-"))
+        if player.source.startswith("data:audio/wav;base64,"):
+            played, rate = soundfile.read(io.BytesIO(base64.b64decode(player.source.partition(",")[2])), dtype="int16")
+            assert rate == sr
+            expected = samples[round(start * sr) : round(end * sr)]
+            assert played.shape == expected.shape
+            assert np.abs(played.astype(int) - expected).max() <= 1
+        else:
+            assert end - start == 9.0
+            assert player.source == f"field/{recording_of(path)}#t=6,15"
+    wrong = players(field, tmp_path, [(cache.paths[0], "0" * 64)])[0]
+    assert wrong.reason.endswith("its content has changed since")

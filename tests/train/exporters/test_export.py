@@ -1,0 +1,355 @@
+"""export: what is written says the same as featurize and the model, on any clip, with nothing of this project."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import typer.testing
+
+from cache import open_cache
+from cache.file.settings import MelSettings
+from cache.shared.errors import UserError
+from featurize import featurize_clip
+from featurize.features.row import FEATURE_VERSION
+from featurize.update.update import Job, update
+from tests.conftest import ROOT
+from train.exporters.export import export
+from train.exporters.formats import ExportFormat, ExportInput, format_called, format_of
+from train.models.recipes import build_model
+from train.runs.directory import open_run
+from train.runs.load import load_model
+
+FORMATS = list(ExportFormat)
+WAVEFORM, FEATURES = ExportInput.waveform, ExportInput.features
+README = (ROOT / "train" / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(
+    r"^```python\n(.*?)^```$", README.split("## Taking the model away")[1].split("\n## ")[0], re.MULTILINE | re.DOTALL
+)
+
+Made = dict[ExportFormat, tuple[Path, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def made(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The run of `tiny` in every format, from the waveform, with what export() said of each."""
+    folder = tmp_path_factory.mktemp("exported")
+    files = {format: folder / f"dog-cat-bird.{format}" for format in FORMATS}
+    return {format: (file, export(run, file, format, WAVEFORM)) for format, file in files.items()}
+
+
+def probabilities_of(run: Path, X: np.ndarray) -> np.ndarray:
+    """What plain Keras makes of spectrograms, its logarithms divided by the temperature of the run."""
+    opened = open_run(run)
+    assert opened.temperature != 1
+    logits = np.log(load_model(opened).predict(X, verbose=0)) / opened.temperature
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+def waveforms() -> dict[str, np.ndarray]:
+    """Clips that a front end could get wrong, at 16 kHz."""
+    rng = np.random.default_rng(0)
+    t = np.arange(24000) / 16000
+    lengths = (1, 2, 511, 512, 513, 1023, 16000, 127 * 512 - 1, 127 * 512, 128 * 512, 129 * 512 + 7, 250_001)
+    clips = {f"{n} samples of noise": rng.normal(0, 0.1, n) for n in lengths}
+    return clips | {
+        "silence": np.zeros(9000),
+        "one sample of silence": np.zeros(1),
+        "a constant": np.full(24000, 0.25),
+        "a click": np.eye(1, 24000, 7000)[0],
+        "a sine that dies away": np.sin(2 * np.pi * 440 * t) * np.exp(-6 * t),
+        "a sine in very quiet noise": 0.9 * np.sin(2 * np.pi * 1003.7 * t) + rng.normal(0, 1e-5, len(t)),
+        "a chirp": np.sin(2 * np.pi * (100 * t + 2500 * t * t)),
+        "noise at the limit of what is told from silence": rng.normal(0, 3e-7, 24000),
+        "a loud end after the part that is kept": np.concatenate([rng.normal(0, 1e-3, 90_000), rng.normal(0, 1, 9000)]),
+    }
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_waveform_of_any_kind_gives_what_featurize_and_the_model_give(
+    format: ExportFormat, made: Made, run: Path, tmp_path: Path
+) -> None:
+    _, exported = format_called(format).open_file(made[format][0])
+    for name, y in waveforms().items():
+        file = tmp_path / "clip.wav"
+        soundfile.write(file, y.astype(np.float32), 16000, subtype="FLOAT")
+        expected = featurize_clip(file)
+        outputs = exported(y.astype(np.float32)[None])
+        assert outputs["features"].shape == (1, 128, 128, 1)
+        assert np.abs(outputs["features"][0] - expected).max() <= 1e-3, name
+        probabilities = probabilities_of(run, expected[None])
+        assert np.abs(outputs["probabilities"] - probabilities).max() <= 1e-3, name
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_batch_is_its_clips(format: ExportFormat, made: Made) -> None:
+    _, exported = format_called(format).open_file(made[format][0])
+    batch = np.random.default_rng(1).normal(0, [[0.1], [0.001], [0]], (3, 20_000)).astype(np.float32)
+    together = exported(batch)
+    for i, y in enumerate(batch):
+        for name, output in exported(y[None]).items():
+            assert together[name][i] == pytest.approx(output[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_it_says_how_far_the_file_is_from_the_original_on_how_many_clips_of_which_cache(
+    format: ExportFormat, made: Made, tones_cache: Path
+) -> None:
+    file, said = made[format]
+    files = [file] if file.is_file() else [one for one in file.rglob("*") if one.is_file()]
+    assert said["n_bytes"] == sum(one.stat().st_size for one in files)
+    assert said["cache"] == str(tones_cache)
+    assert said["n_checked"] == 32
+    assert set(said["largest_difference"]) == {"features", "probabilities"}
+    # No two ways of adding up agree to the last bit: 0 would mean that something was held against itself.
+    assert 0 < said["largest_difference"]["features"] <= 1e-3
+    assert said["largest_difference"]["probabilities"] <= 1e-3
+
+
+def metadata_of(file: Path, format: ExportFormat) -> dict[str, Any]:
+    if format == ExportFormat.onnx:
+        import onnx
+
+        texts = {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
+        plain = ("input", "model", "cache_fingerprint")
+        return {name: text if name in plain else json.loads(text) for name, text in texts.items()}
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith("metadata.json"))
+            return json.loads(archive.read(name))
+    return json.loads((file / "assets.extra" / "metadata.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_metadata_has_the_classes_and_all_feature_settings(
+    format: ExportFormat, made: Made, run: Path, tones_cache: Path
+) -> None:
+    cache = open_cache(tones_cache)
+    metadata = metadata_of(made[format][0], format)
+    assert metadata["class_names"] == ["dog", "cat", "bird"]
+    assert metadata["settings"] == cache.settings
+    assert (metadata["input"], metadata["model"]) == ("waveform", "tiny")
+    assert metadata["temperature"] == open_run(run).temperature
+    assert metadata["cache_fingerprint"] == cache.fingerprint
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_rows_of_the_cache_can_be_the_input_and_then_no_clip_is_needed(
+    format: ExportFormat, run: Path, tones_cache: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "features.h5"
+    shutil.copy(tones_cache, alone)
+    said = export(run, tmp_path / "out", format, FEATURES, alone)
+    assert set(said["largest_difference"]) == {"probabilities"}
+    _, exported = format_called(format).open_file(tmp_path / "out")
+    X = np.array(open_cache(alone).X[:5])
+    expected = probabilities_of(run, X)
+    outputs = exported(X)
+    assert list(outputs) == ["probabilities"]
+    assert np.abs(outputs["probabilities"] - expected).max() <= 1e-3
+
+
+def changed_run(run: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    shutil.copytree(run, folder)
+    record = json.loads((folder / "run.json").read_text())
+    change(record)
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "formats"), [("baseline", ["onnx"]), ("dropout", ["tflite"]), ("compact", ["onnx", "tflite"])]
+)
+def test_every_model_can_be_taken_away(name: str, formats: list[str], run: Path, tmp_path: Path) -> None:
+    folder = changed_run(run, tmp_path / "run", lambda record: record["options"].update(model=name))
+    build_model(name, 3).save(folder / "model.keras")
+    for format in formats:
+        said = export(folder, tmp_path / f"model.{format}", ExportFormat(format), WAVEFORM)
+        assert max(said["largest_difference"].values()) <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("n_fft", "hop_length", "fmax"), [(256, 160, 7000.0), (4096, 300, 8000.0), (1024, 128, 8000.0)]
+)
+def test_the_features_are_computed_with_the_settings_that_they_have(
+    n_fft: int, hop_length: int, fmax: float, tmp_path: Path
+) -> None:
+    from train.exporters.frontend import front_end
+
+    settings = MelSettings(n_fft=n_fft, hop_length=hop_length, fmin=50.0, fmax=fmax, top_db=60.0)
+    layer = front_end(settings)
+    for n_samples in (1, 5000, 40_000):
+        y = np.random.default_rng(n_samples).normal(0, 0.1, n_samples).astype(np.float32)
+        soundfile.write(tmp_path / "clip.wav", y, 16000, subtype="FLOAT")
+        expected = featurize_clip(tmp_path / "clip.wav", settings)
+        assert np.abs(np.asarray(layer(y[None]))[0] - expected).max() <= 1e-3
+
+
+def test_the_settings_are_those_of_the_run(run: Path, tones: Path, tmp_path: Path) -> None:
+    settings = MelSettings(n_fft=256, hop_length=160, fmax=7000.0, top_db=60.0)
+    update(Job(tones, tmp_path / "features.h5", settings=settings))
+    other = changed_run(run, tmp_path / "run", lambda record: record.update(settings=settings.as_dict()))
+    with pytest.raises(UserError, match="has other features"):
+        export(other, tmp_path / "out", ExportFormat.saved_model, WAVEFORM)
+    export(other, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, tmp_path / "features.h5")
+    assert metadata_of(tmp_path / "out", ExportFormat.saved_model)["settings"] == settings.as_dict()
+    clip = next(tones.rglob("*.wav"))
+    y, _ = soundfile.read(clip, dtype="float32")
+    _, exported = format_called(ExportFormat.saved_model).open_file(tmp_path / "out")
+    assert np.abs(exported(y[None])["features"][0] - featurize_clip(clip, settings)).max() <= 1e-3
+
+
+def test_a_file_that_computes_something_else_is_not_kept(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train.exporters.frontend import front_end
+
+    monkeypatch.setattr(
+        "train.exporters.frontend.front_end", lambda settings: front_end(replace(settings, fmax=7900.0))
+    )
+    with pytest.raises(UserError, match=r"was not kept: .*features of .* differ .* more than 0.001"):
+        export(run, tmp_path / "out.onnx", ExportFormat.onnx, WAVEFORM)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_converter_cannot_do_is_one_line_and_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: Any, file: Path, metadata: Any) -> None:
+        file.write_bytes(b"half")
+        raise RuntimeError("no such operation\nand much more")
+
+    monkeypatch.setattr("train.exporters.onnx.write", fail)
+    with pytest.raises(UserError, match=r"cannot be written as onnx \(no such operation\); try another --format$"):
+        export(run, tmp_path / "out.onnx", ExportFormat.onnx, FEATURES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(run: Path, tmp_path: Path) -> None:
+    file, folder, link = tmp_path / "file", tmp_path / "folder", tmp_path / "link"
+    file.write_text("mine")
+    folder.mkdir()
+    link.symlink_to(tmp_path / "nowhere")
+    for out in (file, folder, link):
+        with pytest.raises(UserError, match="exists already"):
+            export(run, out, ExportFormat.onnx, WAVEFORM)
+    assert file.read_text() == "mine"
+    assert list(folder.iterdir()) == []
+
+
+def test_clips_and_caches_that_are_gone_are_named_with_what_to_do(run: Path, tones_cache: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "features.h5"
+    shutil.copy(tones_cache, alone)
+    with pytest.raises(UserError, match=r"none of 32 clips .* --cache"):
+        export(run, tmp_path / "out", ExportFormat.onnx, WAVEFORM, alone)
+    moved = changed_run(run, tmp_path / "run", lambda record: record["cache"].update(file=str(tmp_path / "gone.h5")))
+    with pytest.raises(UserError, match=r"gone.h5, on which .* is not there any more.* --cache"):
+        export(moved, tmp_path / "out", ExportFormat.onnx, WAVEFORM)
+    older = changed_run(run, tmp_path / "older", lambda record: record.update(feature_version=0))
+    with pytest.raises(UserError, match=f"feature version {FEATURE_VERSION} instead of 0"):
+        export(older, tmp_path / "out", ExportFormat.onnx, WAVEFORM)
+
+
+def test_a_clip_that_has_changed_since_is_not_checked_on(run: Path, tones: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tones, data)
+    update(Job(data, tmp_path / "features.h5"))
+    for clip in (*data.glob("dog/*"), *data.glob("cat/*")):
+        clip.write_bytes(next(data.glob("bird/*")).read_bytes())
+    said = export(run, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, tmp_path / "features.h5")
+    assert 0 < said["n_checked"] < 32
+
+
+@pytest.mark.parametrize(
+    ("format", "module", "package"),
+    [
+        ("onnx", "tf2onnx", "tf2onnx"),
+        ("onnx", "onnxruntime", "onnxruntime"),
+        ("tflite", "ai_edge_litert", "ai-edge-litert"),
+    ],
+)
+def test_a_missing_package_is_one_line_that_says_how_to_install_it(
+    format: str, module: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=rf"--format {format} needs {package}, .*pip install 'melcache\[export\]'"):
+        export(tmp_path / "run", tmp_path / "out", ExportFormat(format), WAVEFORM)
+
+
+def test_what_is_no_finished_fit_is_refused(run: Path, tmp_path: Path) -> None:
+    crossval = changed_run(run, tmp_path / "crossval", lambda record: record.update(command="crossval"))
+    unfinished = changed_run(run, tmp_path / "unfinished", lambda record: record.update(state="unfinished"))
+    (tmp_path / "empty").mkdir()
+    complaints = {
+        crossval: "no model",
+        unfinished: "--resume",
+        tmp_path / "empty": "not a run",
+        tmp_path / "no": "no such run",
+    }
+    for folder, complaint in complaints.items():
+        with pytest.raises(UserError, match=complaint):
+            export(folder, tmp_path / "out", ExportFormat.onnx, WAVEFORM)
+
+
+def test_an_unknown_format_is_bad_usage_that_lists_the_known_ones(run: Path, tmp_path: Path) -> None:
+    from train.__main__ import app
+
+    done = typer.testing.CliRunner().invoke(app, ["export", str(run), str(tmp_path / "out"), "--format", "torch"])
+    assert done.exit_code == 2
+    assert all(format in done.output for format in FORMATS)
+
+
+def test_without_a_format_the_ending_says_it(run: Path, tmp_path: Path) -> None:
+    from train.__main__ import app
+
+    assert [format_of(Path(f"model{end}")) for end in (".onnx", ".ONNX", ".tflite", "", ".h5")] == [
+        ExportFormat.onnx, ExportFormat.onnx, ExportFormat.tflite, None, None,
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "train", "export", run, tmp_path / "model.tflite", "--input", "features", "--json"]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["format"] == "tflite"
+    for name in ("model", "model.bin"):
+        done = typer.testing.CliRunner().invoke(app, ["export", str(run), str(tmp_path / name)])
+        assert done.exit_code == 2
+        assert all(format in done.output for format in FORMATS)
+
+
+def test_clips_that_have_moved_are_found_by_the_folder_that_is_named(
+    run: Path, tones: Path, tones_cache: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "features.h5"
+    shutil.copy(tones_cache, alone)
+    with pytest.raises(UserError, match=r"none of 32 clips .* --data"):
+        export(run, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, alone)
+    moved = shutil.copytree(tones, tmp_path / "moved")
+    assert export(run, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, alone, moved)["n_checked"] == 32
+
+
+@pytest.mark.parametrize(("snippet", "format"), list(zip(SNIPPETS, ["onnx", "tflite"], strict=True)))
+def test_the_readme_runs_it_where_neither_tensorflow_nor_librosa_nor_this_project_is(
+    snippet: str, format: str, made: Made, run: Path, tones: Path, tmp_path: Path
+) -> None:
+    file, _ = made[ExportFormat(format)]
+    shutil.copy(file, tmp_path / file.name)
+    clip = next(tones.glob("cat/*.wav"))
+    shutil.copy(clip, tmp_path / "clip.wav")
+    absent = ("tensorflow", "keras", "librosa", "soundfile", "scipy", "h5py", "cache", "featurize", "train")
+    forbid = f"import sys\nsys.modules.update(dict.fromkeys({absent!r}))\n"  # to import one of them now is an error
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", forbid + snippet], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    expected = probabilities_of(run, featurize_clip(clip)[None])[0]
+    name, values = done.stdout.strip().split(" ", 1)
+    assert name == ("dog", "cat", "bird")[expected.argmax()]
+    assert np.fromstring(values.strip("[]"), sep=" ") == pytest.approx(expected, abs=1e-3)

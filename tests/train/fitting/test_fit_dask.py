@@ -1,0 +1,141 @@
+"""Folds and runs on a cluster of real Dask processes come to what they come to on this machine."""
+
+import csv
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.helpers.dask_processes import DaskProcesses
+from train.fitting import dask as cluster
+
+pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
+    """A scheduler and a worker, which has more threads than one."""
+    processes = DaskProcesses(tmp_path_factory.mktemp("dask"))
+    processes.add_worker("", "--no-nanny", "--nthreads", "2")
+    yield processes
+    processes.stop()
+
+
+def train(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "train", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def without_times(record: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in record.items() if name not in ("run", "started", "seconds")}
+    return kept | {"folds": [{**fold, "seconds": 0} for fold in record.get("folds", ())]}
+
+
+OF_FIT = ("--epochs", "1", "--batch-size", "16", "--val", "0.2", "--deterministic")
+
+
+def test_a_cross_validation_on_a_cluster_is_the_local_one_to_the_bit(
+    dask: DaskProcesses, tones_cache: Path, tmp_path: Path
+) -> None:
+    command = ("crossval", tones_cache, "--folds", "2", *OF_FIT, "--json", "--run")
+    here = train(*command, tmp_path / "here")
+    there = train(*command, tmp_path / "there", "--scheduler", dask.file, "--dashboard")
+    assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr + dask.log("worker0")
+    said = [line for line in there.stderr.splitlines() if not line.startswith("warning: ")]
+    assert [line.split("127")[0] for line in said] == ["dashboard: http://"]
+    for name in ("history.csv", "predictions.csv"):
+        assert table(tmp_path / "there" / name) == table(tmp_path / "here" / name)
+    assert without_times(json.loads(there.stdout)) == without_times(json.loads(here.stdout))
+
+
+def test_a_sweep_on_a_cluster_leaves_whole_runs_where_it_was_told(
+    dask: DaskProcesses, tones_cache: Path, tmp_path: Path
+) -> None:
+    # Relative to a working directory that the worker does not have.
+    runs = os.path.relpath(tmp_path / "sweep", ROOT)
+    done = train("sweep", tones_cache, "--grid", "seed=5", *OF_FIT, "--runs", runs, "--scheduler", dask.address)
+    assert done.returncode == 0, done.stderr + dask.log("worker0")
+    (run,) = (tmp_path / "sweep").glob("*/model.keras")
+    record = json.loads((run.parent / "run.json").read_text())
+    assert (record["state"], record["options"]["seed"]) == ("finished", 5)
+
+
+def test_a_worker_that_cannot_see_the_cache_or_has_other_code_is_named_before_work(
+    dask: DaskProcesses, tones_cache: Path, tmp_path: Path
+) -> None:
+    unseen = "import pathlib; see = pathlib.Path.open\n" + (
+        "def blind(path, *rest, **options):\n"
+        f"    if str(path) == {str(tones_cache)!r}: raise PermissionError(13, 'Permission denied', str(path))\n"
+        "    return see(path, *rest, **options)\n"
+        "pathlib.Path.open = blind\n"
+    )
+    other_code = "import train.fitting.dask; train.fitting.dask.__file__ = '/nowhere/fit/dask.py'"
+    for preload, complaint in (
+        (unseen, f"cannot read {tones_cache} (Permission denied); every worker must see it under this name"),
+        (other_code, "has training code e3b0c44298fc, and this machine has "),
+    ):
+        worker = dask.add_worker(preload)
+        done = train("crossval", tones_cache, *OF_FIT, "--run", tmp_path / "run", "--scheduler", dask.address)
+        worker.kill()
+        worker.wait()
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("python -m train: worker tcp://127.0.0.1:")
+        assert complaint in line
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_fold_that_ends_its_process_or_its_workers_and_a_scheduler_that_goes_are_one_line_each(
+    tones_cache: Path, tmp_path: Path
+) -> None:
+    dask = DaskProcesses(tmp_path)
+    end = "import os, time, train.fitting.dask as c\ndef end(*rest): {how}\nc.{what} = end\n"
+    try:
+        for preload, complaint in (
+            ("import sys; sys.executable = '/bin/false'", "a run on worker tcp://127.0.0.1:"),
+            (end.format(what="_work", how="os._exit(1)"), "a run ended its workers, one after another"),
+            (end.format(what="_work", how=f"os.kill({dask.scheduler.pid}, 9); time.sleep(60)"), "has gone; start it"),
+        ):
+            dask.add_worker(preload)
+            done = train("crossval", tones_cache, *OF_FIT, "--run", tmp_path / complaint[-7:], "--scheduler", dask.file)
+            assert done.returncode == 1
+            assert complaint in done.stderr
+            assert len(done.stderr.splitlines()) == 1, done.stderr
+            dask.stop_workers()
+    finally:
+        dask.stop()
+
+
+def test_a_result_counts_however_long_its_process_takes_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_to_end = (
+        "import os, time; end = os._exit; os._exit = lambda code: (code or time.sleep(0.5), end(code));"
+        " from train.fitting.dask import answer; answer()"
+    )
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(slow_to_end)}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    worker = SimpleNamespace(address="tcp://127.0.0.1:1", state=SimpleNamespace(tasks={"": SimpleNamespace(state="")}))
+    monkeypatch.setattr(cluster, "_this_task", lambda: (worker, ""))
+    assert cluster._in_process(partial(divmod, 7, 2)) == (3, 1)
+
+
+def test_the_dashboard_is_that_of_a_cluster(tones_cache: Path) -> None:
+    done = train("crossval", tones_cache, "--dashboard")
+    assert done.returncode == 2
+    assert "name it with --scheduler" in done.stderr

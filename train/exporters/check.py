@@ -1,0 +1,121 @@
+"""check(): an exported file, run as its user will run it, against featurize and the model it was made from."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cache import Cache
+from cache.shared.errors import UserError
+from train.exporters.formats import Float32, Outputs
+from train.models.forward import forward
+from train.models.temperature import calibrated
+
+# The largest difference between an exported file and the original that is let pass, of features and of probabilities.
+TOLERANCE = 1e-3
+N_CHECKED = 32
+
+
+class CheckedClip(NamedTuple):
+    """A clip to check on: what the exported file is given, (n_samples,) or (128, 128, 1), and its true features."""
+
+    path: str
+    given: Float32
+    features: Float32
+
+
+def checked_clips(cache: Cache, settings: Any, data: Path) -> list[CheckedClip]:
+    """Read some clips of a cache, from the shortest to the longest.
+
+    Parameters
+    ----------
+    cache
+        Which holds their features.
+    settings
+        None for a file that takes features: the rows of the cache. The MelSettings of the cache for one that takes
+        waveforms: then featurize reads the clips again.
+    data
+        The folder that their paths are relative to.
+
+    Raises
+    ------
+    UserError
+        None of the clips is there as it was.
+    """
+    order = np.argsort(cache.columns["n_frames"], kind="stable")
+    rows = order[np.unique(np.linspace(0, len(order) - 1, N_CHECKED).astype(int))]
+    if settings is None:
+        features = np.asarray(cache.X[rows], np.float32)
+        return [CheckedClip(cache.paths[row], x, x) for row, x in zip(rows.tolist(), features, strict=True)]
+    clips = [
+        _read_clip(settings, data, cache.paths[row], cache.columns["sha256"][row].decode()) for row in rows.tolist()
+    ]
+    found = [clip for clip in clips if clip is not None]
+    if not found:
+        raise UserError(
+            f"none of {len(clips)} clips of {cache.file} is in {data} as it was, and an export is checked on them; say"
+            " where they are with --data, name another cache with --cache, or export --input features"
+        )
+    return found
+
+
+def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip | None:
+    from featurize import featurize_clip
+    from featurize.audio.decode import ClipError
+    from featurize.audio.resample import mono_blocks
+    from featurize.workers.segments import open_clip
+
+    try:
+        with open_clip(str(data / path)) as audio:
+            if audio.sha256 != sha256:
+                return None
+            waveform = np.concatenate([block.copy() for block in mono_blocks(audio, settings.sr)])
+        return CheckedClip(path, waveform, featurize_clip(data / path, settings))
+    except (ClipError, OSError):
+        return None
+
+
+def check(
+    model: Any, temperature: float, clips: Sequence[CheckedClip], exported: Callable[[Float32], Outputs], failure: str
+) -> dict[str, float]:
+    """Compare an exported file with the original on every clip.
+
+    Parameters
+    ----------
+    model
+        The run's model, from features to probabilities.
+    temperature
+        What these are calibrated with.
+    clips
+        What to compare on.
+    exported
+        The file as a function of a batch to its outputs by name.
+    failure
+        How the message of an error begins.
+
+    Returns
+    -------
+    dict
+        The largest absolute difference of each output.
+
+    Raises
+    ------
+    UserError
+        One of them is more than `TOLERANCE`, or no number.
+    """
+    probabilities = calibrated(forward(model)(np.stack([clip.features for clip in clips])), temperature)
+    largest: dict[str, float] = {}
+    for clip, expected in zip(clips, probabilities, strict=True):
+        outputs = exported(clip.given[None])
+        for name, true in (("features", clip.features), ("probabilities", expected)):
+            if name not in outputs:
+                continue
+            difference = float(np.abs(outputs[name][0] - true).max())
+            if not difference <= TOLERANCE:
+                raise UserError(
+                    f"{failure}, its {name} of {clip.path} differ from the original's by {difference:.2g}, which is"
+                    f" more than {TOLERANCE:g}; try another --format"
+                )
+            largest[name] = max(largest.get(name, 0.0), difference)
+    return largest

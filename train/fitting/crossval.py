@@ -1,0 +1,294 @@
+"""crossval(): every clip of a cache tested by a model that never saw its group."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import Cache, open_cache
+from cache.shared.cli import complain, is_watched
+from cache.shared.errors import UserError
+from cache.shared.text import human_seconds
+from train.dataset.folds import Fold, Rows, make_folds, shared_by_folds
+from train.dataset.splits import clip_groups, refuse_one_class
+from train.fitting.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, resumable
+from train.fitting.options import Options, options_of
+from train.models import recipes as models
+from train.runs.directory import held, new_run
+from train.runs.record import FINISHED, Record, read_record, start_record, versions, write_record
+from train.runs.tables import History, write_history, write_predictions
+from train.score.baselines import BASELINES, leak_probe, warnings
+from train.score.metrics import accuracy_interval, score
+
+RunAll = Callable[[Callable[["FoldJob"], "FoldResult"], Iterable["FoldJob"]], Iterable["FoldResult"]]
+
+
+class FoldJob(NamedTuple):
+    """One fold of a cross-validation: all that run_fold() needs, small however many clips there are.
+
+    Attributes
+    ----------
+    cache_file, fingerprint
+        The cache, and what it must still hold.
+    options, n_folds, n_repeats, fold_by
+        As for crossval().
+    which
+        Which of make_folds().
+    """
+
+    cache_file: Path
+    fingerprint: str
+    options: Options
+    n_folds: int
+    n_repeats: int
+    fold_by: str | None
+    which: int = 0
+
+
+def crossval(
+    cache_file: str | Path,
+    run: str | Path | None = None,
+    options: Options | None = None,
+    n_folds: int = 5,
+    n_repeats: int = 1,
+    run_all: RunAll = map,
+    fold_by: str | None = None,
+    **chosen: Any,
+) -> tuple[Path, Record]:
+    """Cross-validate a model on a cache.
+
+    Parameters
+    ----------
+    cache_file
+        What `python -m featurize` wrote.
+    run
+        The new run directory; None: one named after the time and the model, in `runs`.
+    options
+        As for fit(); `test` is not used. `val` is the share of all clips that is taken from the training folds to
+        choose the epoch.
+    n_folds
+        At least 2; with `fold_by` it is not used.
+    n_repeats
+        How often all folds are drawn anew, at least 1.
+    run_all
+        How the folds are run: `map`, one after another in this process, or another map, such as that of a cluster.
+    fold_by
+        See make_folds().
+    chosen
+        Options by name, as for fit().
+
+    Returns
+    -------
+    folder : Path
+        The run directory: `run.json`, `history.csv` and `predictions.csv`, and no model.
+    record : Record
+        What its `run.json` says; its `metrics` are those of all test clips of all repeats, with the interval of each
+        clip's mean over the repeats.
+
+    Raises
+    ------
+    UserError
+        The cache cannot be used, no folds can be made, the run directory exists, or training diverged.
+    """
+    models.recipe(chosen.get("model", (options or Options()).model))
+    cache = open_cache(cache_file)
+    options = options_of(len(cache), **chosen) if options is None else replace(options, **chosen)
+    refuse_one_class(cache.file, cache.class_names)
+    job = FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, 1 if fold_by else n_repeats, fold_by)
+    _, groups, folds = _folds_of(job)
+    folder = new_run(None if run is None else Path(run), f"crossval-{options.model}")
+    asked = {**asdict(options), "folds": max(fold.number for fold in folds), "repeats": job.n_repeats}
+    record = replace(
+        start_record("crossval", cache, asked | ({"fold_by": fold_by} if fold_by else {})),
+        n_groups=len(np.unique(groups)),
+        warnings=shared_by_folds(cache.paths, groups, folds) if fold_by else [],
+    )
+    write_record(folder, record)
+    return folder, _run(folder, record, job, run_all)
+
+
+def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAll = map) -> tuple[Path, Record]:
+    """Go on with a cross-validation that was interrupted, after the folds that are finished.
+
+    Parameters
+    ----------
+    folder
+        Its run directory.
+    cache_file
+        Where its cache is now; None: where it was.
+    run_all
+        See crossval().
+
+    Returns
+    -------
+    folder, record
+        See crossval().
+
+    Raises
+    ------
+    UserError
+        It is finished, or no cross-validation, or its cache is gone or has changed.
+    """
+    record = read_record(folder)
+    if record.command != "crossval":
+        raise UserError(f"{folder} is a fit; go on with `python -m train fit --resume {folder}`")
+    if record.state == FINISHED:
+        raise UserError(f"{folder} is finished; there is nothing to go on with")
+    try:
+        asked = dict(record.options)
+        n_folds, n_repeats = int(asked.pop("folds")), int(asked.pop("repeats"))
+        fold_by = asked.pop("fold_by", None)
+        options = Options(**asked)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{folder / 'run.json'} is damaged: its options make no sense; start a new crossval") from None
+    cache = cache_to_resume(folder, record, cache_file)
+    job = FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, n_repeats, fold_by)
+    return folder, _run(folder, record, job, run_all)
+
+
+def _run(folder: Path, record: Record, job: FoldJob, run_all: RunAll) -> Record:
+    """Run the folds that are not finished, and finish the run directory."""
+    with held(folder):
+        cache, groups, folds = _folds_of(job)
+        started = time.perf_counter()
+        done = _kept_results(folder)
+        todo = [job._replace(which=i) for i in range(len(folds)) if i not in done]
+        with resumable(folder, "crossval", lambda: f"{len(done)} of {len(folds)} folds are finished and kept"):
+            for each, result in zip(todo, run_all(run_fold, todo), strict=True):
+                said = {"summary": result.summary, "history": result.history}
+                arrays: dict[str, npt.NDArray[Any]] = {"probabilities": result.probabilities, **result.predicted}
+                keep_fold(folder, each.which, arrays, said)
+                done[each.which] = result
+                _notify(result.summary)
+            record = _finish(folder, record, cache, groups, folds, [done[i] for i in range(len(folds))], started)
+    discard(folder)
+    return record
+
+
+def _kept_results(folder: Path) -> dict[int, "FoldResult"]:
+    return {
+        number: FoldResult(said["summary"], said["history"], arrays.pop("probabilities"), arrays)
+        for number, (arrays, said) in kept_folds(folder).items()
+    }
+
+
+def _finish(
+    folder: Path,
+    record: Record,
+    cache: Cache,
+    groups: Rows,
+    folds: list[Fold],
+    results: list["FoldResult"],
+    started: float,
+) -> Record:
+    _write_tables(folder, cache, folds, results)
+    metrics, *baselines = (
+        _pooled(cache, groups, folds, [result.predicted[name] for result in results]) for name in results[0].predicted
+    )
+    sanity = dict(zip(BASELINES, baselines, strict=True))
+    probe = leak_probe(cache, groups, record.options["seed"])
+    record = replace(
+        record,
+        metrics=metrics,
+        sanity=sanity,
+        leak_probe=probe,
+        warnings=[*record.warnings, *warnings(metrics, sanity, probe)],
+        folds=[result.summary for result in results],
+        versions=versions(),
+        state=FINISHED,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    write_record(folder, record)
+    return record
+
+
+class FoldResult(NamedTuple):
+    """What became of a fold."""
+
+    summary: dict[str, Any]
+    history: History
+    probabilities: npt.NDArray[np.float32]
+    predicted: dict[str, Rows]  # by the network, then by each baseline
+
+
+@lru_cache(1)
+def _folds_of(job: FoldJob) -> tuple[Cache, Rows, list[Fold]]:
+    """Open the cache of a job, whose `which` must be 0, and draw its folds; a process does so once for all of them."""
+    cache = open_cache(job.cache_file)
+    if cache.fingerprint != job.fingerprint:
+        raise UserError(f"{job.cache_file} has changed since the cross-validation began; start a new one")
+    options = job.options
+    groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
+    drawn = make_folds(cache, groups, options.val, options.seed, job.n_folds, job.n_repeats, job.fold_by)
+    return cache, groups, drawn
+
+
+def run_fold(job: FoldJob) -> FoldResult:
+    """Train and test one fold.
+
+    Raises
+    ------
+    UserError
+        The cache cannot be used or has changed, or training diverged.
+    """
+    from train.backend.keras import keras, seed_everything
+    from train.fitting.loop import train_by_recipe
+    from train.models.forward import predict_rows
+
+    cache, _, folds = _folds_of(job._replace(which=0))
+    fold, options = folds[job.which], job.options
+    started = time.perf_counter()
+    keras.utils.clear_session()
+    # Every fold starts from weights of its own.
+    seed_everything(options.seed + 1000 * fold.repeat + fold.number, options.deterministic)
+    title = f"repeat {fold.repeat} fold {fold.number}"
+    model, history, best = train_by_recipe(cache, options, fold.train, fold.val, title=title)
+    seconds = time.perf_counter() - started
+    probabilities = predict_rows(model, cache.X, fold.test)
+    predicted = {"network": probabilities.argmax(axis=1)} | {
+        name: guess(cache, fold.train, fold.test, options.seed) for name, guess in BASELINES.items()
+    }
+    accuracies = {name: float((guess == cache.labels[fold.test]).mean()) for name, guess in predicted.items()}
+    summary = {
+        "repeat": fold.repeat,
+        "fold": fold.number,
+        "n_train": len(fold.train),
+        "n_val": len(fold.val),
+        "n_test": len(fold.test),
+        "accuracy": accuracies.pop("network"),
+        "sanity": accuracies,
+        "n_epochs": len(history),
+        "best_epoch": best,
+        "seconds": round(seconds, 3),
+    }
+    return FoldResult(summary, history, probabilities, predicted)
+
+
+def _notify(fold: dict[str, Any]) -> None:
+    if is_watched():
+        seconds = human_seconds(fold["seconds"])
+        complain(f"repeat {fold['repeat']} fold {fold['fold']}: {fold['accuracy']:.1%} in {seconds}")
+
+
+def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]) -> dict[str, Any]:
+    rows, guesses = np.concatenate([fold.test for fold in folds]), np.concatenate(predicted)
+    labels = cache.labels
+    pooled = score(labels[rows], guesses, cache.class_names, groups[rows])
+    # Repeats test the same clips again: they steady the mean, and are no further clips.
+    n_correct = np.bincount(rows, weights=guesses == labels[rows], minlength=len(labels))
+    return {**pooled, "interval": list(accuracy_interval(n_correct / folds[-1].repeat, groups))}
+
+
+def _write_tables(folder: Path, cache: Cache, folds: list[Fold], results: list[FoldResult]) -> None:
+    both = list(zip(folds, results, strict=True))
+    write_history(
+        folder, [{"repeat": fold.repeat, "fold": fold.number, **row} for fold, result in both for row in result.history]
+    )
+    rows = np.concatenate([fold.test for fold in folds])
+    probabilities = np.concatenate([result.probabilities for result in results])
+    write_predictions(folder, cache, rows, probabilities, [(f.repeat, f.number) for f in folds for _ in f.test])

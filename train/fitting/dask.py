@@ -1,0 +1,181 @@
+"""Folds and runs on a Dask cluster: one at a time on each worker, which maps the cache from shared storage."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from tqdm import tqdm
+
+from cache import open_cache
+from cache.shared.cli import is_watched
+from cache.shared.cluster import Cluster, Needs, check_this_worker, connected, needs_of, portable
+from cache.shared.errors import UserError
+from train.runs.record import versions
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# TensorFlow uses all cores for one fit, however many threads the worker has for tasks.
+_alone = threading.Lock()
+
+
+@contextmanager
+def cluster_map(
+    scheduler: str, cache_file: Path, folders: Iterable[Path], notify: Callable[[str], None], dashboard: bool
+) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
+    """Have a `map` whose calls run on the workers of a cluster.
+
+    Parameters
+    ----------
+    scheduler, say, dashboard
+        See `cache.shared.cluster.connected`.
+    cache_file, folders
+        What every worker must be able to read, under the same name.
+
+    Yields
+    ------
+    callable
+        Takes a function of a module and its arguments, and yields the results in order.
+
+    Raises
+    ------
+    UserError
+        There is no such cluster, a worker lacks something, or the cache cannot be used.
+    """
+    needs = needs_of(software, open_cache(cache_file).file, *folders)
+    with connected(scheduler, needs, notify, dashboard) as cluster:
+        yield partial(_run_all, cluster, needs)
+
+
+def software() -> dict[str, str]:
+    """Return the version of everything that decides what a fit comes to, this package's own source included."""
+    source = hashlib.sha256()
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+        source.update(file.read_bytes())
+    # Bug-fix releases of Python do not change what is computed.
+    python = versions()["python"].rpartition(".")[0]
+    return {"training code": source.hexdigest()[:12], **versions(), "python": python}
+
+
+def _run_all(
+    cluster: Cluster, needs: Needs, function: Callable[[Job], Result], jobs: Iterable[Job]
+) -> Iterator[Result]:
+    todo = deque(enumerate(jobs))
+    n_jobs = len(todo)
+    busy: dict[Future[Result], tuple[int, str]] = {}
+    results: dict[int, Result] = {}
+    with tqdm(total=n_jobs, unit="run", leave=False, disable=not is_watched()) as bar:
+        for n in range(n_jobs):
+            while n not in results:
+                _hand_out(cluster, partial(_work, needs, function), todo, busy)
+                done, _ = wait(busy, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in done:
+                    results[busy.pop(future)[0]] = _result_of(cluster, future)
+                    bar.update()
+            yield results.pop(n)
+
+
+def _hand_out(
+    cluster: Cluster,
+    work: Callable[[Job], Result],
+    todo: deque[tuple[int, Job]],
+    busy: dict[Future[Result], tuple[int, str]],
+) -> None:
+    """Give every worker that has none a job: to Dask, a worker with more threads could take more."""
+    taken = {worker for _, worker in busy.values()}
+    for worker in cluster.workers():
+        if todo and worker not in taken:
+            number, job = todo.popleft()
+            busy[cluster.executor(worker).submit(portable(partial(work, job)))] = number, worker
+
+
+def _result_of(cluster: Cluster, future: "Future[Result]") -> Result:
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker:
+        raise UserError(
+            "a run ended its workers, one after another; see whether they have memory enough: finished runs are kept"
+        ) from None
+    except (Exception, CancelledError) as error:
+        raise cluster.failed(error) from None
+
+
+def _work(needs: Needs, function: Callable[[Job], Result], job: Job) -> Result:
+    with _alone:
+        check_this_worker(needs)
+        return _in_process(partial(function, job))
+
+
+def _in_process(call: Callable[[], Result]) -> Result:
+    """Call in a process of its own.
+
+    Keras draws its seeds from Python's own generator, from which Dask's threads draw too: in the worker's process a fit
+    would not be repeatable. And what it leaves behind, in memory and in TensorFlow's settings, is not the worker's.
+    """
+    command = [sys.executable, "-c", "from train.fitting.dask import answer; answer()"]
+    with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        threading.Thread(target=_end_with_task, args=(process, *_this_task()), daemon=True).start()
+        with suppress(BrokenPipeError):
+            process.stdin.write(pickle.dumps(call))
+        # Left open, because its end is the end of this process.
+        packed = process.stdout.read()
+    if process.returncode:
+        worker, _ = _this_task()
+        how = f"was ended by signal {-process.returncode}" if process.returncode < 0 else "failed; its log says how"
+        raise UserError(f"a run on worker {worker.address} {how}; see whether it has memory enough")
+    result = pickle.loads(packed)
+    if isinstance(result, UserError):
+        raise result
+    return result  # type: ignore[no-any-return]
+
+
+def _this_task() -> tuple[Any, str]:
+    from distributed import get_worker
+
+    worker = get_worker()
+    return worker, worker.get_current_task()
+
+
+def _end_with_task(process: "subprocess.Popen[bytes]", worker: Any, key: str) -> None:
+    # When the user interrupts the command, Dask gives up the task, but leaves what it does alone.
+    while process.poll() is None:
+        time.sleep(0.5)
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled":
+            process.kill()
+
+
+def answer() -> NoReturn:
+    """Be the process of `_in_process`: the call comes from stdin, its result goes to stdout."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # where libraries may print what they like
+    call = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    try:
+        result = call()
+    except UserError as error:
+        result = error
+    out.write(pickle.dumps(result))
+    # Not closed: at the end of it the parent closes stdin, whose end would overtake this one.
+    out.flush()
+    os._exit(0)
+
+
+def _leave_with_parent() -> None:
+    os.read(0, 1)
+    os._exit(1)

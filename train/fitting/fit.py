@@ -1,0 +1,233 @@
+"""fit(): one run, from a cache to a run directory with a trained and scored model."""
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import Cache, open_cache
+from cache.shared.errors import UserError
+from train.dataset.given import choose_split
+from train.dataset.splits import SPLITS, clip_groups, refuse_one_class
+from train.fitting.checkpoint import cache_to_resume, discard, resumable
+from train.fitting.options import Options, options_of
+from train.models import recipes as models
+from train.runs.directory import LOGS, held, new_run
+from train.runs.record import FINISHED, Record, describe_split, read_record, start_record, versions, write_record
+from train.runs.tables import read_split, write_predictions, write_split
+from train.score.baselines import BASELINES, leak_probe, warnings
+from train.score.metrics import score
+
+Rows = npt.NDArray[np.intp]
+
+
+def fit(
+    cache_file: str | Path,
+    run: str | Path | None = None,
+    options: Options | None = None,
+    *,
+    tensorboard: bool = False,
+    title: str = "",
+    **chosen: Any,
+) -> tuple[Path, Record]:
+    """Train a model on a cache and leave everything about it in a new run directory.
+
+    Parameters
+    ----------
+    cache_file
+        What `python -m featurize` wrote.
+    run
+        The new run directory; None: one named after the time and the model, in `runs`.
+    options
+        See Options; None: those that are chosen by name, and for the rest the model's own.
+    tensorboard
+        Whether to log for TensorBoard, in the folder `tensorboard` of the run directory.
+    title
+        What the progress bar calls this fit, when it is one of many.
+    chosen
+        Options by name, such as `model="compact", epochs=5`.
+
+    Returns
+    -------
+    folder : Path
+        The run directory.
+    record : Record
+        What its `run.json` says.
+
+    Raises
+    ------
+    UserError
+        The cache cannot be used, no split can be made, the run directory exists, or training diverged.
+    """
+    models.recipe(chosen.get("model", (options or Options()).model))  # before the seconds that TensorFlow takes
+    cache = open_cache(cache_file)
+    options = options_of(len(cache), **chosen) if options is None else replace(options, **chosen)
+    refuse_one_class(cache.file, cache.class_names)
+    groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
+    given = options.split_file, options.val_list, options.test_list
+    split, remarks = choose_split(cache, groups, options.val, options.test, options.seed, *given)
+    folder = new_run(None if run is None else Path(run), options.model)
+    record = replace(
+        start_record("fit", cache, asdict(options)),
+        split=describe_split(cache, groups, split),
+        clip_duration=float(np.median(cache.columns["duration"][split == 0])),
+        warnings=remarks,
+    )
+    write_split(folder, cache, split)
+    if tensorboard:
+        (folder / LOGS).mkdir()
+    write_record(folder, record)
+    return folder, _train(folder, record, options, cache, groups, split, title)
+
+
+def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[Path, Record]:
+    """Go on with a fit that was interrupted, after its last whole epoch.
+
+    Parameters
+    ----------
+    folder
+        Its run directory.
+    cache_file
+        Where its cache is now; None: where it was.
+    title
+        See fit().
+
+    Returns
+    -------
+    folder : Path
+        The run directory.
+    record : Record
+        What its `run.json` says now.
+
+    Raises
+    ------
+    UserError
+        The fit is finished, or is not a fit, or its cache has changed since.
+    """
+    record = read_record(folder)
+    if record.command != "fit":
+        raise UserError(f"{folder} is a cross-validation; go on with `python -m train crossval --resume {folder}`")
+    if record.state == FINISHED:
+        raise UserError(f"{folder} is finished; there is nothing to go on with")
+    options = _recorded_options(folder, record)
+    cache = cache_to_resume(folder, record, cache_file)
+    sides = {clip.path: clip.split for clip in read_split(folder)}
+    try:
+        split = np.array([SPLITS.index(sides[path]) for path in cache.paths], np.int8)
+    except (KeyError, ValueError):
+        raise UserError(f"{folder / 'split.csv'} does not list the clips of {cache.file}; start a new fit") from None
+    groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
+    return folder, _train(folder, record, options, cache, groups, split, title)
+
+
+def _recorded_options(folder: Path, record: Record) -> Options:
+    try:
+        options = Options(**record.options)
+        fits = all(isinstance(getattr(options, name), hint) for name, hint in get_type_hints(Options).items())
+        fits = fits and isinstance(record.cache.file, str) and isinstance(record.cache.fingerprint, str)
+    except TypeError:
+        fits = False
+    if not fits:
+        raise UserError(f"{folder / 'run.json'} is damaged: its options make no sense; start a new fit")
+    return options
+
+
+def _train(
+    folder: Path,
+    record: Record,
+    options: Options,
+    cache: Cache,
+    groups: Rows,
+    split: npt.NDArray[np.int8],
+    title: str,
+) -> Record:
+    with held(folder), resumable(folder, "fit", lambda: "every finished epoch is kept"):
+        record = _train_alone(folder, record, options, cache, groups, split, title)
+    discard(folder)
+    return record
+
+
+def _train_alone(
+    folder: Path,
+    record: Record,
+    options: Options,
+    cache: Cache,
+    groups: Rows,
+    split: npt.NDArray[np.int8],
+    title: str,
+) -> Record:
+    from train.backend.keras import seed_everything
+    from train.fitting.loop import train_by_recipe
+    from train.models.forward import predict_rows
+    from train.models.temperature import calibrated, fit_temperature
+    from train.score.thresholds import best_thresholds
+
+    started = time.perf_counter()
+    seed_everything(options.seed, options.deterministic)
+    train_rows, val_rows, test_rows = (np.flatnonzero(split == side) for side in range(len(SPLITS)))
+    model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title)
+    temperature, thresholds = None, {}
+    if len(val_rows):
+        validated, labels = predict_rows(model, cache.X, val_rows), cache.labels[val_rows]
+        temperature = fit_temperature(validated, labels)
+        is_class = np.eye(len(cache.class_names), dtype=bool)[labels]
+        thresholds = best_thresholds(is_class, calibrated(validated, temperature), cache.class_names)
+    probabilities = calibrated(predict_rows(model, cache.X, test_rows), temperature or 1.0)
+    scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
+    _save_model(model, folder / "model.keras")
+    scores["warnings"] = [*record.warnings, *scores["warnings"]]
+    record = replace(
+        record,
+        n_parameters=model.count_params(),
+        n_epochs=len(history),
+        best_epoch=best,
+        validation_accuracy=history[best - 1].get("val_accuracy"),
+        temperature=temperature,
+        thresholds=thresholds,
+        thresholds_of=f"its {len(val_rows):,} validation clips" if thresholds else "",
+        **scores,
+        versions=versions(),
+        state=FINISHED,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    write_record(folder, record)
+    return record
+
+
+def _scores(
+    folder: Path,
+    options: Options,
+    cache: Cache,
+    groups: Rows,
+    train_rows: Rows,
+    test_rows: Rows,
+    probabilities: npt.NDArray[np.float32],
+) -> dict[str, Any]:
+    metrics: dict[str, Any] | None = None
+    sanity: dict[str, Any] = {}
+    if len(test_rows):
+        guesses = {name: guess(cache, train_rows, test_rows, options.seed) for name, guess in BASELINES.items()}
+        metrics, *others = (
+            score(cache.labels[test_rows], predicted, cache.class_names, groups[test_rows])
+            for predicted in (probabilities.argmax(axis=1), *guesses.values())
+        )
+        sanity = dict(zip(guesses, others, strict=True))
+        write_predictions(folder, cache, test_rows, probabilities)
+    probe = leak_probe(cache, groups, options.seed)
+    return {
+        "metrics": metrics,
+        "sanity": sanity,
+        "leak_probe": probe,
+        "warnings": warnings(metrics, sanity, probe),
+    }
+
+
+def _save_model(model: Any, file: Path) -> None:
+    """Save a model for plain Keras, which warns whoever loads the file if the optimiser has no variables."""
+    model.optimizer.build(model.trainable_variables)
+    beside = file.with_name(f"next-{file.name}")
+    model.save(beside)
+    beside.replace(file)

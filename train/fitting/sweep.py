@@ -1,0 +1,186 @@
+"""sweep(): many fits on one cache, each in a run directory of its own, going on where an earlier sweep stopped."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from cache import open_cache
+from cache.shared.cli import complain, is_watched
+from cache.shared.errors import Interrupted, UserError
+from cache.shared.text import human_seconds
+from train.dataset.splits import refuse_one_class
+from train.fitting.fit import fit, resume_fit
+from train.fitting.options import Options
+from train.models import recipes as models
+from train.runs.directory import locked
+from train.runs.record import FINISHED, Record, read_record
+
+_MAX_NAME = 100
+
+
+class Job(NamedTuple):
+    """One run of a sweep: all that run_one() needs, and it can be pickled.
+
+    Attributes
+    ----------
+    cache_file
+        What to train on.
+    fingerprint
+        What the cache must still hold when the run begins.
+    folder
+        The run directory: new, or that of an interrupted fit of the same options.
+    options
+        Of the fit.
+    tensorboard
+        Whether to log for TensorBoard.
+    title
+        What the progress bar calls it.
+    """
+
+    cache_file: Path
+    fingerprint: str
+    folder: Path
+    options: Options
+    tensorboard: bool
+    title: str
+
+
+class Outcome(NamedTuple):
+    """What became of a run: what its `run.json` says, or the reason why it failed."""
+
+    folder: Path
+    record: Record | None
+    reason: str = ""
+
+
+def sweep(
+    cache_file: Path,
+    options_list: Sequence[Options],
+    folder: Path,
+    tensorboard: bool = False,
+    run_all: Callable[[Callable[[Job], Outcome], Iterable[Job]], Iterable[Outcome]] = map,
+) -> list[Outcome]:
+    """Fit a model with each of some options on one cache.
+
+    A run that a folder in `folder` holds already, by its recorded options and the fingerprint of its cache, is not
+    repeated; a half-finished one goes on after its last whole epoch. A run that fails does not stop the others.
+
+    Parameters
+    ----------
+    cache_file
+        What `python -m featurize` wrote.
+    options_list
+        The options of each run.
+    folder
+        Holds the run directories; made if it is missing.
+    tensorboard
+        Whether each run logs for TensorBoard.
+    run_all
+        How the runs that are left are run: `map`, one after another in this process, or the `map` method of a
+        concurrent.futures.Executor.
+
+    Returns
+    -------
+    list of Outcome
+        One for each of the options, in their order.
+
+    Raises
+    ------
+    UserError
+        The cache cannot be used, there is no such model, or another sweep works in the folder.
+    """
+    for options in options_list:
+        models.recipe(options.model)
+    cache = open_cache(cache_file)
+    refuse_one_class(cache.file, cache.class_names)
+    fingerprint = cache.fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".sweep.lock", f"another sweep is at work in {folder}: {{holder}}; give another --runs"):
+        done, folders = _plan(folder, options_list, fingerprint)
+        todo = [options for options in options_list if options not in done]
+        jobs = [
+            Job(cache_file, fingerprint, folders[one], one, tensorboard, f"{i}/{len(todo)} {folders[one].name}")
+            for i, one in enumerate(todo, start=1)
+        ]
+        try:
+            for options, job, outcome in zip(todo, jobs, run_all(run_one, jobs), strict=True):
+                done[options] = outcome
+                _notify(job, outcome)
+        except Interrupted as stop:
+            stop.kept = "finished runs and epochs are kept; give the same command again to go on"
+            raise
+    return [done[options] for options in options_list]
+
+
+def run_one(job: Job) -> Outcome:
+    """Run one fit of a sweep from its beginning, or from where it was interrupted, and write its report."""
+    from train.backend.keras import keras
+    from train.report.report import report_finished
+
+    # What an earlier run of this process left in Keras would be kept for ever.
+    keras.utils.clear_session()
+    try:
+        if open_cache(job.cache_file).fingerprint != job.fingerprint:
+            raise UserError(f"{job.cache_file} has changed since the sweep began; give the same command again")
+        if (job.folder / "run.json").exists():
+            folder, record = resume_fit(job.folder, job.cache_file, job.title)
+        else:
+            folder, record = fit(job.cache_file, job.folder, job.options, tensorboard=job.tensorboard, title=job.title)
+    except UserError as error:
+        return Outcome(job.folder, None, str(error))
+    report_finished(folder)
+    return Outcome(folder, record)
+
+
+def _plan(
+    folder: Path, options_list: Sequence[Options], fingerprint: str
+) -> tuple[dict[Options, Outcome], dict[Options, Path]]:
+    """Return the runs that are finished, and the run directory of each of the others."""
+    records = {file.parent: read_record(file.parent) for file in sorted(folder.glob("*/run.json"))}
+    names = _names(options_list)
+    done: dict[Options, Outcome] = {}
+    folders: dict[Options, Path] = {}
+    for options in options_list:
+        same = [at for at, record in records.items() if _is_of(record, options, fingerprint)]
+        finished = [at for at in same if records[at].state == FINISHED]
+        if finished:
+            done[options] = Outcome(finished[0], records[finished[0]])
+        else:
+            folders[options] = same[0] if same else _free(folder, names[options], set(folders.values()))
+    return done, folders
+
+
+def _is_of(record: Record, options: Options, fingerprint: str) -> bool:
+    # What an earlier version does not have among its options was not asked for.
+    found = record.cache.fingerprint, record.command, asdict(Options()) | record.options
+    return found == (fingerprint, "fit", asdict(options))
+
+
+def _names(options_list: Sequence[Options]) -> dict[Options, str]:
+    """Name each run after its model and what not all runs have in common."""
+    values = [asdict(options) for options in options_list]
+    varied = [name for name in values[0] if name != "model" and len({row[name] for row in values}) > 1]
+    names: dict[Options, str] = {}
+    for options, row in zip(options_list, values, strict=True):
+        words = [options.model, *(f"{name.replace('_', '-')}-{row[name]}" for name in varied)]
+        names[options] = re.sub(r"[^\w.+-]+", "_", "-".join(words))[:_MAX_NAME]
+    return names
+
+
+def _free(folder: Path, name: str, taken: set[Path]) -> Path:
+    # A kill between the making of a run directory and its first record leaves one that nothing can be done with.
+    number, path = 1, folder / name
+    while path in taken or path.exists():
+        number += 1
+        path = folder / f"{name}-{number}"
+    return path
+
+
+def _notify(job: Job, outcome: Outcome) -> None:
+    if outcome.record is None:
+        complain(f"{job.title}: {outcome.reason}")
+    elif is_watched():
+        metrics, seconds = outcome.record.metrics, human_seconds(outcome.record.seconds)
+        complain(f"{job.title}: " + (f"{metrics['accuracy']:.1%} in {seconds}" if metrics else seconds))
