@@ -28,6 +28,9 @@ SUPPORTED = sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 DEMO = data/synthetic
 # One more than there are cores: many tests wait for a process or for a second to pass.
 TESTERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# All files that try more of the same where FUZZ_EXAMPLES is set.
+FUZZED = $(addprefix tests/,cache/file/test_container.py featurize/audio/test_fuzz.py train/report/test_page.py \
+	whole/test_crash.py)
 FEATURIZE = $(strip $(PY) -m featurize "$(DATA)" --cache "$(CACHE)" $(if $(CLASSES),--classes "$(CLASSES)"))
 FIT_OPTIONS = $(strip $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model $(MODEL)) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS))
@@ -61,8 +64,8 @@ train: $(READY) ## Bring the cache up to date, then train on it
 test: $(READY) ## Run the tests, on all cores
 	$(PY) -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-fuzz: $(READY) ## Featurise damaged files, 20000 of every format, and lay out caches of more sizes, for an hour or so
-	FUZZ_EXAMPLES=20000 $(PY) -m pytest tests/featurize/audio/test_fuzz.py tests/cache/file/test_container.py $(ARGS)
+fuzz: $(READY) ## Try what `make test` tries some of: 20000 damaged files of every format, more kills and sizes; takes an hour
+	FUZZ_EXAMPLES=20000 $(PY) -m pytest $(FUZZED) $(ARGS)
 
 lint: $(READY) ## Check style, format and types
 	$(PY) -m ruff check .

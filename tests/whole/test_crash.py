@@ -19,6 +19,7 @@ from cache.file.layout import ALIGNMENT
 from cache.look.verify import check_rows
 from featurize.update.summary import as_json
 from featurize.update.update import Job, update
+from tests.helpers.amounts import amount
 from tests.helpers.faults import ROOT, WRITING, forked_runs
 
 CLASS_NAMES = ("dog", "cat", "bird")
@@ -154,7 +155,7 @@ def test_a_run_killed_at_any_write_leaves_a_whole_cache_and_is_resumed(
     run, calls, data, cache_file, earlier, whole, how
 ):
     was_there = cache_file.exists()
-    for number in some_of(calls[was_there], 10, how):
+    for number in some_of(calls[was_there], amount(5, 10), how):
         put_back(cache_file, earlier, was_there)
         broken = run(data, "--cache", cache_file, *ALL, number=number, how=how)
         assert broken.code == -signal.SIGKILL, broken
@@ -210,10 +211,13 @@ def lines_in(journal):
         return 0
 
 
-def test_fifty_runs_killed_at_random_moments_lose_nothing(data, tmp_path, earlier, whole):
-    rng = random.Random(0)
-    # How many clips to wait for, so that all phases are met on a slow machine too; at 15 or 24 the publishing is next.
-    moments = [(rng.choice([-1, 0, 5, 10, 15, 15, 20, 24, 24]), rng.uniform(0, 0.03)) for _ in range(50)]
+# How many clips to wait for, so that all phases are met on a slow machine too; at 15 or 24 the publishing is next.
+PHASES = (-1, 0, 0, 5, 10, 15, 15, 20, 24, 24)
+
+
+def test_runs_killed_at_random_moments_lose_nothing(data, tmp_path, earlier, whole):
+    rng, n_runs = random.Random(0), amount(20, 60)
+    moments = [(PHASES[number // 2 % len(PHASES)], rng.uniform(0, 0.03)) for number in range(n_runs)]
 
     def kill_one(number):
         n_clips, seconds = moments[number]
@@ -233,7 +237,7 @@ def test_fifty_runs_killed_at_random_moments_lose_nothing(data, tmp_path, earlie
         return cache_file, assert_published_whole(cache_file, earlier, whole) | finished_clips(cache_file)
 
     with ThreadPoolExecutor(2) as two_at_once:
-        killed = list(two_at_once.map(kill_one, range(50)))
+        killed = list(two_at_once.map(kill_one, range(n_runs)))
     n_finished = {len(finished) for _, finished in killed}
     assert {0, len(whole)} < n_finished, n_finished  # they did die in different phases
     for cache_file, finished in killed:

@@ -42,6 +42,17 @@ def test_make_alone_lists_every_target_and_every_target_is_phony(checkout: Path)
     assert set(listed) == set(phony[1].split())
 
 
+def test_make_fuzz_runs_every_file_that_tries_more_of_the_same_then(checkout: Path) -> None:
+    environment_of_version(checkout / ".venv", THIS_MINOR)
+    shown = make("-n", "fuzz", cwd=checkout).stdout
+    assert re.match(r"FUZZ_EXAMPLES=\d+ ", shown)
+    ask = "from tests.helpers.amounts import"
+    asking = [file for file in (ROOT / "tests").rglob("test_*.py") if ask in file.read_text(encoding="utf-8")]
+    named = [word for word in shown.split() if word.startswith("tests/")]
+    assert sorted(named) == sorted(f"{file.relative_to(ROOT).as_posix()}" for file in asking if file != Path(__file__))
+    assert len(named) > 3
+
+
 def test_a_python_that_does_not_work_is_named_and_nothing_is_made(checkout: Path) -> None:
     done = make("install", "PYTHON=no-such-python", cwd=checkout)
     assert done.returncode != 0

@@ -3,8 +3,6 @@
 `make fuzz` tries as many as FUZZ_EXAMPLES says, with other mutations every time.
 """
 
-import os
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,13 +10,13 @@ from hypothesis import strategies as st
 
 from featurize import featurize_clip
 from featurize.audio.decode import ClipError
+from tests.helpers.amounts import FUZZ_EXAMPLES, amount
 from tests.helpers.sounds import FFMPEG_FORMATS, FORMATS, encoded, ffmpeg_encoded, noise
 
-N_LONG = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 # By default the same mutations every time, so that `make test` means the same every time.
 BOUND = settings(
-    max_examples=N_LONG or 100,
-    derandomize=not N_LONG,
+    max_examples=amount(40, FUZZ_EXAMPLES),
+    derandomize=not FUZZ_EXAMPLES,
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -11,6 +11,7 @@ import soundfile
 from matplotlib.image import imread
 
 from tests.conftest import featurize, write_clips
+from tests.helpers.amounts import amount
 from tests.helpers.made_runs import FIGURES, made_crossval, made_fit
 from tests.helpers.sounds import FORMATS, encoded, noise
 from train.report.report import MAX_MISTAKES, write_report
@@ -24,6 +25,8 @@ HOSTILE = "dog/<img src=x onerror=alert(1)>.wav"
 HOSTILE_CLASS = "<svg onload=alert(3)>"
 LONG = "cat/long & loud #1.wav"
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+# Each scheme and each width by default, and every pair of them under `make fuzz`.
+SCREENS = [("light", DESKTOP), ("dark", PHONE), ("light", PHONE), ("dark", DESKTOP)][: amount(2, 4)]
 # What Chromium decodes, by libsndfile's names; the others must be told in words.
 PLAYED = {("WAV", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "ALAW", "ULAW")}
 PLAYED |= {("WAVEX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")}
@@ -179,8 +182,7 @@ def test_a_phone_scrolls_in_one_direction_only(browser: Any, page_file: Path, wi
     assert page.evaluate(inside)
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "viewport"), SCREENS)
 def test_axe_finds_nothing_serious(browser: Any, page_file: Path, scheme: str, viewport: dict[str, int]) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     results = axe.Axe().run(Opened(browser, page_file, viewport, scheme).page)
