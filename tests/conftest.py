@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from train.fitting.fit import fit
-from train.fitting.options import Options
+from train import fit
 from train.models import recipes as models
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +36,9 @@ SLOW_FILES = (
     "train/report/test_report.py",
     "whole/test_round.py",
 )
-OPTIONS = Options(model="tiny", epochs=3, batch_size=8, val=0.2, test=0.2, deterministic=True)
+# Of crossval() and of fit().
+OPTIONS: dict[str, Any] = {"model": "tiny", "epochs": 3, "batch_size": 8, "val": 0.2, "deterministic": True}
+OF_FIT = {**OPTIONS, "test": 0.2}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -111,5 +112,5 @@ def tiny() -> str:
 @pytest.fixture(scope="session")
 def run(tiny: str, tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of `tiny` on the tones; treat it as read-only."""
-    folder, _ = fit(tones_cache, tmp_path_factory.mktemp("runs") / "run", OPTIONS)
+    folder, _ = fit(tones_cache, tmp_path_factory.mktemp("runs") / "run", **OF_FIT)
     return folder

@@ -5,6 +5,8 @@ from cache.shared.cli import leave_on_signals, run
 if __name__ == "__main__":
     leave_on_signals("python -m train")
 
+from collections.abc import Callable
+
 import typer
 
 from cache.shared.once import Once
@@ -25,9 +27,11 @@ def train() -> None:
     """
 
 
-for command in (fit.fit, fit.crossval, many.sweep, many.compare):
-    app.command(cls=Once)(command)
-for command in (runs.report, runs.evaluate, runs.suspects, predict.predict, predict.export, runs.summary, runs.preview):
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(fit.fit, fit.crossval, many.sweep, many.compare),
+    *(runs.report, runs.evaluate, runs.suspects, predict.predict, predict.export, runs.summary, runs.preview),
+)
+for command in _COMMANDS:
     app.command(cls=Once)(command)
 
 

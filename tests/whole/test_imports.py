@@ -30,6 +30,12 @@ def test_no_help_and_no_import_of_a_command_loads_tensorflow_or_librosa(package)
         assert not {"tensorflow", "keras", "librosa", "numba", "sklearn"} & modules_after(code)
 
 
+def test_importing_a_face_of_train_starts_no_tensorflow() -> None:
+    loaded = modules_after("from train import classify, crossval, evaluate, export, fit; help(fit)")
+    assert not {"tensorflow", "keras", "librosa", "numba", "sklearn", "typer"} & loaded
+    assert "train.fitting.fit" in loaded
+
+
 def test_the_cache_needs_numpy_and_h5py_only():
     loaded = modules_after(
         "import cache, cache.file.publish, cache.file.journal, cache.look.verify, cache.look.info, cache.look.plot"

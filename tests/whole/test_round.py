@@ -10,7 +10,7 @@ from cache.labels.annotation import Region
 from cache.labels.read import read_labels
 from tests.conftest import PITCHES, featurize
 from tests.train.predict.test_windows import tone
-from train.fitting.fit import fit
+from train import fit
 from train.predict.deliver import deliver
 from train.predict.formats import LABELS
 from train.predict.predict import predict_files

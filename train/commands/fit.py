@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 @options.with_options_of_fit()
 def fit(
     context: typer.Context,
-    *,
     cache: options.CacheFile = options.CACHE,
     run: Annotated[
         Path | None, typer.Option(help="Directory to make for this run.", show_default="runs/<date-time>-<model>")
     ] = None,
-    asked: dict[str, Any],
+    *,
     tensorboard: options.TensorBoard = False,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted fit; takes no other option.")
     ] = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
+    **asked: Any,
 ) -> None:
     """Train a model on a cache and score it on clips it never saw.
 
@@ -54,10 +54,9 @@ def fit(
     _show(folder, record, screen.fit_summary, as_json)
 
 
-@options.with_options_of_fit(test=None, split_file=None, val_list=None, test_list=None)
+@options.with_options_of_fit("test", "split_file", "val_list", "test_list")
 def crossval(
     context: typer.Context,
-    *,
     cache: options.CacheFile = options.CACHE,
     run: Annotated[
         Path | None,
@@ -69,7 +68,7 @@ def crossval(
         str | None,
         typer.Option(metavar="REGEX", help="What its one (group) captures in a path is the clip's fold."),
     ] = None,
-    asked: dict[str, Any],
+    *,
     resume: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Go on with an interrupted one, after its finished folds; needs no other."),
@@ -78,6 +77,7 @@ def crossval(
     dashboard: options.Dashboard = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
+    **asked: Any,
 ) -> None:
     """Train and test on every clip in turn.
 
@@ -104,7 +104,9 @@ def crossval(
             folder, record = validation.resume_crossval(resume, moved, run_all)
     else:
         with many.where(scheduler, dashboard, cache) as run_all:
-            folder, record = validation.crossval(cache, run, None, folds, repeats, run_all, fold_by=fold_by, **asked)
+            folder, record = validation.crossval(
+                cache, run, n_folds=folds, n_repeats=repeats, fold_by=fold_by, run_all=run_all, **asked
+            )
     _show(folder, record, screen.crossval_summary, as_json)
 
 

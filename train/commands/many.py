@@ -24,18 +24,18 @@ _DEFAULT = "default"
 @options.with_options_of_fit()
 def sweep(
     context: typer.Context,
-    *,
     cache: options.CacheFile = options.CACHE,
     grid: Annotated[
         list[str], typer.Option(metavar="KEY=VALUES ..", help="Options of `fit`, each with the values to combine.")
     ] = ["model=baseline,compact"],  # noqa: B006  # typer copies it
     runs: Annotated[Path, typer.Option(help="Folder for the run directories.")] = Path("runs/sweep"),
-    asked: dict[str, Any],
+    *,
     tensorboard: options.TensorBoard = False,
     scheduler: options.Scheduler = None,
     dashboard: options.Dashboard = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
+    **asked: Any,
 ) -> None:
     """Fit every combination of some options, and compare the runs.
 

@@ -12,7 +12,7 @@ from cache.shared.chatter import silence_libraries
 from cache.shared.cli import notice, summarise
 from cache.shared.errors import UserError
 from train.commands import options
-from train.exporters.formats import ExportFormat, ExportInput, endings, format_names, format_of
+from train.exporters.formats import ExportFormat, ExportInput, endings, format_named, format_names
 from train.predict.formats import PredictFormat
 
 
@@ -149,12 +149,10 @@ def export(
     from train.commands import screen
     from train.exporters.export import export as exports
 
-    format = format or format_of(out)
-    if format is None:
-        formats = ", ".join(ExportFormat)
-        raise typer.BadParameter(
-            f"{out.name} does not end in {endings()}, so say the format: {formats}", param_hint="--format"
-        )
+    try:
+        format = format_named(format, out)
+    except UserError as error:
+        raise typer.BadParameter(str(error), param_hint="--format") from None
     silence_libraries()
     result = exports(run, out, format, input, cache, data)
     print(json.dumps(result)) if as_json else summarise(screen.export_summary(result))

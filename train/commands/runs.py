@@ -10,6 +10,7 @@ from cache.shared.chatter import silence_libraries
 from cache.shared.cli import complain, summarise
 from cache.shared.text import human_count, printable
 from train.commands import options
+from train.fitting.options import Options
 
 
 def report(
@@ -131,7 +132,7 @@ def suspects(
 
 
 def summary(
-    model: options.Model = "baseline",
+    model: Annotated[str, options.option_of_fit("model")] = Options.model,
 ) -> None:
     """Show a model's layers and parameters, for three classes.
 

@@ -7,29 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from cache.shared.errors import UserError
-from train.exporters.formats import ExportFormat, ExportInput, Format, format_called
+from train.exporters.formats import ExportInput, Format, format_called, format_named, input_named
 from train.runs.directory import Run, open_run
 from train.runs.load import cache_for, data_folder, load_model
 
 
 def export(
-    folder: Path,
-    out: Path,
-    format: ExportFormat,
-    input: ExportInput,
-    cache_file: Path | None = None,
-    data: Path | None = None,
+    run: str | Path,
+    out: str | Path,
+    format: str | None = None,
+    input: str = ExportInput.waveform,
+    cache_file: str | Path | None = None,
+    data: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write a run's model in a format of other programs.
 
     Parameters
     ----------
-    folder
-        The run directory.
+    run
+        The run directory of a fit.
     out
         The file to make, or for a SavedModel the directory.
     format
-        Of which format.
+        "onnx", "tflite" or "saved_model"; None: the one that the ending of `out` stands for.
     input
         "waveform": mono waveforms at the rate of the features, shape (n, n_samples), with the features computed inside;
         "features": rows of a cache, shape (n, 128, 128, 1). The outputs are `probabilities` (n, n_classes) and, of a
@@ -48,31 +48,37 @@ def export(
     Raises
     ------
     UserError
-        There is something at `out` already, a package is missing, the run, the cache or its clips cannot be used, or
-        what was written does not compute what featurize and the model do; then nothing is left at `out`.
+        There is no such format or input, something is at `out` already, a package is missing, the run, the cache or its
+        clips cannot be used, or the written file does not compute what featurize and the model do; then nothing is left
+        at `out`.
     """
+    out = Path(out)
+    format = format_named(format, out)
+    input = input_named(input)
     _refuse_existing(out)
     writer = format_called(format)
-    run = open_run(folder)
+    opened = open_run(Path(run))
     cache = cache_for(
-        run, cache_file, "and an export is checked on its clips; name a cache of the same features with --cache"
+        opened,
+        None if cache_file is None else Path(cache_file),
+        "and an export is checked on its clips; name a cache of the same features with --cache",
     )
 
     from train.exporters.check import check, checked_clips
 
-    settings = _mel_settings(run) if input == ExportInput.waveform else None
-    clips = checked_clips(cache, settings, data or data_folder(cache))
-    model = load_model(run)
+    settings = _mel_settings(opened) if input == ExportInput.waveform else None
+    clips = checked_clips(cache, settings, data_folder(cache) if data is None else Path(data))
+    model = load_model(opened)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
         made = Path(beside) / f"model.{format}"
-        _write(writer, _with_input(model, settings, run.temperature), made, _metadata(run, input))
+        _write(writer, _with_input(model, settings, opened.temperature), made, _metadata(opened, input))
         runtime, run_exported = writer.open_file(made)
-        differences = check(model, run.temperature, clips, run_exported, f"{out} was not kept: run in {runtime}")
+        differences = check(model, opened.temperature, clips, run_exported, f"{out} was not kept: run in {runtime}")
         _refuse_existing(out)
         n_bytes = sum(file.stat().st_size for file in (made, *made.rglob("*")) if file.is_file())
         made.replace(out)
     return {
-        "run": str(folder),
+        "run": str(run),
         "file": str(out),
         "format": str(format),
         "input": str(input),
@@ -103,7 +109,7 @@ def _mel_settings(run: Run) -> Any:
     return computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked with the run
 
 
-def _metadata(run: Run, input: str) -> dict[str, Any]:
+def _metadata(run: Run, input: ExportInput) -> dict[str, Any]:
     return {
         "class_names": list(run.class_names),
         "input": str(input),

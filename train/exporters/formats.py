@@ -65,10 +65,29 @@ class Format(Protocol):
         """Open an exported file without anything of the program that wrote it."""
 
 
-def format_of(out: Path) -> ExportFormat | None:
-    """Return the format that the ending of a file's name stands for."""
+def format_named(name: str | None, out: Path) -> ExportFormat:
+    """Return the format of that name, or without one the format that the ending of a file's name stands for.
+
+    Raises
+    ------
+    UserError
+        There is no such format.
+    """
+    if name is not None:
+        if name not in list(ExportFormat):
+            raise UserError(f"there is no format {name!r}; there is {', '.join(ExportFormat)}")
+        return ExportFormat(name)
     suffixes = {_module(name).SUFFIX: name for name in ExportFormat}
-    return suffixes.get(out.suffix.lower()) if out.suffix else None
+    if not out.suffix or out.suffix.lower() not in suffixes:
+        raise UserError(f"{out.name} does not end in {endings()}, so name the format: {', '.join(ExportFormat)}")
+    return suffixes[out.suffix.lower()]
+
+
+def input_named(name: str) -> ExportInput:
+    """Return the input of that name; a UserError lists the names there are."""
+    if name not in list(ExportInput):
+        raise UserError(f"there is no input {name!r}; there is {', '.join(ExportInput)}")
+    return ExportInput(name)
 
 
 def format_names() -> str:

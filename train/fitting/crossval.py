@@ -17,8 +17,7 @@ from cache.shared.text import human_seconds
 from train.dataset.folds import Fold, Rows, make_folds, shared_by_folds
 from train.dataset.splits import clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, resumable
-from train.fitting.options import Options, options_of
-from train.models import recipes as models
+from train.fitting.options import Options, checked, checked_value, options_of, takes_options
 from train.runs.directory import held, new_run
 from train.runs.record import FINISHED, Record, read_record, start_record, versions, write_record
 from train.runs.tables import History, write_history, write_predictions
@@ -50,17 +49,21 @@ class FoldJob(NamedTuple):
     which: int = 0
 
 
+@takes_options("test", "split_file", "val_list", "test_list")
 def crossval(
     cache_file: str | Path,
     run: str | Path | None = None,
-    options: Options | None = None,
+    *,
     n_folds: int = 5,
     n_repeats: int = 1,
-    run_all: RunAll = map,
     fold_by: str | None = None,
+    run_all: RunAll = map,
     **chosen: Any,
 ) -> tuple[Path, Record]:
     """Cross-validate a model on a cache.
+
+    Its other arguments are the options of `python -m train crossval`, whose help explains them; None stands for the
+    model's own. `val` is the share of all clips that is taken from the training folds to choose the epoch.
 
     Parameters
     ----------
@@ -68,19 +71,14 @@ def crossval(
         What `python -m featurize` wrote.
     run
         The new run directory; None: one named after the time and the model, in `runs`.
-    options
-        As for fit(); `test` is not used. `val` is the share of all clips that is taken from the training folds to
-        choose the epoch.
     n_folds
         At least 2; with `fold_by` it is not used.
     n_repeats
-        How often all folds are drawn anew, at least 1.
-    run_all
-        How the folds are run: `map`, one after another in this process, or another map, such as that of a cluster.
+        How often all folds are drawn, at least 1; with `fold_by` it is not used.
     fold_by
         See make_folds().
-    chosen
-        Options by name, as for fit().
+    run_all
+        How the folds are run: `map`, one after another in this process, or another map, such as that of a cluster.
 
     Returns
     -------
@@ -93,11 +91,13 @@ def crossval(
     Raises
     ------
     UserError
-        The cache cannot be used, no folds can be made, the run directory exists, or training diverged.
+        An option or the cache cannot be used, no folds can be made, the run directory exists, or training diverged.
     """
-    models.recipe(chosen.get("model", (options or Options()).model))
+    chosen = checked(chosen)
+    n_folds = checked_value("n_folds", n_folds, int, 2)
+    n_repeats = checked_value("n_repeats", n_repeats, int, 1)
     cache = open_cache(cache_file)
-    options = options_of(len(cache), **chosen) if options is None else replace(options, **chosen)
+    options = options_of(len(cache), **chosen)
     refuse_one_class(cache.file, cache.class_names)
     job = FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, 1 if fold_by else n_repeats, fold_by)
     _, groups, folds = _folds_of(job)
@@ -143,8 +143,8 @@ def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAl
         asked = dict(record.options)
         n_folds, n_repeats = int(asked.pop("folds")), int(asked.pop("repeats"))
         fold_by = asked.pop("fold_by", None)
-        options = Options(**asked)
-    except (KeyError, TypeError, ValueError):
+        options = Options(**checked(asked))
+    except (KeyError, TypeError, ValueError, UserError):
         raise UserError(f"{folder / 'run.json'} is damaged: its options make no sense; start a new crossval") from None
     cache = cache_to_resume(folder, record, cache_file)
     job = FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, n_repeats, fold_by)

@@ -3,7 +3,7 @@
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,7 @@ from cache.shared.errors import UserError
 from train.dataset.given import choose_split
 from train.dataset.splits import SPLITS, clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, resumable
-from train.fitting.options import Options, options_of
-from train.models import recipes as models
+from train.fitting.options import Options, checked, options_of, takes_options
 from train.runs.directory import LOGS, held, new_run
 from train.runs.record import FINISHED, Record, describe_split, read_record, start_record, versions, write_record
 from train.runs.tables import read_split, write_predictions, write_split
@@ -24,16 +23,14 @@ from train.score.metrics import score
 Rows = npt.NDArray[np.intp]
 
 
+@takes_options()
 def fit(
-    cache_file: str | Path,
-    run: str | Path | None = None,
-    options: Options | None = None,
-    *,
-    tensorboard: bool = False,
-    title: str = "",
-    **chosen: Any,
+    cache_file: str | Path, run: str | Path | None = None, *, tensorboard: bool = False, title: str = "", **chosen: Any
 ) -> tuple[Path, Record]:
     """Train a model on a cache and leave everything about it in a new run directory.
+
+    Its other arguments are the options of `python -m train fit`, whose help explains them; None stands for the model's
+    own.
 
     Parameters
     ----------
@@ -41,14 +38,10 @@ def fit(
         What `python -m featurize` wrote.
     run
         The new run directory; None: one named after the time and the model, in `runs`.
-    options
-        See Options; None: those that are chosen by name, and for the rest the model's own.
     tensorboard
         Whether to log for TensorBoard, in the folder `tensorboard` of the run directory.
     title
         What the progress bar calls this fit, when it is one of many.
-    chosen
-        Options by name, such as `model="compact", epochs=5`.
 
     Returns
     -------
@@ -60,11 +53,11 @@ def fit(
     Raises
     ------
     UserError
-        The cache cannot be used, no split can be made, the run directory exists, or training diverged.
+        An option or the cache cannot be used, no split can be made, the run directory exists, or training diverged.
     """
-    models.recipe(chosen.get("model", (options or Options()).model))  # before the seconds that TensorFlow takes
+    chosen = checked(chosen)
     cache = open_cache(cache_file)
-    options = options_of(len(cache), **chosen) if options is None else replace(options, **chosen)
+    options = options_of(len(cache), **chosen)
     refuse_one_class(cache.file, cache.class_names)
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
     given = options.split_file, options.val_list, options.test_list
@@ -124,15 +117,13 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
 
 
 def _recorded_options(folder: Path, record: Record) -> Options:
+    damaged = f"{folder / 'run.json'} is damaged: its options make no sense; start a new {record.command}"
+    if not (isinstance(record.cache.file, str) and isinstance(record.cache.fingerprint, str)):
+        raise UserError(damaged)
     try:
-        options = Options(**record.options)
-        fits = all(isinstance(getattr(options, name), hint) for name, hint in get_type_hints(Options).items())
-        fits = fits and isinstance(record.cache.file, str) and isinstance(record.cache.fingerprint, str)
-    except TypeError:
-        fits = False
-    if not fits:
-        raise UserError(f"{folder / 'run.json'} is damaged: its options make no sense; start a new fit")
-    return options
+        return Options(**checked(record.options))
+    except (KeyError, TypeError, UserError) as error:
+        raise UserError(f"{damaged} ({error})") from None
 
 
 def _train(

@@ -1,49 +1,222 @@
-"""Options of a fit: what decides it beside the cache."""
+"""Options: what decides a fit beside the cache. Type, default, help and bounds of each option stand here alone."""
 
-from dataclasses import dataclass
-from typing import Any
+import functools
+import inspect
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import StrEnum
+from inspect import Parameter
+from numbers import Integral, Real
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from train.models.recipes import default_epochs, recipe
+from cache.shared.errors import UserError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+class ClassWeight(StrEnum):
+    """How clips are weighted in the loss."""
+
+    balanced = "balanced"
+
+
+def _model_names() -> list[str]:
+    from train.models.recipes import RECIPES
+
+    return list(RECIPES)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """What decides a fit, beside the cache; the names and meanings are those of `python -m train fit --help`."""
+    """What decides a fit, beside the cache.
 
-    model: str = "baseline"
-    epochs: int = 15
-    batch_size: int = 32
-    learning_rate: float | None = None
-    seed: int = 0
-    val: float = 0.15
-    test: float = 0.15
-    group_by: str | None = None
-    class_weight: str | None = None
-    patience: int | None = None
-    deterministic: bool = False
-    split_file: str | None = None
-    val_list: str | None = None
-    test_list: str | None = None
+    A new option is a field here: it becomes an argument of fit() and crossval(), an option of `fit`, `crossval` and
+    `sweep`, a key of a sweep's grid, and an entry of `run.json`. A field's metadata are the arguments of typer.Option,
+    and `flag` where the option is not called as the field. A field without a default has that of the model.
+    """
+
+    model: str = field(
+        default="baseline",
+        metadata={
+            "help": "Which model; `python -m train summary` shows its layers.",
+            "autocompletion": _model_names,
+        },
+    )
+    epochs: int = field(
+        metadata={
+            "help": "How often to go through all training clips.",
+            "min": 1,
+            "show_default": "the model's: 15 for baseline, 24 for compact, fewer where clips are many",
+        }
+    )
+    batch_size: int = field(default=32, metadata={"help": "Clips per optimiser step.", "min": 1})
+    learning_rate: float | None = field(
+        default=None, metadata={"help": "Of the optimiser.", "min": 0, "show_default": "the model's"}
+    )
+    seed: int = field(
+        default=0,
+        # NumPy takes no larger seed.
+        metadata={"help": "Decides the split, the order of clips, the first weights.", "min": 0, "max": 2**32 - 1},
+    )
+    val: float = field(
+        metadata={
+            "help": "Share of clips that choose the epoch to keep.",
+            "min": 0,
+            "max": 0.9,
+            "show_default": "the model's: 0.15 for baseline, 0 for compact",
+        }
+    )
+    test: float = field(default=0.15, metadata={"help": "Share of clips for the final score.", "min": 0, "max": 0.9})
+    group_by: str | None = field(
+        default=None,
+        metadata={
+            "help": "Clips for which the (group) captures the same text stay on the same side of the split.",
+            "metavar": "REGEX",
+            "show_default": "speaker or recording where the file names tell it",
+        },
+    )
+    class_weight: ClassWeight | None = field(
+        default=None, metadata={"help": "`balanced`: a rare class counts as much as a frequent one."}
+    )
+    patience: int | None = field(
+        default=None, metadata={"help": "Stop after N epochs without a better one.", "min": 1, "metavar": "N"}
+    )
+    deterministic: bool = field(
+        default=False, metadata={"help": "The same weights to the bit from the same seed; slower."}
+    )
+    split_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "CSV with `path` and `split` that says where each clip goes, such as a run's split.csv; `random`: "
+            "ignore folders called train, val and test.",
+            "flag": "--split",
+            "metavar": "FILE",
+            "show_default": "train, val, test folders if DATA has them",
+        },
+    )
+    val_list: str | None = field(
+        default=None, metadata={"help": "Text file with the path of a validation clip a line.", "metavar": "FILE"}
+    )
+    test_list: str | None = field(
+        default=None, metadata={"help": "Text file with the path of a test clip a line.", "metavar": "FILE"}
+    )
 
 
-def options_of(n_clips: int, **chosen: Any) -> Options:
-    """Return the options of a fit; of `epochs` and `val` what is missing or None is the model's own.
+KINDS: dict[str, Any] = get_type_hints(Options)
 
-    Parameters
-    ----------
-    n_clips
-        Clips of the cache, on which the default of `epochs` depends.
-    chosen
-        Options by name.
+
+def checked(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by name, each of its type; numbers may be NumPy's, and paths may be pathlib's.
 
     Raises
     ------
     UserError
-        There is no such model.
+        A value is not of the option's type, outside its bounds, or not the name of a model.
+    """
+    from train.models.recipes import recipe
+
+    of = {one.name: one for one in fields(Options)}
+    values = {
+        name: None
+        if value is None and default_of(of[name]) is None
+        else checked_value(name, value, _kind_of(name), of[name].metadata.get("min"), of[name].metadata.get("max"))
+        for name, value in chosen.items()
+    }
+    recipe(str(values.get("model", Options.model)))
+    return values
+
+
+def checked_value(name: str, value: Any, kind: Any, least: float | None = None, most: float | None = None) -> Any:
+    """Return an argument as its type, an UserError if it is not one or outside of its bounds."""
+    if issubclass(kind, StrEnum):
+        if value in list(kind):
+            return kind(value)
+        raise UserError(f"{name} is {value!r}; it must be {' or '.join(repr(str(one)) for one in kind)}")
+    if issubclass(kind, str):
+        text = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if isinstance(text, str):
+            return text
+        raise UserError(f"{name} is {value!r}; it must be text")
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        raise UserError(f"{name} is {value!r}; it must be True or False")
+    is_number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    low, high = (-math.inf if least is None else least), (math.inf if most is None else most)
+    if is_number and math.isfinite(value) and low <= value <= high:
+        return kind(value)
+    bounds = f" from {least} to {most}" if most is not None else f" of at least {least}" if least is not None else ""
+    raise UserError(f"{name} is {value!r}; it must be a {'whole number' if kind is int else 'number'}{bounds}")
+
+
+def options_of(n_clips: int, **chosen: Any) -> Options:
+    """Return the options of a fit on so many clips; `epochs` and `val` are the model's own if they are missing or None.
+
+    Raises
+    ------
+    UserError
+        See checked().
     TypeError
         There is no such option.
     """
-    own = recipe(chosen.get("model", Options.model))
-    epochs = default_epochs(own, n_clips, chosen.get("batch_size", Options.batch_size))
+    from train.models.recipes import default_epochs, recipe
+
+    values = checked(chosen)
+    own = recipe(values.get("model", Options.model))
+    epochs = default_epochs(own, n_clips, values.get("batch_size", Options.batch_size))
     unset = {"epochs": epochs, "val": own.val}
-    return Options(**chosen | {name: value for name, value in unset.items() if chosen.get(name) is None})
+    return Options(**values | {name: value for name, value in unset.items() if values.get(name) is None})
+
+
+def _kind_of(name: str) -> Any:
+    """Return the type of an option's values other than None."""
+    return next(kind for kind in (*get_args(KINDS[name]), KINDS[name]) if kind is not type(None))
+
+
+def default_of(one: "Field[Any]") -> Any:
+    """Return what an option is when it is not given; None stands for what the model decides, too."""
+    return None if one.default is MISSING else one.default
+
+
+def argument_of(one: "Field[Any]") -> Any:
+    """Return the type of an option as an argument: None, too, where that stands for a default."""
+    return KINDS[one.name] | None if default_of(one) is None else KINDS[one.name]
+
+
+def takes_options(
+    *without: str, annotate: Callable[["Field[Any]"], Any] = argument_of
+) -> Callable[[_Function], _Function]:
+    """Put the options of a fit, except some, into a function's signature, behind its positional arguments.
+
+    Parameters
+    ----------
+    without
+        Names of options that the function does not have.
+    annotate
+        Makes the annotation of an argument; a command's are typer's.
+    """
+    options = [
+        Parameter(one.name, Parameter.KEYWORD_ONLY, default=default_of(one), annotation=annotate(one))
+        for one in fields(Options)
+        if one.name not in without
+    ]
+
+    def decorate(function: _Function) -> _Function:
+        own = inspect.signature(function)
+        kept = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+        n = sum(one.kind is not Parameter.KEYWORD_ONLY for one in kept)
+        signature = own.replace(parameters=[*kept[:n], *options, *kept[n:]])
+
+        @functools.wraps(function)
+        def called(*arguments: Any, **named: Any) -> Any:
+            signature.bind(*arguments, **named)  # its TypeError names an argument that does not exist
+            return function(*arguments, **named)
+
+        # inspect and typer read the one, typer the other.
+        called.__signature__ = signature  # type: ignore[attr-defined]
+        called.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
+        return called  # type: ignore[return-value]
+
+    return decorate

@@ -127,7 +127,8 @@ def run_one(job: Job) -> Outcome:
         if (job.folder / "run.json").exists():
             folder, record = resume_fit(job.folder, job.cache_file, job.title)
         else:
-            folder, record = fit(job.cache_file, job.folder, job.options, tensorboard=job.tensorboard, title=job.title)
+            chosen = asdict(job.options)
+            folder, record = fit(job.cache_file, job.folder, tensorboard=job.tensorboard, title=job.title, **chosen)
     except UserError as error:
         return Outcome(job.folder, None, str(error))
     report_finished(folder)
@@ -153,9 +154,7 @@ def _plan(
 
 
 def _is_of(record: Record, options: Options, fingerprint: str) -> bool:
-    # What an earlier version does not have among its options was not asked for.
-    found = record.cache.fingerprint, record.command, asdict(Options()) | record.options
-    return found == (fingerprint, "fit", asdict(options))
+    return (record.cache.fingerprint, record.command, record.options) == (fingerprint, "fit", asdict(options))
 
 
 def _names(options_list: Sequence[Options]) -> dict[Options, str]:

@@ -17,7 +17,7 @@ from train.runs.tables import read_split
 from train.score.metrics import calibration, score
 
 
-def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
+def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> dict[str, Any]:
     """Score a run.
 
     On the cache that it was trained on, or one that has grown since, the run's own test clips are scored; on any other
@@ -42,8 +42,9 @@ def evaluate(folder: Path, cache_file: Path | None) -> dict[str, Any]:
     UserError
         The run or the cache cannot be used, or they do not fit each other.
     """
-    run = open_run(folder)
-    cache = cache_for(run, cache_file, f"so say where it is: `python -m train evaluate {folder} CACHE`")
+    run = open_run(Path(folder))
+    file = None if cache_file is None else Path(cache_file)
+    cache = cache_for(run, file, f"so say where it is: `python -m train evaluate {folder} CACHE`")
     rows, scored, n_seen = _rows_to_score(run, cache)
     probabilities = calibrated(predict_rows(load_model(run), cache.X, rows), run.temperature)
     predicted = probabilities.argmax(axis=1)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +17,12 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from cache import open_cache
 from cache.shared.errors import Interrupted, UserError
-from tests.conftest import OPTIONS, ROOT, featurize
+from tests.conftest import OF_FIT, OPTIONS, ROOT, featurize
+from train import crossval, fit
 from train.dataset.folds import make_folds, shared_by_folds
 from train.dataset.splits import clip_groups
-from train.fitting.crossval import FoldJob, FoldResult, crossval, resume_crossval
-from train.fitting.fit import fit
+from train.fitting.crossval import FoldJob, FoldResult, resume_crossval
+from train.fitting.options import Options
 from train.fitting.sweep import sweep
 from train.report.report import write_report
 from train.runs.record import Record, read_record
@@ -30,8 +30,8 @@ from train.runs.record import Record, read_record
 
 @pytest.fixture(scope="module")
 def result(tiny: str, tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
-    options = replace(OPTIONS, epochs=2)
-    return crossval(tones_cache, tmp_path_factory.mktemp("crossval") / "run", options, n_folds=2, n_repeats=2)
+    options = OPTIONS | {"epochs": 2}
+    return crossval(tones_cache, tmp_path_factory.mktemp("crossval") / "run", n_folds=2, n_repeats=2, **options)
 
 
 def predictions(folder: Path) -> list[dict[str, str]]:
@@ -95,7 +95,7 @@ def test_the_run_directory_says_what_it_is(result: tuple[Path, Record]) -> None:
 def test_no_group_is_on_two_sides_of_a_fold_and_every_side_holds_every_class(tones_cache: Path) -> None:
     cache = open_cache(tones_cache)
     groups = clip_groups(cache.paths, cache.columns["sha256"])
-    for fold in make_folds(cache, groups, OPTIONS.val, OPTIONS.seed, n_folds=4, n_repeats=3):
+    for fold in make_folds(cache, groups, 0.2, 0, n_folds=4, n_repeats=3):
         parts = (fold.train, fold.val, fold.test)
         assert sorted(np.concatenate(parts).tolist()) == list(range(len(cache)))
         assert sum(len(np.unique(groups[part])) for part in parts) == len(np.unique(groups))
@@ -104,20 +104,20 @@ def test_no_group_is_on_two_sides_of_a_fold_and_every_side_holds_every_class(ton
 
 def test_repeats_draw_other_folds(tones_cache: Path) -> None:
     cache = open_cache(tones_cache)
-    folds = make_folds(cache, np.arange(len(cache)), OPTIONS.val, OPTIONS.seed, n_folds=2, n_repeats=2)
+    folds = make_folds(cache, np.arange(len(cache)), 0.2, 0, n_folds=2, n_repeats=2)
     assert set(folds[0].test.tolist()) not in (set(folds[2].test.tolist()), set(folds[3].test.tolist()))
 
 
 def test_more_folds_than_groups_are_refused_with_the_counts(tiny: str, tones_cache: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dog 8, cat 8, bird 8"):
-        crossval(tones_cache, tmp_path / "run", OPTIONS, n_folds=9, n_repeats=1)
+        crossval(tones_cache, tmp_path / "run", n_folds=9, **OPTIONS)
     assert not (tmp_path / "run").exists()
 
 
 def test_an_interrupted_one_keeps_its_finished_folds_and_goes_on_to_the_same_predictions(
     result: tuple[Path, Record], tones_cache: Path, tmp_path: Path
 ) -> None:
-    folder, options = tmp_path / "run", replace(OPTIONS, epochs=2)
+    folder, options = tmp_path / "run", OPTIONS | {"epochs": 2}
     ran: list[int] = []
 
     def first_two(run_fold: Callable[[FoldJob], FoldResult], jobs: Iterable[FoldJob]) -> Iterator[FoldResult]:
@@ -128,7 +128,7 @@ def test_an_interrupted_one_keeps_its_finished_folds_and_goes_on_to_the_same_pre
             yield run_fold(job)
 
     with pytest.raises(Interrupted) as stop:
-        crossval(tones_cache, folder, options, n_folds=2, n_repeats=2, run_all=first_two)
+        crossval(tones_cache, folder, n_folds=2, n_repeats=2, run_all=first_two, **options)
     assert stop.value.kept == (
         f"2 of 4 folds are finished and kept; go on with `python -m train crossval --resume {folder}`"
     )
@@ -198,9 +198,9 @@ def test_ten_comes_after_nine(tones_cache: Path) -> None:
 def test_one_class_is_refused_with_what_to_add(tones: Path, tmp_path: Path) -> None:
     cache_file = featurize(tones, tmp_path / "one.h5", "--classes", "dog")
     for start in (
-        lambda: crossval(cache_file, tmp_path / "run", OPTIONS),
-        lambda: fit(cache_file, tmp_path / "run", OPTIONS),
-        lambda: sweep(cache_file, [OPTIONS], tmp_path / "sweep"),
+        lambda: crossval(cache_file, tmp_path / "run", **OPTIONS),
+        lambda: fit(cache_file, tmp_path / "run", **OF_FIT),
+        lambda: sweep(cache_file, [Options(**OF_FIT)], tmp_path / "sweep"),
     ):
         with pytest.raises(UserError, match=r"has one class only \(dog\).*add a folder of other sounds"):
             start()

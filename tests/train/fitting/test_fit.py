@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from cache import open_cache
 from cache.shared.errors import Interrupted, UserError
-from tests.conftest import OPTIONS
-from train.fitting.fit import fit, resume_fit
+from tests.conftest import OF_FIT
+from train import fit
+from train.fitting.fit import resume_fit
 from train.fitting.options import Options
 
 
@@ -84,8 +84,8 @@ def test_the_saved_weights_are_those_of_the_best_validation_epoch(run: Path, ton
 def test_the_same_seed_gives_the_same_weights_to_the_bit_and_another_seed_others(
     run: Path, tones_cache: Path, tmp_path: Path
 ) -> None:
-    same, _ = fit(tones_cache, tmp_path / "same", OPTIONS)
-    other, _ = fit(tones_cache, tmp_path / "other", replace(OPTIONS, seed=1, epochs=1))
+    same, _ = fit(tones_cache, tmp_path / "same", **OF_FIT)
+    other, _ = fit(tones_cache, tmp_path / "other", **OF_FIT | {"seed": 1, "epochs": 1})
     assert (same / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
     assert (same / "split.csv").read_bytes() == (run / "split.csv").read_bytes()
     assert all((a == b).all() for a, b in zip(weights(same), weights(run), strict=True))
@@ -110,10 +110,10 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights_as_an_uninterrupted_one(
     shuffle = loop.Batches.shuffle
     with monkeypatch.context() as patch:
         patch.setattr(loop.Batches, "shuffle", interrupt)
-        if n_whole_epochs == OPTIONS.epochs:
+        if n_whole_epochs == OF_FIT["epochs"]:
             patch.setattr("train.models.forward.predict_rows", interrupt_predictions)
         with pytest.raises(Interrupted):
-            fit(tones_cache, tmp_path / "run", OPTIONS)
+            fit(tones_cache, tmp_path / "run", **OF_FIT)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "unfinished"
     resume_fit(tmp_path / "run", None)
     assert (tmp_path / "run" / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
@@ -136,14 +136,14 @@ def test_a_finished_fit_and_a_changed_cache_cannot_be_resumed(
 def test_a_run_directory_is_never_written_over(run: Path, tones_cache: Path) -> None:
     before = (run / "run.json").read_bytes()
     with pytest.raises(UserError, match="exists already"):
-        fit(tones_cache, run, OPTIONS)
+        fit(tones_cache, run, **OF_FIT)
     assert (run / "run.json").read_bytes() == before
 
 
 def test_without_validation_the_last_epoch_is_kept_and_without_test_there_is_no_score(
     tiny: str, tones_cache: Path, tmp_path: Path
 ) -> None:
-    folder, record = fit(tones_cache, tmp_path / "run", replace(OPTIONS, val=0.0, test=0.0, epochs=2))
+    folder, record = fit(tones_cache, tmp_path / "run", **OF_FIT | {"val": 0, "test": 0, "epochs": 2})
     assert record.metrics is None
     assert record.best_epoch == 2
     assert set(table(folder / "history.csv")[0]) == {"epoch", "loss", "accuracy"}
@@ -151,8 +151,8 @@ def test_without_validation_the_last_epoch_is_kept_and_without_test_there_is_no_
 
 def test_patience_stops_so_many_epochs_after_the_best(tiny: str, tones_cache: Path, tmp_path: Path) -> None:
     # Nothing is learnt at this rate, so hardly an epoch is better than the one before it.
-    options = replace(OPTIONS, learning_rate=1e-9, epochs=40, patience=2)
-    _, record = fit(tones_cache, tmp_path / "run", options)
+    options = OF_FIT | {"learning_rate": 1e-9, "epochs": 40, "patience": 2}
+    _, record = fit(tones_cache, tmp_path / "run", **options)
     assert record.n_epochs == record.best_epoch + 2 < 40
 
 
@@ -166,7 +166,7 @@ def test_a_loss_that_is_not_a_number_stops_with_a_line(tiny: str, tones_cache: P
     y[5] = np.nan
     rows = np.arange(len(cache))
     with pytest.raises(UserError, match=r"loss is nan in epoch 1.*--learning-rate"):
-        train_model(build_model(tiny, 3), Batches(cache.X, y, rows, 8), None, Options(epochs=2))
+        train_model(build_model(tiny, 3), Batches(cache.X, y, rows, 8), None, Options(epochs=2, val=0))
 
 
 def test_balanced_class_weights_are_scikit_learns() -> None:
@@ -190,6 +190,6 @@ def test_class_weights_change_what_is_learnt(tiny: str, tones_cache: Path) -> No
         seed_everything(0, deterministic=True)
         model = build_model(tiny, 3)
         batches = Batches(cache.X, cache.y, rows, 24)
-        history, _ = train_model(model, batches, None, Options(epochs=1), class_weight)
+        history, _ = train_model(model, batches, None, Options(epochs=1, val=0), class_weight)
         losses.append(history[0]["loss"])
     assert losses[1] == pytest.approx(2 * losses[0], rel=1e-5)

@@ -14,7 +14,7 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from cache.shared.errors import Interrupted, UserError
-from tests.conftest import OPTIONS
+from tests.conftest import OF_FIT
 from train.__main__ import app
 from train.fitting import sweep as sweeps
 from train.fitting.options import Options
@@ -23,6 +23,7 @@ from train.models.recipes import default_epochs, recipe
 from train.runs.record import Record, read_record
 
 N_CLIPS = 100
+OPTIONS = Options(**OF_FIT)
 
 
 @pytest.fixture
@@ -153,8 +154,8 @@ def test_a_sweep_goes_on_where_it_was_interrupted_and_every_epoch_is_in_the_logs
 def test_a_run_that_fails_is_named_and_does_not_stop_the_others(
     tiny: str, tones_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fit(cache: Path, folder: Path, options: Options, **_: Any) -> tuple[Path, Record]:
-        if options.seed == 0:
+    def fit(cache: Path, folder: Path, *, seed: int, **_: Any) -> tuple[Path, Record]:
+        if seed == 0:
             raise UserError("the loss is nan")
         return folder, {"metrics": None, "seconds": 1.0}
 

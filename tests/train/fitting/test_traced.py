@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cache import open_cache
-from tests.conftest import OPTIONS
+from tests.conftest import OF_FIT
 from train.backend.keras import seed_everything
 from train.fitting.loop import train_by_recipe
 from train.fitting.options import Options
@@ -23,7 +23,7 @@ def weights_after(cache: Any, options: Options, rows: Any) -> list[np.ndarray]:
 @pytest.mark.parametrize("name", ["tiny", "baseline", "compact"])
 def test_a_fit_after_another_comes_to_what_it_comes_to_alone(tiny: str, tones_cache: Any, name: str) -> None:
     cache = open_cache(tones_cache)
-    options = replace(OPTIONS, model=name, epochs=1, batch_size=8)
+    options = Options(**OF_FIT | {"model": name, "epochs": 1})
     rows = np.arange(0, 48, 2)
     alone = weights_after(cache, options, rows)
     other = weights_after(cache, replace(options, seed=1), rows + 1)
@@ -34,6 +34,7 @@ def test_a_fit_after_another_comes_to_what_it_comes_to_alone(tiny: str, tones_ca
 
 
 def test_fits_that_differ_in_their_seeds_alone_share_what_is_traced(tiny: str) -> None:
-    model = as_if_new(OPTIONS, 3, 10, 16)
-    assert as_if_new(replace(OPTIONS, seed=7), 3, 10, 16) is model
-    assert as_if_new(replace(OPTIONS, learning_rate=0.5), 3, 10, 16) is not model
+    options = Options(**OF_FIT)
+    model = as_if_new(options, 3, 10, 16)
+    assert as_if_new(replace(options, seed=7), 3, 10, 16) is model
+    assert as_if_new(replace(options, learning_rate=0.5), 3, 10, 16) is not model
