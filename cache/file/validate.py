@@ -164,7 +164,7 @@ def _segments(arrays: Columns) -> None:
     for i in np.flatnonzero(marked | (start != 0) | (end != 0)).tolist():
         found = segment_of(arrays["path"][i].decode())
         times = float(start[i]), float(end[i])
-        if not (times == (0, 0) if found is None else times == found[1:] and found.start < found.end):
+        if not (times == (0, 0) if found is None else times == found[1:3] and found.start < found.end):
             raise DamagedCache("it has a segment that is not the one its path names")
 
 

@@ -1,21 +1,42 @@
-"""Mark and Region, a line of a table of labels as it is read and as it is written, and how its numbers are read."""
+"""Annotation, a label of a part of a recording, and Region, such a part as it is written."""
 
 import math
+from pathlib import Path
 from typing import NamedTuple
+
+from cache.shared.text import printable
 
 
 class Annotation(NamedTuple):
-    """What a line says: seconds that may be NaN, a name that may be empty, and the recording's name if it is there."""
+    """A label of a part of a recording, as a line of a table gives it.
 
-    line: int
+    Attributes
+    ----------
+    file
+        The recording: as the table writes it, "" where it does not, and once it is found, its path.
+    start, end
+        Seconds within the recording. A reader of a format gives what is there, which may be NaN.
+    label
+        The name of what is heard.
+    table, line
+        The table, and the number of its line, from 1.
+    """
+
+    file: str
     start: float
     end: float
-    name: str
-    file: str = ""
+    label: str
+    table: Path
+    line: int
+
+    @property
+    def where(self) -> str:
+        """The line for people, "night.txt:12"."""
+        return f"{printable(self.table.name)}:{self.line}"
 
 
 class Region(NamedTuple):
-    """A part of a recording with one label, in seconds, and how probable that label is."""
+    """An annotation as it is written: a part of a recording, in seconds, and how probable its label is."""
 
     start: float
     end: float
@@ -24,7 +45,7 @@ class Region(NamedTuple):
 
 
 def seconds(text: str | None) -> float:
-    """Return a number that is written with a decimal point or a decimal comma; NaN for what is none."""
+    """Return a number that is written with a decimal point or a decimal comma; NaN for anything else."""
     text = (text or "").strip()
     try:
         return float(text if "." in text else text.replace(",", "."))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from cache.labels.annotation import Annotation, Region, seconds
 from cache.shared.text import printable
@@ -15,12 +16,12 @@ def recognises(lines: Sequence[str]) -> bool:
     return len(first) in (2, 3) and not any(math.isnan(seconds(text)) for text in first[:2])
 
 
-def annotations(lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
+def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
     r"""Yield the labels; a line that begins with a backslash holds the frequencies of the one before it."""
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("\\"):
             start, end, name, *_ = (*line.split("\t", 2), "", "")
-            yield Annotation(number, seconds(start), seconds(end), name.strip())
+            yield Annotation("", seconds(start), seconds(end), name.strip(), table, number)
 
 
 def lines(recording: str, regions: Iterable[Region], band: tuple[float, float]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from cache.labels.annotation import Annotation, Region, seconds
 from cache.shared.errors import UserError
@@ -24,7 +25,7 @@ def recognises(lines: Sequence[str]) -> bool:
     return {_BEGIN, _END} <= set(_cells(lines[0].casefold()) if lines else ())
 
 
-def annotations(lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
+def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
     """Yield the labels, each once though it may be there in a spectrogram's and in a waveform's view.
 
     Where selections run through recordings that follow each other, the column File Offset (s) has the start within the
@@ -55,7 +56,7 @@ def annotations(lines: Sequence[str], label_column: str | None) -> Iterator[Anno
         offset = seconds(row.get(_OFFSET))
         if not math.isnan(offset):
             start, end = offset, offset + (end - start)
-        yield Annotation(number, start, end, row.get(label, ""), _file(row))
+        yield Annotation(_file(row), start, end, row.get(label, ""), table, number)
 
 
 def _cells(line: str) -> list[str]:

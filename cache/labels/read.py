@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from cache.labels import audacity, raven, table
 from cache.labels.annotation import Annotation
@@ -27,19 +26,9 @@ _N_NAMED = 20
 Index = dict[str, list[Path]]
 
 
-class Label(NamedTuple):
-    """A segment of a recording, in seconds within its file, and what is heard there; `where` is "table.txt:12"."""
-
-    recording: Path
-    start: float
-    end: float
-    name: str
-    where: str
-
-
 def read_labels(
     paths: Sequence[Path], recordings: Path | None, label_column: str | None, notify: Callable[[str], None]
-) -> list[Label]:
+) -> list[Annotation]:
     """Read tables of labels: Audacity's label tracks, Raven's selection tables, and CSV with file, start, end, label.
 
     Parameters
@@ -56,7 +45,7 @@ def read_labels(
 
     Returns
     -------
-    list of Label
+    list of Annotation
         In the order of the tables, and of their lines. A line that is there twice counts once.
 
     Raises
@@ -65,7 +54,7 @@ def read_labels(
         A path is not there, or nothing can be made of a table.
     """
     index = lru_cache(maxsize=None)(_index)
-    labels: dict[tuple[Path, float, float, str], Label] = {}
+    labels: dict[tuple[str, float, float, str], Annotation] = {}
     others: list[Path] = []
     for file, is_named in _tables(paths):
         lines = _lines(file)
@@ -79,7 +68,7 @@ def read_labels(
             others.append(file)
             continue
         try:
-            annotations = list(kind.annotations(lines, label_column))
+            annotations = list(kind.annotations(file, lines, label_column))
         except UserError as error:
             raise UserError(f"{file}: {error}") from None
         for label in _placed(file, _sound(file, annotations, notify), recordings, index, notify):
@@ -143,7 +132,7 @@ def _sound(file: Path, annotations: Sequence[Annotation], notify: Callable[[str]
 def _fault(mark: Annotation) -> str:
     if not (math.isfinite(mark.start) and math.isfinite(mark.end)):
         return "its start or its end is no number of seconds"
-    if not mark.name:
+    if not mark.label:
         return "it has no label"
     if mark.start < 0:
         return f"it starts {-mark.start:g} s before the recording"
@@ -160,7 +149,7 @@ def _placed(
     recordings: Path | None,
     index: Callable[[Path, bool], Index],
     notify: Callable[[str], None],
-) -> Iterator[Label]:
+) -> Iterator[Annotation]:
     """Yield the labels whose recording is found, and say how many belong to none."""
     found: dict[str, Path | str] = {}
     lost: Counter[str] = Counter()
@@ -169,8 +158,7 @@ def _placed(
             found[mark.file] = _recording(file, mark.file, recordings, index)
         recording = found[mark.file]
         if isinstance(recording, Path):
-            where = f"{printable(file.name)}:{mark.line}"
-            yield Label(recording, round(mark.start, 6), round(mark.end, 6), mark.name, where)
+            yield mark._replace(file=str(recording), start=round(mark.start, 6), end=round(mark.end, 6))
         else:
             lost[mark.file] += 1
     for name, n in lost.items():

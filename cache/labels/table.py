@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from cache.labels.annotation import Annotation, seconds
 from cache.shared.errors import UserError
@@ -14,7 +15,7 @@ def recognises(lines: Sequence[str]) -> bool:
     return {"start", "end"} <= set(_header(lines))
 
 
-def annotations(lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
+def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
     """Yield the labels.
 
     Raises
@@ -33,7 +34,9 @@ def annotations(lines: Sequence[str], label_column: str | None) -> Iterator[Anno
         if rows.line_num > 1 and any(row):
             cells = row + [""] * (len(header) - len(row))
             where = "" if file is None else cells[file].strip()
-            yield Annotation(rows.line_num, seconds(cells[start]), seconds(cells[end]), cells[name].strip(), where)
+            yield Annotation(
+                where, seconds(cells[start]), seconds(cells[end]), cells[name].strip(), table, rows.line_num
+            )
 
 
 def _header(lines: Sequence[str]) -> list[str]:

@@ -1,33 +1,57 @@
-"""A segment of a recording as a clip: the path under which a cache knows it, its samples and its digest.
+"""Segment: a part of a recording as a clip of its own; its path in a cache, its samples and its digest.
 
-Its path is that of the recording with the segment behind it, `rec/night.wav#12.500000-13.250000`. No file that is a
-clip as a whole has such a path, for that ends in an audio extension.
+Its path is that of the recording with the seconds behind it, `rec/night.wav#12.500000-13.250000`, and with the channel
+where a table names one, `rec/night.wav#12.500000-13.250000@ch3`. A file that is a clip as a whole never has such a
+path, because that ends in an audio extension.
 """
 
 import hashlib
 import re
 from typing import NamedTuple
 
-_PATH = re.compile(r"(.+)#(\d+\.\d{6})-(\d+\.\d{6})", re.DOTALL)
+_PATH = re.compile(r"(.+)#(\d+\.\d{6})-(\d+\.\d{6})(?:@ch([1-9]\d{0,4}))?", re.DOTALL)
 
 
 class Segment(NamedTuple):
-    """The path of a recording, and where in it a segment starts and ends, in seconds."""
+    """A part of a recording.
+
+    Attributes
+    ----------
+    recording
+        The path of the recording.
+    start, end
+        Seconds within the recording, to the microsecond.
+    channel
+        The channel, counted from 1; 0: the mean of all channels.
+    """
 
     recording: str
     start: float
     end: float
+    channel: int = 0
 
+    @property
+    def path(self) -> str:
+        """The path under which a cache knows the segment."""
+        return self.recording + self._suffix
 
-def segment_path(recording: str, start: float, end: float) -> str:
-    """Return the path of a segment, given in seconds to the microsecond."""
-    return f"{recording}#{start:.6f}-{end:.6f}"
+    @property
+    def _suffix(self) -> str:
+        return f"#{self.start:.6f}-{self.end:.6f}" + (f"@ch{self.channel}" if self.channel else "")
+
+    def samples(self, sr: int) -> tuple[int, int]:
+        """Return the first sample and the one behind the last, the nearest to its seconds, at a rate in Hz."""
+        return samples_of(self.start, self.end, sr)
+
+    def sha256(self, content: str) -> str:
+        """Return the digest of the segment, in hexadecimal, from that of its recording's content."""
+        return hashlib.sha256(f"{content}{self._suffix}".encode()).hexdigest()
 
 
 def segment_of(path: str) -> Segment | None:
-    """Return what a path says of a segment; None if it is that of a file."""
+    """Return the segment that a path in a cache names; None if it is the path of a file."""
     found = _PATH.fullmatch(path)
-    return Segment(found[1], float(found[2]), float(found[3])) if found else None
+    return Segment(found[1], float(found[2]), float(found[3]), int(found[4] or 0)) if found else None
 
 
 def recording_of(path: str) -> str:
@@ -37,10 +61,5 @@ def recording_of(path: str) -> str:
 
 
 def samples_of(start: float, end: float, sr: int) -> tuple[int, int]:
-    """Return the first sample of a segment and the one behind its last: the nearest to its seconds."""
+    """Return the first sample of a span in seconds and the one behind its last."""
     return round(start * sr), round(end * sr)
-
-
-def segment_sha256(recording: str, start: float, end: float) -> str:
-    """Return the digest of a segment, in hexadecimal, from that of its recording's content."""
-    return hashlib.sha256(f"{recording}#{start:.6f}-{end:.6f}".encode()).hexdigest()

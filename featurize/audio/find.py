@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cache.file.journal import Rejected
 from cache.shared.errors import UserError
-from cache.shared.segment import recording_of
+from cache.shared.segment import Segment
 from cache.shared.text import files_by_kind, human_count
 from cache.shared.tree import Looked, Tree, folder_names, look_at, places, walk
 
@@ -24,15 +24,15 @@ class Clip(NamedTuple):
     Attributes
     ----------
     path
-        Relative to DATA, with "/"; of a segment see `cache.shared.segment`.
+        Relative to DATA, with "/".
     label
         Its class index.
     size, mtime_ns, inode
         By what the file is known again.
-    start, end
-        Of a segment, in seconds; both 0 of a file that is a clip as a whole.
+    segment
+        The part of the recording that is the clip; None if the whole file is.
     where
-        Of a segment, the line that names it, such as "night.txt:12"; "" if none does.
+        The line of a table that names the segment, such as "night.txt:12"; "" if none does.
     """
 
     path: str
@@ -40,14 +40,18 @@ class Clip(NamedTuple):
     size: int
     mtime_ns: int
     inode: int = 0
-    start: float = 0.0
-    end: float = 0.0
+    segment: Segment | None = None
     where: str = ""
 
     @property
     def file(self) -> str:
         """Path of the file that it is in."""
-        return recording_of(self.path) if self.end else self.path
+        return self.path if self.segment is None else self.segment.recording
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Start and end of the segment in seconds; both 0 if the whole file is the clip."""
+        return (0.0, 0.0) if self.segment is None else (self.segment.start, self.segment.end)
 
 
 class Found(NamedTuple):

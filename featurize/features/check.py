@@ -9,7 +9,7 @@ import numpy.typing as npt
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import MelSettings, Setting
 from cache.shared.errors import UserError
-from cache.shared.segment import recording_of, samples_of, segment_of
+from cache.shared.segment import Segment, segment_of
 from cache.shared.text import printable
 
 TOLERANCE = 1e-4
@@ -57,20 +57,19 @@ def compare(data: Path, cache_file: Path, n_rows: int) -> str:
 def _difference(data: Path, cache: Cache, i: int) -> float:
     clip = cache.columns["path"][i].decode()
     segment = segment_of(clip)
-    path = data / recording_of(clip)
+    path = data / (segment.recording if segment else clip)
     try:
         status = path.stat()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give the folder the cache was made from") from None
     if (status.st_size, status.st_mtime_ns) != (cache.columns["size"][i], cache.columns["mtime_ns"][i]):
         raise UserError(f"{path} changed since the cache was made; bring the cache up to date first")
-    samples = samples_of(segment.start, segment.end, int(cache.columns["sr"][i])) if segment else None
-    expected = librosa_spectrogram(path, cache.settings, samples)
+    expected = librosa_spectrogram(path, cache.settings, segment)
     return float(np.abs(cache.X[i, :, :, 0].astype(np.float32) - expected).max())
 
 
 def librosa_spectrogram(
-    path: Path, settings: dict[str, Setting] | None = None, samples: tuple[int, int] | None = None
+    path: Path, settings: dict[str, Setting] | None = None, segment: Segment | None = None
 ) -> npt.NDArray[np.float32]:
     """Compute one clip's normalised mel spectrogram with librosa's own calls, step by step.
 
@@ -80,8 +79,8 @@ def librosa_spectrogram(
         The file.
     settings
         What to compute; the project's contract by default.
-    samples
-        Of a segment, its first sample and the one behind its last.
+    segment
+        The part of the file to use; None: all of it.
 
     Returns
     -------
@@ -92,12 +91,14 @@ def librosa_spectrogram(
 
     s = MelSettings(**settings) if settings else MelSettings()  # type: ignore[arg-type]
     part: dict[str, float] = {}
-    if samples is not None:
+    channel = 0
+    if segment is not None:
         sr = librosa.get_samplerate(path)
+        (first, last), channel = segment.samples(sr), segment.channel
         # librosa cuts seconds down to samples, so it is told half of one more.
-        part = {"offset": (samples[0] + 0.5) / sr, "duration": (samples[1] - samples[0] + 0.5) / sr}
-    y, _ = librosa.load(path, sr=s.sr, mono=s.mono, res_type=s.res_type, **part)
-    return librosa_row(y, s)
+        part = {"offset": (first + 0.5) / sr, "duration": (last - first + 0.5) / sr}
+    y, _ = librosa.load(path, sr=s.sr, mono=s.mono and not channel, res_type=s.res_type, **part)
+    return librosa_row(np.atleast_2d(y)[channel - 1] if channel else y, s)
 
 
 def librosa_row(y: npt.NDArray[np.float32], s: MelSettings) -> npt.NDArray[np.float32]:

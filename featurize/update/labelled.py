@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.file.validate import is_folder_name
-from cache.labels.read import Label, read_labels
-from cache.shared.segment import segment_path
+from cache.labels.annotation import Annotation
+from cache.labels.read import read_labels
+from cache.shared.segment import Segment
 from cache.shared.text import human_count, plain, printable
 from cache.shared.tree import is_utf8
 from featurize.audio.decode import ClipError, open_audio
@@ -58,31 +59,23 @@ class Labelling(NamedTuple):
         return bool(self.tables) and (self.widen or self.background > 0)
 
 
-class Named(NamedTuple):
-    """A label whose recording, relative to DATA, may be used."""
-
-    recording: str
-    label: Label
-
-
-def named_segments(data: Path, labelling: Labelling, notify: Callable[[str], None]) -> list[Named]:
-    """Read the labels of the recordings in DATA, and say which cannot be used."""
+def annotations_in(data: Path, labelling: Labelling, notify: Callable[[str], None]) -> list[Annotation]:
+    """Read the labels of the recordings in DATA, whose paths become relative to it, and say which cannot be used."""
     if not labelling.tables:
         return []
     labels = read_labels(labelling.tables, data, labelling.column or None, notify)
-    relative = {path: _within(data, path) for path in {label.recording for label in labels}}
-    outside = [label for label in labels if not relative[label.recording]]
-    for recording, n in Counter(label.recording for label in outside).items():
+    relative = {path: _within(data, Path(path)) for path in {label.file for label in labels}}
+    outside = Counter(label.file for label in labels if not relative[label.file])
+    for recording, n in outside.items():
         notify(
             f"{human_count(n, 'label')} of {recording} left out: it is not in {data}, no file, or its name is not UTF-8"
         )
-    unfit = [label for label in labels if not is_folder_name(label.name)]
-    for name, n in Counter(label.name for label in unfit).items():
+    for name, n in Counter(label.label for label in labels if not is_folder_name(label.label)).items():
         notify(f"{human_count(n, 'label')} {printable(name)} left out: no class can be called so")
     return [
-        Named(relative[label.recording], label)
+        label._replace(file=relative[label.file])
         for label in labels
-        if relative[label.recording] and is_folder_name(label.name)
+        if relative[label.file] and is_folder_name(label.label)
     ]
 
 
@@ -95,9 +88,9 @@ def _within(data: Path, recording: Path) -> str:
     return ""
 
 
-def label_names(named: Iterable[Named]) -> list[str]:
+def label_names(named: Iterable[Annotation]) -> list[str]:
     """Return the names of all labels in alphabetical order; of several ways to write one, the most frequent."""
-    counts = Counter(one.label.name for one in named)
+    counts = Counter(one.label for one in named)
     ways: dict[str, list[str]] = defaultdict(list)
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
         ways[plain(name)].append(name)
@@ -125,46 +118,46 @@ def labelled_clips(
     UserError
         A table is not there, or nothing can be made of it.
     """
-    named = named_segments(data, labelling, notify)
+    named = annotations_in(data, labelling, notify)
     label_of = _label_of(class_names)
-    index = {one.label: label_of.get(one.label.name, label_of.get(plain(one.label.name))) for one in named}
-    unknown = Counter(one.label.name for one in named if index[one.label] is None)
+    index = {name: label_of.get(name, label_of.get(plain(name))) for name in {one.label for one in named}}
+    unknown = Counter(one.label for one in named if index[one.label] is None)
     if unknown:
         counted = ", ".join(f"{n} {printable(name)}" for name, n in unknown.most_common(12))
         more = f" and {len(unknown) - 12} more names" if len(unknown) > 12 else ""
         notify(f"labels that are no class: {counted}{more}; --classes all takes them")
     used = [one for one in named if index[one.label] is not None]
     length = labelling.length or _median_length(used or named)
-    chosen: dict[str, tuple[int, Label]] = {}
+    chosen: dict[Segment, tuple[int, Annotation]] = {}
     spans: dict[str, list[Span]] = defaultdict(list)
     # Also what is no class is heard there.
-    for recording, label in named:
-        spans[recording].append((label.start, label.end))
-    for recording, label in used:
-        start, end = _widened(label, length) if labelling.widen else (label.start, label.end)
-        mine, path = index[label], segment_path(recording, start, end)
+    for label in named:
+        spans[label.file].append((label.start, label.end))
+    for label in used:
+        span = _widened(label, length) if labelling.widen else (label.start, label.end)
+        mine, segment = index[label.label], Segment(label.file, *span)
         assert mine is not None
-        spans[recording].append((start, end))
-        before = chosen.setdefault(path, (mine, label._replace(start=start, end=end)))
+        spans[label.file].append(span)
+        before = chosen.setdefault(segment, (mine, label))
         if before[0] != mine:
             notify(
-                f"{label.where}: {printable(label.name)} left out: the same segment is"
+                f"{label.where}: {printable(label.label)} left out: the same segment is"
                 f" {printable(class_names[before[0]])} in {before[1].where}, and a clip has one class"
             )
-    clips = [_clip(data, path, i, label.start, label.end, label.where) for path, (i, label) in chosen.items()]
+    clips = [_clip(data, segment, i, label.where) for segment, (i, label) in chosen.items()]
     if labelling.background:
         silent = label_of[BACKGROUND]
         for recording, of_it in spans.items():
             clips += [
-                _clip(data, segment_path(recording, *span), silent, *span, "")
+                _clip(data, Segment(recording, *span), silent, "")
                 for span in _unlabelled(data, recording, of_it, length, labelling.background, notify)
             ]
-    return sorted(clips, key=lambda clip: (clip.file, clip.start, clip.end))
+    return sorted(clips, key=lambda clip: (clip.file, *clip.span))
 
 
-def _clip(data: Path, path: str, label: int, start: float, end: float, where: str) -> Clip:
-    status = os.stat(data / path.rpartition("#")[0])  # noqa: PTH116
-    return Clip(path, label, status.st_size, status.st_mtime_ns, status.st_ino, start, end, where)
+def _clip(data: Path, segment: Segment, label: int, where: str) -> Clip:
+    status = os.stat(data / segment.recording)  # noqa: PTH116
+    return Clip(segment.path, label, status.st_size, status.st_mtime_ns, status.st_ino, segment, where)
 
 
 def _label_of(class_names: Sequence[str]) -> dict[str, int]:
@@ -173,14 +166,14 @@ def _label_of(class_names: Sequence[str]) -> dict[str, int]:
 
 
 def usual_length(
-    named: Sequence[Named], class_names: Sequence[str], before: float, notify: Callable[[str], None]
+    named: Sequence[Annotation], class_names: Sequence[str], before: float, notify: Callable[[str], None]
 ) -> float:
     """Return the median length of the labels that are a class, in seconds, or what it was before if that still fits.
 
     One label more or less changes the median a little, and must not cost all segments that were made of it.
     """
     classes = _label_of(class_names)
-    used = [one for one in named if one.label.name in classes or plain(one.label.name) in classes]
+    used = [one for one in named if one.label in classes or plain(one.label) in classes]
     length = _median_length(used or named)
     if before and abs(length - before) <= _TOLERATED_CHANGE * before:
         return before
@@ -192,11 +185,11 @@ def usual_length(
     return length
 
 
-def _median_length(named: Sequence[Named]) -> float:
-    return round(float(np.median([one.label.end - one.label.start for one in named])), 6) if named else 0.0
+def _median_length(named: Sequence[Annotation]) -> float:
+    return round(float(np.median([one.end - one.start for one in named])), 6) if named else 0.0
 
 
-def _widened(label: Label, length: float) -> Span:
+def _widened(label: Annotation, length: float) -> Span:
     if label.end - label.start >= length:
         return label.start, label.end
     start = max(0.0, round((label.start + label.end - length) / 2, 6))

@@ -176,7 +176,7 @@ def clip_columns(clips: Sequence[Clip]) -> tuple[Columns, npt.NDArray[np.intp]]:
         "size": np.array([clip.size for clip in clips], "<i8"),
         "mtime_ns": np.array([clip.mtime_ns for clip in clips], "<i8"),
         "inode": np.array([clip.inode for clip in clips], "<u8"),
-        "start": np.array([clip.start for clip in clips], "<f8"),
-        "end": np.array([clip.end for clip in clips], "<f8"),
+        "start": np.array([clip.span[0] for clip in clips], "<f8"),
+        "end": np.array([clip.span[1] for clip in clips], "<f8"),
     }
     return columns, np.array([clip.label for clip in clips], np.intp)

@@ -10,7 +10,7 @@ from cache.shared.errors import UserError
 from cache.shared.text import human_count, plain, printable
 from cache.shared.tree import SUBSETS, Tree, folder_names, is_background, is_utf8, walk
 from featurize.audio.find import CLASS_NAMES, nearest
-from featurize.update.labelled import BACKGROUND, Labelling, label_names, named_segments, usual_length
+from featurize.update.labelled import BACKGROUND, Labelling, annotations_in, label_names, usual_length
 
 # Instead of names: every folder that has audio in it, and every label.
 ALL = "all"
@@ -75,7 +75,7 @@ def asked(
         raise UserError(f"{data} is not a folder; give the folder that holds a folder of clips per class")
     labelling = _labelling(old, labels, label_column, widen, background)
     # Whoever makes clips of them says what is wrong with them.
-    named = named_segments(data, labelling, lambda line: None)
+    named = annotations_in(data, labelling, lambda line: None)
     labelled = label_names(named)
     if classes and list(classes) != [ALL]:
         names = tuple(_class_of(name, data, labelled, notify) for name in classes)
@@ -86,7 +86,7 @@ def asked(
         if old.background and not labelling.background and BACKGROUND not in (*class_folders(data), *labelled):
             names = tuple(name for name in names if name != BACKGROUND)
     else:
-        recordings = {recording for recording, _ in named}
+        recordings = {one.file for one in named}
         names = _found(data, bool(classes), labelled, recordings, notify)
         if old is not None and labelled:
             # A label that is new comes last: then it costs its own segments alone.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cache.file.journal import Rejected, Row
 from cache.file.layout import ROW_SHAPE
 from cache.file.settings import MelSettings
-from cache.shared.segment import recording_of, segment_sha256
+from cache.shared.segment import recording_of
 from featurize.audio.decode import Audio, ClipError, open_audio
 from featurize.audio.find import Clip
 from featurize.audio.resample import mono_blocks, n_resampled, sound_remark
@@ -56,8 +56,7 @@ def units(tasks: Iterable[Task]) -> Iterator[list[Task]]:
     """Yield the tasks in parts that are not to be taken apart: a clip, or the segments of a recording."""
     unit: list[Task] = []
     for task in tasks:
-        # What a file is called takes long to find out where it is a clip as a whole, as nearly all are.
-        is_more = task.clip.end and unit and task.clip.file == unit[0].clip.file and len(unit) < _MOST_SEGMENTS
+        is_more = task.clip.segment and unit and task.clip.file == unit[0].clip.file and len(unit) < _MOST_SEGMENTS
         if not is_more:
             if unit:
                 yield unit
@@ -109,7 +108,7 @@ def featurize_batch(
     for unit in units(tasks):
         begin(position)
         position += len(unit)
-        if unit[0].clip.end:
+        if unit[0].clip.segment:
             _compute_segments(data, unit, settings, X[len(done.rows) :], done)
             continue
         clip, known_sha256 = unit[0]
@@ -148,10 +147,11 @@ def _compute_segments(
     try:
         with open_audio(f"{data}/{clip.file}", clip.size, clip.mtime_ns) as audio:
             content = audio.sha256
-            sha256 = [segment_sha256(content, task.clip.start, task.clip.end) for task in tasks]
+            segments = [task.clip.segment for task in tasks if task.clip.segment is not None]
+            sha256 = [segment.sha256(content) for segment in segments]
             same = {i for i, task in enumerate(tasks) if task.known_sha256 == sha256[i]}
             wanted = [i for i in range(len(tasks)) if i not in same]
-            for which, piece in cut(audio, [(tasks[i].clip.start, tasks[i].clip.end) for i in wanted]):
+            for which, piece in cut(audio, [segments[i] for i in wanted]):
                 i = wanted[which]
                 try:
                     ready[i] = _row(tasks[i].clip, piece, sha256[i], settings, X[i])
@@ -193,8 +193,7 @@ def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.ND
         zlib.crc32(x.data),
         remark,
         clip.inode,
-        clip.start,
-        clip.end,
+        *clip.span,
     )
 
 

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-from cache.shared.segment import Segment, samples_of, segment_of, segment_sha256
+import numpy as np
+
+from cache.shared.segment import Segment, segment_of
+from cache.shared.text import human_count
 from featurize.audio.audio import Audio, ClipError, Float32
 from featurize.audio.decode import open_audio
 
@@ -18,32 +21,25 @@ _MOST_KEPT = 1 << 24
 _TOLERATED_SECONDS = 0.01
 
 
-def cut(audio: Audio, spans: Sequence[tuple[float, float]]) -> Iterator[tuple[int, Audio]]:
-    """Cut segments out of a recording, as its samples come by.
-
-    Parameters
-    ----------
-    audio
-        The recording, open.
-    spans
-        Start and end of each in seconds; they may overlap.
+def cut(audio: Audio, segments: Sequence[Segment]) -> Iterator[tuple[int, Audio]]:
+    """Cut segments, which may overlap, out of an open recording while it is decoded.
 
     Yields
     ------
     int
-        Which of the spans.
+        The position of the segment in `segments`.
     Audio
-        Its samples, to the bit those that a file of these samples would give. One that is beyond the end of the
-        recording raises a ClipError when it is read.
+        Its samples, to the bit those that a file of these samples would give. A segment beyond the end of the
+        recording, or of a channel that it does not have, raises a ClipError when it is read.
 
     Raises
     ------
     ClipError
         The recording cannot be decoded further; what came before is good.
     """
-    samples = [samples_of(*span, audio.sr) for span in spans]
+    samples = [segment.samples(audio.sr) for segment in segments]
     long: list[int] = []
-    todo = sorted(range(len(spans)), key=samples.__getitem__)
+    todo = sorted(range(len(segments)), key=samples.__getitem__)
     while todo:
         waiting, todo = deque(todo), []
         kept: dict[int, list[Float32]] = {}
@@ -64,17 +60,17 @@ def cut(audio: Audio, spans: Sequence[tuple[float, float]]) -> Iterator[tuple[in
                 first, last = samples[which]
                 parts.append(block[max(0, first - position) : last - position].copy())
                 if last <= end:
-                    yield which, _piece(audio, spans[which], partial(iter, kept.pop(which)), sum(map(len, parts)))
+                    yield which, _piece(audio, segments[which], partial(iter, kept.pop(which)), sum(map(len, parts)))
                     n_kept -= _length(samples[which]) * block.shape[1]
             position = end
             if not waiting and not kept:
                 break
         for which in (*kept, *waiting):
             parts = kept.get(which, [])
-            yield which, _piece(audio, spans[which], partial(iter, parts), sum(map(len, parts)))
+            yield which, _piece(audio, segments[which], partial(iter, parts), sum(map(len, parts)))
     # Only now: two readers of one file would be in each other's way.
     for which in long:
-        yield which, _piece(audio, spans[which], partial(_between, audio, *samples[which]))
+        yield which, _piece(audio, segments[which], partial(_between, audio, *samples[which]))
 
 
 def _length(samples: tuple[int, int]) -> int:
@@ -90,31 +86,36 @@ def open_clip(path: str) -> AbstractContextManager[Audio]:
 @contextmanager
 def _open_segment(segment: Segment) -> Iterator[Audio]:
     with open_audio(segment.recording) as audio:
-        span = (segment.start, segment.end)
-        first, last = samples_of(*span, audio.sr)
-        yield _piece(audio, span, partial(_between, audio, first, last))
+        yield _piece(audio, segment, partial(_between, audio, *segment.samples(audio.sr)))
 
 
 def _piece(
-    audio: Audio, span: tuple[float, float], read: Callable[[], Iterable[Float32]], n_samples: int | None = None
+    audio: Audio, segment: Segment, read: Callable[[], Iterable[Float32]], n_samples: int | None = None
 ) -> Audio:
-    first, last = samples_of(*span, audio.sr)
+    first, last = segment.samples(audio.sr)
 
     def blocks() -> Iterator[Float32]:
         n = 0
         for block in read():
             n += len(block)
-            yield block
+            yield _channel(block, segment.channel) if segment.channel else block
         end = (first + n) / audio.sr
         if n == 0:
-            raise ClipError(f"it starts at {span[0]:.2f} s, and the recording is over at {_seconds(audio):.2f} s")
+            raise ClipError(f"it starts at {segment.start:.2f} s, and the recording is over at {_seconds(audio):.2f} s")
         if last - first - n > _TOLERATED_SECONDS * audio.sr:
-            piece.remark = f"it ends at {span[1]:.2f} s, and the recording at {end:.2f} s"
+            piece.remark = f"it ends at {segment.end:.2f} s, and the recording at {end:.2f} s"
         piece.n_decoded = n
 
     n_samples = last - first if n_samples is None else n_samples
-    piece = Audio(audio.sr, n_samples, audio.format, blocks, lambda: segment_sha256(audio.sha256, *span), audio.scale)
+    piece = Audio(audio.sr, n_samples, audio.format, blocks, lambda: segment.sha256(audio.sha256), audio.scale)
     return piece
+
+
+def _channel(block: Float32, channel: int) -> Float32:
+    if channel > block.shape[1]:
+        n_channels = human_count(block.shape[1], "channel")
+        raise ClipError(f"its table gives channel {channel}, and the recording has {n_channels}")
+    return np.ascontiguousarray(block[:, channel - 1 : channel])
 
 
 def _seconds(audio: Audio) -> float:

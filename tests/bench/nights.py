@@ -45,7 +45,7 @@ def corrected(said: Path, track: Path) -> tuple[int, int]:
     wrong, true = (list(read_labels([file], folder, None, print)) for file in (said, track))
     matched = same(np.array([(one.start, one.end) for one in true]), np.array([(one.start, one.end) for one in wrong]))
     heard = [one for one, is_heard in zip(true, matched.any(axis=1).tolist(), strict=True) if is_heard]
-    regions = [Region(one.start, one.end, one.name, 1.0) for one in heard]
+    regions = [Region(one.start, one.end, one.label, 1.0) for one in heard]
     said.write_text("\n".join(LABELS["audacity"].lines("", regions, (0.0, 0.0))) + "\n")
     return len(wrong), len(heard)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cache.labels.read import Label, read_labels
+from cache.labels.annotation import Annotation
+from cache.labels.read import read_labels
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, plain, printable
@@ -76,31 +77,31 @@ def evaluate_recordings(
 
 def _labels_of(
     run: Run, recordings: Path, tables: Sequence[Path], label_column: str | None, names: list[str]
-) -> list[Label]:
+) -> list[Annotation]:
     """Return the labels of the run's classes, and say which others there are."""
     home = recordings if recordings.is_dir() else recordings.parent
     # In any case and Unicode form, as where labels become clips.
     class_of = {plain(name): name for name in run.class_names}
     labels = [
-        label._replace(name=class_of.get(plain(label.name), label.name))
+        label._replace(label=class_of.get(plain(label.label), label.label))
         for label in read_labels(tables, home, label_column, notice)
     ]
-    others = Counter(label.name for label in labels if label.name not in run.class_names)
+    others = Counter(label.label for label in labels if label.label not in run.class_names)
     if others:
         listed = ", ".join(f"{printable(name)} {n}" for name, n in others.most_common(8))
         rest = f" and {len(others) - 8} more" if len(others) > 8 else ""
         notice(f"{human_count(others.total(), 'label')} not scored, of no class of {run.folder}: {listed}{rest}")
-    labels = [label for label in labels if label.name in names]
+    labels = [label for label in labels if label.label in names]
     if not labels:
         raise UserError(f"there are no labels of {', '.join(names)}, the classes of {run.folder}, so nothing to score")
     return labels
 
 
-def _heard(run: Run, recordings: Path, labels: Sequence[Label], names: list[str]) -> dict[Path, Heard]:
+def _heard(run: Run, recordings: Path, labels: Sequence[Annotation], names: list[str]) -> dict[Path, Heard]:
     """Classify the recordings, and put their labels beside what comes of it."""
-    of: dict[str, list[Label]] = {}
+    of: dict[str, list[Annotation]] = {}
     for label in labels:
-        of.setdefault(os.path.realpath(label.recording), []).append(label)
+        of.setdefault(os.path.realpath(label.file), []).append(label)
     heard: dict[Path, Heard] = {}
     windows: list[Prediction] = []
     for one in predict_files(run, find_sources([recordings])):
@@ -108,7 +109,7 @@ def _heard(run: Run, recordings: Path, labels: Sequence[Label], names: list[str]
             windows.append(one)
         if one.kind in (Kind.RECORDING, Kind.CLIP):
             own = of.pop(os.path.realpath(one.path), [])
-            spans = {name: _spans([label[1:3] for label in own if label.name == name]) for name in names}
+            spans = {name: _spans([label[1:3] for label in own if label.label == name]) for name in names}
             p = [[window.probabilities.get(name, 0.0) for name in run.class_names] for window in windows]
             times = _spans([(window.start, window.end) for window in windows])
             heard[one.path] = Heard(one.end, times, np.array(p), spans)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cache.shared.segment import segment_path
+from cache.shared.segment import Segment
 from train.predict.tables import clock
 from train.recordings.score import LEVELS
 from train.report.figures import as_picture, as_png, drawing, thresholds_figure
@@ -71,7 +71,7 @@ def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
 
 def _cards(folder: Path, recordings: Path, errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     home = recordings if recordings.is_dir() else recordings.parent
-    segments = [segment_path(os.path.relpath(one["recording"], home), *_played(one)) for one in errors]
+    segments = [Segment(os.path.relpath(one["recording"], home), *_played(one)).path for one in errors]
     found = players(home, folder, [(segment, None) for segment in segments])
     return [
         {**one, "when": f"{clock(one['start'])} - {clock(one['end'])}", "player": player}

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import quote
 
-from cache.shared.segment import Segment, samples_of, segment_of, segment_sha256
+from cache.shared.segment import Segment, segment_of
 
 # Past either, a page links to the file instead of holding it.
 MAX_CLIP_BYTES = 400_000
@@ -96,7 +96,7 @@ def _playable(data: Path, path: str, sha256: str | None) -> tuple[bytes | None, 
 
 def _sha256(original: Path, segment: Segment | None) -> str:
     content = _digest(original, original.stat().st_mtime_ns)
-    return content if segment is None else segment_sha256(content, segment.start, segment.end)
+    return content if segment is None else segment.sha256(content)
 
 
 @lru_cache(maxsize=64)
@@ -112,11 +112,13 @@ def _cut(original: Path, segment: Segment) -> bytes | None:
 
     try:
         with soundfile.SoundFile(original) as recording:
-            first, last = samples_of(segment.start, segment.end, recording.samplerate)
+            first, last = segment.samples(recording.samplerate)
             if 2 * (last - first) * recording.channels > MAX_CLIP_BYTES:
                 return None
             recording.seek(min(first, recording.frames))
-            samples, out = recording.read(last - first, dtype="float32"), io.BytesIO()
+            samples, out = recording.read(last - first, dtype="float32", always_2d=True), io.BytesIO()
+            if segment.channel:
+                samples = samples[:, segment.channel - 1 : segment.channel]
             soundfile.write(out, samples, recording.samplerate, format="WAV", subtype="PCM_16")
     except soundfile.LibsndfileError:
         return None

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from cache.labels.read import Label, read_labels
+from cache.labels.annotation import Annotation
+from cache.labels.read import read_labels
 from cache.shared.errors import UserError
 
 RAVEN = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
@@ -28,17 +29,19 @@ def read(
 ) -> tuple[list[tuple[str, float, float, str]], list[str]]:
     said: list[str] = []
     labels = read_labels(paths, recordings, column, said.append)
-    return [(label.recording.name, label.start, label.end, label.name) for label in labels], said
+    return [(Path(label.file).name, label.start, label.end, label.label) for label in labels], said
 
 
 def test_a_label_track_of_audacity_belongs_to_the_recording_of_its_name(field: Path) -> None:
     file = write(
         field / "night.txt", ("1.5", "2.25", "frog"), ("\\", "100", "4000"), ("3.000000", "4.000000", "an owl")
     )
-    assert read_labels([file], None, None, print) == [
-        Label(field / "night.wav", 1.5, 2.25, "frog", "night.txt:1"),
-        Label(field / "night.wav", 3.0, 4.0, "an owl", "night.txt:3"),
+    labels = read_labels([file], None, None, print)
+    assert labels == [
+        Annotation(str(field / "night.wav"), 1.5, 2.25, "frog", file, 1),
+        Annotation(str(field / "night.wav"), 3.0, 4.0, "an owl", file, 3),
     ]
+    assert labels[1].where == "night.txt:3"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -122,11 +125,11 @@ def test_a_recording_is_found_beside_the_table_or_below_the_folder_of_recordings
     )
     labels, said = read(table, recordings=field)
     assert labels == [("dusk.wav", 1.0, 2.0, "frog")]
-    assert read_labels([table], field, None, said.append)[0].recording == field / "far/river/dusk.wav"
+    assert read_labels([table], field, None, said.append)[0].file == str(field / "far/river/dusk.wav")
     assert any(f"{table}:3: 1 label left out: dusk.wav may be " in line for line in said)
     assert f"{table}:4: 2 labels left out: there is no recording lost.wav" in said
     pond = write(tmp_path / "tables" / "pond" / "dusk.txt", (1, 2, "frog"))
-    assert read_labels([pond], field, None, print)[0].recording == field / "far/pond/dusk.wav"
+    assert read_labels([pond], field, None, print)[0].file == str(field / "far/pond/dusk.wav")
     nothing = write(tmp_path / "tables" / "nobody.txt", (1, 2, "frog"))
     assert read(nothing, recordings=field) == (
         [],

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from cache.shared.errors import UserError
-from cache.shared.segment import recording_of
+from cache.shared.segment import Segment, recording_of
 from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
 from featurize.update.update import build
@@ -84,7 +84,7 @@ def test_after_a_crash_only_the_recordings_that_were_not_finished_are_read(
 
 def test_a_unit_is_a_clip_or_the_segments_of_a_recording_and_read_once() -> None:
     def segment(recording: str, start: float) -> Task:
-        return Task(Clip(f"{recording}#{start:.6f}-9.000000", 0, 1000, 0, 0, start, 9.0), "")
+        return Task(Clip(f"{recording}#{start:.6f}-9.000000", 0, 1000, 0, 0, Segment(recording, start, 9.0)), "")
 
     plain = [Task(Clip(f"dog/{i}#1.wav", 0, 10, 0), "") for i in range(2)]
     tasks = [*plain, segment("a.wav", 1), segment("a.wav", 2), segment("b.wav", 1)]

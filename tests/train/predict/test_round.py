@@ -31,13 +31,13 @@ def test_twice_round_is_where_it_began(format: str, run: Path, tmp_path: Path) -
     deliver(opened, sources, lambda _: found, format, out, single=True)
     once = read_labels([out], tmp_path, None, said.append)
     band = (0.0, 8000.0)
-    again = [Region(one.start, one.end, one.name, 1.0) for one in once]
+    again = [Region(one.start, one.end, one.label, 1.0) for one in once]
     out.write_text("\n".join(LABELS[format].lines("yard.wav", again, band)) + "\n")
     twice = read_labels([out], tmp_path, None, said.append)
     for labels in (once, twice):
-        assert [one.name for one in labels] == [one.label for one in expected]
+        assert [one.label for one in labels] == [one.label for one in expected]
         times = [(one.start, one.end) for one in labels]
         np.testing.assert_allclose(times, [one[:2] for one in expected], atol=1e-6)
-        assert {one.recording for one in labels} == {tmp_path / "yard.wav"}
+        assert {one.file for one in labels} == {str(tmp_path / "yard.wav")}
         assert all(a.end <= b.start for a, b in pairwise(labels))
     assert said == []
