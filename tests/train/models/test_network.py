@@ -1,0 +1,122 @@
+"""The network of a run for onnxruntime computes what Keras computes, and never answers for another model."""
+
+import numpy as np
+import pytest
+
+from tests.conftest import build_tiny
+from train.models.network import FILE, MODEL_FILE, TOLERANCE, NoNetwork, open_network, write_network
+from train.models.recipes import RECIPES, build_model
+
+N_CLASSES = 4
+
+
+def rows(n, n_columns=128, seed=0):
+    """Rows of noise, some of which show a clip that is shorter than they are."""
+    x = np.random.default_rng(seed).random((n, 128, n_columns, 1)).astype(np.float32)
+    x[::3, :, n_columns // 2 :] = 0
+    return x
+
+
+def trained_looking(model):
+    """The model with weights and batch statistics as if it had been trained: none is 0, and none 1."""
+    rng = np.random.default_rng(1)
+    for weight in model.weights:
+        values = rng.normal(0, 0.1, weight.shape)
+        weight.assign(np.abs(values) + 0.5 if "variance" in weight.name else values)
+    return model
+
+
+def keras_says(model, x):
+    return np.asarray(model(x, training=False))
+
+
+@pytest.fixture(scope="module", params=["tiny", "baseline", "dropout", "compact"])
+def model(request):
+    if request.param == "tiny":
+        return build_tiny(N_CLASSES, None), False
+    made = trained_looking(build_model(request.param, N_CLASSES))
+    return made, RECIPES[request.param].adapts
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    """A run directory with a model and its network."""
+    made, adapts = model
+    (tmp_path / MODEL_FILE).write_bytes(b"the bytes of a model")
+    x = rows(3)
+    write_network(tmp_path, made, adapts, x, keras_says(made, x))
+    return tmp_path
+
+
+def test_it_computes_what_keras_does(model, folder):
+    x = rows(37, seed=2)
+    np.testing.assert_allclose(open_network(folder, N_CLASSES)(x), keras_says(model[0], x), rtol=0, atol=TOLERANCE)
+
+
+def test_rows_of_half_precision_are_taken(model, folder):
+    x = rows(5, seed=3).astype(np.float16)
+    expected = keras_says(model[0], x.astype(np.float32))
+    np.testing.assert_allclose(open_network(folder, N_CLASSES)(x), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_neither_the_number_of_rows_nor_the_place_of_one_changes_a_bit(folder):
+    network, x = open_network(folder, N_CLASSES), rows(40, seed=4)
+    together = network(x)
+    for n in (1, 2, 7, 16, 17, 33):
+        for start in (0, 3, 7):
+            np.testing.assert_array_equal(network(x[start : start + n]), together[start : start + n])
+
+
+def test_a_model_that_adapts_gets_the_same_from_fewer_columns(tmp_path):
+    compact = trained_looking(build_model("compact", N_CLASSES))
+    x = rows(6)
+    x[:, :, 40:] = 0
+    expected = keras_says(compact, x)
+    (tmp_path / MODEL_FILE).write_bytes(b"a model")
+    write_network(tmp_path, compact, RECIPES["compact"].adapts, x, expected)
+    network = open_network(tmp_path, N_CLASSES)
+    for n_columns in (40, 64, 128):
+        np.testing.assert_allclose(network(x[:, :, :n_columns]), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_a_network_of_another_model_file_is_not_used(folder):
+    (folder / MODEL_FILE).write_bytes(b"the bytes of another model")
+    with pytest.raises(NoNetwork, match=r"written from another model\.keras"):
+        open_network(folder, N_CLASSES)
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph", b"\x08\x09" * 500], ids=["empty", "text", "noise"])
+def test_a_damaged_network_is_not_used(folder, content):
+    (folder / FILE).write_bytes(content)
+    with pytest.raises(NoNetwork, match=r"network\.onnx"):
+        open_network(folder, N_CLASSES)
+
+
+def test_a_network_that_is_missing_or_of_other_classes_is_not_used(folder):
+    with pytest.raises(NoNetwork, match="does not fit the 3 classes"):
+        open_network(folder, 3)
+    (folder / FILE).unlink()
+    with pytest.raises(NoNetwork, match="missing"):
+        open_network(folder, N_CLASSES)
+
+
+def test_a_network_that_computes_something_else_is_not_kept(model, tmp_path):
+    made, adapts = model
+    (tmp_path / MODEL_FILE).write_bytes(b"a model")
+    x = rows(2)
+    with pytest.raises(NoNetwork, match=r"differ from Keras's by 0\.001"):
+        write_network(tmp_path, made, adapts, x, keras_says(made, x) + 1e-3)
+    assert not (tmp_path / FILE).exists()
+
+
+def test_a_layer_that_is_not_known_is_named_and_nothing_is_kept(tmp_path):
+    from train.backend.keras import keras
+
+    layers = keras.layers
+    odd = keras.Sequential(
+        [keras.Input((128, 128, 1)), layers.Conv2D(2, 3), layers.GaussianNoise(0.1), layers.GlobalAveragePooling2D()]
+    )
+    (tmp_path / MODEL_FILE).write_bytes(b"a model")
+    with pytest.raises(NoNetwork, match="a layer GaussianNoise"):
+        write_network(tmp_path, odd, False, rows(1), np.zeros((1, 2), np.float32))
+    assert list(tmp_path.iterdir()) == [tmp_path / MODEL_FILE]

@@ -1,0 +1,231 @@
+"""graph_of(): a Keras model as an ONNX graph, written layer by layer, for a runtime that starts at once.
+
+TensorFlow's own converters take one to two seconds a model, and longer to import; the models here need 15 layers. A
+tensor of four axes is (n, rows, columns, channels) in Keras and (n, channels, rows, columns) in ONNX: the graph changes
+over at its input, and back where a layer mixes these axes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+# What onnxruntime 1.20, the oldest that is taken, reads for certain.
+_OPSET = 18
+_IR_VERSION = 9
+INPUT, OUTPUT = "features", "probabilities"
+
+
+class UnknownLayer(Exception):
+    """The model has a layer, or a setting of one, that is not written here."""
+
+
+def graph_of(model: Any, variable_width: bool, metadata: dict[str, str]) -> bytes:
+    """Return a model as the bytes of an ONNX file.
+
+    Parameters
+    ----------
+    model
+        A Keras model, input (n, 128, n_columns, 1), output (n, n_classes).
+    variable_width
+        The model computes the same function at any width, so that the graph takes any.
+    metadata
+        Texts that the file carries, by name.
+
+    Raises
+    ------
+    UnknownLayer
+        The model cannot be written.
+    """
+    from onnx import TensorProto, helper
+
+    graph = _Graph()
+    _, height, width, n_channels = model.input_shape
+    graph.names[id(model.inputs[0])] = graph.add("Transpose", [INPUT], perm=[0, 3, 1, 2])
+    for layer in model.layers:
+        _add(graph, layer)
+    graph.nodes.append(helper.make_node("Identity", [graph.name_of(model.outputs[0])], [OUTPUT]))
+    columns = "n_columns" if variable_width else width
+    proto = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            model.name,
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", height, columns, n_channels])],
+            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", model.output_shape[1]])],
+            graph.weights,
+        ),
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+    )
+    helper.set_model_props(proto, metadata)
+    return bytes(proto.SerializeToString())
+
+
+class _Graph:
+    """Nodes and weights as they are added, and what each tensor of the Keras model is called among them."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+        self.names: dict[int, str] = {}
+
+    def name_of(self, tensor: Any) -> str:
+        if id(tensor) not in self.names:
+            raise UnknownLayer("it uses a layer twice, or does not begin at its input")
+        return self.names[id(tensor)]
+
+    def add(self, operation: str, inputs: list[str], **attributes: Any) -> str:
+        """Add a node and return the name of its output."""
+        from onnx import helper
+
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operation, inputs, [name], **attributes))
+        return name
+
+    def weight(self, values: Any) -> str:
+        """Add a constant and return its name."""
+        from onnx import numpy_helper
+
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+
+def _add(graph: _Graph, layer: Any) -> None:
+    kind = type(layer).__name__
+    if kind == "InputLayer":
+        return
+    if kind not in _WRITERS:
+        raise UnknownLayer(f"it has a layer {kind}")
+    try:
+        given, made = layer.input, layer.output
+    except (AttributeError, ValueError):
+        raise UnknownLayer("it uses a layer twice") from None
+    tensors = given if isinstance(given, list) else [given]
+    graph.names[id(made)] = _WRITERS[kind](graph, layer, [graph.name_of(tensor) for tensor in tensors])
+
+
+def _activated(graph: _Graph, layer: Any, name: str) -> str:
+    kind = layer.activation.__name__
+    if kind == "linear":
+        return name
+    if kind == "relu":
+        return graph.add("Relu", [name])
+    if kind == "softmax" and len(layer.output.shape) == 2:
+        return graph.add("Softmax", [name], axis=-1)
+    raise UnknownLayer(f"it has the activation {kind}")
+
+
+def _padding(layer: Any) -> str:
+    return {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
+
+
+def _conv(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    if layer.groups != 1 or tuple(layer.dilation_rate) != (1, 1):
+        raise UnknownLayer("it has a grouped or dilated convolution")
+    weights = [graph.weight(np.asarray(layer.kernel).transpose(3, 2, 0, 1))]
+    weights += [graph.weight(np.asarray(layer.bias))] if layer.use_bias else []
+    made = graph.add("Conv", [*inputs, *weights], strides=list(layer.strides), auto_pad=_padding(layer))
+    return _activated(graph, layer, made)
+
+
+def _pool(operation: str) -> Callable[[_Graph, Any, list[str]], str]:
+    def write(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+        size, strides = list(layer.pool_size), list(layer.strides)
+        return graph.add(operation, inputs, kernel_shape=size, strides=strides, auto_pad=_padding(layer))
+
+    return write
+
+
+def _batch_normalization(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    if len(layer.output.shape) != 4 or layer.axis not in (-1, 3) or not (layer.scale and layer.center):
+        raise UnknownLayer("it normalises another axis than its channels")
+    values = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+    weights = [graph.weight(np.asarray(value)) for value in values]
+    return graph.add("BatchNormalization", [*inputs, *weights], epsilon=float(layer.epsilon))
+
+
+def _dense(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    made = graph.add("MatMul", [*inputs, graph.weight(np.asarray(layer.kernel))])
+    if layer.use_bias:
+        made = graph.add("Add", [made, graph.weight(np.asarray(layer.bias))])
+    return _activated(graph, layer, made)
+
+
+def _relu(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    if layer.negative_slope or layer.threshold:
+        raise UnknownLayer("it has a leaky ReLU")
+    if layer.max_value is None:
+        return graph.add("Relu", inputs)
+    limits = [graph.weight(np.float32(value)) for value in (0, layer.max_value)]
+    return graph.add("Clip", [*inputs, *limits])
+
+
+def _rescaling(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    scaled = graph.add("Mul", [*inputs, graph.weight(np.float32(layer.scale))])
+    return graph.add("Add", [scaled, graph.weight(np.float32(layer.offset))])
+
+
+def _channels_last(graph: _Graph, layer: Any, inputs: list[str]) -> list[str]:
+    if len(layer.input.shape) == 4:
+        return [graph.add("Transpose", inputs, perm=[0, 2, 3, 1])]
+    return inputs
+
+
+def _reshape(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    shape = [0, *layer.target_shape]
+    if len(shape) == 4:
+        raise UnknownLayer("it reshapes to four axes")
+    return graph.add("Reshape", [*_channels_last(graph, layer, inputs), graph.weight(np.array(shape, np.int64))])
+
+
+def _flatten(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    return graph.add("Flatten", _channels_last(graph, layer, inputs), axis=1)
+
+
+def _softmax(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    if len(layer.output.shape) == 4:
+        raise UnknownLayer("it has a softmax over four axes")
+    return graph.add("Softmax", inputs, axis=layer.axis)
+
+
+def _dot(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    if layer.axes != 1 or layer.normalize or any(len(tensor.shape) != 3 for tensor in layer.input):
+        raise UnknownLayer("it has a dot product over other axes")
+    left, right = inputs
+    return graph.add("MatMul", [graph.add("Transpose", [left], perm=[0, 2, 1]), right])
+
+
+def _multiply(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    if len(inputs) != 2:
+        raise UnknownLayer("it multiplies more than two tensors")
+    return graph.add("Mul", inputs)
+
+
+def _concatenate(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    if any(len(tensor.shape) == 4 for tensor in layer.input):
+        raise UnknownLayer("it joins tensors of four axes")
+    return graph.add("Concat", inputs, axis=layer.axis)
+
+
+def _maximum_of_frames(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    return graph.add("ReduceMax", [*inputs, graph.weight(np.array([1], np.int64))], keepdims=int(layer.keepdims))
+
+
+_WRITERS: dict[str, Callable[[_Graph, Any, list[str]], str]] = {
+    "Conv2D": _conv,
+    "MaxPooling2D": _pool("MaxPool"),
+    "AveragePooling2D": _pool("AveragePool"),
+    "BatchNormalization": _batch_normalization,
+    "Dense": _dense,
+    "ReLU": _relu,
+    "Rescaling": _rescaling,
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Softmax": _softmax,
+    "Dot": _dot,
+    "Multiply": _multiply,
+    "Concatenate": _concatenate,
+    "GlobalMaxPooling1D": _maximum_of_frames,
+    "Dropout": lambda graph, layer, inputs: inputs[0],
+}
