@@ -2,8 +2,8 @@
 
 import os
 
-from cache.shared.chatter import silence_libraries
 from cache.shared.cli import be_quiet, leave_on_signals, notice, run, summarise
+from cache.shared.process import silence_libraries
 from cache.shared.text import printable
 
 KEPT = "finished clips are kept; run the same command again to go on"

@@ -32,7 +32,7 @@ def gather_rows(
     Parameters
     ----------
     file
-        Made, or made anew.
+        Made here.
     source, old, partial, notify
         See `cache.file.publish.publish`.
 
@@ -42,7 +42,7 @@ def gather_rows(
         Another program replaced the old cache, or cut it.
     """
     row_bytes = partial.row_bytes
-    target = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    target = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     old_file = os.open(old.file, os.O_RDONLY | os.O_CLOEXEC) if old is not None else -1
     try:
         if old is not None and open_cache(old.file).fingerprint != old.fingerprint:

@@ -1,8 +1,6 @@
 """publish(): finished rows become the cache, whole or not at all."""
 
-import errno
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +23,8 @@ from cache.file.layout import (
 )
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import Setting
+from cache.shared.files import sync_directory
 from cache.shared.tree import is_utf8
-
-# What a file system says that does not sync directories.
-_NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 
 @dataclass(frozen=True)
@@ -129,18 +125,6 @@ def discard(partial: Partial) -> None:
     close_partial(partial)
     partial.journal_path.unlink(missing_ok=True)
     partial.rows_path.unlink(missing_ok=True)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make a rename in `directory` survive a power cut, on file systems that can."""
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    except OSError as error:
-        if error.errno not in _NO_DIRECTORY_SYNC:
-            raise
-    finally:
-        os.close(file)
 
 
 def _columns(clips: Columns, source: npt.NDArray[np.int64], old: Cache | None, partial: Partial) -> Columns:

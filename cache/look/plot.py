@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cache.file.mel_scale import band
 from cache.file.reader import Cache
 from cache.shared.errors import UserError
+from cache.shared.files import replacing
 from cache.shared.segment import segment_of
 from cache.shared.text import human_count, human_seconds, printable
 
@@ -68,7 +69,8 @@ def draw_sheet(cache: Cache, out: Path, seed: int) -> tuple[int, int]:
             n_clips += len(chosen)
             image = _draw_class(one, cache, name, rows, chosen)
         _draw_scale(foot, image, cache)
-        figure.savefig(out, dpi=110)
+        with replacing(out) as beside:
+            figure.savefig(beside, dpi=110)
     return n_clips, len(of_class)
 
 

@@ -17,6 +17,7 @@ from cache.file.publish import Header, discard, publish
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import MelSettings
 from cache.shared.errors import Interrupted, UserError
+from cache.shared.files import locked
 from cache.shared.text import human_count, human_size
 from featurize.audio.find import CLASS_NAMES, Found, find_clips
 from featurize.features.row import FEATURE_VERSION, computable
@@ -183,11 +184,10 @@ def update(job: Job) -> Result:
     plan = make_plan(found, None if why else old, None, job.rehash)
     leftovers = any(path.exists() for path in partial_paths(job.cache_file))
     if old is None or not is_published(plan, old, job.header) or leftovers:
-        # A run that finds nothing to do need not load this.
-        from featurize.update.lock import writing
-
+        lock = job.cache_file.with_name(job.cache_file.name + ".lock")
+        remedy = "let it finish, or wait for it with --wait"
         try:
-            with writing(job.cache_file, job.wait, job.notify) as waited:
+            with locked(lock, f"is writing {job.cache_file}", remedy, job.notify, job.wait) as waited:
                 if waited:
                     found = _find(job, lambda line: None)
                 old, n_computed, cache = _update(job, found)

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from cache.file.layout import ROW_SHAPE, X_DTYPES
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from cache.shared.memory import keep_freed_memory
+from cache.shared.process import keep_freed_memory
 from featurize.audio.decode import read_ahead
 from featurize.features.row import prepare
 from featurize.workers.batch import Done, Task, featurize_batch, files_of, units

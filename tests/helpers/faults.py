@@ -110,15 +110,17 @@ def forked_runs():
 
 def _serve():
     sys.path.insert(0, str(ROOT))
+    import filelock
+
     from cache.file.settings import MelSettings
     from cache.shared.errors import UserError
     from featurize import __main__
     from featurize.features import row as mel
-    from featurize.update import compute, lock, summary
+    from featurize.update import compute, summary
 
     # What is imported only on the way is imported now: the sources, and what typer needs to take options.
     assert compute
-    assert lock
+    assert filelock
     assert summary
     mel.prepare(MelSettings())
     silence, __main__.silence_libraries = __main__.silence_libraries, lambda: None

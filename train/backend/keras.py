@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.shared.memory import keep_freed_memory
+from cache.shared.process import keep_freed_memory
 
 # Both are read while TensorFlow and Keras load. Level 3 silences the C++ side (missing CUDA, CPU features); what goes
 # wrong still comes as an exception.

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cache.shared.chatter import silence_libraries
 from cache.shared.cli import notice, summarise
 from cache.shared.errors import UserError
+from cache.shared.process import silence_libraries
 from train.commands import options
 from train.exporters.formats import ExportFormat, ExportInput, endings, format_named, format_names
 from train.predict.formats import PredictFormat

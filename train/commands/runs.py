@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cache.shared.chatter import silence_libraries
 from cache.shared.cli import complain, summarise
+from cache.shared.process import silence_libraries
 from cache.shared.text import human_count, printable
 from train.commands import options
 from train.fitting.options import Options

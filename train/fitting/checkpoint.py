@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cache import Cache, open_cache
 from cache.shared.errors import Interrupted, UserError
+from cache.shared.files import own_folder, replacing
 from train.runs.directory import CHECKPOINT
 from train.runs.record import Record
 from train.runs.tables import History, read_history, write_history
@@ -38,18 +39,16 @@ class Checkpoint:
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self.folder = run_dir / CHECKPOINT
-        self.folder.mkdir(exist_ok=True)
+        self.folder = own_folder(run_dir / CHECKPOINT)
 
     def save(self, model: Any, history: History, best_weights: Weights | None) -> None:
         """Keep an epoch; `best_weights` are its weights if it is the best so far, else None."""
         write_history(self.run_dir, history)
-        model.save_weights(self.folder / "next.weights.h5")
-        (self.folder / "next.weights.h5").replace(self.folder / "latest.weights.h5")
+        with replacing(self.folder / "latest.weights.h5", sync=True) as file:
+            model.save_weights(file)
         if best_weights is not None:
-            with (self.folder / "next.npz").open("wb") as file:
+            with replacing(self.folder / "best.npz", sync=True) as file:
                 np.savez(file, *best_weights)
-            (self.folder / "next.npz").replace(self.folder / "best.npz")
 
     def restore(self, model: Any, n_batches: int) -> tuple[History, Weights]:
         """Load the last kept epoch into a model; return the history up to it and the best weights, empty if none is.
@@ -79,10 +78,8 @@ class Checkpoint:
 
 def keep_fold(run_dir: Path, number: int, arrays: dict[str, npt.NDArray[Any]], said: dict[str, Any]) -> None:
     """Keep a finished fold: its arrays, and what is said of it, which JSON must be able to hold."""
-    beside = run_dir / CHECKPOINT / "next.npz"
-    with beside.open("wb") as file:
+    with replacing(run_dir / CHECKPOINT / f"fold-{number}.npz", sync=True) as file:
         np.savez(file, said=np.array(json.dumps(said)), **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
-    beside.replace(run_dir / CHECKPOINT / f"fold-{number}.npz")
 
 
 def kept_folds(run_dir: Path) -> dict[int, tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]]:

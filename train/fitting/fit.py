@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cache import Cache, open_cache
 from cache.shared.errors import UserError
+from cache.shared.files import own_folder, replacing
 from train.dataset.given import choose_split
 from train.dataset.splits import SPLITS, clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, resumable
@@ -71,7 +72,7 @@ def fit(
     )
     write_split(folder, cache, split)
     if tensorboard:
-        (folder / LOGS).mkdir()
+        own_folder(folder / LOGS)
     write_record(folder, record)
     return folder, _train(folder, record, options, cache, groups, split, title)
 
@@ -219,6 +220,5 @@ def _scores(
 def _save_model(model: Any, file: Path) -> None:
     """Save a model for plain Keras, which warns whoever loads the file if the optimiser has no variables."""
     model.optimizer.build(model.trainable_variables)
-    beside = file.with_name(f"next-{file.name}")
-    model.save(beside)
-    beside.replace(file)
+    with replacing(file, sync=True) as beside:
+        model.save(beside)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from cache import Cache
 from cache.shared.cli import is_watched
 from cache.shared.errors import UserError
+from cache.shared.files import own_folder
 from cache.shared.text import human_seconds
 from cache.shared.tree import is_background
 from train.backend.keras import keras, reseed
@@ -180,7 +181,10 @@ def _logs(run_dir: Path | None) -> list[Any]:
         return []
     from train.backend.tensorboard import EpochLog
 
-    return [EpochLog(run_dir / LOGS)]
+    logs = own_folder(run_dir / LOGS)
+    for folder in (path for path in logs.iterdir() if path.is_dir()):
+        own_folder(folder)
+    return [EpochLog(logs)]
 
 
 def balanced_weights(labels: Rows) -> dict[int, float]:

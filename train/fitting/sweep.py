@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cache import open_cache
-from cache.shared.cli import complain, is_watched
+from cache.shared.cli import complain, is_watched, notice
 from cache.shared.errors import Interrupted, UserError
+from cache.shared.files import locked
 from cache.shared.text import human_seconds
 from train.dataset.splits import refuse_one_class
 from train.fitting.fit import fit, resume_fit
 from train.fitting.options import Options
 from train.models import recipes as models
-from train.runs.directory import locked
 from train.runs.record import FINISHED, Record, read_record
 
 _MAX_NAME = 100
@@ -97,7 +97,7 @@ def sweep(
     refuse_one_class(cache.file, cache.class_names)
     fingerprint = cache.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".sweep.lock", f"another sweep is at work in {folder}: {{holder}}; give another --runs"):
+    with locked(folder / ".sweep.lock", f"is at work on another sweep in {folder}", "give another --runs", notice):
         done, folders = _plan(folder, options_list, fingerprint)
         todo = [options for options in options_list if options not in done]
         jobs = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from cache.shared.errors import UserError
+from cache.shared.files import replacing
 from cache.shared.tree import is_background
 from train.predict.formats import LABELS
 from train.predict.predict import Kind, Prediction
@@ -81,10 +82,5 @@ def _published(file: Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(file.name + ".part")
-    try:
-        with beside.open("wb") as out:
-            yield out
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(file) as beside, beside.open("wb") as out:
+        yield out

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cache.labels.annotation import Region
 from cache.shared.errors import UserError
+from cache.shared.files import replacing
 from cache.shared.segment import samples_of
 from cache.shared.text import printable
 from cache.shared.tree import is_background
@@ -88,20 +89,19 @@ def _write(path: Path, named: Sequence[Region], files: Sequence[Path]) -> None:
 def _write_flac(file: Path, parts: Iterator[Any]) -> None:
     import soundfile
 
-    beside = file.with_name(f"{file.name}.part")
     _, sr, samples = next(parts)
     try:
         # 24 bits lose nothing of what recorders write, and FLAC leaves out those that are not used.
-        with soundfile.SoundFile(beside, "w", sr, samples.shape[1], "PCM_24", format="FLAC") as out:
+        with (
+            replacing(file) as beside,
+            soundfile.SoundFile(beside, "w", sr, samples.shape[1], "PCM_24", format="FLAC") as out,
+        ):
             out.write(samples)
             for _, _, more in parts:
                 out.write(more)
-        beside.replace(file)
     except soundfile.LibsndfileError as error:
         channels = f"{samples.shape[1]} channels at {sr} Hz"
         raise UserError(f"{file} cannot be written ({error.error_string}): {channels}") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _file_name(name: str, region: Region) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cache.shared.files import own_folder, replacing
 from cache.shared.segment import Segment
 from train.predict.tables import clock
 from train.recordings.score import LEVELS
@@ -61,11 +62,10 @@ def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
         },
         "recordings.html",
     )
-    (folder / "figures").mkdir(exist_ok=True)
-    for file, content in ((folder / "figures" / "recordings.png", png), (folder / "recordings.html", page.encode())):
-        beside = file.with_name(f"{file.name}.tmp")
-        beside.write_bytes(content)
-        beside.replace(file)
+    figures = own_folder(folder / "figures")
+    for file, content in ((figures / "recordings.png", png), (folder / "recordings.html", page.encode())):
+        with replacing(file) as beside:
+            beside.write_bytes(content)
     return folder / "recordings.html"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.errors import UserError
+from cache.shared.files import replacing
 from train.runs.tables import read_predictions
 
 
@@ -103,16 +104,15 @@ def write_suspects(folder: Path, class_names: tuple[str, ...], out: Path) -> int
     """
     tested = tested_clips(folder, class_names)
     clips, mean = suspects(tested), tested.mean_probabilities
-    try:
-        with out.open("x", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("path", "label", "sounds_like", "p_sounds_like", "p_label"))
-            for clip in clips.tolist():
-                label, other = tested.labels[clip], mean[clip].argmax()
-                probabilities = (f"{mean[clip, which]:.6f}" for which in (other, label))
-                writer.writerow((tested.paths[clip], class_names[label], class_names[other], *probabilities))
-    except FileExistsError:
-        raise UserError(f"{out} exists already; give another --out, or delete it first") from None
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{out} exists already; give another --out, or delete it first")
+    with replacing(out) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("path", "label", "sounds_like", "p_sounds_like", "p_label"))
+        for clip in clips.tolist():
+            label, other = tested.labels[clip], mean[clip].argmax()
+            probabilities = (f"{mean[clip, which]:.6f}" for which in (other, label))
+            writer.writerow((tested.paths[clip], class_names[label], class_names[other], *probabilities))
     return len(clips)
 
 

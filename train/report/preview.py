@@ -9,6 +9,7 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.look.plot import drawable, plain_text
 from cache.shared.errors import UserError
+from cache.shared.files import replacing
 from train.dataset.augment import augment, mix
 from train.models import recipes as models
 
@@ -56,8 +57,8 @@ def draw_sheet(cache_file: Path, out: Path, model: str, seed: int) -> int:
     columns = [("in the cache", X, y)]
     columns += [("varied", augment(X, n_frames, rng, settings), y) for _ in range(N_VARIATIONS)]
     columns += [("varied and mixed", *mix(augment(X, n_frames, rng, settings), y, rng, settings))]
-    with plain_text():
-        _draw(columns, [Path(cache.paths[row]).name for row in rows], cache.class_names).savefig(out, dpi=100)
+    with plain_text(), replacing(out) as beside:
+        _draw(columns, [Path(cache.paths[row]).name for row in rows], cache.class_names).savefig(beside, dpi=100)
     return len(rows)
 
 

@@ -8,6 +8,7 @@ from cache import Cache, open_cache
 from cache.file.layout import CacheError
 from cache.shared.cli import complain
 from cache.shared.errors import Interrupted, UserError
+from cache.shared.files import own_folder, replacing
 from train.models.temperature import calibrated
 from train.report import figures, sections
 from train.report.cards import clip_cards
@@ -43,7 +44,7 @@ Curves = list[dict[str, list[float]]]
 
 
 def write_report(folder: Path, cache_file: Path | None = None, data: Path | None = None) -> Path:
-    """Write `report.html` and the PNGs in `figures` of a finished run; each is replaced by a rename.
+    """Write `report.html` and the PNGs in `figures` of a finished run.
 
     Of the cache that the run was trained on it takes spectrograms, rejected files, duplicates and label conflicts;
     where that is gone or has changed, the page says so instead.
@@ -78,10 +79,11 @@ def write_report(folder: Path, cache_file: Path | None = None, data: Path | None
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"
         raise UserError(f"{folder} is damaged, or a run of another version ({what}); train again") from error
-    (folder / "figures").mkdir(exist_ok=True)
-    for name, picture in pictures.items():
-        _replace(folder / "figures" / f"{name}.png", picture)
-    _replace(folder / "report.html", page.encode())
+    drawn = own_folder(folder / "figures")
+    files = {drawn / f"{name}.png": picture for name, picture in pictures.items()}
+    for file, content in {**files, folder / "report.html": page.encode()}.items():
+        with replacing(file) as beside:
+            beside.write_bytes(content)
     return folder / "report.html"
 
 
@@ -103,12 +105,6 @@ def report_finished(folder: Path) -> Path | None:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         complain(f"warning: the report could not be written ({reason}); the run is whole, write it with {later}")
         return None
-
-
-def _replace(file: Path, content: bytes) -> None:
-    beside = file.with_name(f"{file.name}.tmp")
-    beside.write_bytes(content)
-    beside.replace(file)
 
 
 def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path | None) -> tuple[str, dict[str, bytes]]:

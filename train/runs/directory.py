@@ -15,20 +15,17 @@ The tables are written and read by train.runs.tables. Runs of earlier versions h
 sha256, split of the same clips in `content.csv`; they are still read.
 """
 
-import os
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from cache.file.layout import X_DTYPES, lacking
 from cache.file.settings import SETTINGS, Setting
+from cache.shared.cli import notice
 from cache.shared.errors import UserError
+from cache.shared.files import locked, own_folder
 from train.runs.record import FINISHED, Record, read_record
 
 LOGS = "tensorboard"
@@ -111,42 +108,10 @@ def new_run(run: Path | None, name: str) -> Path:
     raise UserError(f"{base} exists already; give another with --run")
 
 
-def held(folder: Path) -> AbstractContextManager[None]:
+def held(folder: Path) -> AbstractContextManager[bool]:
     """Have an unfinished run directory to oneself; a UserError says who has it."""
-    (folder / CHECKPOINT).mkdir(exist_ok=True)
-    return locked(folder / CHECKPOINT / "lock", f"{folder} is in use: {{holder}} is at work in it; let it finish first")
-
-
-@contextmanager
-def locked(file: Path, complaint: str) -> Iterator[None]:
-    """Hold a lock that goes when its holder dies; a UserError with the complaint, `{holder}` filled in, if it is taken.
-
-    Where the file system has no locks, nothing is held.
-    """
-    lock = FileLock(file, on_acquired=_sign)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:  # an OSError, too
-        raise UserError(complaint.replace("{holder}", _holder(file))) from None
-    except (OSError, NotImplementedError):
-        pass
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _sign(file: int) -> None:
-    with suppress(OSError):
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-
-
-def _holder(file: Path) -> str:
-    with suppress(OSError, UnicodeDecodeError):
-        if text := file.read_text(encoding="utf-8").strip():
-            return text
-    return "another process"
+    lock = own_folder(folder / CHECKPOINT) / "lock"
+    return locked(lock, f"is at work in {folder}", "let it finish first", notice)
 
 
 def open_run(folder: Path) -> Run:

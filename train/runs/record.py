@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.errors import UserError
+from cache.shared.files import replacing
 from train.dataset.splits import SPLITS
 
 RUN_FORMAT = 1
@@ -140,10 +141,10 @@ def start_record(command: str, cache: Cache, options: dict[str, Any]) -> Record:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Replace `run.json` by a rename."""
-    beside = folder / "run.json.tmp"
-    beside.write_text(json.dumps({"run_format": RUN_FORMAT, **record.as_dict()}, indent=2) + "\n", encoding="utf-8")
-    beside.replace(folder / "run.json")
+    """Replace `run.json`."""
+    text = json.dumps({"run_format": RUN_FORMAT, **record.as_dict()}, indent=2) + "\n"
+    with replacing(folder / "run.json", sync=True) as file:
+        file.write_text(text, encoding="utf-8")
 
 
 def read_record(folder: Path) -> Record:

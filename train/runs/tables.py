@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.errors import UserError
+from cache.shared.files import replacing
 from train.dataset.splits import SPLITS
 
 History = list[dict[str, float]]
@@ -141,13 +142,10 @@ def read_predictions(folder: Path) -> list[Tested]:
 
 
 def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file, replaced by a rename."""
-    beside = file.with_suffix(".tmp")
-    with beside.open("w", newline="", encoding="utf-8") as out:
+    with replacing(file, sync=True) as beside, beside.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    beside.replace(file)
 
 
 def _read(file: Path) -> list[dict[str, str]]:

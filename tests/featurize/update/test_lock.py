@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,18 +15,24 @@ import soundfile
 
 from cache import open_cache
 from cache.shared.errors import UserError
-from featurize.update.lock import writing
+from cache.shared.files import locked
 from featurize.update.update import Job, update
 from tests.helpers.faults import ROOT
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
-from featurize.update.lock import writing
-with writing(Path(sys.argv[1]), False, print):
+from cache.shared.files import locked
+with locked(Path(sys.argv[1] + ".lock"), "is writing", "wait", print):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+def writing(cache_file, wait, notify):
+    """Hold the lock that a run of featurize holds while it writes."""
+    lock = cache_file.with_name(cache_file.name + ".lock")
+    return locked(lock, f"is writing {cache_file}", "wait for it", notify, wait)
 
 
 @pytest.fixture
@@ -110,7 +117,7 @@ def test_the_lock_goes_with_a_holder_that_is_killed(cache_file, holder):
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     with writing(cache_file, False, print):
-        assert cache_file.with_name("features.h5.lock").read_text() == f"{os.getpid()}\n"
+        assert cache_file.with_name("features.h5.lock").read_text() == f"{os.getpid()}\n{socket.gethostname()}\n"
     assert list(cache_file.parent.iterdir()) == []
 
 
@@ -130,10 +137,10 @@ def test_only_one_of_many_holds_the_lock_at_a_time(cache_file):
     """Each of 4 processes takes and leaves the lock 50 times, and notes in a file when it has it."""
     log = cache_file.with_name("log")
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom featurize.update.lock import writing\n"
+        "import os, sys\nfrom pathlib import Path\nfrom cache.shared.files import locked\n"
         "log = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)\n"
         "for _ in range(50):\n"
-        "    with writing(Path(sys.argv[1]), True, lambda line: None):\n"
+        "    with locked(Path(sys.argv[1] + '.lock'), 'writes', 'wait', lambda line: None, wait=True):\n"
         "        os.write(log, b'in %d\\n' % os.getpid())\n"
         "        os.write(log, b'out %d\\n' % os.getpid())\n"
     )

@@ -161,7 +161,7 @@ def test_another_process_is_told_who_is_at_work_in_the_run_directory(
         assert process.stdout is not None
         assert process.stdin is not None
         process.stdout.readline()
-        with pytest.raises(UserError, match=f"is in use: process {process.pid} on .* is at work in it"):
+        with pytest.raises(UserError, match=f"process {process.pid} is at work in .*; let it finish first"):
             resume_crossval(folder)
         process.stdin.close()
 

@@ -191,7 +191,10 @@ def test_runs_of_other_options_or_another_cache_are_neither_reused_nor_written_o
 
 
 def test_two_sweeps_do_not_work_in_one_folder(tiny: str, tones_cache: Path, tmp_path: Path) -> None:
-    with FileLock(tmp_path / ".sweep.lock"), pytest.raises(UserError, match="another sweep is at work"):
+    with (
+        FileLock(tmp_path / ".sweep.lock"),
+        pytest.raises(UserError, match="is at work on another sweep in"),
+    ):
         sweep(tones_cache, [OPTIONS], tmp_path)
 
 

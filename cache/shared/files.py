@@ -1,0 +1,182 @@
+"""Files: replaced whole or not at all and through no link, and locked by one process at a time."""
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cache.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+# The end of a file's name that stays in the temporary name: libraries tell formats by it. No more, or a long name
+# would become one that the file system refuses.
+_N_KEPT = 40
+
+# What a file system says that does not sync directories.
+_NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP}
+
+# What a file system without flock() says to it.
+_NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+
+
+@contextmanager
+def replacing(file: Path, sync: bool = False) -> Iterator[Path]:
+    """Make an empty file beside `file` for the block to write, and give it that name when the block ends.
+
+    After an exception the old file is as it was and the new one is gone. No link is followed: where `file` is a link,
+    the link itself is replaced, and the new file has a name that nothing had before. A kill may leave the new file,
+    under a hidden name.
+
+    Parameters
+    ----------
+    file
+        The file to replace, or to make.
+    sync
+        Whether the file must also survive a power cut, which takes some milliseconds.
+
+    Yields
+    ------
+    Path
+        The new file; its name ends as that of `file` does.
+    """
+    beside = file.with_name(f".{os.urandom(4).hex()}-{file.name[-_N_KEPT:]}")
+    os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+    try:
+        yield beside
+        if sync:
+            _sync(beside)
+        beside.replace(file)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_directory(file.parent)
+
+
+def own_folder(folder: Path) -> Path:
+    """Make a folder within another, if it is not there yet, and return it.
+
+    Raises
+    ------
+    UserError
+        It is a link: what is written into it could land anywhere.
+    """
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a link, and nothing is written through a link; delete it and run this again")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename in `directory` survive a power cut, on file systems that can."""
+    try:
+        _sync(directory)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def locked(file: Path, doing: str, remedy: str, notify: Callable[[str], None], wait: bool = False) -> Iterator[bool]:
+    """Hold a lock during the block.
+
+    The lock is the operating system's (flock), so it goes when its holder dies, however it dies. On a file system
+    without flock the lock is that another file exists, called as `file` with "ed" behind it. After a holder that was
+    killed, the next process on the same machine deletes that file; on another machine it counts as held until somebody
+    deletes it.
+
+    Parameters
+    ----------
+    file
+        The file to lock: made, and deleted at the end.
+    doing
+        What a holder of this lock does, as it is said of another holder: "is writing x.h5".
+    remedy
+        What the user can do about another holder.
+    notify
+        Takes notices for the user, a line each.
+    wait
+        Wait for another holder to finish instead of giving up.
+
+    Yields
+    ------
+    bool
+        Whether another holder was waited for.
+
+    Raises
+    ------
+    UserError
+        Another process holds the lock, or `file` is a link.
+    """
+    from filelock import SoftFileLock
+
+    lock, path = _first_try(file, notify)
+    waited = not lock.is_locked
+    if waited and not wait:
+        raise UserError(f"{_holder(path)} {doing}; {remedy}")
+    try:
+        if waited:
+            notify(f"{_holder(path)} {doing}; waiting for it")
+            lock.acquire()
+        yield waited
+    finally:
+        # Deleted while it is held: a process that waits for this very file then sees that it has gone and tries again.
+        if lock.is_locked and not isinstance(lock, SoftFileLock):
+            with suppress(OSError):
+                path.unlink()
+        lock.release()
+
+
+def _first_try(path: Path, notify: Callable[[str], None]) -> tuple["BaseFileLock", Path]:
+    """Return the lock, held if it was free, and the file it is on."""
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    lock = FileLock(path, on_acquired=_sign)
+    try:
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UserError(f"{path} is a link, and a lock is never one; delete it and run this again") from None
+        if error.errno not in _NO_FLOCK:
+            raise
+    else:
+        return lock, path
+    # The attempt made the file; that the lock by existence has another name keeps the two apart.
+    with suppress(OSError):
+        path.unlink()
+    path = path.with_name(path.name + "ed")
+    notify(f"{path.parent} is on a file system without locks; while {path.name} is there, no other run starts")
+    soft = SoftFileLock(path)
+    with suppress(Timeout):
+        soft.acquire(timeout=0)
+    return soft, path
+
+
+def _sign(file: int) -> None:
+    # Only for the message to others: a disk too full for it must not be in the way of the run that makes room.
+    with suppress(OSError):
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n{socket.gethostname()}\n".encode(), 0)
+
+
+def _holder(path: Path) -> str:
+    """Name the process that holds a lock, from the two lines that it wrote into the file."""
+    try:
+        process, host, *_ = path.read_text(encoding="utf-8").splitlines()
+        return f"process {int(process)}" + (f" on {host}" if host != socket.gethostname() else "")
+    except (OSError, ValueError):
+        return "another process"

@@ -1,0 +1,158 @@
+"""A run directory that came from elsewhere may hold links: whatever writes into it writes through none."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from cache import open_cache
+from cache.look.plot import draw_sheet
+from cache.shared.errors import UserError
+from tests.helpers.made_runs import made_fit
+from train.fitting.checkpoint import Checkpoint, keep_fold
+from train.predict.labels import write_labels
+from train.predict.predict import Kind, Prediction
+from train.predict.segments import _write_flac
+from train.recordings import page
+from train.report import preview
+from train.report.report import write_report
+from train.runs.directory import CHECKPOINT, held, open_run
+from train.runs.record import read_record, write_record
+from train.runs.tables import read_history, write_history, write_predictions, write_split
+
+# Names under which a writer might leave its work before it is whole.
+TEMPORARY = ("{}.tmp", "{}.part", "{}.new", "next-{}", ".{}.tmp", "{}~")
+
+
+@pytest.fixture(scope="module")
+def made(tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_fit(tmp_path_factory.mktemp("made") / "run", tones_cache)
+
+
+class Weights:
+    """A model that has nothing but weights to save."""
+
+    def save_weights(self, file: Path) -> None:
+        file.write_bytes(b"weights")
+
+
+def save_checkpoint(folder: Path) -> None:
+    Checkpoint(folder).save(Weights(), read_history(folder), [np.zeros(3, np.float32)])
+
+
+def save_labels(folder: Path) -> None:
+    window = Prediction(Path("night.wav"), {"dog": 1.0}, kind=Kind.WINDOW, end=1.0)
+    write_labels([window], open_run(folder), "audacity", {window.path: folder / "night.txt"})
+
+
+def save_recordings(folder: Path) -> None:
+    result: dict[str, Any] = {"per_class": {}, "n_labels": 0, "n_recordings": 0, "hours": 1.0, "recordings": "rec"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "render", lambda *_: "<html>")
+        patch.setattr(page, "thresholds_figure", lambda _: Figure())
+        page.write_page(folder, {**result, "false_alarms": [], "misses": []})
+
+
+def save_predictions(folder: Path) -> None:
+    cache = open_cache(read_record(folder).cache.file)
+    write_predictions(folder, cache, np.arange(len(cache)), cache.y)
+
+
+def save_split(folder: Path) -> None:
+    cache = open_cache(read_record(folder).cache.file)
+    write_split(folder, cache, np.zeros(len(cache), np.int8))
+
+
+def save_preview(folder: Path) -> None:
+    preview.draw_sheet(Path(read_record(folder).cache.file), folder / "preview.png", "compact", 0)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "run.json": lambda folder: write_record(folder, read_record(folder)),
+    "split.csv": save_split,
+    "history.csv": lambda folder: write_history(folder, [{"epoch": 1, "loss": 0.5}]),
+    "predictions.csv": save_predictions,
+    "an epoch": save_checkpoint,
+    "a fold": lambda folder: keep_fold(folder, 1, {"p": np.zeros(3)}, {}),
+    "report.html": write_report,
+    "recordings.html": save_recordings,
+    "labels": save_labels,
+    "a segment": lambda folder: _write_flac(folder / "a.flac", iter([(0, 16000, np.zeros((800, 1), np.float32))])),
+    "sheet.png": lambda folder: draw_sheet(open_cache(read_record(folder).cache.file), folder / "sheet.png", 0),
+    "preview.png": save_preview,
+}
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("what", WRITERS)
+def test_no_file_is_written_through_a_link(made: Path, tmp_path: Path, what: str) -> None:
+    plain, linked = (Path(shutil.copytree(made, tmp_path / name)) for name in ("plain", "linked"))
+    for folder in (plain, linked):
+        (folder / CHECKPOINT).mkdir()
+    before = {name: (plain / name).stat().st_ino for name in files(plain)}
+    WRITERS[what](plain)
+    written = {name for name in files(plain) if (plain / name).stat().st_ino != before.get(name)}
+    assert written
+    victims = tmp_path / "victims"
+    victims.mkdir()
+    precious = []
+    for i, name in enumerate(sorted(written)):
+        file = linked / name
+        file.parent.mkdir(exist_ok=True)
+        for j, link in enumerate([file.name] * (not file.exists()) + [form.format(file.name) for form in TEMPORARY]):
+            victim = victims / f"{i}-{j}"
+            victim.write_text("precious")
+            (file.parent / link).symlink_to(victim)
+            precious.append(victim)
+    for name in files(linked) & written:  # a link that still leads to what the writer has to read
+        if not (linked / name).is_symlink():
+            victim = victims / name.replace("/", "-")
+            (linked / name).rename(victim)
+            (linked / name).symlink_to(victim)
+    contents = {victim: victim.read_bytes() for victim in victims.iterdir()}
+    WRITERS[what](linked)
+    assert {victim: victim.read_bytes() for victim in victims.iterdir()} == contents
+    assert {victim.read_text() for victim in precious} == {"precious"}
+    for name in written:
+        assert not (linked / name).is_symlink()
+        assert (linked / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("folder", "writer"),
+    [
+        ("figures", write_report),
+        ("figures", save_recordings),
+        (CHECKPOINT, save_checkpoint),
+        (CHECKPOINT, lambda run: held(run).__enter__()),
+    ],
+)
+def test_a_folder_of_a_run_that_is_a_link_is_refused_in_words(
+    made: Path, tmp_path: Path, folder: str, writer: Callable[[Path], object]
+) -> None:
+    run = Path(shutil.copytree(made, tmp_path / "run"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("precious")
+    (run / folder).symlink_to(elsewhere)
+    with pytest.raises(UserError, match=f"{folder} is a link"):
+        writer(run)
+    assert files(elsewhere) == {"precious"}
+
+
+def test_a_lock_is_not_taken_through_a_link(made: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made, tmp_path / "run"))
+    (run / CHECKPOINT).mkdir()
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (run / CHECKPOINT / "lock").symlink_to(victim)
+    with pytest.raises(UserError, match="lock is a link"), held(run):
+        pass
+    assert victim.read_text() == "precious"
