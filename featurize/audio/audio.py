@@ -1,32 +1,38 @@
-"""Audio, an open clip: its samples in blocks that fit the memory, and the error that says why there are none."""
+"""Audio, an open clip whose samples come in blocks that fit into memory, and the error that says why there are none."""
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from cache.file.layout import CUT_SHORT
+from cache.shared.errors import UserError
 
 Float32 = npt.NDArray[np.float32]
 
-# So many numbers are decoded at a time, so that memory does not follow a clip's length.
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Numbers that are decoded at a time, so that memory does not grow with the length of a clip.
 BLOCK_SAMPLES = 1 << 16
 
-# Outside of these a sample rate is a damaged header's, not a recorder's.
+# A sample rate outside of these comes from a damaged header, not from a recorder.
 _LOWEST_SR, _HIGHEST_SR = 1_000, 1_000_000
 
-# A stated length is a promise to within so much, or to within two frames of an encoding.
+# A stated length is exact to within so much, or to within two frames of the encoding.
 _TOLERATED_SECONDS = 0.1
 _FRAME_SAMPLES = 1152
 
 NO_LENGTH = "no stated length: its header says that there are no samples, or fewer than follow; all were read"
 
 
-class ClipError(Exception):
+class ClipError(UserError):
     """A clip that cannot be used; the message is the reason in words, without the clip's name.
 
-    `passing` tells a trouble that may be over at the next try although the file has not changed.
+    `passing` marks a trouble that may be over at the next try although the file has not changed.
     """
 
     def __init__(self, reason: str, passing: bool = False) -> None:
@@ -34,7 +40,30 @@ class ClipError(Exception):
         self.passing = passing
 
 
-@dataclass
+class Decoded(NamedTuple):
+    """The end of a clip: how many samples a channel had, and a remark for the user, if there is one."""
+
+    n_samples: int
+    remark: str = ""
+
+
+# Samples as they are stored, shape (n, n_channels), a block at a time, which the next block overwrites.
+Blocks = Generator[Float32, None, Decoded]
+
+
+class Reading(Generic[T, R]):
+    """A generator that is iterated over once; what it returned is `result` afterwards."""
+
+    result: R
+
+    def __init__(self, generator: Generator[T, None, R]) -> None:
+        self._generator = generator
+
+    def __iter__(self) -> Iterator[T]:
+        self.result = yield from self._generator
+
+
+@dataclass(frozen=True)
 class Audio:
     """An open clip.
 
@@ -43,71 +72,98 @@ class Audio:
     sr
         The file's own sample rate in Hz.
     n_samples
-        Samples of a channel that are expected, by its header or an estimate; 0 if nothing is known.
+        The expected number of samples of a channel, by the header or an estimate; 0 if nothing is known.
     format
         Container and encoding, such as "WAV/PCM_16".
     blocks
-        Starts to read from the beginning: gives (n, n_channels) float32, a block at a time, which the next overwrites,
-        and the reader, too, unless `scale` is 1.
+        Reads the clip from its beginning. Unless `scale` is 1, the reader may overwrite a block, too.
     digest
         Computes `sha256`.
     scale
-        What to multiply the samples of `blocks` with.
-    n_decoded
-        Samples of a channel that there were, once `blocks` came to its end.
-    remark
-        What is to be said of the clip, once it did: that it is cut short, or states no length; else "".
-    lost
-        The share of its energy that resampling took away, once all was read.
-    mixed_peak, channel_peak
-        The loudest sample of all channels mixed, if there are several, and while that is next to nothing of any one.
+        The factor that brings the samples of `blocks` to full scale at 1; a power of two.
     """
 
     sr: int
+    n_channels: int
     n_samples: int
     format: str
-    blocks: Callable[[], Iterable[Float32]]
+    blocks: Callable[[], Blocks]
     digest: Callable[[], str]
     scale: float = 1.0
-    n_decoded: int = 0
-    remark: str = ""
-    lost: float = 0.0
-    mixed_peak: float = 0.0
-    channel_peak: float = 0.0
 
     @property
     def sha256(self) -> str:
         """Hex digest of the file's content; a long file is read for it, so ask once."""
         return self.digest()
 
+    def pieces(self, spans: Sequence[tuple[int, int]]) -> Generator[tuple[int, Float32], None, Decoded | None]:
+        """Cut spans of samples out of the clip while it is read once.
+
+        Parameters
+        ----------
+        spans
+            The first sample of each and the one behind its last; they may overlap.
+
+        Yields
+        ------
+        int
+            Index of a span.
+        ndarray
+            Its next samples, shape (n, n_channels), with full scale at 1, in memory of their own.
+
+        Returns
+        -------
+        Decoded or None
+            None if all spans were complete before the clip was read to its end.
+
+        Raises
+        ------
+        ClipError
+            The clip cannot be decoded further; what came before is good.
+        """
+        waiting = deque(sorted(range(len(spans)), key=spans.__getitem__))
+        under_way: list[int] = []
+        position = 0
+        blocks = Reading(self.blocks())
+        for block in blocks:
+            end = position + len(block)
+            while waiting and spans[waiting[0]][0] < end:
+                under_way.append(waiting.popleft())
+            for i in under_way:
+                first, last = spans[i]
+                yield i, block[max(0, first - position) : last - position] * np.float32(self.scale)
+            under_way = [i for i in under_way if spans[i][1] > end]
+            if not waiting and not under_way:
+                return None
+            position = end
+        return blocks.result
+
 
 def check_sr(sr: int) -> None:
-    """Raise a ClipError if a header's sample rate is none that a recorder writes."""
+    """Raise a ClipError if no recorder writes such a sample rate."""
     if not _LOWEST_SR <= sr <= _HIGHEST_SR:
         raise ClipError(f"its header states a sample rate of {sr} Hz, outside of {_LOWEST_SR} to {_HIGHEST_SR} Hz")
 
 
 def check_length(n_read: int, n_stated: int, sr: int, compressed: bool = True) -> str:
-    """Hold what was decoded against what the header states: the one rule, whatever the format.
+    """Compare the number of decoded samples with the one that the header states: one rule for all formats.
 
     Parameters
     ----------
     n_read, n_stated
-        Samples of a channel; 0 are stated if nothing is.
-    sr
-        Their rate in Hz.
+        Samples of a channel; `n_stated` is 0 if the header states nothing.
     compressed
         Whether the encoding works in frames, so that the length is stated to within two of them only.
 
     Returns
     -------
     str
-        What is missing, if anything worth a word is.
+        The remark on what is missing; "" if little or nothing is.
 
     Raises
     ------
     ClipError
-        It is more than half.
+        More than half is missing.
     """
     tolerance = max(_TOLERATED_SECONDS * sr, 2 * _FRAME_SAMPLES * compressed)
     n_missing = n_stated - n_read

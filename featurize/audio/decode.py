@@ -1,4 +1,4 @@
-"""open_audio(): a clip opened and identified, and held to stay the same file until it is closed."""
+"""open_audio(): open a clip with the decoder that reads it, and check that the file does not change meanwhile."""
 
 import hashlib
 import os
@@ -11,33 +11,31 @@ from featurize.audio.audio import BLOCK_SAMPLES, Audio, ClipError, check_sr
 from featurize.audio.sndfile import Unread, open_sndfile
 from featurize.audio.wav import float_blocks, plain_wav
 
-__all__ = ["Audio", "ClipError", "open_audio", "read_ahead"]
-
-# A file up to this size is read in one go, a longer one in blocks, so that memory does not follow its length.
+# A file up to this size is read in one go, a longer one in blocks, so that memory does not grow with its length.
 _SMALL_BYTES = 4 << 20
 
-# To find out whether files are in memory, one of so many is tried.
+# One of so many files is tried to find out whether they are in memory.
 _TRIED = 8
 
 
 @contextmanager
 def open_audio(path: str, size: int | None = None, mtime_ns: int | None = None) -> Iterator[Audio]:
-    """Open a clip, and see to it that it stays the same file until it is closed.
+    """Open a clip, and check at the end that it is still the same file.
 
     Parameters
     ----------
     path
         The file.
     size, mtime_ns
-        What it was when it was found, if that matters.
+        Its size and time when it was found; an error if they are others now.
 
     Raises
     ------
     ClipError
-        It cannot be opened, is no audio, changed while it was read, or what is done with it while it is open fails.
+        It cannot be opened, is not audio, changed meanwhile, or an error was raised while it was open.
     """
     try:
-        # Without O_NONBLOCK, opening a pipe would wait for its other end for ever.
+        # Without O_NONBLOCK, opening a pipe would wait for its other end.
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ClipError(_gone_or(error), passing=True) from None
@@ -57,23 +55,23 @@ def open_audio(path: str, size: int | None = None, mtime_ns: int | None = None) 
     except OSError as error:
         raise ClipError(f"it cannot be read ({error.strerror})", passing=True) from None
     except Exception as error:
-        # A file of unknown origin may make a decoder fail in any way; that must cost this clip only.
+        # A damaged file may make a decoder fail in any way; that must cost this clip only.
         raise ClipError(f"it cannot be decoded ({type(error).__name__}: {error})") from None
     finally:
         os.close(file)
 
 
 def read_ahead(paths: Sequence[str]) -> None:
-    """Have the system read files that will soon be opened: to wait for them one by one leaves the disk idle and us.
+    """Ask the system to read files that will soon be opened, so that the disk works while other clips are computed.
 
-    Some are tried first: where they are in memory the others will be, too, and asking would cost more than it saves.
+    Some files are tried first: if they are in memory, the others are too, and asking would cost more than it saves.
     """
-    if not hasattr(os, "posix_fadvise"):  # macOS has none
+    if not hasattr(os, "posix_fadvise"):  # as on macOS
         return
     if all(map(_in_memory, paths[::_TRIED])):
         return
     for path in paths:
-        # What is wrong with a file is said when its turn comes.
+        # An error is reported when the file is opened to be read.
         with suppress(OSError):
             file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
@@ -125,7 +123,7 @@ def _decode(path: str, file: int, size: int) -> Audio:
     check_sr(wav.sr)
     n_samples, n_channels = wav.samples.shape
     blocks = partial(float_blocks, wav, max(1, BLOCK_SAMPLES // n_channels))
-    return Audio(wav.sr, n_samples, wav.format, blocks, lambda: _sha256(data), wav.scale, n_decoded=n_samples)
+    return Audio(wav.sr, n_channels, n_samples, wav.format, blocks, lambda: _sha256(data), wav.scale)
 
 
 def _open_any(path: str, file: int, size: int, digest: Callable[[], str]) -> Audio:
@@ -134,7 +132,7 @@ def _open_any(path: str, file: int, size: int, digest: Callable[[], str]) -> Aud
     except Unread as refused:
         if refused.passing:
             raise
-        # Only now: it takes a moment to import.
+        # Imported here because it takes a moment.
         from featurize.audio.pyav import open_pyav
 
         audio = open_pyav(file, size, digest)
@@ -148,7 +146,7 @@ def _sha256(data: bytes) -> str:
 
 
 def _digest(file: int) -> str:
-    # libsndfile has this file open too, and goes on reading where it was.
+    # libsndfile reads the same open file, and goes on from its position.
     position = os.lseek(file, 0, os.SEEK_CUR)
     os.lseek(file, 0, os.SEEK_SET)
     with open(file, "rb", buffering=0, closefd=False) as stream:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from featurize.audio.audio import BLOCK_SAMPLES, Audio, ClipError, Float32, check_length, check_sr
+from featurize.audio.audio import BLOCK_SAMPLES, Audio, Blocks, ClipError, Decoded, Float32, check_length, check_sr
 from featurize.audio.header import View, body_of, first_frame, n_stated_mp3, n_stated_of
 
 # Containers whose demuxer reads the one file it is given: no playlist, no list of parts, no address.
@@ -17,14 +17,14 @@ _CONTAINERS = (
     "ape,wv,tta,tak,mpc,mpc8,avi,flv,mpegts,mpeg"
 )
 
-# Of these the header states the length. Of MP3 it may; of the others FFmpeg estimates it or reads the end.
+# Containers whose header states the length. An MP3 may; for the others FFmpeg estimates it or reads the end.
 _STATE_LENGTH = {"mov", "matroska", "asf", "avi", "flv", "flac", "caf", "wav", "w64", "aiff", "au"}
 _STATE_LENGTH |= {"ape", "tta", "tak", "wv"}
 
-# Streams without a container: what is no sound at all may look like one for a moment.
+# Streams without a container: a file that is not audio may look like one for a moment.
 _BARE = {"mp3", "aac", "amr", "amrnb", "amrwb", "ac3", "eac3", "dts", "loas", "mpegts", "mpeg"}
 
-# At the end of an MP4 the encoder's padding is less than this; more than that is no padding.
+# The encoder's padding at the end of an MP4 is shorter than this.
 _MOST_PADDING = 4096
 
 _BRANDS = {"M4A": "M4A", "M4B": "M4A", "qt": "MOV", "3gp": "3GP", "3g2": "3GP"}
@@ -33,24 +33,24 @@ CONVERT = "an encoding that cannot be read; convert it, for example with ffmpeg 
 
 
 def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
-    """Open a file whose sound FFmpeg's libraries decode; the first audio stream is taken.
+    """Open the first audio stream of a file with FFmpeg's libraries.
 
     Parameters
     ----------
     file
-        Descriptor of a file of `size` bytes; it stays open, and nothing else is opened.
+        Descriptor of a file of `size` bytes; it stays open, and no other file is opened.
     digest
-        Computes the sha256 of its content.
+        Computes the sha256 of the content.
 
     Returns
     -------
     Audio or None
-        None if it is no container that may be opened, or nothing in it can be decoded.
+        None if FFmpeg does not know the container, or can decode nothing in it.
 
     Raises
     ------
     ClipError
-        It holds no audio, or in an encoding that cannot be read. What is wrong further on is raised from `blocks`.
+        It holds no audio, or in an encoding that cannot be read. Errors further on are raised from `blocks`.
     """
     container = _opened(file, size)
     if container is None:
@@ -63,7 +63,7 @@ def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
             return None
         stream = _stream(container)
         first = next(_frames(container, stream), None)
-        # Only now: what a header says of the rate, the decoder may know better.
+        # Not from the header: the decoder may know the rate better.
         if first is None or not first.sample_rate:
             return None
         sr, n_channels = first.sample_rate, len(first.layout.channels)
@@ -73,7 +73,7 @@ def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
     states = n_stated_mp3(file, size) > 0 if kind == "mp3" else kind in _STATE_LENGTH
     end = n_expected if kind == "mov" else 0
 
-    def blocks() -> Iterator[Float32]:
+    def blocks() -> Blocks:
         n_read = 0
         again = _opened(file, size)
         assert again is not None
@@ -85,18 +85,16 @@ def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
         if n_read == 0:
             raise ClipError("it holds no samples that can be decoded")
         n_stated = n_stated_of(n_read, n_expected, body_of(file, size)) if states else 0
-        audio.remark = check_length(n_read, n_stated, sr)
-        audio.n_decoded = n_read
+        return Decoded(n_read, check_length(n_read, n_stated, sr))
 
-    audio = Audio(sr, n_expected, name[:32], blocks, digest)
-    return audio
+    return Audio(sr, n_channels, n_expected, name[:32], blocks, digest)
 
 
 def _opened(file: int, size: int) -> Any:
     import av
 
     av.logging.set_level(av.logging.PANIC)
-    # The view has no name, the system opens nothing, and a decoder of pictures is none that may run.
+    # FFmpeg sees this one file without a name, opens nothing by itself, and runs no decoder of pictures.
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none", "codec_whitelist": _audio_codecs()}
     try:
         return av.open(View(file, size), container_options=options, metadata_errors="ignore", io_open=_refuse)
@@ -135,7 +133,7 @@ def _stream(container: Any) -> Any:
 
 
 def _frames(container: Any, stream: Any, bare: bool = False) -> Iterator[Any]:
-    """Yield what is decoded; packets that are damaged are passed over, as FFmpeg does."""
+    """Yield the decoded frames; damaged packets are skipped, as FFmpeg does."""
     import av
 
     n_good = n_bad = 0
@@ -144,7 +142,7 @@ def _frames(container: Any, stream: Any, bare: bool = False) -> Iterator[Any]:
         try:
             packet = next(packets, None)
         except (av.error.FFmpegError, IndexError):
-            # PyAV's end of a file in which a stream began on the way, of which it knows nothing: ours is through then.
+            # PyAV fails at the end of a file in which another stream began on the way; ours is complete then.
             return
         if packet is None:
             return
@@ -174,7 +172,7 @@ def _samples(frames: Iterator[Any], sr: int, n_channels: int) -> Iterator[Float3
 
 
 def _trimmed(parts: Iterator[Float32], end: int) -> Iterator[Float32]:
-    """Leave out the padding behind `end`, unless so much comes that it is none."""
+    """Drop the samples behind `end`, unless there are too many for padding; 0 means that there is no padding."""
     n_read, held, n_held = 0, [], 0
     for part in parts:
         n_kept = len(part) if not end or n_held > _MOST_PADDING else min(len(part), max(0, end - n_read))
@@ -190,7 +188,7 @@ def _trimmed(parts: Iterator[Float32], end: int) -> Iterator[Float32]:
 
 
 def _gathered(parts: Iterator[Float32], n_channels: int) -> Iterator[Float32]:
-    """Yield the same in blocks, each of which the next overwrites."""
+    """Yield the same samples in blocks, each of which the next overwrites."""
     block = np.empty((max(1, BLOCK_SAMPLES // n_channels), n_channels), np.float32)
     filled = 0
     for part in parts:

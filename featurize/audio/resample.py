@@ -1,12 +1,13 @@
 """The waveform of a clip: mono float32 at the wanted sample rate, as `librosa.load` gives it, in blocks."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator
+from typing import NamedTuple
 
 import numpy as np
 
 from cache.file.layout import ABOVE
-from featurize.audio.audio import Audio, Float32
+from featurize.audio.audio import Audio, Decoded, Float32, Reading
 
 # Up to so many samples are resampled in one go.
 _RESAMPLED_WHOLE = 1 << 18
@@ -14,7 +15,7 @@ _RESAMPLED_WHOLE = 1 << 18
 # Channels cancel if together they are at most two steps of 16 bits, and each alone so many times as much.
 _QUIET = 2.0**-14
 _CANCELLED = 100
-# Nearly always so few samples tell that all of them are not quiet.
+# So many samples nearly always show that a clip is not quiet.
 _PROBED = 1024
 
 # A clip is named if more than this share of its energy lies where the features do not reach.
@@ -22,8 +23,29 @@ _MUCH = 0.5
 _NO_ENERGY = 1e-30
 
 
+class Sound(NamedTuple):
+    """What a clip proved to be while it was mixed and resampled.
+
+    Attributes
+    ----------
+    decoded
+        Its end.
+    lost
+        The share of its energy that resampling took away.
+    cancelled
+        Whether its channels are in opposite phase, so that their mean is next to nothing.
+    """
+
+    decoded: Decoded
+    lost: float
+    cancelled: bool
+
+
+Waveform = Generator[Float32, None, Sound]
+
+
 def n_resampled(n_samples: int, sr_in: int, sr_out: int) -> int:
-    """Return how many samples so many become, by the formula of `librosa.resample`."""
+    """Return how many samples resampling makes of `n_samples`, by the formula of `librosa.resample`."""
     return n_samples if sr_in == sr_out else math.ceil(n_samples * (float(sr_out) / sr_in))
 
 
@@ -36,19 +58,12 @@ def resampled(y: Float32, sr_in: int, sr_out: int) -> Float32:
     return _of_length(soxr.resample(y, sr_in, sr_out, quality="soxr_hq"), n_resampled(len(y), sr_in, sr_out))
 
 
-def mono_blocks(audio: Audio, sr: int) -> Iterable[Float32]:
-    """Give the waveform: the mean of the channels, resampled by soxr's HQ filter.
+def mono_blocks(audio: Audio, sr: int) -> Waveform:
+    """Yield the waveform at `sr` Hz: the mean of the channels, resampled by soxr's HQ filter.
 
-    Parameters
-    ----------
-    audio
-        An open clip.
-    sr
-        Sample rate of the result in Hz.
-
-    Returns
-    -------
-    iterable of ndarray
+    Yields
+    ------
+    ndarray
         Consecutive samples, shape (n,), float32; the next block overwrites one. All of them together are what
         `librosa.load(path, sr=sr, res_type="soxr_hq")` returns, whatever the size of the blocks.
 
@@ -58,22 +73,59 @@ def mono_blocks(audio: Audio, sr: int) -> Iterable[Float32]:
         The file cannot be decoded to its end, or holds no samples.
     """
     if audio.sr == sr:
-        return (_mix(audio, block) for block in audio.blocks())
+        return _mixed(audio)
     return _resampled_whole(audio, sr) if 0 < audio.n_samples <= _RESAMPLED_WHOLE else _resampled(audio, sr)
 
 
-def _resampled_whole(audio: Audio, sr: int) -> Iterator[Float32]:
-    # Bit for bit what the stream gives, in four fifths of the time, or half of it where the clip is short.
+def _mixed(audio: Audio, room: Float32 | None = None) -> Waveform:
+    """Yield the mean of the channels at the clip's own rate, in consecutive parts of `room` as far as that goes."""
+    peak_mixed = peak_channel = 0.0
+    n = 0
+    blocks = Reading(audio.blocks())
+    for block in blocks:
+        out = None if room is None or n + len(block) > len(room) else room[n : n + len(block)]
+        y = _mean(block, audio.scale, out)
+        n += len(block)
+        if block.shape[1] > 1 and peak_mixed < _QUIET:
+            peak_mixed = max(peak_mixed, _peak(y[:_PROBED]))
+            if peak_mixed < _QUIET:
+                peak_mixed = max(peak_mixed, _peak(y))
+                peak_channel = max(peak_channel, audio.scale * float(block.max()))
+        yield y
+    return Sound(blocks.result, 0.0, peak_mixed < _QUIET and peak_channel > _CANCELLED * peak_mixed)
+
+
+def _mean(block: Float32, scale: float, out: Float32 | None) -> Float32:
+    n_channels = block.shape[1]
+    if n_channels == 1:
+        y = block[:, 0]
+        return y if out is None and scale == 1.0 else np.multiply(y, scale, out=y if out is None else out)
+    # NaN and infinite samples are refused for the clip as a whole, when its row is finished.
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Channel by channel: numpy's mean over a short last axis is ten times slower.
+        out = np.add(block[:, 0], block[:, 1], out=out)
+        for channel in range(2, n_channels):
+            out += block[:, channel]
+        # The scale is a power of two, so the order changes no bit.
+        out /= n_channels / scale
+    return out
+
+
+def _peak(y: Float32) -> float:
+    return max(float(y.max()), -float(y.min()))
+
+
+def _resampled_whole(audio: Audio, sr: int) -> Waveform:
+    # The same bits as from the stream, in four fifths of the time, or half of it where the clip is short.
     y, n = np.empty(audio.n_samples, np.float32), 0
-    for block in audio.blocks():
-        if n + len(block) > len(y):
-            # Longer than was expected.
-            y = np.concatenate((y[:n], np.empty(len(y) + len(block), np.float32)))
-        _mix(audio, block, y[n : n + len(block)])
+    blocks = Reading(_mixed(audio, y))
+    for block in blocks:
+        if n + len(block) > len(y):  # longer than was expected
+            y = np.concatenate((y[:n], block))
         n += len(block)
     result = resampled(y[:n], audio.sr, sr)
-    audio.lost = 1 - _energy(result, sr) / max(_energy(y[:n], audio.sr), _NO_ENERGY)
     yield result
+    return blocks.result._replace(lost=1 - _energy(result, sr) / max(_energy(y[:n], audio.sr), _NO_ENERGY))
 
 
 def _energy(y: Float32, sr: int) -> float:
@@ -86,63 +138,39 @@ def _of_length(y: Float32, n_samples: int) -> Float32:
     return y[:n_samples] if n_missing <= 0 else np.concatenate([y, np.zeros(n_missing, np.float32)])
 
 
-def _resampled(audio: Audio, sr: int) -> Iterator[Float32]:
+def _resampled(audio: Audio, sr: int) -> Waveform:
     import soxr
 
     stream = soxr.ResampleStream(audio.sr, sr, 1, dtype="float32", quality="soxr_hq")
     n_in = n_out = 0
-    heard, kept = _NO_ENERGY, 0.0
-    for block in audio.blocks():
-        n_in += len(block)
-        y = _mix(audio, block)
+    before, after = _NO_ENERGY, 0.0
+    blocks = Reading(_mixed(audio))
+    for y in blocks:
         chunk = stream.resample_chunk(y)
-        n_out += len(chunk)
-        heard, kept = heard + _energy(y, audio.sr), kept + _energy(chunk, sr)
+        n_in, n_out = n_in + len(y), n_out + len(chunk)
+        before, after = before + _energy(y, audio.sr), after + _energy(chunk, sr)
         yield chunk
     tail = stream.resample_chunk(np.empty(0, np.float32), last=True)
-    audio.lost = 1 - (kept + _energy(tail, sr)) / heard
     yield _of_length(tail, max(0, n_resampled(n_in, audio.sr, sr) - n_out))
+    return blocks.result._replace(lost=1 - (after + _energy(tail, sr)) / before)
 
 
-def sound_remark(audio: Audio, x: Float32, seconds: float, sr: int) -> str:
-    """Say of a clip that was read why there is little or nothing to see of it; "" if that needs no words.
+def sound_remark(audio: Audio, sound: Sound, x: Float32, seconds: float, sr: int) -> str:
+    """Return why little or nothing can be seen in the row of a clip, in words; "" if there is no reason.
 
     Parameters
     ----------
-    audio
-        The clip.
     x
-        Its row.
+        The row.
     seconds
         How much of a clip a row shows.
     sr
         The sample rate of the features in Hz.
     """
-    if audio.mixed_peak < _QUIET and audio.channel_peak > _CANCELLED * audio.mixed_peak:
+    if sound.cancelled:
         return "its channels are in opposite phase and cancel"
-    if audio.n_decoded > seconds * audio.sr and not x.any() and any(block.any() for block in audio.blocks()):
+    if sound.decoded.n_samples > seconds * audio.sr and not x.any() and any(block.any() for block in audio.blocks()):
         return f"no sound in the {seconds:.1f} s that are used; there is sound elsewhere"
-    if audio.lost > _MUCH and x.any():
-        return f"{audio.lost:.0%} {ABOVE} {sr / 2000:g} kHz, which the features leave out"
+    if sound.lost > _MUCH and x.any():
+        return f"{sound.lost:.0%} {ABOVE} {sr / 2000:g} kHz, which the features leave out"
     return ""
-
-
-def _mix(audio: Audio, block: Float32, out: Float32 | None = None) -> Float32:
-    n_channels, scale = block.shape[1], audio.scale
-    if n_channels == 1:
-        y = block[:, 0]
-        return y if out is None and scale == 1.0 else np.multiply(y, scale, out=y if out is None else out)
-    # Channel by channel: numpy's mean over a short last axis is ten times slower.
-    # Samples that are NaN or beyond measure are answered for the clip as a whole, at the end.
-    with np.errstate(over="ignore", invalid="ignore"):
-        out = np.add(block[:, 0], block[:, 1], out=out)
-        for channel in range(2, n_channels):
-            out += block[:, channel]
-        # A scale is a power of two, so the order matters to no bit.
-        out /= n_channels / scale
-    for part in (out[:_PROBED], out):
-        if audio.mixed_peak < _QUIET:
-            audio.mixed_peak = max(audio.mixed_peak, float(part.max()), -float(part.min()))
-    if audio.mixed_peak < _QUIET:
-        audio.channel_peak = max(audio.channel_peak, scale * float(block.max()))
-    return out

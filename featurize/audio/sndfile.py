@@ -1,4 +1,4 @@
-"""Files that libsndfile reads: WAV of every encoding, FLAC, Ogg, MP3, AIFF, AU, CAF and more."""
+"""Files that libsndfile reads: WAV of every encoding, FLAC, Ogg, MP3, AIFF, AU, CAF and more; a WAV from a pipe."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,24 +6,34 @@ from typing import Any
 
 import numpy as np
 
-from featurize.audio.audio import BLOCK_SAMPLES, NO_LENGTH, Audio, ClipError, Float32, check_length, check_sr
-from featurize.audio.header import Body, View, body_of, first_frame, n_stated_mp3, n_stated_of
+from featurize.audio.audio import (
+    BLOCK_SAMPLES,
+    NO_LENGTH,
+    Audio,
+    Blocks,
+    ClipError,
+    Decoded,
+    Float32,
+    check_length,
+    check_sr,
+)
+from featurize.audio.header import Body, View, body_of, first_frame, is_unknown, n_stated_mp3, n_stated_of
 
-# libsndfile's codes, from its sndfile.h and common.h: no format fits, the operating system failed, no file to decode,
-# a known container that holds an encoding which is not.
+# libsndfile's codes, from its sndfile.h and common.h: no format fits, the operating system failed, no file to decode.
 _UNRECOGNISED, _SYSTEM, _BAD_FILE = 1, 2, 7
 
-# More samples than this no header states that knows how many there are: it is what libsndfile makes of unknown.
+# libsndfile gives a greater number of samples where the header does not know it.
 _MOST_SAMPLES = 1 << 40
 
-# What an MP3's encoder adds in front and behind, which is not in its length, is less.
+# An MP3's encoder adds fewer samples than this in front and behind, which its length does not count.
 _MOST_PADDING = 4 * 1152
 
 _UNCOMPRESSED = ("PCM", "FLOAT", "DOUBLE", "ALAW", "ULAW")
+_SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 
 class Unread(ClipError):
-    """Nothing that libsndfile reads, though another decoder may; `recognised` if it knows at least the container."""
+    """A file that libsndfile does not read, though another decoder may; `recognised` if it knows the container."""
 
     def __init__(self, reason: str, recognised: bool = True, passing: bool = False) -> None:
         super().__init__(reason, passing)
@@ -31,26 +41,26 @@ class Unread(ClipError):
 
 
 def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> Audio:
-    """Open whatever libsndfile reads.
+    """Open a file with libsndfile.
 
     Parameters
     ----------
     file
         Descriptor of a file of `size` bytes; it stays open.
     path
-        Its name, by which libsndfile takes an MP3 that has something before its first frame.
+        Its name; libsndfile needs the extension to recognise an MP3 that has something before its first frame.
     digest
-        Computes the sha256 of its content.
+        Computes the sha256 of the content.
 
     Raises
     ------
     Unread
-        It is nothing that libsndfile reads.
+        libsndfile does not read it.
     ClipError
-        It is, but nothing to use. What is wrong further on is raised from `blocks`.
+        It cannot be used. Errors further on are raised from `blocks`.
     """
     body = body_of(file, size)
-    # An MP3 is searched to its end when it is opened: once is enough.
+    # libsndfile searches an MP3 to its end when it opens it: once is enough.
     opened = [_sound(file, size, path, body)]
     sr, n_channels, n_samples = opened[0].samplerate, opened[0].channels, opened[0].frames
     name = f"{opened[0].format}/{opened[0].subtype}"
@@ -60,7 +70,7 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
         raise Unread("it holds no samples") if is_mp3 else ClipError("it holds no samples")
     most, n_samples = n_samples, n_samples if n_samples < _MOST_SAMPLES else 0
 
-    def blocks() -> Iterator[Float32]:
+    def blocks() -> Blocks:
         n_read, broken = 0, ""
         with opened.pop() if opened else _sound(file, size, path, body) as stream:
             for block, error in _blocks(stream, most, n_channels, is_mp3):
@@ -74,12 +84,56 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
             raise ClipError(f"it is damaged after {n_read / sr:.2f} s (libsndfile: {broken})")
         if n_read == 0:
             raise ClipError("it holds no samples that can be decoded")
+        if body and body.head:
+            return Decoded(n_read, NO_LENGTH)
         compressed = not name.split("/")[1].startswith(_UNCOMPRESSED) and not name.startswith("FLAC")
-        audio.remark = NO_LENGTH if body and body.head else check_length(n_read, n_stated, sr, compressed)
-        audio.n_decoded = n_read
+        return Decoded(n_read, check_length(n_read, n_stated, sr, compressed))
 
-    audio = Audio(sr, n_samples, name, blocks, digest)
-    return audio
+    return Audio(sr, n_channels, n_samples, name, blocks, digest)
+
+
+def open_stream(file: int) -> Audio:
+    """Open a WAV that can only be read once, from its start: standard input.
+
+    Parameters
+    ----------
+    file
+        Descriptor of a pipe, or of a file at its start; it stays open.
+
+    Returns
+    -------
+    Audio
+        `n_samples` is 0 where the header does not know; `blocks` can be called once.
+
+    Raises
+    ------
+    ClipError
+        It is not a WAV. Errors further on are raised from `blocks`.
+    """
+    import soundfile
+
+    try:
+        stream = soundfile.SoundFile(file, closefd=False)
+    except (soundfile.LibsndfileError, OSError):
+        raise ClipError("it is not a WAV; pipe a WAV in, such as `sox in.mp3 -t wav - | ..`") from None
+    sr, n_channels, n_samples = stream.samplerate, stream.channels, stream.frames
+    check_sr(sr)
+    if is_unknown(n_samples * n_channels * _SAMPLE_BYTES.get(stream.subtype, 1)):
+        n_samples = 0
+
+    def blocks() -> Blocks:
+        n_read = 0
+        for block, error in _blocks(stream, n_samples or _MOST_SAMPLES, n_channels):
+            n_read += len(block)
+            if error:
+                raise ClipError(f"it is damaged after {n_read / sr:.2f} s (libsndfile: {error})")
+            if len(block):
+                yield block
+        if n_read == 0:
+            raise ClipError("it holds no samples")
+        return Decoded(n_read, check_length(n_read, n_samples, sr, stream.subtype not in _SAMPLE_BYTES))
+
+    return Audio(sr, n_channels, n_samples, f"{stream.format}/{stream.subtype}", blocks, digest=lambda: "")
 
 
 def _sound(file: int, size: int, path: str, body: Body | None) -> Any:
@@ -92,7 +146,7 @@ def _sound(file: int, size: int, path: str, body: Body | None) -> Any:
         return soundfile.SoundFile(file, closefd=False)
     except soundfile.LibsndfileError as error:
         refused = _unread(error.code, _words(error.error_string))
-    # By descriptor, libsndfile lacks what it knows from the name; by name it takes for MP3 what is none, too.
+    # libsndfile recognises some MP3s by their name only, but by name it also takes other files for MP3s.
     if refused.recognised or not path.lower().endswith(".mp3") or first_frame(file, size) is None:
         raise refused
     try:
@@ -101,14 +155,14 @@ def _sound(file: int, size: int, path: str, body: Body | None) -> Any:
         raise _unread(error.code, _words(error.error_string)) from None
 
 
-def _blocks(stream: Any, most: int, n_channels: int, is_mp3: bool) -> Iterator[tuple[Float32, str]]:
-    """Yield what is decoded, a block at a time, and with the last one why it is the last, if that is an error."""
+def _blocks(stream: Any, most: int, n_channels: int, is_mp3: bool = False) -> Iterator[tuple[Float32, str]]:
+    """Yield up to `most` samples a block at a time, and with the last block the error that ended them, else ""."""
     import soundfile
 
-    # soundfile seeks to where it is after every read, upon which an MP3's decoder loses what it has of the next
-    # frame; a file that cannot seek it leaves alone.
+    # soundfile seeks to its position after every read, and an MP3's decoder then loses what it has of the next frame.
+    # It does not do so with a file that cannot seek.
     stream.seekable = lambda: False
-    # A header may claim any length: room is made for what is read, not for what is claimed.
+    # A header may claim any length, so there is room for a block only.
     block = np.empty((min(most, max(1, BLOCK_SAMPLES // n_channels)), n_channels), np.float32)
     n_read = 0
     while n_read < most:
@@ -118,14 +172,14 @@ def _blocks(stream: Any, most: int, n_channels: int, is_mp3: bool) -> Iterator[t
         try:
             n = len(stream.read(out=room))
         except soundfile.LibsndfileError as error:
-            # What came before the error is in the block all the same; of an MP3 it is not counted.
+            # The samples before the error are in the block, but libsndfile does not count those of an MP3.
             n = len(room) - int(np.isnan(room[::-1, 0]).argmin()) if is_mp3 else stream.tell() - n_read
             n = 0 if is_mp3 and np.isnan(room[0, 0]) else min(max(0, n), len(room))
             yield room[:n], _words(error.error_string)
             return
         yield room[:n], ""
         n_read += n
-        # What libsndfile gives after it stopped short comes from behind a hole.
+        # After a short read, libsndfile would go on behind a hole.
         if n < len(room):
             return
 
@@ -137,7 +191,7 @@ def _words(error_string: str) -> str:
 def _unread(code: int, reason: str) -> Unread:
     if code == _UNRECOGNISED:
         return Unread("it is not audio in any format that libsndfile or FFmpeg knows", recognised=False)
-    # The words for this code speak of a missing file, and it stands for an MP3 without a whole frame.
+    # libsndfile's words for this code speak of a missing file, but it means an MP3 without a whole frame.
     if code == _BAD_FILE:
         return Unread("its header promises audio that is not found")
     return Unread(f"its header is damaged or of an unknown kind (libsndfile: {reason})", passing=code == _SYSTEM)

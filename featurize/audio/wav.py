@@ -1,23 +1,24 @@
-"""Plain WAVs of integers or floats, the commonest files, which libsndfile takes several times as long to read."""
+"""Uncompressed WAVs, the commonest files, which libsndfile takes several times as long to read."""
 
 import struct
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from featurize.audio.audio import Blocks, Decoded
 
 # Size of the file without its first 8 bytes; size of the next chunk, format tag, channels, sample rate, bytes a second,
 # bytes a frame, bits.
 _FORMAT = struct.Struct("<4xI8xIHHIIHH")
 _CHUNK = struct.Struct("<4sI")
 
-# Chunks that say nothing of the samples, beside lists of remarks and the samples' peaks: what recorders and converters
-# put before or behind them.
-_REMARKS = (b"fact", b"JUNK", b"FLLR", b"bext", b"iXML", b"id3 ")
+# Chunks that do not change what the samples mean; recorders and converters write them before or behind the samples. Of
+# the chunks LIST and PEAK this holds for some, see `_is_note`.
+_NOTES = (b"fact", b"JUNK", b"FLLR", b"bext", b"iXML", b"id3 ")
 
-# By format tag and bits: libsndfile's name, the numbers' type, the number that stands for 0, and what makes the
-# greatest 1. Of 24 bits, four bytes are read at a time; the lowest is the sample's before.
+# By format tag and bits: libsndfile's name, type of the numbers, the number that stands for 0, and the scale. Samples
+# of 24 bits are read as four bytes, the lowest of which belongs to the sample before.
 _KINDS: dict[tuple[int, int], tuple[str, str, int, float]] = {
     (1, 8): ("PCM_U8", "u1", 128, 2.0**-7),
     (1, 16): ("PCM_16", "<i2", 0, 2.0**-15),
@@ -28,20 +29,20 @@ _KINDS: dict[tuple[int, int], tuple[str, str, int, float]] = {
 
 
 class PlainWav(NamedTuple):
-    """A WAV in memory.
+    """An uncompressed WAV in memory.
 
     Attributes
     ----------
     sr
-        Sample rate in Hz, whatever the header says.
+        Sample rate in Hz, which is not checked.
     samples
-        Numbers as they are stored, shape (n_samples, n_channels).
+        The numbers as they are stored, shape (n_samples, n_channels).
     bits
-        Of a number.
+        Bits of a number.
     zero
         The number that stands for 0.
     scale
-        What makes the greatest number 1.
+        The factor that brings full scale to 1.
     format
         Container and encoding.
     """
@@ -55,7 +56,7 @@ class PlainWav(NamedTuple):
 
 
 def plain_wav(data: bytes) -> PlainWav | None:
-    """Return the samples of a file of integers or floats with nothing of note beside them; None for others."""
+    """Return the samples of an uncompressed WAV; None for another file, or if a chunk might change what they mean."""
     if data[:4] != b"RIFF" or data[8:16] != b"WAVEfmt " or len(data) < _FORMAT.size:
         return None
     riff_bytes, fmt_bytes, tag, n_channels, sr, second_bytes, frame_bytes, bits = _FORMAT.unpack_from(data)
@@ -75,7 +76,7 @@ def plain_wav(data: bytes) -> PlainWav | None:
 
 
 def _find_samples(data: bytes, n_channels: int) -> tuple[int, int]:
-    """Return where the samples start and how many bytes they are; none if anything else is unknown or cut short."""
+    """Return where the samples start and how many bytes they are; 0, 0 if another chunk is unknown or cut short."""
     at = end = _FORMAT.size
     found = 0, 0
     while at + _CHUNK.size <= len(data):
@@ -83,25 +84,25 @@ def _find_samples(data: bytes, n_channels: int) -> tuple[int, int]:
         at += _CHUNK.size
         if name == b"data" and not found[0]:
             found = at, n_bytes
-        elif not _is_remark(name, data[at : at + 4], n_bytes, n_channels):
+        elif not _is_note(name, data[at : at + 4], n_bytes, n_channels):
             return 0, 0
-        # A chunk of odd length is followed by a byte that does not count, and that some forget at the end.
+        # A chunk of odd length is followed by a padding byte, which some programs forget at the end of the file.
         end = at + n_bytes
         at = end + n_bytes % 2
     return found if len(data) in (end, at) else (0, 0)
 
 
-def _is_remark(name: bytes, start: bytes, n_bytes: int, n_channels: int) -> bool:
-    # What libsndfile passes over, too: others it interprets, or loses its way in.
+def _is_note(name: bytes, start: bytes, n_bytes: int, n_channels: int) -> bool:
+    # Chunks that libsndfile skips, too; it interprets others, or loses its way in them.
     if name == b"LIST":
         return start == b"INFO"
     if name == b"PEAK":
         return n_bytes == 8 + 8 * n_channels
-    return name in _REMARKS and n_bytes >= 4
+    return name in _NOTES and n_bytes >= 4
 
 
-def float_blocks(wav: PlainWav, n_samples: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield so many samples of every channel at a time, float32; times `scale` they are libsndfile's to the bit."""
+def float_blocks(wav: PlainWav, n_samples: int) -> Blocks:
+    """Yield `n_samples` of every channel at a time, which times `wav.scale` are libsndfile's to the bit."""
     for start in range(0, len(wav.samples), n_samples):
         block = wav.samples[start : start + n_samples]
         if wav.bits == 24:
@@ -112,3 +113,4 @@ def float_blocks(wav: PlainWav, n_samples: int) -> Iterator[npt.NDArray[np.float
         if wav.zero:
             floats -= wav.zero
         yield floats
+    return Decoded(len(wav.samples))

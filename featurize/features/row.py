@@ -19,7 +19,7 @@ from cache.file.mel_scale import hz_to_mel, mel_to_hz
 from cache.file.settings import MelSettings
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
-from featurize.audio.decode import ClipError
+from featurize.audio.audio import ClipError
 from featurize.audio.resample import resampled
 from featurize.features.reference import Kernel, reference_kernel
 

@@ -16,7 +16,8 @@ from cache.labels.read import read_labels
 from cache.shared.segment import Segment
 from cache.shared.text import human_count, plain, printable
 from cache.shared.tree import is_utf8
-from featurize.audio.decode import ClipError, open_audio
+from featurize.audio.audio import ClipError
+from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
 
 BACKGROUND = "background"

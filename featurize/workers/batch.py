@@ -12,11 +12,12 @@ from cache.file.journal import Rejected, Row
 from cache.file.layout import ROW_SHAPE
 from cache.file.settings import MelSettings
 from cache.shared.segment import recording_of
-from featurize.audio.decode import Audio, ClipError, open_audio
+from featurize.audio.audio import Audio, ClipError, Reading
+from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
-from featurize.audio.resample import mono_blocks, n_resampled, sound_remark
+from featurize.audio.pieces import cut, open_clip
+from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
 from featurize.features.row import n_frames_of, write_spectrogram
-from featurize.workers.segments import cut, open_clip
 
 Float32 = npt.NDArray[np.float32]
 
@@ -175,10 +176,9 @@ def _compute_segments(
 
 def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row:
     out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
-    n_samples = write_row(audio, settings, out)
-    remark = sound_remark(audio, out, settings.n_frames * settings.hop_length / settings.sr, settings.sr)
-    if audio.remark:
-        remark = f"{audio.remark}; {remark}" if remark else audio.remark
+    n_samples, sound = write_row(audio, settings, out)
+    seconds = settings.n_frames * settings.hop_length / settings.sr
+    remarks = sound.decoded.remark, sound_remark(audio, sound, out, seconds, settings.sr)
     if out is not x:
         x[...] = out
     return Row(
@@ -187,11 +187,11 @@ def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.ND
         clip.mtime_ns,
         sha256,
         n_frames_of(n_samples, settings),
-        audio.n_decoded / audio.sr,
+        sound.decoded.n_samples / audio.sr,
         audio.sr,
         audio.format,
         zlib.crc32(x.data),
-        remark,
+        "; ".join(filter(None, remarks)),
         clip.inode,
         *clip.span,
     )
@@ -209,11 +209,12 @@ def row_of(path: str, settings: MelSettings | None) -> Float32:
     return out
 
 
-def write_row(audio: Audio, settings: MelSettings, out: Float32) -> int:
-    """Write one clip's spectrogram and return its length in samples at `settings.sr`."""
+def write_row(audio: Audio, settings: MelSettings, out: Float32) -> tuple[int, Sound]:
+    """Write one clip's spectrogram; return its length in samples at `settings.sr`, and what the clip proved to be."""
     announced = n_resampled(audio.n_samples, audio.sr, settings.sr)
-    n_samples = write_spectrogram(mono_blocks(audio, settings.sr), announced, settings, out[:, :, 0])
+    waveform = Reading(mono_blocks(audio, settings.sr))
+    n_samples = write_spectrogram(waveform, announced, settings, out[:, :, 0])
     if n_samples != announced:
-        # The length was not known, or the header wrong about it, and with it we about where the centre is.
+        # The header was wrong about the length, or did not state it, so the centre was taken from the wrong place.
         write_spectrogram(mono_blocks(audio, settings.sr), n_samples, settings, out[:, :, 0])
-    return n_samples
+    return n_samples, waveform.result

@@ -62,9 +62,9 @@ def checked_clips(cache: Cache, settings: Any, data: Path) -> list[CheckedClip]:
 
 def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip | None:
     from featurize import featurize_clip
-    from featurize.audio.decode import ClipError
+    from featurize.audio.audio import ClipError
+    from featurize.audio.pieces import open_clip
     from featurize.audio.resample import mono_blocks
-    from featurize.workers.segments import open_clip
 
     try:
         with open_clip(str(data / path)) as audio:

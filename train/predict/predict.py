@@ -143,20 +143,21 @@ class _Piece(NamedTuple):
 
 
 def _pieces(source: Source, windows: Windows, settings: Any, dtype: str) -> Iterator[_Piece]:
-    from featurize.audio.decode import ClipError
+    from featurize.audio.audio import ClipError, Reading
     from featurize.audio.resample import mono_blocks
 
     of = Prediction(source.path, {})
     try:
         with _open(source) as audio:
             of = replace(of, duration=audio.n_samples / audio.sr)
-            for start, end, whole, y in cuts(mono_blocks(audio, audio.sr), audio.sr, windows):
+            blocks = Reading(mono_blocks(audio, audio.sr))
+            for start, end, whole, y in cuts(blocks, audio.sr, windows):
                 of = replace(of, start=start, end=end, kind=Kind.CLIP if whole else Kind.WINDOW)
                 # Known once all of it is read, as it is when it comes as one clip.
-                remark = getattr(audio, "remark", "") if whole else ""
+                remark = blocks.result.decoded.remark if whole else ""
                 yield _piece(replace(of, remark=remark), y, audio.sr, settings, dtype)
             if of.kind is Kind.WINDOW:
-                remark = getattr(audio, "remark", "")
+                remark = blocks.result.decoded.remark
                 yield _Piece(replace(of, kind=Kind.RECORDING, start=0.0, remark=remark))
         return
     except ClipError as error:
@@ -170,8 +171,9 @@ def _pieces(source: Source, windows: Windows, settings: Any, dtype: str) -> Iter
 
 
 def _open(source: Source) -> AbstractContextManager[Any]:
-    from featurize.audio.decode import ClipError, open_audio
-    from featurize.audio.stream import open_stream
+    from featurize.audio.audio import ClipError
+    from featurize.audio.decode import open_audio
+    from featurize.audio.sndfile import open_stream
 
     if source.reason:
         raise ClipError(source.reason)
@@ -183,7 +185,7 @@ def _open(source: Source) -> AbstractContextManager[Any]:
 
 
 def _piece(of: Prediction, y: npt.NDArray[np.float32], sr: int, settings: Any, dtype: str) -> _Piece:
-    from featurize.audio.decode import ClipError
+    from featurize.audio.audio import ClipError
     from featurize.features.row import spectrogram
 
     try:

@@ -28,13 +28,9 @@ def _pieces(path: Path, named: Sequence[Region]) -> Iterator[Piece]:
     from featurize.audio.decode import open_audio
 
     with open_audio(str(path)) as audio:
-        edges = [samples_of(region.start, region.end, audio.sr) for region in named]
-        at = 0
-        for block in audio.blocks():
-            for i, (first, last) in enumerate(edges):
-                if first < at + len(block) and last > at:
-                    yield i, audio.sr, block[max(0, first - at) : last - at] * np.float32(audio.scale)
-            at += len(block)
+        spans = [samples_of(region.start, region.end, audio.sr) for region in named]
+        for i, part in audio.pieces(spans):
+            yield i, audio.sr, part
 
 
 def with_segments(
@@ -75,7 +71,7 @@ def with_segments(
 
 
 def _write(path: Path, named: Sequence[Region], files: Sequence[Path]) -> None:
-    from featurize.audio.decode import ClipError
+    from featurize.audio.audio import ClipError
 
     try:
         # Regions do not overlap, so their pieces come one region after the other.

@@ -336,7 +336,7 @@ LIMITED = """
 import json, resource, sys
 from pathlib import Path
 from featurize import featurize_clip
-from featurize.audio.decode import ClipError
+from featurize.audio.audio import ClipError
 import av
 good, *claims = map(Path, sys.argv[1:])
 for warm_up in (good, good.with_suffix(".flac")):

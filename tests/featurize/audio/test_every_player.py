@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from featurize import featurize_clip
-from featurize.audio.audio import ClipError, check_length
+from featurize.audio.audio import ClipError, Reading, check_length
 from featurize.audio.decode import open_audio
 from featurize.audio.header import first_frame
 from featurize.update.update import Job, update
@@ -35,9 +35,11 @@ def put(folder, name, content):
 
 
 def read(path):
-    """The samples, and the clip with what is known of it once it was read."""
+    """The samples of a clip, the open clip, and its end."""
     with open_audio(str(path)) as audio:
-        return np.concatenate([block * np.float32(audio.scale) for block in audio.blocks()]), audio
+        blocks = Reading(audio.blocks())
+        y = np.concatenate([block * np.float32(audio.scale) for block in blocks])
+        return y, audio, blocks.result
 
 
 @pytest.mark.parametrize("n_channels", [1, 2])
@@ -49,23 +51,23 @@ def test_what_libsndfile_does_not_read_is_the_row_of_ffmpegs_own_decode(tmp_path
     x = featurize_clip(path)
     np.testing.assert_allclose(x, by_ffmpeg(path), atol=1e-4)
     assert x.max() > 0.99
-    y, audio = read(path)
-    assert audio.n_decoded == len(y)
+    y, audio, end = read(path)
+    assert end.n_samples == len(y)
     assert len(y) / audio.sr == pytest.approx(2, abs=0.1)
-    assert audio.remark == ""
+    assert end.remark == ""
 
 
 @pytest.mark.parametrize(("container", "name"), [("ipod", "M4A"), ("mp4", "MP4"), ("mov", "MOV"), ("3gp", "3GP")])
 def test_the_format_says_what_was_decoded_whatever_the_file_is_called(tmp_path, container, name):
-    _, audio = read(put(tmp_path, "clip.wav", ffmpeg_encoded(container, "aac", SOUND, SR)))
+    _, audio, _ = read(put(tmp_path, "clip.wav", ffmpeg_encoded(container, "aac", SOUND, SR)))
     assert audio.format == f"{name}/AAC"
-    _, audio = read(put(tmp_path, "clip.mp3", ffmpeg_encoded("webm", "libopus", noise(48000), 48000)))
+    _, audio, _ = read(put(tmp_path, "clip.mp3", ffmpeg_encoded("webm", "libopus", noise(48000), 48000)))
     assert audio.format == "WEBM/OPUS"
 
 
 def test_the_padding_of_an_encoder_is_left_out_where_the_container_states_it(tmp_path):
     y = noise(SR + 123)
-    pcm, _ = read(put(tmp_path, "clip.m4a", ffmpeg_encoded("ipod", "alac", y, SR)))
+    pcm, _, _ = read(put(tmp_path, "clip.m4a", ffmpeg_encoded("ipod", "alac", y, SR)))
     assert len(pcm) == len(y)
     np.testing.assert_allclose(pcm, y, atol=1e-4)
 
@@ -86,7 +88,7 @@ def test_the_sound_of_a_film_is_read_and_its_pictures_are_not_decoded(tmp_path, 
         out.mux(sound.encode(None))
     path = put(tmp_path, "film.mp4", stream.getvalue())
     monkeypatch.setattr(av.VideoFrame, "__new__", lambda *_: pytest.fail("a picture was decoded"), raising=False)
-    y, audio = read(path)
+    y, audio, _ = read(path)
     assert audio.format == "MP4/AAC"
     assert len(y) / SR == pytest.approx(1, abs=0.05)
 
@@ -103,12 +105,12 @@ for name in sys.argv[1:]:
 
 def test_a_stream_that_begins_on_the_way_costs_the_sound_nothing(tmp_path):
     data = ffmpeg_encoded("flv", "aac", noise(30 * SR), SR)
-    whole, _ = read(put(tmp_path, "whole.flv", data))
+    whole, _, _ = read(put(tmp_path, "whole.flv", data))
     picture = bytes([0x12]) + bytes(40)
     tag = b"\x09" + len(picture).to_bytes(3, "big") + (29_000).to_bytes(3, "big") + bytes(4) + picture
-    y, audio = read(put(tmp_path, "film.flv", data + tag + len(tag).to_bytes(4, "big")))
+    y, _, end = read(put(tmp_path, "film.flv", data + tag + len(tag).to_bytes(4, "big")))
     np.testing.assert_array_equal(y, whole)
-    assert audio.remark == ""
+    assert end.remark == ""
 
 
 def test_pyav_is_imported_only_when_a_file_needs_it(tmp_path):
@@ -161,7 +163,7 @@ def test_an_mp4_whose_samples_lie_in_another_file_gets_nowhere(tmp_path):
         changed = changed[:size] + struct.pack(">I", n_bytes + len(elsewhere) - 8) + changed[size + 4 :]
     path = put(tmp_path, "clip.mov", changed)
     with suppress(ClipError):
-        y, _ = read(path)
+        y, _, _ = read(path)
         stolen = np.frombuffer(secret.read_bytes(), "<i2") / 32768
         assert not np.allclose(y[:1000, 0], stolen[:1000])
 
@@ -231,11 +233,11 @@ STATING = [
 @pytest.mark.parametrize(("container", "subtype"), STATING)
 def test_one_rule_for_what_is_cut_short_whatever_the_format(tmp_path, container, subtype):
     data = encoded(container, subtype, SOUND, SR)
-    _, whole = read(put(tmp_path, "whole.mp3", data))
+    _, _, whole = read(put(tmp_path, "whole.mp3", data))
     assert whole.remark == ""
-    _, most = read(put(tmp_path, "most.mp3", data[: len(data) * 3 // 4]))
+    _, _, most = read(put(tmp_path, "most.mp3", data[: len(data) * 3 // 4]))
     assert re.fullmatch(r"cut short: 2\.\d\d s of the [23]\.\d\d s that its header states", most.remark)
-    assert most.n_decoded / SR == pytest.approx(2.25, abs=0.15)
+    assert most.n_samples / SR == pytest.approx(2.25, abs=0.15)
     with pytest.raises(ClipError, match=r"cut short.* of the [23]\.\d\d s"):
         read(put(tmp_path, "little.mp3", data[: len(data) // 3]))
 
@@ -246,7 +248,7 @@ def test_one_rule_for_what_is_cut_short_whatever_the_format(tmp_path, container,
 )
 def test_the_same_rule_for_what_ffmpeg_reads(tmp_path, container, codec, sr):
     data = ffmpeg_encoded(container, codec, noise(3 * sr), sr)
-    _, most = read(put(tmp_path, "most", data[: len(data) * 3 // 4]))
+    _, _, most = read(put(tmp_path, "most", data[: len(data) * 3 // 4]))
     assert most.remark.startswith("cut short: ")
     with pytest.raises(ClipError, match="cut short"):
         read(put(tmp_path, "little", data[: len(data) // 3]))
@@ -256,15 +258,15 @@ def test_the_same_rule_for_what_ffmpeg_reads(tmp_path, container, codec, sr):
 @pytest.mark.parametrize("n_samples", [40_000, 2_500_000])
 def test_a_wav_whose_sizes_cannot_be_true_is_read_to_its_end_and_named(tmp_path, n_stated, n_samples):
     y = (noise(n_samples)[:, 0] * 32767).astype(np.int16)
-    got, audio = read(put(tmp_path, "clip.wav", wav(y, riff_size=n_stated and 136, data_size=n_stated)))
+    got, _, end = read(put(tmp_path, "clip.wav", wav(y, riff_size=n_stated and 136, data_size=n_stated)))
     np.testing.assert_array_equal(got[:, 0], y / np.float32(32768))
-    assert audio.remark.startswith("no stated length")
+    assert end.remark.startswith("no stated length")
 
 
 def test_a_flac_of_unknown_length_is_a_row_of_the_length_that_it_has(tmp_path):
     unknown = FLAC[:21] + bytes([FLAC[21] & 0xF0]) + bytes(4) + FLAC[26:]
-    y, audio = read(put(tmp_path, "clip.flac", unknown))
-    assert (len(y), audio.n_decoded, audio.remark) == (3 * SR, 3 * SR, "")
+    y, _, end = read(put(tmp_path, "clip.flac", unknown))
+    assert (len(y), end.n_samples, end.remark) == (3 * SR, 3 * SR, "")
     known = featurize_clip(put(tmp_path, "known.flac", FLAC))
     np.testing.assert_array_equal(featurize_clip(tmp_path / "clip.flac"), known)
 
@@ -273,8 +275,8 @@ def test_an_mp3_in_wav_whose_header_counts_the_padding_is_a_row(tmp_path):
     data = bytearray(encoded("WAV", "MPEG_LAYER_III", SOUND[: SR // 2], SR))
     at = data.index(b"fact") + 8
     struct.pack_into("<I", data, at, struct.unpack_from("<I", data, at)[0] + 2 * 1152)
-    _, audio = read(put(tmp_path, "clip.wav", bytes(data)))
-    assert audio.remark == ""
+    _, _, end = read(put(tmp_path, "clip.wav", bytes(data)))
+    assert end.remark == ""
 
 
 def test_the_duration_is_what_was_decoded(tmp_path):
@@ -283,7 +285,7 @@ def test_the_duration_is_what_was_decoded(tmp_path):
     folder = tmp_path / "data" / "dog"
     folder.mkdir(parents=True)
     path = put(folder, "clip.mp3", quiet[417:] + loud[417:])
-    y, _ = read(path)
+    y, _, _ = read(path)
     cache = update(Job(tmp_path / "data", tmp_path / "features.h5", class_names=("dog",))).cache
     assert cache.columns["duration"][0] == pytest.approx(len(y) / SR)
 

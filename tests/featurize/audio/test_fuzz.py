@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featurize import featurize_clip
-from featurize.audio.decode import ClipError
+from featurize.audio.audio import ClipError
 from tests.helpers.amounts import FUZZ_EXAMPLES, amount
 from tests.helpers.sounds import FFMPEG_FORMATS, FORMATS, encoded, ffmpeg_encoded, noise
 

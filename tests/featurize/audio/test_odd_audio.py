@@ -12,7 +12,8 @@ import soundfile
 
 from cache.file.settings import MelSettings
 from featurize import featurize_clip
-from featurize.audio.decode import ClipError, open_audio, read_ahead
+from featurize.audio.audio import ClipError
+from featurize.audio.decode import open_audio, read_ahead
 from featurize.audio.wav import float_blocks, plain_wav
 from featurize.features.row import n_frames_of
 from featurize.update.summary import as_json

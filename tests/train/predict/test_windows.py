@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,7 @@ import soundfile
 
 from cache.file.settings import MelSettings
 from featurize import featurize_clip
-from featurize.audio.audio import Audio
+from featurize.audio.audio import Audio, Blocks, Decoded
 from featurize.features.row import spectrogram
 from tests.conftest import PITCHES, ROOT
 from tests.helpers.sounds import noise, wav
@@ -151,9 +150,9 @@ def test_samples_that_are_no_numbers_end_a_recording_with_where_they_are(run: Pa
 READ = """
 import sys
 from pathlib import Path
-from featurize.audio.decode import ClipError
+from featurize.audio.audio import ClipError
 from featurize.audio.resample import mono_blocks
-from featurize.audio.stream import open_stream
+from featurize.audio.sndfile import open_stream
 import numpy as np
 try:
     audio = open_stream(0)
@@ -177,8 +176,8 @@ def test_standard_input_is_read_as_a_file_is_whatever_length_its_header_claims(s
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (b"", "no WAV"),
-        (b"not a WAV at all" * 100, "no WAV"),
+        (b"", "not a WAV"),
+        (b"not a WAV at all" * 100, "not a WAV"),
         (wav(np.zeros(0, np.int16)), "no samples"),
         (wav(np.zeros(16000, np.int16))[:10044], "0.31 s of the 1.00 s"),
         (wav(np.zeros(1000, np.int16), sr=7), "sample rate"),
@@ -240,13 +239,12 @@ def test_a_recording_that_is_cut_short_is_classified_with_what_is_missing(
     opened = open_run(run)
     for seconds in (0.5, 6.7):
         y = tone("dog", seconds).astype(np.float32)
-        audio = Audio(16000, 160_000, "WAV/PCM_16", lambda: [], digest=lambda: "")
 
-        def blocks(audio: Audio = audio, y: np.ndarray = y) -> Iterator[np.ndarray]:
+        def blocks(y: np.ndarray = y) -> Blocks:
             yield y[:, None]
-            audio.remark = missing  # known at its end only
+            return Decoded(len(y), missing)  # known at its end only
 
-        audio.blocks = blocks
+        audio = Audio(16000, 1, 160_000, "WAV/PCM_16", blocks, digest=lambda: "")
         monkeypatch.setattr("train.predict.predict._open", lambda _, audio=audio: nullcontext(audio))
         *windows, last = predict_files(opened, find_sources([tmp_path / "cut.wav"]))
         assert (last.kind, last.label, last.remark) == (

@@ -1,0 +1,148 @@
+"""Segments of a recording as clips of their own, cut out of it while it is decoded, if possible once."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from heapq import heappop, heappush
+
+import numpy as np
+
+from cache.shared.segment import Segment, segment_of
+from cache.shared.text import human_count
+from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Float32, Reading
+from featurize.audio.decode import open_audio
+
+# No more numbers than this are kept in memory, of all segments and channels together.
+_MOST_KEPT = 1 << 24
+
+# A segment that ends less than so much behind the recording's end is not remarked on.
+_TOLERATED_SECONDS = 0.01
+
+
+def cut(audio: Audio, segments: Sequence[Segment]) -> Iterator[tuple[int, Audio]]:
+    """Cut segments, which may overlap, out of an open recording.
+
+    Yields
+    ------
+    int
+        Index of a segment.
+    Audio
+        The segment, to the bit as a file of its samples. If it starts behind the end of the recording, or is of a
+        channel that it does not have, reading it raises a ClipError.
+
+    Raises
+    ------
+    ClipError
+        The recording cannot be decoded further; what came before is good.
+    """
+    spans = [segment.samples(audio.sr) for segment in segments]
+    for chosen in passes(spans, _MOST_KEPT // audio.n_channels):
+        if len(chosen) == 1 and _length(spans[chosen[0]]) * audio.n_channels > _MOST_KEPT:
+            yield chosen[0], _streamed(audio, segments[chosen[0]])
+            continue
+        kept: dict[int, list[Float32]] = {which: [] for which in chosen}
+        pieces = Reading(audio.pieces([spans[which] for which in chosen]))
+        for i, part in pieces:
+            which = chosen[i]
+            kept[which].append(part)
+            if sum(map(len, kept[which])) == _length(spans[which]):
+                yield which, _kept(audio, segments[which], kept.pop(which))
+        for which, parts in kept.items():
+            yield which, _kept(audio, segments[which], parts, pieces.result)
+
+
+def passes(spans: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:
+    """Share out spans among passes through a recording, such that at any moment at most `most` samples are under way.
+
+    A span that is longer has a pass of its own; these come last.
+    """
+    by_start = sorted(range(len(spans)), key=spans.__getitem__)
+    long = [which for which in by_start if _length(spans[which]) > most]
+    left = [which for which in by_start if _length(spans[which]) <= most]
+    while left:
+        chosen, later = [], []
+        under_way: list[tuple[int, int]] = []  # a heap of where spans end, and how long they are
+        n_kept = 0
+        for which in left:
+            first, last = spans[which]
+            while under_way and under_way[0][0] <= first:
+                n_kept -= heappop(under_way)[1]
+            if n_kept + last - first > most:
+                later.append(which)
+                continue
+            chosen.append(which)
+            heappush(under_way, (last, last - first))
+            n_kept += last - first
+        yield chosen
+        left = later
+    yield from ([which] for which in long)
+
+
+def _length(span: tuple[int, int]) -> int:
+    return span[1] - span[0]
+
+
+def open_clip(path: str) -> AbstractContextManager[Audio]:
+    """Open a clip by its path in a cache, which may be that of a segment; see `featurize.audio.decode.open_audio`."""
+    segment = segment_of(path)
+    return open_audio(path) if segment is None or os.path.exists(path) else _open_segment(segment)  # noqa: PTH110
+
+
+@contextmanager
+def _open_segment(segment: Segment) -> Iterator[Audio]:
+    with open_audio(segment.recording) as audio:
+        yield _streamed(audio, segment)
+
+
+def _kept(audio: Audio, segment: Segment, parts: list[Float32], recording: Decoded | None = None) -> Audio:
+    """Return a segment whose samples are in memory; `recording` is the end of the recording if that came first."""
+    n_samples = sum(map(len, parts))
+
+    def blocks() -> Blocks:
+        for part in parts:
+            yield _channel(part, segment.channel)
+        return _end(segment, n_samples, audio.sr, recording)
+
+    return _piece(audio, segment, n_samples, blocks)
+
+
+def _streamed(audio: Audio, segment: Segment) -> Audio:
+    """Return a segment for which the recording is read, every time that the segment is."""
+    first, last = segment.samples(audio.sr)
+
+    def blocks() -> Blocks:
+        n_samples = 0
+        pieces = Reading(audio.pieces([(first, last)]))
+        for _, part in pieces:
+            n_samples += len(part)
+            yield _channel(part, segment.channel)
+        return _end(segment, n_samples, audio.sr, pieces.result)
+
+    return _piece(audio, segment, last - first, blocks)
+
+
+def _piece(audio: Audio, segment: Segment, n_samples: int, blocks: Callable[[], Blocks]) -> Audio:
+    n_channels = 1 if segment.channel else audio.n_channels
+    return Audio(audio.sr, n_channels, n_samples, audio.format, blocks, lambda: segment.sha256(audio.sha256))
+
+
+def _channel(part: Float32, channel: int) -> Float32:
+    if not channel:
+        return part
+    if channel > part.shape[1]:
+        n_channels = human_count(part.shape[1], "channel")
+        raise ClipError(f"its table gives channel {channel}, and the recording has {n_channels}")
+    return np.ascontiguousarray(part[:, channel - 1 : channel])
+
+
+def _end(segment: Segment, n_samples: int, sr: int, recording: Decoded | None) -> Decoded:
+    first, last = segment.samples(sr)
+    if first == last:
+        raise ClipError("it is shorter than a sample of the recording")
+    if recording is None:
+        return Decoded(n_samples)
+    seconds = recording.n_samples / sr
+    if n_samples == 0:
+        raise ClipError(f"it starts at {segment.start:.2f} s, and the recording is over at {seconds:.2f} s")
+    is_short = last - first - n_samples > _TOLERATED_SECONDS * sr
+    return Decoded(n_samples, f"it ends at {segment.end:.2f} s, and the recording at {seconds:.2f} s" * is_short)
