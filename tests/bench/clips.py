@@ -1,13 +1,13 @@
 """The clips that are measured on, made once in a scratch folder: short words, mixed recordings, one long one."""
 
-import io
 import shutil
-import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from tests.helpers.sounds import mp3_in_wav
 
 CLASSES = ("dog", "cat", "bird")
 N_WORDS = 20_000
@@ -118,26 +118,11 @@ def mixed(scratch: Path, n_clips: int = N_MIXED) -> Path:
         y = _noise(rng, seconds, sr, n_channels=int(rng.integers(1, 3)))
         file = folder / f"{i:04}.{container.lower()}"
         if (container, subtype) == ("WAV", "MPEG_LAYER_III"):
-            file.write_bytes(_mp3_in_wav(y, sr))
+            file.write_bytes(mp3_in_wav(y, sr))
         else:
             soundfile.write(file, y, sr, subtype=subtype, format=container)
     beside.rename(data)
     return data
-
-
-def _mp3_in_wav(y: np.ndarray, sr: int) -> bytes:
-    """An MP3 stream under a RIFF header, as some recorders and sound archives have it; libsndfile only reads it."""
-    stream = io.BytesIO()
-    soundfile.write(stream, y, sr, subtype="MPEG_LAYER_III", format="MP3")
-    data = stream.getvalue()
-    n_channels, byte_rate = y.shape[1], max(1, len(data) * sr // len(y))
-    fmt = struct.pack("<HHIIHHHHIHHH", 0x55, n_channels, sr, byte_rate, 1, 0, 12, 1, 2, 1152, 1, 1393)
-    fact = struct.pack("<I", len(y))
-    chunks = b"".join(
-        name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
-        for name, body in ((b"fmt ", fmt), (b"fact", fact), (b"data", data))
-    )
-    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
 
 def long_recording(scratch: Path, seconds: int = LONG_SECONDS) -> Path:

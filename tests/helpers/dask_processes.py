@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import ROOT
+from tests import ROOT
 
 # Once is enough to see that a batch kills its worker, and nobody waits for processes that were killed.
 SETTINGS = {

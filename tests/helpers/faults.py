@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 CHANGING = ("open", "write", "pwrite", "ftruncate", "copy_file_range", "fsync", "fdatasync", "replace", "unlink")
 WRITING = ("write", "pwrite", "copy_file_range")
@@ -96,7 +96,7 @@ def _target(args):
 @contextmanager
 def forked_runs():
     """Yield run(*arguments, number=0, how="kill") -> Run."""
-    command = [sys.executable, __file__]
+    command = [sys.executable, "-m", "tests.helpers.faults"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
 
         def run(*arguments, number=0, how="kill"):
@@ -109,7 +109,6 @@ def forked_runs():
 
 
 def _serve():
-    sys.path.insert(0, str(ROOT))
     import filelock
 
     from cache.file.settings import MelSettings

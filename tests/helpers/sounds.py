@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from tests.bench.clips import _mp3_in_wav
-
 # Every container of the usual tools, and within WAV every encoding.
 FORMATS = [
     *(("WAV", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW")),
@@ -39,10 +37,25 @@ def noise(n_samples: int, n_channels: int = 1, seed: int = 0) -> npt.NDArray[np.
 
 def encoded(container: str, subtype: str, y: npt.NDArray[np.float64], sr: int = 16000) -> bytes:
     if (container, subtype) == ("WAV", "MPEG_LAYER_III"):
-        return _mp3_in_wav(y, sr)
+        return mp3_in_wav(y, sr)
     stream = io.BytesIO()
     soundfile.write(stream, y, sr, subtype=subtype, format=container)
     return stream.getvalue()
+
+
+def mp3_in_wav(y: npt.NDArray[np.float64], sr: int) -> bytes:
+    """An MP3 stream under a RIFF header, as some recorders and sound archives have it; libsndfile only reads it."""
+    stream = io.BytesIO()
+    soundfile.write(stream, y, sr, subtype="MPEG_LAYER_III", format="MP3")
+    data = stream.getvalue()
+    n_channels, byte_rate = y.shape[1], max(1, len(data) * sr // len(y))
+    fmt = struct.pack("<HHIIHHHHIHHH", 0x55, n_channels, sr, byte_rate, 1, 0, 12, 1, 2, 1152, 1, 1393)
+    fact = struct.pack("<I", len(y))
+    chunks = b"".join(
+        name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+        for name, body in ((b"fmt ", fmt), (b"fact", fact), (b"data", data))
+    )
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
 
 def ffmpeg_encoded(container: str, codec: str, y: npt.NDArray[np.float64], sr: int) -> bytes:

@@ -23,7 +23,7 @@ import cache.__main__ as cache_command
 import featurize.__main__ as featurize_command
 import train.__main__ as train_command
 from cache.shared import cli as terminal
-from tests.conftest import ROOT
+from tests import ROOT
 from train.models.recipes import RECIPES
 from train.runs.record import Record, TrainedOn
 

@@ -10,19 +10,19 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from cache import open_cache
 from cache.file.layout import ALIGNMENT
 from cache.look.verify import check_rows
 from featurize.update.summary import as_json
 from featurize.update.update import Job, update
+from tests import ROOT
 from tests.helpers.amounts import amount
-from tests.helpers.faults import ROOT, WRITING, forked_runs
+from tests.helpers.caches import assert_same
+from tests.helpers.faults import WRITING, forked_runs
+from tests.helpers.tones import write_tiny_clips
 
-CLASS_NAMES = ("dog", "cat", "bird")
 N_PER_CLASS = 8
 N_OLD_PER_CLASS = 3
 ROW_BYTES = 128 * 128 * 4
@@ -40,13 +40,7 @@ def run():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """24 clips of a twentieth of a second."""
-    data = tmp_path_factory.mktemp("crash") / "data"
-    rng = np.random.default_rng(0)
-    for name in CLASS_NAMES:
-        (data / name).mkdir(parents=True)
-        for i in range(N_PER_CLASS):
-            soundfile.write(data / name / f"{i}.wav", rng.normal(0, 0.1, 800).clip(-1, 1), 16000)
-    return data
+    return write_tiny_clips(tmp_path_factory.mktemp("crash") / "data", N_PER_CLASS)
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +90,6 @@ def assert_published_whole(cache_file, earlier, whole):
     cache = open_cache(cache_file)
     assert check_rows(cache) == len(cache)
     return set(cache.paths)
-
-
-def assert_same(cache, whole):
-    assert cache.paths == whole.paths
-    assert cache.X.tobytes() == whole.X.tobytes()
-    assert cache.y.tobytes() == whole.y.tobytes()
-    assert cache.fingerprint == whole.fingerprint
 
 
 def assert_resumes(data, cache_file, whole, finished):

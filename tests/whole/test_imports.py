@@ -1,6 +1,7 @@
 """The plan of the house: imports point down, large libraries stay in their rooms, and a start loads what it needs."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 def modules_after(code):
@@ -103,16 +104,16 @@ def room_of(name: str) -> str:
     return next((prefix for prefix in prefixes if prefix in FLOOR_OF), words[0])
 
 
-def modules(root: Path) -> dict[str, Path]:
+def modules(root: Path, packages: Collection[str] = PACKAGES) -> dict[str, Path]:
     """The file of every module of the packages, by its dotted name."""
-    files = [file for package in PACKAGES for file in sorted((root / package).rglob("*.py"))]
+    files = [file for package in packages for file in sorted((root / package).rglob("*.py"))]
     return {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 
-def imports(root: Path) -> list[Import]:
+def imports(root: Path, packages: Collection[str] = PACKAGES) -> list[Import]:
     """Every import in the packages, also those inside of functions."""
     found = []
-    for name, file in modules(root).items():
+    for name, file in modules(root, packages).items():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 found += [Import(name, alias.name) for alias in node.names]
@@ -169,6 +170,16 @@ def across_stages(found: list[Import]) -> list[str]:
     ]
 
 
+def of_a_test(found: list[Import]) -> list[str]:
+    """Imports of a test file or of conftest, whoever asks for them, and imports of a helper by the code itself."""
+    return [
+        str(line)
+        for line in found
+        if line.of.split(".")[0] == "tests"
+        and (line.by.split(".")[0] != "tests" or re.search(r"\.(test_|conftest\b)", line.of))
+    ]
+
+
 def test_every_room_has_files_and_every_file_is_in_a_room() -> None:
     assert {room_of(name) for name in modules(ROOT)} == FLOOR_OF.keys()
     folders = {file.parent.relative_to(ROOT).as_posix() for file in modules(ROOT).values()}
@@ -202,6 +213,12 @@ def test_to_train_the_stages_share_nothing_but_the_file(ours: list[Import]) -> N
     assert across_stages(ours) == []
 
 
+def test_what_several_tests_need_is_a_helper(ours: list[Import]) -> None:
+    of_tests = imports(ROOT, ["tests"])
+    assert "tests.helpers" in {line.of.rpartition(".")[0].rpartition(".")[0] for line in of_tests}
+    assert of_a_test([*ours, *of_tests]) == []
+
+
 @pytest.mark.parametrize(
     ("files", "fault"),
     [
@@ -221,6 +238,9 @@ def test_to_train_the_stages_share_nothing_but_the_file(ours: list[Import]) -> N
         ({"train/fitting/fit.py": "import typer"}, trespassing),
         ({"featurize/update/update.py": "from train.runs.record import versions"}, across_stages),
         ({"train/fitting/fit.py": "from featurize.audio.find import find_clips"}, across_stages),
+        ({"tests/whole/test_round.py": "from tests.train.predict.test_windows import tone"}, of_a_test),
+        ({"tests/helpers/runs.py": "from tests.conftest import fit"}, of_a_test),
+        ({"train/fitting/fit.py": "import tests.helpers.tones"}, of_a_test),
     ],
 )
 def test_a_fault_in_the_house_would_be_found(
@@ -229,7 +249,7 @@ def test_a_fault_in_the_house_would_be_found(
     for name, code in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(code)
-    assert len(fault(imports(tmp_path))) == len(files)
+    assert len(fault(imports(tmp_path, [*PACKAGES, "tests"]))) == len(files)
 
 
 def test_a_file_outside_the_rooms_would_be_found(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 THIS_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 

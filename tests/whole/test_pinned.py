@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from cache import open_cache
-from tests.conftest import featurize
+from tests.helpers.commands import featurize
 
 # Of X, of the fingerprint's parts that belong to rows, and of the fingerprint itself.
 WHOLE_CLIPS = {

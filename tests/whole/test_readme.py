@@ -13,11 +13,11 @@ import pytest
 
 from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED, X_DTYPES
 from cache.file.settings import SETTINGS, MelSettings
+from tests import ROOT
 from train.exporters.formats import ExportFormat
 from train.models.recipes import RECIPES
 from train.predict.formats import LABELS
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 FILES = [ROOT / name / "README.md" for name in (".", "cache", "featurize", "train", "data", "tests/bench")]

@@ -8,8 +8,8 @@ import soundfile
 from cache import open_cache
 from cache.labels.annotation import Region
 from cache.labels.read import read_labels
-from tests.conftest import PITCHES, featurize
-from tests.train.predict.test_windows import tone
+from tests.helpers.commands import featurize
+from tests.helpers.tones import PITCHES, tone
 from train import fit
 from train.predict.deliver import deliver
 from train.predict.formats import LABELS

@@ -9,13 +9,9 @@ from pathlib import Path
 import pytest
 import typer.testing
 
-from tests.conftest import ROOT
+from tests import ROOT
+from tests.helpers.commands import train
 from train.__main__ import app
-
-
-def train(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "train", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

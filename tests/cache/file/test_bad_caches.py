@@ -29,7 +29,7 @@ from cache.file.layout import (
 from cache.file.settings import SETTINGS
 from cache.look.verify import check_rows
 from featurize.update.update import Job, update
-from tests.conftest import ROOT
+from tests import ROOT
 
 DATASETS = ("X", "y", *COLUMNS, *REJECTED)
 N = 4

@@ -15,7 +15,7 @@ from cache import open_cache
 from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED
 from cache.file.settings import SETTINGS
 from featurize.update.update import Job, update
-from tests.conftest import ROOT
+from tests import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import soundfile
 from cache import open_cache
 from cache.look.changes import Changes, changes
 from featurize.update.update import Job, update
-from tests.conftest import ROOT
+from tests import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from cache.file.mel_scale import band, hz_to_mel, mel_to_hz
 from cache.look import plot
 from cache.shared.errors import UserError
 from featurize.update.update import Job, update
-from tests.conftest import ROOT
+from tests import ROOT
 
 # Mathematics, markup, no glyph in the font, right to left, beyond the basic plane, a line's end, a cursor's movement.
 ODD_NAMES = [r"$\frac{1}{0}$", "a_b^c$", "<b>&amp;", "猫", "כלב", "🐈", "line\nend", "\x1b[2J", "x" * 200]

@@ -18,7 +18,7 @@ from cache import open_cache
 from cache.shared.text import printable
 from featurize.update.summary import as_json
 from featurize.update.update import Job, update
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.helpers.oracle import notebook
 from tests.helpers.sounds import encoded, flipped, noise, pcm16, wav
 

@@ -17,7 +17,7 @@ from featurize.audio.audio import ClipError, Reading, check_length
 from featurize.audio.decode import open_audio
 from featurize.audio.header import first_frame
 from featurize.update.update import Job, update
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.helpers.oracle import by_ffmpeg, notebook
 from tests.helpers.sounds import FFMPEG_FORMATS, encoded, ffmpeg_encoded, noise, wav
 

@@ -12,7 +12,7 @@ from cache import open_cache
 from cache.file.settings import MelSettings
 from featurize.features import llvm, reference, row
 from featurize.features.kernel import compile_kernel
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.helpers.oracle import row_of
 
 T = np.arange(16000) / 16000

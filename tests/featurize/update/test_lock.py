@@ -17,7 +17,7 @@ from cache import open_cache
 from cache.shared.errors import UserError
 from cache.shared.files import locked
 from featurize.update.update import Job, update
-from tests.helpers.faults import ROOT
+from tests import ROOT
 
 HOLD = """
 import sys

@@ -17,7 +17,7 @@ from cache.look.remarks import remarks
 from cache.shared.errors import UserError
 from featurize.update import summary
 from featurize.update.update import build
-from tests.conftest import ROOT
+from tests import ROOT
 
 ANIMALS = ("dog", "cat", "bird")
 

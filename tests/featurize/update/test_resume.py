@@ -10,7 +10,6 @@ import zlib
 import h5py
 import numpy as np
 import pytest
-import soundfile
 
 from cache import open_cache
 from cache.file import gather, journal
@@ -21,6 +20,8 @@ from featurize.update import compute
 from featurize.update import update as update_module
 from featurize.update.update import Job, update
 from featurize.workers import processes as workers
+from tests.helpers.caches import assert_same
+from tests.helpers.tones import write_tiny_clips
 
 N_PER_CLASS = 4
 N_CLIPS = 3 * N_PER_CLASS
@@ -29,13 +30,7 @@ ROW_BYTES = 128 * 128 * 4
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    data = tmp_path_factory.mktemp("resume") / "data"
-    rng = np.random.default_rng(0)
-    for name in ("dog", "cat", "bird"):
-        (data / name).mkdir(parents=True)
-        for i in range(N_PER_CLASS):
-            soundfile.write(data / name / f"{i}.wav", rng.normal(0, 0.1, 800).clip(-1, 1), 16000)
-    return data
+    return write_tiny_clips(tmp_path_factory.mktemp("resume") / "data", N_PER_CLASS)
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +61,6 @@ def leave_unpublished(job, monkeypatch):
 
 def full_disk(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def assert_same(cache, whole):
-    assert cache.paths == whole.paths
-    assert cache.X.tobytes() == whole.X.tobytes()
-    assert cache.y.tobytes() == whole.y.tobytes()
-    assert cache.fingerprint == whole.fingerprint
 
 
 def names(cache_file):

@@ -18,7 +18,7 @@ from cache.shared.errors import UserError
 from featurize import featurize_clip
 from featurize.update.summary import as_json, as_text
 from featurize.update.update import Job, update
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.helpers.oracle import notebook
 
 CLASSES = ("dog", "cat", "bird")

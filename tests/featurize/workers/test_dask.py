@@ -20,10 +20,11 @@ from featurize.audio.find import find_clips
 from featurize.update.update import Job, build, update
 from featurize.workers.batch import Task, featurize_batch
 from featurize.workers.dask import cluster_workers
-from tests.conftest import ROOT, write_clips
+from tests import ROOT
+from tests.helpers.commands import complaints, start, wait_for_rows
 from tests.helpers.dask_processes import DaskProcesses
 from tests.helpers.sounds import noise
-from tests.whole.test_stop import complaints, start, wait_for_rows
+from tests.helpers.tones import write_clips
 
 distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 

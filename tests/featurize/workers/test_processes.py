@@ -16,7 +16,7 @@ from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from featurize.update.update import Job, update
 from featurize.workers.processes import processes
-from tests.conftest import ROOT
+from tests import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are never forked")
 

@@ -12,8 +12,8 @@ from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
 from featurize.update.update import build
 from featurize.workers.batch import Task, n_bytes_of, units
+from tests.helpers.commands import complaints, start
 from tests.helpers.sounds import noise
-from tests.whole.test_stop import complaints, start
 
 N_RECORDINGS = 4
 N_LABELS = 40

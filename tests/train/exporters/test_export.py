@@ -22,7 +22,7 @@ from cache.shared.errors import UserError
 from featurize import featurize_clip
 from featurize.features.row import FEATURE_VERSION
 from featurize.update.update import Job, update
-from tests.conftest import ROOT
+from tests import ROOT
 from train import export
 from train.exporters.formats import ExportFormat, ExportInput, format_called, format_named
 from train.models.recipes import build_model

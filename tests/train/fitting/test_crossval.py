@@ -1,6 +1,5 @@
 """crossval: every clip tested once a repeat, by a network that never saw its group."""
 
-import csv
 import json
 import shutil
 import subprocess
@@ -17,7 +16,10 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from cache import open_cache
 from cache.shared.errors import Interrupted, UserError
-from tests.conftest import OF_FIT, OPTIONS, ROOT, featurize
+from tests import ROOT
+from tests.helpers.commands import featurize
+from tests.helpers.tables import predictions, table
+from tests.helpers.tiny import OF_FIT, OPTIONS
 from train import crossval, fit
 from train.dataset.folds import make_folds, shared_by_folds
 from train.dataset.splits import clip_groups
@@ -32,11 +34,6 @@ from train.runs.record import Record, read_record
 def result(tiny: str, tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
     options = OPTIONS | {"epochs": 2}
     return crossval(tones_cache, tmp_path_factory.mktemp("crossval") / "run", n_folds=2, n_repeats=2, **options)
-
-
-def predictions(folder: Path) -> list[dict[str, str]]:
-    with (folder / "predictions.csv").open(newline="") as lines:
-        return list(csv.DictReader(lines))
 
 
 def test_every_clip_is_tested_once_in_every_repeat(result: tuple[Path, Record], tones_cache: Path) -> None:
@@ -68,8 +65,7 @@ def test_every_fold_has_its_own_score_and_time_beside_the_baselines(result: tupl
 
 def test_the_learning_curve_of_every_fold_is_kept(result: tuple[Path, Record]) -> None:
     folder, record = result
-    with (folder / "history.csv").open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = table(folder / "history.csv")
     assert [(row["repeat"], row["fold"], row["epoch"]) for row in rows] == [
         (str(fold["repeat"]), str(fold["fold"]), str(epoch + 1))
         for fold in record.folds

@@ -1,6 +1,5 @@
 """fit: what a run leaves, that it can be repeated and resumed to the bit, and when it stops."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,11 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from cache import open_cache
 from cache.shared.errors import Interrupted, UserError
-from tests.conftest import OF_FIT
+from tests.helpers.tables import table
+from tests.helpers.tiny import OF_FIT
 from train import fit
 from train.fitting.fit import resume_fit
 from train.fitting.options import Options
-
-
-def table(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
 
 
 def weights(folder: Path) -> list[np.ndarray]:

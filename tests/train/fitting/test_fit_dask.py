@@ -1,10 +1,8 @@
 """Folds and runs on a cluster of real Dask processes come to what they come to on this machine."""
 
-import csv
 import json
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -14,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests import ROOT
+from tests.helpers.commands import train
 from tests.helpers.dask_processes import DaskProcesses
+from tests.helpers.tables import table
 from train.fitting import dask as cluster
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
@@ -28,16 +28,6 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
     processes.add_worker("", "--no-nanny", "--nthreads", "2")
     yield processes
     processes.stop()
-
-
-def train(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "train", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-
-
-def table(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
 
 
 def without_times(record: dict[str, Any]) -> dict[str, Any]:

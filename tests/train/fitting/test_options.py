@@ -13,7 +13,7 @@ import typer
 
 import train
 from cache.shared.errors import UserError
-from tests.conftest import OF_FIT, OPTIONS
+from tests.helpers.tiny import OF_FIT, OPTIONS
 from train.__main__ import app
 from train.fitting.options import Options, options_of
 from train.models.recipes import RECIPES

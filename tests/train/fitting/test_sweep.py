@@ -1,6 +1,5 @@
 """sweep: every combination once, in one process, and on where an earlier sweep stopped."""
 
-import csv
 import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +13,8 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from cache.shared.errors import Interrupted, UserError
-from tests.conftest import OF_FIT
+from tests.helpers.tables import table
+from tests.helpers.tiny import OF_FIT
 from train.__main__ import app
 from train.fitting import sweep as sweeps
 from train.fitting.options import Options
@@ -139,8 +139,7 @@ def test_a_sweep_goes_on_where_it_was_interrupted_and_every_epoch_is_in_the_logs
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["tiny-seed-0", "tiny-seed-1"]
     for outcome in outcomes:
         assert outcome.record == read_record(outcome.folder)
-        with (outcome.folder / "history.csv").open() as lines:
-            history = list(csv.DictReader(lines))
+        history = table(outcome.folder / "history.csv")
         for column, log, scalar in (
             ("loss", "train", "epoch_loss"),
             ("accuracy", "train", "epoch_accuracy"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cache import open_cache
-from tests.conftest import OF_FIT
+from tests.helpers.tiny import OF_FIT
 from train.backend.keras import seed_everything
 from train.fitting.loop import train_by_recipe
 from train.fitting.options import Options

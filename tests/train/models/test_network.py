@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.conftest import build_tiny
+from tests.helpers.tiny import build_tiny
 from train.models.network import FILE, MODEL_FILE, TOLERANCE, NoNetwork, open_network, write_network
 from train.models.recipes import RECIPES, build_model
 

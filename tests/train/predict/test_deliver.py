@@ -17,8 +17,8 @@ import pytest
 import soundfile
 
 from cache.shared.errors import Interrupted, UserError
-from tests.conftest import ROOT
-from tests.train.predict.test_windows import tone
+from tests import ROOT
+from tests.helpers.tones import tone
 from train.predict.deliver import _LINES, deliver
 from train.predict.formats import LABELS, PredictFormat
 from train.predict.predict import Kind, Prediction, predict_files

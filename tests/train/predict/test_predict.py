@@ -1,6 +1,5 @@
 """predict: the features of training, a line a file, and nothing that a bad file or a bad model could do."""
 
-import csv
 import json
 import shutil
 import zipfile
@@ -14,6 +13,7 @@ import pytest
 from cache import open_cache
 from cache.shared.errors import UserError
 from featurize import featurize_clip
+from tests.helpers.tables import predictions
 from train.models.forward import forward
 from train.predict.predict import Prediction
 from train.predict.predict import predict_files as predict_sources
@@ -30,10 +30,9 @@ def predict_files(run: Run, paths: list[Path]) -> Iterator[Prediction]:
 
 
 def test_a_clip_has_the_probabilities_it_had_in_the_test_split(run: Path, tones: Path) -> None:
-    with (run / "predictions.csv").open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    predictions = predict_files(open_run(run), [tones / row["path"] for row in rows])
-    for row, one in zip(rows, predictions, strict=True):
+    rows = predictions(run)
+    found = predict_files(open_run(run), [tones / row["path"] for row in rows])
+    for row, one in zip(rows, found, strict=True):
         assert one.class_name == row["predicted"]
         assert list(one.probabilities.values()) == pytest.approx(
             [float(row[f"p_{n}"]) for n in one.probabilities], abs=1e-5

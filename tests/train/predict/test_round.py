@@ -9,7 +9,7 @@ import soundfile
 
 from cache.labels.annotation import Region
 from cache.labels.read import read_labels
-from tests.train.predict.test_windows import tone
+from tests.helpers.tones import tone
 from train.predict.deliver import deliver
 from train.predict.formats import LABELS
 from train.predict.predict import Kind, predict_files

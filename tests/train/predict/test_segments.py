@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from tests.conftest import ROOT
-from tests.train.predict.test_windows import tone
+from tests import ROOT
+from tests.helpers.tones import tone
 from train.__main__ import app
 from train.predict.predict import Kind, Prediction
 from train.predict.segments import with_segments

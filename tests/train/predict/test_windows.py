@@ -16,8 +16,9 @@ from cache.file.settings import MelSettings
 from featurize import featurize_clip
 from featurize.audio.audio import Audio, Blocks, Decoded
 from featurize.features.row import spectrogram
-from tests.conftest import PITCHES, ROOT
+from tests import ROOT
 from tests.helpers.sounds import noise, wav
+from tests.helpers.tones import tone
 from train.predict.predict import Kind, Prediction, predict_files
 from train.predict.sources import find_sources
 from train.predict.tables import as_csv, as_json, as_text
@@ -25,13 +26,6 @@ from train.predict.windows import Windows, cuts, gap, windows_of
 from train.runs.directory import open_run
 
 SETTINGS = MelSettings()
-
-
-def tone(name: str, seconds: float, seed: int = 0) -> np.ndarray:
-    """A sound as in the clips that the run of the fixtures was trained on."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(round(16000 * seconds)) / 16000
-    return 0.2 * (np.sign(np.sin(2 * np.pi * PITCHES[name] * t)) + rng.normal(0, 0.3, len(t)))
 
 
 def blocks_of(y: np.ndarray, n: int) -> list[np.ndarray]:

@@ -16,8 +16,8 @@ import soundfile
 from typer.testing import CliRunner
 
 from cache.shared.errors import UserError
-from tests.conftest import ROOT
-from tests.train.predict.test_windows import tone
+from tests import ROOT
+from tests.helpers.tones import tone
 from train.__main__ import app
 from train.commands.screen import recordings_summary
 from train.predict.predict import Kind, Prediction

@@ -10,10 +10,11 @@ import pytest
 import soundfile
 from matplotlib.image import imread
 
-from tests.conftest import featurize, write_clips
 from tests.helpers.amounts import amount
+from tests.helpers.commands import featurize
 from tests.helpers.made_runs import FIGURES, made_crossval, made_fit
 from tests.helpers.sounds import FORMATS, encoded, noise
+from tests.helpers.tones import write_clips
 from train.report.report import MAX_MISTAKES, write_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

@@ -18,9 +18,11 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from cache import open_cache
 from cache.shared.errors import Interrupted, UserError
-from tests.conftest import featurize, write_clips
+from tests.helpers.commands import featurize
 from tests.helpers.made_runs import FIGURES, made_crossval, made_fit
 from tests.helpers.sounds import encoded, noise
+from tests.helpers.tables import predictions
+from tests.helpers.tones import write_clips
 from train.report import players as originals
 from train.report import report
 from train.report.players import players
@@ -85,11 +87,6 @@ class Page(HTMLParser):
 
     def of_tag(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
-
-
-def predictions(folder: Path) -> list[dict[str, str]]:
-    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
 
 
 def copied(run: Path, to: Path) -> Path:

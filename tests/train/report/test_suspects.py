@@ -1,6 +1,5 @@
 """suspects: the labels that were turned are found, the most confidently disputed first, and nothing else is."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.helpers.made_runs import made_crossval, made_fit
+from tests.helpers.tables import table
 from train.__main__ import app
 from train.report import mistakes
 from train.report.report import write_report
@@ -51,8 +51,7 @@ def test_the_table_has_them_and_the_report_says_so(make: object, tones_cache: Pa
     done = CliRunner().invoke(app, ["suspects", str(folder), "--out", str(out)])
     assert done.exit_code == 0, done.output
     tested = mistakes.tested_clips(folder, ("dog", "cat", "bird"))
-    with out.open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = table(out)
     assert [row["path"] for row in rows] == [tested.paths[i] for i in by_the_paper(tested)]
     assert rows[0] | {"p_sounds_like": "", "p_label": ""} == {
         "path": "dog/1s0_nohash_0.wav", "label": "dog", "sounds_like": "cat", "p_sounds_like": "", "p_label": "",

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from cache.shared.errors import UserError
-from tests.conftest import ROOT
+from tests import ROOT
+from tests.helpers.tables import predictions
 from train.report.side_by_side import as_csv, as_html, as_text
 from train.score.compare import as_json, compare
 from train.score.mcnemar import mcnemar
@@ -125,8 +126,7 @@ def test_a_cross_validation_counts_each_clip_once(tmp_path: Path) -> None:
     for name, answers in (("one", "RRRR"), ("other", "RWWW")):
         folder = make_run(tmp_path / name, answers)
         change(folder, **folds)
-        with (folder / "predictions.csv").open() as lines:
-            rows = list(csv.DictReader(lines))
+        rows = predictions(folder)
         repeated = [(repeat, *row.values()) for repeat in (1, 2) for row in rows]
         # In the second repeat nobody errs.
         repeated = [(repeat, path, true, guess if repeat == 1 else true) for repeat, path, true, guess in repeated]

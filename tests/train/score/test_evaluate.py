@@ -9,7 +9,8 @@ import pytest
 
 from cache import open_cache
 from cache.shared.errors import UserError
-from tests.conftest import featurize, write_clips
+from tests.helpers.commands import featurize
+from tests.helpers.tones import write_clips
 from train.commands.screen import evaluate_summary
 from train.score.evaluate import evaluate
 
