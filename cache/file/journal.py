@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.file.layout import ALIGNMENT, COLUMNS, ROW_SHAPE, Columns
+from cache.shared.files import open_regular
 
 PARTIAL_VERSION = 1
 
@@ -163,7 +164,7 @@ def _make_room(rows_path: Path, journal_path: Path, head: bytes) -> str:
 
 def _head_of(journal_path: Path) -> bytes:
     try:
-        with journal_path.open("rb") as journal:
+        with open_regular(journal_path) as journal:
             line = journal.readline()
     except FileNotFoundError:
         return b""

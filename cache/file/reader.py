@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +35,8 @@ from cache.file.layout import (
 )
 from cache.file.settings import SETTINGS, Setting
 from cache.file.validate import check_arrays, check_attributes
+from cache.shared.errors import UserError
+from cache.shared.files import open_regular
 
 _REMEDY = "; make it anew with `python -m featurize`"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -169,13 +170,12 @@ def open_cache(file: str | os.PathLike[str]) -> Cache:
     """
     path = Path(file)
     try:
-        # Opening a pipe would wait for its other end for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise CacheError("it is not a file; give the cache that `python -m featurize` wrote")
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             return _read(path, raw)
     except CacheError as error:
         raise type(error)(f"{path}: {error}") from None
+    except UserError:
+        raise CacheError(f"{path}: it is not a file; give the cache that `python -m featurize` wrote") from None
     except FileNotFoundError:
         raise MissingCache(f"{path}: there is no such cache; make it with `python -m featurize`") from None
     except OSError as error:

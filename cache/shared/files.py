@@ -1,14 +1,17 @@
-"""Files: replaced whole or not at all and through no link, and locked by one process at a time."""
+"""Files: read only if they are files, replaced whole or not at all, and locked by one process at a time."""
 
 import errno
 import os
+import re
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from cache.shared.errors import UserError
+from cache.shared.text import human_size
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -22,6 +25,70 @@ _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 # What a file system without flock() says to it.
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+
+
+# The most bytes of a text that are read: two million lines or so of a table.
+MAX_TEXT = 100_000_000
+
+_LINE_END = re.compile("\r\n|\r|\n")
+
+
+def open_regular(file: Path) -> BinaryIO:
+    """Open a regular file to read its bytes.
+
+    Raises
+    ------
+    UserError
+        It is a folder, or a pipe or a device, on which a program could wait or read for ever.
+    OSError
+        It cannot be opened.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for its other end.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{file} is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_text(file: Path, limit: int = MAX_TEXT) -> str:
+    """Return the text of a file that somebody else may have written, in UTF-8 or, with its mark, in UTF-16.
+
+    Parameters
+    ----------
+    file
+        The file.
+    limit
+        The most bytes that it may have.
+
+    Raises
+    ------
+    UserError
+        It cannot be read, is not a regular file, is too large, or is not text.
+    """
+    try:
+        with open_regular(file) as raw:
+            content = raw.read(limit + 1)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror})") from None
+    if len(content) > limit:
+        raise UserError(f"{file} is larger than the {human_size(limit)} that are read of such a file")
+    is_utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = None
+    if text is None or "\0" in text:
+        raise UserError(f"{file} is not UTF-8 text; save it again with the encoding UTF-8")
+    return text
+
+
+def read_lines(file: Path) -> list[str]:
+    r"""Return the lines of a text file, as read_text() reads it, without their ends: \n, \r\n or \r, and no other.
+
+    A file that ends with the end of a line has an empty last line.
+    """
+    return _LINE_END.split(read_text(file))
 
 
 @contextmanager
@@ -176,7 +243,7 @@ def _sign(file: int) -> None:
 def _holder(path: Path) -> str:
     """Name the process that holds a lock, from the two lines that it wrote into the file."""
     try:
-        process, host, *_ = path.read_text(encoding="utf-8").splitlines()
+        process, host, *_ = read_lines(path)
         return f"process {int(process)}" + (f" on {host}" if host != socket.gethostname() else "")
-    except (OSError, ValueError):
+    except (UserError, ValueError):
         return "another process"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.errors import UserError
-from cache.shared.files import replacing
+from cache.shared.files import read_text, replacing
 from train.dataset.splits import SPLITS
 
 RUN_FORMAT = 1
@@ -158,10 +158,10 @@ def read_record(folder: Path) -> Record:
     file = folder / "run.json"
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such run directory; make one with `python -m train fit`")
+    if not file.exists():
+        raise UserError(f"{folder} is not a run directory: it has no run.json")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} is not a run directory: it has no run.json") from None
+        content = json.loads(read_text(file))
     except (ValueError, RecursionError):
         raise UserError(f"{file} is damaged: it is not JSON; train again") from None
     if not isinstance(content, dict) or content.get("state") not in (UNFINISHED, FINISHED):

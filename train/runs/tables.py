@@ -1,6 +1,7 @@
 """The tables of a run directory: split.csv, history.csv and predictions.csv, written and read here alone."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +11,11 @@ import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.errors import UserError
-from cache.shared.files import replacing
+from cache.shared.files import read_text, replacing
 from train.dataset.splits import SPLITS
+
+# A table of a run has a line a clip, and up to some kilobytes of probabilities in it.
+_MAX_TABLE = 4_000_000_000
 
 History = list[dict[str, float]]
 
@@ -150,10 +154,9 @@ def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 def _read(file: Path) -> list[dict[str, str]]:
     """Read a CSV file: a dict a line, by the header's names."""
+    if not file.exists():
+        raise UserError(f"{file} is missing, so this run directory is not whole; train again")
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            return list(csv.DictReader(lines))
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing, so this run directory is not whole; train again") from None
-    except (ValueError, csv.Error) as error:
+        return list(csv.DictReader(io.StringIO(read_text(file, _MAX_TABLE), newline="")))
+    except csv.Error as error:
         raise UserError(f"{file} is damaged ({error}); train again") from None

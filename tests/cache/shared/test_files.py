@@ -1,13 +1,20 @@
-"""Files are replaced whole or not at all, and nothing is written through a link."""
+"""Files are read only if they are files, replaced whole or not at all, and nothing is written through a link."""
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from cache import CacheError, open_cache
+from cache.file.journal import open_partial
 from cache.shared.errors import UserError
-from cache.shared.files import own_folder, replacing
+from cache.shared.files import open_regular, own_folder, read_lines, read_text, replacing
+from train.runs.record import read_record
+from train.runs.tables import read_history, read_predictions, read_split
 
 
 def names(folder: Path) -> list[str]:
@@ -99,3 +106,77 @@ def test_a_folder_that_is_a_link_is_refused_wherever_it_leads(tmp_path: Path) ->
         with pytest.raises(UserError, match=f"to-{target} is a link"):
             own_folder(link)
     assert not (tmp_path / "nowhere").exists()
+
+
+ODD_FILES: dict[str, Callable[[Path], None]] = {
+    "a pipe": os.mkfifo,
+    "a link to a pipe": lambda path: (os.mkfifo(path.with_name("pipe")), path.symlink_to("pipe"))[1],
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a folder": Path.mkdir,
+}
+
+
+@pytest.fixture
+def odd_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    ODD_FILES[request.param](tmp_path / "odd")
+    return tmp_path / "odd"
+
+
+@pytest.mark.parametrize("odd_file", ODD_FILES, indirect=True)
+@pytest.mark.parametrize("read", [open_regular, read_text, read_lines])
+def test_what_is_not_a_regular_file_is_refused_and_nobody_waits(odd_file: Path, read: Callable[[Path], Any]) -> None:
+    with pytest.raises(UserError, match="odd is not a regular file"):
+        read(odd_file)
+
+
+@pytest.mark.parametrize("odd_file", ODD_FILES, indirect=True)
+def test_no_file_of_a_run_or_beside_a_cache_makes_a_command_wait(odd_file: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("run.json", "split.csv", "history.csv", "predictions.csv", "content.csv"):
+        odd_file.rename(run / name)
+        for read in (read_record, read_split, read_history, read_predictions):
+            with pytest.raises(UserError):
+                read(run)
+        (run / name).rename(odd_file)
+    with pytest.raises(CacheError, match="odd: it is not a file; give the cache"):
+        open_cache(odd_file)
+    odd_file.rename(tmp_path / "features.h5.partial.journal")
+    with pytest.raises(UserError, match="not a regular file"):
+        open_partial(tmp_path / "features.h5", {}, np.dtype("<f4"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_text_is_read_in_every_encoding_and_with_every_end_of_line(tmp_path: Path, encoding: str, end: str) -> None:
+    file = tmp_path / "table.txt"
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    # Only these three end a line: to str.splitlines() the others do, too.
+    lines = ["Grünspecht\t1", "one\u2028two\x0b\x1cthree", "", "läuft", ""]
+    file.write_bytes((mark + end.join(lines)).encode(encoding))
+    assert read_lines(file) == lines
+    assert read_text(file) == end.join(lines)
+
+
+@pytest.mark.parametrize("content", ["Grünspecht".encode("latin-1"), b"RIFF\0\0\0\0WAVE", "a".encode("utf-16-le")])
+def test_a_file_that_is_not_text_is_refused_with_what_to_do(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "notes.txt").write_bytes(content)
+    with pytest.raises(UserError, match=r"notes\.txt is not UTF-8 text; save it again with the encoding UTF-8"):
+        read_text(tmp_path / "notes.txt")
+
+
+def test_a_text_is_read_up_to_a_limit(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("0123456789")
+    assert read_text(file, 10) == "0123456789"
+    with pytest.raises(UserError, match=r"notes\.txt is larger than the 9 B that are read"):
+        read_text(file, 9)
+    with file.open("wb") as sparse:
+        sparse.truncate(10**12)
+    with pytest.raises(UserError, match=r"notes\.txt is larger than the 100.0 MB"):
+        read_lines(file)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.txt cannot be read \(No such file or directory\)"):
+        read_text(tmp_path / "gone.txt")
