@@ -46,11 +46,10 @@ class Header:
 
     @property
     def determines_rows(self) -> dict[str, object]:
-        """The part that a row's bytes and label depend on."""
+        """The part that a row's bytes depend on."""
         return {
             "settings": dict(self.settings),
             "feature_version": self.feature_version,
-            "class_names": list(self.class_names),
             "dtype": self.dtype,
         }
 

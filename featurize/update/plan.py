@@ -48,10 +48,6 @@ def why_recompute(old: Cache, header: Header) -> str:
     for name, value in header.settings.items():
         if old.settings[name] != value:
             return f"{name} is {value!r}, the cache's was {old.settings[name]!r}"
-    # Classes that come behind the others, or go from there, leave the label index of these as it is.
-    n = min(len(old.class_names), len(header.class_names))
-    if old.class_names[:n] != header.class_names[:n]:
-        return f"the classes are {','.join(header.class_names)}, the cache's were {','.join(old.class_names)}"
     if old.X.dtype.name != header.dtype:
         return f"the dtype is {header.dtype}, the cache's was {old.X.dtype.name}"
     return ""

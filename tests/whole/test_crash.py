@@ -15,8 +15,8 @@ import pytest
 from cache import open_cache
 from cache.file.layout import ALIGNMENT
 from cache.look.verify import check_rows
+from featurize import build
 from featurize.update.summary import as_json
-from featurize.update.update import Job, update
 from tests import ROOT
 from tests.helpers.amounts import amount
 from tests.helpers.caches import assert_same
@@ -46,14 +46,14 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     """The cache of a run that nothing disturbed."""
-    return update(Job(data, tmp_path_factory.mktemp("whole") / "features.h5")).cache
+    return build(data, tmp_path_factory.mktemp("whole") / "features.h5").cache
 
 
 @pytest.fixture(scope="module")
 def earlier(data, tmp_path_factory):
     """The bytes of a cache of the first clips of each class."""
     file = tmp_path_factory.mktemp("earlier") / "features.h5"
-    update(Job(data, file, max_per_class=N_OLD_PER_CLASS))
+    build(data, file, max_per_class=N_OLD_PER_CLASS)
     return file.read_bytes()
 
 
@@ -94,7 +94,7 @@ def assert_published_whole(cache_file, earlier, whole):
 
 def assert_resumes(data, cache_file, whole, finished):
     """The next run computes what is not finished and nothing else, and leaves what an undisturbed run leaves."""
-    result = as_json(update(Job(data, cache_file, max_per_class=0)))
+    result = as_json(build(data, cache_file, max_per_class=0))
     assert result["n_reused"] == len(finished)
     assert result["n_computed"] == len(whole) - len(finished)
     assert_same(open_cache(cache_file), whole)

@@ -17,7 +17,7 @@ from cache import open_cache
 from cache.file.settings import MelSettings
 from cache.look.verify import check_rows
 from cache.shared.errors import UserError
-from featurize.update.update import Job, update
+from featurize import build
 from featurize.workers.processes import processes
 from tests.helpers.commands import complaints, start, wait_for_rows
 from tests.helpers.sounds import wav
@@ -54,7 +54,7 @@ def test_nobody_waits_for_a_worker_that_is_inside_hours_of_audio(data, how, n_jo
     n_kept = (data / "features.h5.partial.journal").read_bytes().count(b"\n") - 1
     assert f"interrupted; {n_kept} of 120 clips are finished and kept; run the same command again to go on" in line
     (data / "dog" / "20.wav").unlink()
-    assert update(Job(data, data / "features.h5")).n_reused == n_kept
+    assert build(data, data / "features.h5").n_reused == n_kept
 
 
 INTERRUPTING = """
@@ -146,8 +146,8 @@ def test_a_clip_of_which_its_worker_dies_costs_only_itself(data, how, killers):
     assert {bad["path"] for bad in rejected} == killers
     assert {bad["reason"].split(";")[0] for bad in rejected} == {"the worker that computes it dies of it"}
     # What had to be computed twice is the same as ever, and without the fault the clips are taken.
-    assert update(Job(data, data / "features.h5")).n_computed == len(killers)
-    expected = update(Job(data, data.parent / "expected.h5")).cache
+    assert build(data, data / "features.h5").n_computed == len(killers)
+    expected = build(data, data.parent / "expected.h5").cache
     assert open_cache(data / "features.h5").fingerprint == expected.fingerprint
 
 
@@ -213,7 +213,7 @@ def test_workers_that_die_of_everything_end_the_run(data):
     assert "so it is hardly the clips; finished clips are kept" in line
     assert out == ""
     n_kept = (data / "features.h5.partial.journal").read_bytes().count(b"\n") - 1
-    result = update(Job(data, data / "features.h5"))
+    result = build(data, data / "features.h5")
     assert result.n_reused == n_kept - 9 > 0
     assert len(result.cache) == 120
 
@@ -310,7 +310,7 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_fills_up_keeps_the_old_cache_and_the_finished_rows(data, small_disk):
-    old = update(Job(data, small_disk / "features.h5", max_per_class=2)).cache
+    old = build(data, small_disk / "features.h5", max_per_class=2).cache
     # Another program takes the room that was free when the run began: the check beforehand cannot know.
     code = (
         "import shutil\nusage = shutil.disk_usage\nshutil.disk_usage = lambda path: usage(path)._replace(free=10**9)\n"
@@ -328,14 +328,14 @@ def test_a_disk_that_fills_up_keeps_the_old_cache_and_the_finished_rows(data, sm
     }
     n_kept = (small_disk / "features.h5.partial.journal").read_bytes().count(b"\n") - 1
     subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
-    result = update(Job(data, small_disk / "features.h5"))
+    result = build(data, small_disk / "features.h5")
     assert 20 < n_kept < 60
     assert result.n_computed == 120 - 6 - n_kept
     assert check_rows(result.cache) == 120
 
 
 def test_a_read_only_disk_is_said_in_a_line_and_serves_as_it_is(data, small_disk):
-    update(Job(data, small_disk / "features.h5", max_per_class=2))
+    build(data, small_disk / "features.h5", max_per_class=2)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for per_class, code in ((2, 0), (3, 1)):
         with start(data, "--cache", small_disk / "features.h5", "--max-per-class", per_class) as process:

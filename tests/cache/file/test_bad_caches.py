@@ -28,7 +28,7 @@ from cache.file.layout import (
 )
 from cache.file.settings import SETTINGS
 from cache.look.verify import check_rows
-from featurize.update.update import Job, update
+from featurize import build
 from tests import ROOT
 
 DATASETS = ("X", "y", *COLUMNS, *REJECTED)
@@ -50,7 +50,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def good(data):
     """The cache of `data`; treat it as read-only."""
-    update(Job(data, data.parent / "good.h5"))
+    build(data, data.parent / "good.h5")
     return data.parent / "good.h5"
 
 
@@ -531,7 +531,7 @@ def test_a_cache_of_an_earlier_version_is_read_and_brought_up_without_computing_
     old = open_cache(file)
     assert old.format_version == version
     assert not old.columns["end"].any()
-    result = update(Job(data, file))
+    result = build(data, file)
     # Version 1 has no inodes: contents are compared.
     assert (result.n_computed, result.n_reused) == (0, len(old))
     assert (result.cache.format_version, result.cache.fingerprint) == (FORMAT_VERSION, old.fingerprint)
@@ -572,10 +572,10 @@ def test_featurize_leaves_a_foreign_file_alone_and_sets_a_damaged_cache_aside(da
     file = tmp_path / "features.h5"
     file.write_text("a diary")
     with pytest.raises(CacheError, match="not an HDF5 file"):
-        update(Job(data, file))
+        build(data, file)
     assert file.read_text() == "a diary"
     file.write_bytes(good.read_bytes()[:-1])
-    update(Job(data, file))
+    build(data, file)
     assert open_cache(file).fingerprint == open_cache(good).fingerprint
     assert (tmp_path / "features.h5.damaged").read_bytes() == good.read_bytes()[:-1]
 

@@ -14,7 +14,7 @@ import soundfile
 from cache import open_cache
 from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED
 from cache.file.settings import SETTINGS
-from featurize.update.update import Job, update
+from featurize import build
 from tests import ROOT
 
 
@@ -28,7 +28,7 @@ def made(tmp_path_factory):
         for i in range(3):
             soundfile.write(data / name / f"ä{i}.wav", rng.normal(0, 0.1, sr * (i + 1)), sr)
     (data / "bird" / "bad.wav").write_text("no audio")
-    update(Job(data, data / "features.h5"))
+    build(data, data / "features.h5")
     return data
 
 
@@ -89,11 +89,11 @@ def test_the_rejected_clips_are_in_it_with_their_reasons(made):
 
 def test_the_fingerprint_follows_content_and_settings_only(made, tmp_path):
     first = open_cache(made / "features.h5").fingerprint
-    update(Job(made, tmp_path / "again.h5", n_jobs=2))
+    build(made, tmp_path / "again.h5", n_jobs=2)
     assert open_cache(tmp_path / "again.h5").fingerprint == first
-    update(Job(made, tmp_path / "fewer.h5", max_per_class=2))
+    build(made, tmp_path / "fewer.h5", max_per_class=2)
     assert open_cache(tmp_path / "fewer.h5").fingerprint != first
-    update(Job(made, tmp_path / "half.h5", dtype="float16"))
+    build(made, tmp_path / "half.h5", dtype="float16")
     assert open_cache(tmp_path / "half.h5").fingerprint != first
 
 

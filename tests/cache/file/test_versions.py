@@ -9,7 +9,7 @@ import soundfile
 from cache import open_cache
 from cache.file.layout import ATTRIBUTES, COLUMNS, FORMAT_VERSION, REJECTED, SINCE, lacking
 from cache.file.settings import SETTINGS, MelSettings
-from featurize.update.update import Job, update
+from featurize import build
 
 # What came with each version; a name may be a column's and an attribute's.
 NAMES = {
@@ -35,7 +35,7 @@ def data(tmp_path_factory):
     for name in ("dog", "cat", "bird"):
         (folder / name).mkdir(parents=True)
         soundfile.write(folder / name / "a.wav", np.random.default_rng(0).normal(0, 0.1, 2000), 16000)
-    update(Job(folder, folder / "features.h5"))
+    build(folder, folder / "features.h5")
     return folder
 
 
@@ -64,7 +64,7 @@ def test_a_cache_from_before_a_setting_keeps_its_fingerprint_and_its_rows(data, 
     file.write_bytes((data / "features.h5").read_bytes())
     old = open_cache(file)
     assert old.settings["preemphasis"] == 0.0
-    result = update(Job(data, file, settings=LaterSettings()))
+    result = build(data, file, settings=LaterSettings())
     assert (result.n_computed, result.n_reused) == (0, len(old))
     new = open_cache(file)
     assert (new.format_version, new.fingerprint) == (FORMAT_VERSION + 1, old.fingerprint)
@@ -75,6 +75,6 @@ def test_another_value_of_a_new_setting_is_another_cache(data, tmp_path, later):
     file = tmp_path / "features.h5"
     file.write_bytes((data / "features.h5").read_bytes())
     old = open_cache(file)
-    result = update(Job(data, file, settings=LaterSettings(preemphasis=0.5)))
+    result = build(data, file, settings=LaterSettings(preemphasis=0.5))
     assert (result.n_computed, result.n_reused) == (len(old), 0)
     assert open_cache(file).fingerprint == result.cache.fingerprint != old.fingerprint

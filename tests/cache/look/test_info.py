@@ -14,7 +14,7 @@ import soundfile
 
 from cache import open_cache
 from cache.look.changes import Changes, changes
-from featurize.update.update import Job, update
+from featurize import build
 from tests import ROOT
 
 
@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data/dog/bad.wav").write_text("no audio")
     (folder / "data/dog/nowhere.wav").symlink_to("gone.wav")
     (folder / "data/dog/notes.txt").write_text("not a clip")
-    update(Job(folder / "data", folder / "f.h5"))
+    build(folder / "data", folder / "f.h5")
     return folder
 
 
@@ -68,7 +68,7 @@ def test_after_featurize_nothing_is_changed_any_more(here: Path) -> None:
     shutil.copy(here / "data/dog/1.wav", here / "data/dog/copy.wav")
     (here / "data/cat/0.wav").rename(here / "data/cat/\udcff.wav")
     assert since(here).state == "changed"
-    update(Job(here / "data", here / "f.h5"))
+    build(here / "data", here / "f.h5")
     assert since(here).state == "unchanged"
 
 

@@ -16,7 +16,7 @@ from cache import Cache, open_cache
 from cache.file.mel_scale import band, hz_to_mel, mel_to_hz
 from cache.look import plot
 from cache.shared.errors import UserError
-from featurize.update.update import Job, update
+from featurize import build
 from tests import ROOT
 
 # Mathematics, markup, no glyph in the font, right to left, beyond the basic plane, a line's end, a cursor's movement.
@@ -46,7 +46,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Cache:
         soundfile.write(data / "$dog$" / f"{name}.wav", rng.normal(0, 0.1, 3000 * (i + 1)), (8000, 16000)[i % 2])
     (data / "猫").mkdir()
     soundfile.write(data / "猫" / "long.wav", rng.normal(0, 0.1, 8000 * 200), 8000)
-    update(Job(data, data / "f.h5", class_names=("$dog$", "猫")))
+    build(data, data / "f.h5", classes=("$dog$", "猫"))
     return open_cache(data / "f.h5")
 
 
@@ -127,7 +127,7 @@ def test_of_very_many_classes_the_first_are_drawn(tones: Path, tmp_path: Path, m
     for name in names:
         (data / name).mkdir(parents=True)
         (data / name / "one.wav").write_bytes(clip)
-    update(Job(data, data / "f.h5", class_names=names))
+    build(data, data / "f.h5", classes=names)
     _, n_clips, n_classes = draw(open_cache(data / "f.h5"), tmp_path / "sheet.png")
     assert n_clips == n_classes == 3
 

@@ -16,8 +16,8 @@ import pytest
 
 from cache import open_cache
 from cache.shared.text import printable
+from featurize import build
 from featurize.update.summary import as_json
-from featurize.update.update import Job, update
 from tests import ROOT
 from tests.helpers.oracle import notebook
 from tests.helpers.sounds import encoded, flipped, noise, pcm16, wav
@@ -173,7 +173,7 @@ def bad(tmp_path_factory):
         patch.setattr(os, "open", opening)
         patch.setattr(os, "pread", reading)
         # In this process: a worker that is not forked would know nothing of the patches.
-        report = as_json(update(Job(data, data.parent / "features.h5", n_jobs=1)))
+        report = as_json(build(data, data.parent / "features.h5", n_jobs=1))
     moving = tuple(f"dog/{name}.wav" for name in ("changes", "disappears", "unreadable", "failing"))
     return Bad(data, report, open_cache(data.parent / "features.h5"), moving)
 
@@ -335,7 +335,7 @@ def claims_of_gigabytes():
 LIMITED = """
 import json, resource, sys
 from pathlib import Path
-from featurize import featurize_clip
+from featurize import build, featurize_clip
 from featurize.audio.audio import ClipError
 import av
 good, *claims = map(Path, sys.argv[1:])

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from featurize import featurize_clip
+from featurize import build, featurize_clip
 from featurize.audio.audio import ClipError, Reading, check_length
 from featurize.audio.decode import open_audio
 from featurize.audio.header import first_frame
-from featurize.update.update import Job, update
 from tests import ROOT
 from tests.helpers.oracle import by_ffmpeg, notebook
 from tests.helpers.sounds import FFMPEG_FORMATS, encoded, ffmpeg_encoded, noise, wav
@@ -286,7 +285,7 @@ def test_the_duration_is_what_was_decoded(tmp_path):
     folder.mkdir(parents=True)
     path = put(folder, "clip.mp3", quiet[417:] + loud[417:])
     y, _, _ = read(path)
-    cache = update(Job(tmp_path / "data", tmp_path / "features.h5", class_names=("dog",))).cache
+    cache = build(tmp_path / "data", tmp_path / "features.h5", classes=("dog",)).cache
     assert cache.columns["duration"][0] == pytest.approx(len(y) / SR)
 
 
@@ -305,5 +304,5 @@ def test_a_row_without_sound_says_why(tmp_path, y, said):
     folder = tmp_path / "data" / "dog"
     folder.mkdir(parents=True)
     soundfile.write(folder / "clip.wav", y, 16000)
-    cache = update(Job(tmp_path / "data", tmp_path / "features.h5", class_names=("dog",))).cache
+    cache = build(tmp_path / "data", tmp_path / "features.h5", classes=("dog",)).cache
     assert cache.columns["remark"][0].decode() == said

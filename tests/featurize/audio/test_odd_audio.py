@@ -11,13 +11,12 @@ import pytest
 import soundfile
 
 from cache.file.settings import MelSettings
-from featurize import featurize_clip
+from featurize import build, featurize_clip
 from featurize.audio.audio import ClipError
 from featurize.audio.decode import open_audio, read_ahead
 from featurize.audio.wav import float_blocks, plain_wav
 from featurize.features.row import n_frames_of
 from featurize.update.summary import as_json
-from featurize.update.update import Job, update
 from tests.helpers.oracle import notebook
 from tests.helpers.sounds import FORMATS, encoded, flipped, noise, pcm16, wav
 
@@ -137,7 +136,7 @@ def test_silence_is_a_clip_of_zeros_and_reported_as_silent(tmp_path, container, 
         (tmp_path / name / "sound.wav").write_bytes(wav(pcm16(seed=ord(name[0]))))
     silent = written(tmp_path / "cat", container, subtype, np.zeros((9000, 1)))
     assert not check(silent).any()
-    result = update(Job(tmp_path, tmp_path / "features.h5"))
+    result = build(tmp_path, tmp_path / "features.h5")
     report = as_json(result)
     assert (report["n_clips"], report["n_silent"], report["rejected"]) == (4, 1, [])
     assert not result.cache.X[result.cache.paths.index(f"cat/{silent.name}")].any()

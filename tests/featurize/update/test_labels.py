@@ -12,8 +12,8 @@ from cache import Cache, open_cache
 from cache.look.changes import changes
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
-from featurize import featurize_clip
-from featurize.update.update import Result, build
+from featurize import build, featurize_clip
+from featurize.update.update import Result
 from tests.helpers.sounds import noise
 from train.dataset.splits import clip_groups, split_clips
 

@@ -16,7 +16,7 @@ import soundfile
 from cache import open_cache
 from cache.shared.errors import UserError
 from cache.shared.files import locked
-from featurize.update.update import Job, update
+from featurize import build
 from tests import ROOT
 
 HOLD = """
@@ -69,9 +69,10 @@ def test_a_second_run_says_who_is_writing(data, cache_file, holder):
 
 def test_a_run_that_waits_finds_what_the_other_made(data, cache_file):
     said, results = [], []
-    job = Job(data, cache_file, wait=True, notify=said.append)
     with writing(cache_file, False, said.append):
-        waiting = threading.Thread(target=lambda: results.append(update(job)))
+        waiting = threading.Thread(
+            target=lambda: results.append(build(data, cache_file, wait=True, notify=said.append))
+        )
         waiting.start()
         wait_until(lambda: said)
         assert said == [f"process {os.getpid()} is writing {cache_file}; waiting for it"]
@@ -85,7 +86,7 @@ def test_a_run_that_waits_looks_at_the_clips_again(data, cache_file):
     said, results = [], []
     with writing(cache_file, False, said.append):
         waiting = threading.Thread(
-            target=lambda: results.append(update(Job(data, cache_file, wait=True, notify=said.append)))
+            target=lambda: results.append(build(data, cache_file, wait=True, notify=said.append))
         )
         waiting.start()
         wait_until(lambda: said)
@@ -99,7 +100,7 @@ def test_a_run_that_waits_looks_at_the_clips_again(data, cache_file):
 def publish_without_lock(data, cache_file):
     """What another process does while it holds the lock: make the cache under another name and move it in place."""
     elsewhere = cache_file.with_name("elsewhere.h5")
-    made = update(Job(data, elsewhere)).cache
+    made = build(data, elsewhere).cache
     elsewhere.replace(cache_file)
     return made
 
@@ -159,7 +160,7 @@ def test_the_state_of_hdf5s_own_locks_is_all_the_same(data, cache_file, state):
     if state is not None:
         environment["HDF5_USE_FILE_LOCKING"] = state
     command = [sys.executable, "-m", "featurize", str(data), "--cache", str(cache_file), "--json"]
-    first = update(Job(data, cache_file)).cache
+    first = build(data, cache_file).cache
     soundfile.write(data / "dog" / "2.wav", [0.1] * 800, 16000)
     # Another program may even hold the old file by a lock of its own.
     with cache_file.open("rb") as reader:
@@ -194,7 +195,7 @@ def test_on_a_file_system_without_locks_a_file_stands_for_one(data, cache_file, 
             writing(cache_file, False, said.append),
         ):
             pass
-    update(Job(data, cache_file))
+    build(data, cache_file)
     assert [file.name for file in cache_file.parent.iterdir() if file != data] == ["features.h5"]
 
 
@@ -213,12 +214,12 @@ def test_such_a_file_of_a_killed_run_is_taken_over(cache_file, monkeypatch):
 
 
 def test_a_cache_that_is_open_stays_as_it_was_while_others_are_published_over_it(data, cache_file):
-    old = update(Job(data, cache_file)).cache
+    old = build(data, cache_file).cache
     X, y, paths, fingerprint = old.X.tobytes(), old.y.tobytes(), old.paths, old.fingerprint
     for i in range(2, 5):
         soundfile.write(data / "bird" / f"{i}.wav", [0.1 * i, -0.3, 0.2] * 300, 16000)
         (data / "dog" / "1.wav").touch()
-        new = update(Job(data, cache_file)).cache
+        new = build(data, cache_file).cache
         assert len(new) == 2 + i
         assert (old.X.tobytes(), old.y.tobytes(), old.paths, old.fingerprint) == (X, y, paths, fingerprint)
     assert open_cache(cache_file).fingerprint == new.fingerprint != fingerprint

@@ -16,9 +16,9 @@ from cache.file import gather, journal
 from cache.file.layout import ALIGNMENT, CacheError
 from cache.shared.errors import UserError
 from cache.shared.text import human_size
+from featurize import build
 from featurize.update import compute
 from featurize.update import update as update_module
-from featurize.update.update import Job, update
 from featurize.workers import processes as workers
 from tests.helpers.caches import assert_same
 from tests.helpers.tones import write_tiny_clips
@@ -36,7 +36,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     """The cache of a run that nothing disturbed."""
-    return update(Job(data, tmp_path_factory.mktemp("whole") / "features.h5")).cache
+    return build(data, tmp_path_factory.mktemp("whole") / "features.h5").cache
 
 
 @pytest.fixture
@@ -47,16 +47,16 @@ def cache_file(tmp_path):
 @pytest.fixture
 def unpublished(data, cache_file, monkeypatch):
     """All rows finished, none published: returns the rows file and the journal."""
-    return leave_unpublished(Job(data, cache_file), monkeypatch)
+    return leave_unpublished(data, cache_file, monkeypatch)
 
 
-def leave_unpublished(job, monkeypatch):
-    job.cache_file.parent.mkdir(exist_ok=True)
+def leave_unpublished(data, cache_file, monkeypatch, **options):
+    cache_file.parent.mkdir(exist_ok=True)
     with monkeypatch.context() as patched:
         patched.setattr(update_module, "_publish", full_disk)
         with pytest.raises(UserError, match="No space left on device"):
-            update(job)
-    return journal.partial_paths(job.cache_file)
+            build(data, cache_file, **options)
+    return journal.partial_paths(cache_file)
 
 
 def full_disk(*_):
@@ -68,7 +68,7 @@ def names(cache_file):
 
 
 def test_rows_that_were_finished_are_published_without_computing(data, cache_file, whole, unpublished):
-    result = update(Job(data, cache_file))
+    result = build(data, cache_file)
     assert (result.n_computed, result.n_reused) == (0, N_CLIPS)
     assert_same(result.cache, whole)
     assert names(cache_file) == ["features.h5"]
@@ -118,7 +118,7 @@ def test_what_a_power_cut_leaves_is_used_as_far_as_it_is_whole(data, cache_file,
         left = [*kept[:which], damage(kept[which], random.Random(seed)), *kept[which + 1 :]]
         for file, content in zip(unpublished, left, strict=True):
             file.write_bytes(content)
-        result = update(Job(data, cache_file))
+        result = build(data, cache_file)
         assert result.n_reused == len(believable(*left, head)), seed
         assert_same(result.cache, whole)
 
@@ -127,12 +127,19 @@ def test_rows_of_other_settings_are_set_aside_and_come_back_with_their_settings(
     data, cache_file, whole, unpublished, monkeypatch
 ):
     said = []
-    leave_unpublished(Job(data, cache_file, dtype="float16", notify=said.append), monkeypatch)
+    leave_unpublished(data, cache_file, monkeypatch, dtype="float16", notify=said.append)
     assert [line for line in said if "of other settings are set aside in" in line]
     assert len(names(cache_file)) == 4
-    result = update(Job(data, cache_file))
+    result = build(data, cache_file)
     assert (result.n_computed, result.n_reused) == (0, N_CLIPS)
     assert_same(result.cache, whole)
+
+
+def test_rows_that_were_finished_serve_another_list_of_classes(data, cache_file, unpublished):
+    said = []
+    result = build(data, cache_file, ["bird", "dog"], notify=said.append)
+    assert (result.n_computed, result.n_reused) == (0, 2 * N_PER_CLASS)
+    assert not [line for line in said if "set aside" in line]
 
 
 @pytest.mark.parametrize("moved", [0, 1], ids=["rows", "journal"])
@@ -140,7 +147,7 @@ def test_a_kill_while_setting_rows_aside_loses_none(data, cache_file, whole, unp
     head = unpublished[1].read_bytes().split(b"\n")[0]
     aside = unpublished[0].with_name(f"features.h5.partial-{zlib.crc32(head):08x}")
     unpublished[moved].replace((aside, aside.with_name(aside.name + ".journal"))[moved])
-    result = update(Job(data, cache_file))
+    result = build(data, cache_file)
     assert result.n_reused == N_CLIPS
     assert_same(result.cache, whole)
     assert names(cache_file) == ["features.h5"]
@@ -150,7 +157,7 @@ def test_rows_of_an_older_version_are_set_aside_with_a_line(data, cache_file, wh
     journal = unpublished[1]
     journal.write_bytes(journal.read_bytes().replace(b'"partial_version": 1', b'"partial_version": 0'))
     said = []
-    result = update(Job(data, cache_file, notify=said.append))
+    result = build(data, cache_file, notify=said.append)
     assert result.n_computed == N_CLIPS
     assert len([line for line in said if "set aside" in line]) == 1
     assert_same(result.cache, whole)
@@ -161,7 +168,7 @@ def test_rows_of_an_older_version_are_set_aside_with_a_line(data, cache_file, wh
 def test_a_journal_that_was_killed_before_its_first_line_says_nothing(data, cache_file, whole, unpublished, content):
     unpublished[1].write_bytes(content)
     said = []
-    result = update(Job(data, cache_file, notify=said.append))
+    result = build(data, cache_file, notify=said.append)
     assert not [line for line in said if "set aside" in line]
     assert_same(result.cache, whole)
     assert names(cache_file) == ["features.h5"]
@@ -173,31 +180,31 @@ def test_what_lies_beside_the_cache_leads_the_writing_nowhere_else(data, cache_f
     precious.write_text("precious")
     cache_file.with_name("features.h5.partial").symlink_to(precious)
     with pytest.raises(UserError, match="cannot be written"):
-        update(Job(data, cache_file))
+        build(data, cache_file)
     assert precious.read_text() == "precious"
 
 
 def test_rows_in_order_need_no_room_for_a_copy(data, cache_file, unpublished, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
-    assert update(Job(data, cache_file)).n_reused == N_CLIPS
+    assert build(data, cache_file).n_reused == N_CLIPS
 
 
 def test_too_small_a_disk_is_said_before_anything_is_computed(data, cache_file, monkeypatch):
     cache_file.parent.mkdir()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     with pytest.raises(UserError, match=r"has 1.0 kB free and the cache needs 786.4 kB; make room"):
-        update(Job(data, cache_file))
+        build(data, cache_file)
     assert names(cache_file) == []
 
 
 def test_a_damaged_cache_is_set_aside_and_so_is_the_next(data, cache_file, whole):
     cache_file.parent.mkdir()
-    update(Job(data, cache_file))
+    build(data, cache_file)
     for n_damaged in (1, 2):
         damaged = cache_file.read_bytes()[: 200_000 + n_damaged]
         cache_file.write_bytes(damaged)
         said = []
-        assert_same(update(Job(data, cache_file, notify=said.append)).cache, whole)
+        assert_same(build(data, cache_file, notify=said.append).cache, whole)
         aside = cache_file.with_name("features.h5.damaged" + ("-2" if n_damaged == 2 else ""))
         assert aside.read_bytes() == damaged
         assert f"the damaged cache is set aside as {aside}" in said
@@ -210,7 +217,7 @@ def test_a_file_that_is_no_cache_is_never_overwritten(data, cache_file):
     for content in (cache_file.read_bytes(), b"my thesis", b"RIFF"):
         cache_file.write_bytes(content)
         with pytest.raises(CacheError, match="not"):
-            update(Job(data, cache_file))
+            build(data, cache_file)
         assert cache_file.read_bytes() == content
         assert names(cache_file) == ["features.h5"]
 
@@ -222,15 +229,15 @@ def test_a_place_where_no_cache_can_be_is_refused_in_a_line(data, tmp_path, plac
     (tmp_path / "file").write_text("")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match="is not a f") as refusal:
-        update(Job(data, tmp_path / place))
+        build(data, tmp_path / place)
     assert "\n" not in str(refusal.value)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_data_that_is_not_there_is_said_before_anything_is_made(cache_file):
     cache_file.parent.mkdir()
-    with pytest.raises(UserError, match="nowhere is not a folder; give the folder that holds dog, cat, bird"):
-        update(Job(cache_file.parent / "nowhere", cache_file))
+    with pytest.raises(UserError, match="nowhere is not a folder; give the folder that holds"):
+        build(cache_file.parent / "nowhere", cache_file)
     assert names(cache_file) == []
 
 
@@ -246,7 +253,7 @@ def test_a_folder_that_cannot_be_written_is_said_in_a_line(data, cache_file, mon
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UserError, match="choose another place with --cache"):
-        update(Job(data, cache_file))
+        build(data, cache_file)
     assert names(cache_file) == []
 
 
@@ -259,9 +266,9 @@ def test_a_failure_of_the_sync_behind_the_work_is_an_error(data, cache_file, who
         patched.setattr(compute, "_fdatasync", broken)
         patched.setattr(compute, "_SYNC_BYTES", 1)
         with pytest.raises(UserError, match="Input/output error"):
-            update(Job(data, cache_file))
+            build(data, cache_file)
     assert not cache_file.exists()
-    result = update(Job(data, cache_file))
+    result = build(data, cache_file)
     assert result.n_reused > 0
     assert_same(result.cache, whole)
 
@@ -270,7 +277,7 @@ def test_workers_that_cannot_be_started_are_not_blamed_on_the_cache(data, cache_
     cache_file.parent.mkdir()
     monkeypatch.setattr(workers, "_Processes", full_disk)
     with pytest.raises(UserError, match=r"no worker can be started \(No space left on device\); use fewer with --jobs"):
-        update(Job(data, cache_file, n_jobs=2))
+        build(data, cache_file, n_jobs=2)
     assert names(cache_file) == []
 
 
@@ -285,19 +292,19 @@ def says_no(*_):
 @pytest.mark.parametrize("copy", [says_zero, says_no, None])
 def test_rows_are_copied_where_the_kernel_cannot_do_it(data, cache_file, whole, monkeypatch, copy):
     cache_file.parent.mkdir()
-    update(Job(data, cache_file, max_per_class=2))
+    build(data, cache_file, max_per_class=2)
     if copy is None:
         monkeypatch.delattr(os, "copy_file_range")
     else:
         monkeypatch.setattr(os, "copy_file_range", copy)
     monkeypatch.setattr(gather, "_COPY_BYTES", 50_000)
-    assert_same(update(Job(data, cache_file)).cache, whole)
+    assert_same(build(data, cache_file, max_per_class=0).cache, whole)
 
 
 def test_rows_that_stay_are_shared_where_the_file_system_can_and_their_copy_is_announced_where_not(
     data, cache_file, monkeypatch
 ):
-    whole = update(Job(data, cache_file.parent.parent / "whole.h5")).cache
+    whole = build(data, cache_file.parent.parent / "whole.h5").cache
     row_bytes = whole.X.nbytes // len(whole)
     monkeypatch.setattr(gather, "_COPY_BYTES", row_bytes)
 
@@ -312,18 +319,18 @@ def test_rows_that_stay_are_shared_where_the_file_system_can_and_their_copy_is_a
         said, shared = [], []
         cache_file.unlink(missing_ok=True)
         cache_file.parent.mkdir(exist_ok=True)
-        update(Job(data, cache_file, max_per_class=2))
+        build(data, cache_file, max_per_class=2)
         monkeypatch.setattr(gather, "_share", can)
-        assert_same(update(Job(data, cache_file, notify=said.append)).cache, whole)
+        assert_same(build(data, cache_file, max_per_class=0, notify=said.append).cache, whole)
         assert [line.split(", which")[0] for line in said if line.startswith("copying")] == expected
         assert sum(shared) == (0 if expected else len(whole) * row_bytes)
 
 
 def test_a_cache_that_another_program_replaced_meanwhile_lends_no_rows(data, cache_file, monkeypatch):
     cache_file.parent.mkdir()
-    update(Job(data, cache_file, max_per_class=2))
+    build(data, cache_file, max_per_class=2)
     other = cache_file.with_name("other.h5")
-    update(Job(data, other, max_per_class=3))
+    build(data, other, max_per_class=3)
     publish = update_module.publish
 
     def replaced_meanwhile(*arguments):
@@ -332,7 +339,7 @@ def test_a_cache_that_another_program_replaced_meanwhile_lends_no_rows(data, cac
 
     monkeypatch.setattr(update_module, "publish", replaced_meanwhile)
     with pytest.raises(UserError, match="was replaced by another program meanwhile; run it again"):
-        update(Job(data, cache_file))
+        build(data, cache_file, max_per_class=0)
     monkeypatch.undo()
     assert len(open_cache(cache_file)) == 9
-    assert update(Job(data, cache_file)).n_computed == 0
+    assert build(data, cache_file, max_per_class=0).n_computed == 0

@@ -16,8 +16,8 @@ from cache.file.layout import ALIGNMENT, ROW_SHAPE
 from cache.file.settings import MelSettings
 from cache.shared.cluster import connected, needs_of
 from cache.shared.errors import UserError
+from featurize import build
 from featurize.audio.find import find_clips
-from featurize.update.update import Job, build, update
 from featurize.workers.batch import Task, featurize_batch
 from featurize.workers.dask import cluster_workers
 from tests import ROOT
@@ -67,7 +67,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(data):
     """What this machine makes of it."""
-    return update(Job(data, data.parent / "expected.h5")).cache
+    return build(data, data.parent / "expected.h5").cache
 
 
 def slow(folder, how="pass", delay=0.05):
@@ -128,7 +128,7 @@ def test_every_executor_gives_the_same_bytes(dask, workers, data):
 def test_a_cluster_makes_the_same_cache_to_the_bit(dask, workers, data, tmp_path, dtype):
     workers()
     workers()
-    expected = update(Job(data, tmp_path / "expected.h5", dtype=dtype)).cache
+    expected = build(data, tmp_path / "expected.h5", dtype=dtype).cache
     scheduler = dask.file if dtype == "float16" else dask.address
     # Relative, as most people type it; the workers have a working directory of their own.
     folder = os.path.relpath(data)
@@ -171,7 +171,7 @@ def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(d
     assert reasons.keys() == {"cat/broken.wav", killer}
     assert "the worker that computes it dies of it" in reasons[killer]
     assert sorted(open_cache(tmp_path / "features.h5").paths) == sorted(set(expected.paths) - {killer})
-    assert update(Job(data, tmp_path / "features.h5")).n_computed == 1
+    assert build(data, tmp_path / "features.h5").n_computed == 1
     assert_same(tmp_path / "features.h5", expected)
 
 
@@ -214,7 +214,7 @@ def test_when_the_scheduler_is_lost_every_finished_row_is_kept(data, expected, t
     assert f"the scheduler at {dask.address} has gone" in line
     assert "finished clips are kept" in line
     n_kept = (tmp_path / "features.h5.partial.journal").read_bytes().count(b"\n") - 1
-    result = update(Job(data, tmp_path / "features.h5"))
+    result = build(data, tmp_path / "features.h5")
     assert 0 < result.n_reused == n_kept < 120
     assert_same(tmp_path / "features.h5", expected)
 
@@ -254,7 +254,7 @@ def test_an_interrupt_keeps_finished_rows_and_leaves_nothing_to_do_on_the_cluste
         while client.run_on_scheduler(n_tasks):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    assert update(Job(data, tmp_path / "features.h5")).n_reused > 0
+    assert build(data, tmp_path / "features.h5").n_reused > 0
     assert_same(tmp_path / "features.h5", expected)
 
 

@@ -14,7 +14,7 @@ import pytest
 from cache import open_cache
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from featurize.update.update import Job, update
+from featurize import build
 from featurize.workers.processes import processes
 from tests import ROOT
 
@@ -38,7 +38,7 @@ def another_thread():
 def test_a_process_with_threads_is_not_forked_and_the_cache_is_the_same(tones, tones_cache, tmp_path):
     FORKS.clear()
     with another_thread():
-        result = update(Job(tones, tmp_path / "f.h5", n_jobs=2))
+        result = build(tones, tmp_path / "f.h5", n_jobs=2)
     assert FORKS == []
     assert result.n_computed == len(open_cache(tones_cache))
     assert result.cache.fingerprint == open_cache(tones_cache).fingerprint
@@ -52,8 +52,8 @@ print("run", flush=True)
 forks = []
 import os, threading
 os.register_at_fork(before=lambda: forks.append(len(os.listdir("/proc/self/task"))))
-from featurize.update.update import Job, update
-update(Job(Path({data!r}), Path({cache!r}), n_jobs=2))
+from featurize import build
+build(Path({data!r}), Path({cache!r}), n_jobs=2)
 print("forks of a process with so many threads:", *forks)
 os._exit(0)
 """

@@ -8,9 +8,9 @@ import soundfile
 
 from cache.shared.errors import UserError
 from cache.shared.segment import Segment, recording_of
+from featurize import build
 from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
-from featurize.update.update import build
 from featurize.workers.batch import Task, n_bytes_of, units
 from tests.helpers.commands import complaints, start
 from tests.helpers.sounds import noise

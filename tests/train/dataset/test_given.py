@@ -10,7 +10,7 @@ import soundfile
 
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
-from featurize.update.update import build
+from featurize import build
 from tests.helpers.sounds import noise
 from train.dataset.given import choose_split, match_paths
 from train.dataset.splits import SPLITS, clip_groups

@@ -19,9 +19,8 @@ import typer.testing
 from cache import open_cache
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from featurize import featurize_clip
+from featurize import build, featurize_clip
 from featurize.features.row import FEATURE_VERSION
-from featurize.update.update import Job, update
 from tests import ROOT
 from train import export
 from train.exporters.formats import ExportFormat, ExportInput, format_called, format_named
@@ -196,7 +195,7 @@ def test_the_features_are_computed_with_the_settings_that_they_have(
 
 def test_the_settings_are_those_of_the_run(run: Path, tones: Path, tmp_path: Path) -> None:
     settings = MelSettings(n_fft=256, hop_length=160, fmax=7000.0, top_db=60.0)
-    update(Job(tones, tmp_path / "features.h5", settings=settings))
+    build(tones, tmp_path / "features.h5", settings=settings)
     other = changed_run(run, tmp_path / "run", lambda record: record.update(settings=settings.as_dict()))
     with pytest.raises(UserError, match="has other features"):
         export(other, tmp_path / "out", ExportFormat.saved_model, WAVEFORM)
@@ -262,7 +261,7 @@ def test_clips_and_caches_that_are_gone_are_named_with_what_to_do(run: Path, ton
 def test_a_clip_that_has_changed_since_is_not_checked_on(run: Path, tones: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(tones, data)
-    update(Job(data, tmp_path / "features.h5"))
+    build(data, tmp_path / "features.h5")
     for clip in (*data.glob("dog/*"), *data.glob("cat/*")):
         clip.write_bytes(next(data.glob("bird/*")).read_bytes())
     said = export(run, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, tmp_path / "features.h5")
