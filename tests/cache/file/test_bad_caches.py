@@ -67,6 +67,8 @@ def forge(content, tmp_path):
 
     def write(attributes=(), arrays=(), without=(), make=None):
         file = tmp_path / "forged.h5"
+        # A file system waits for the disk when a file is emptied and written again.
+        file.unlink(missing_ok=True)
         attrs = {k: v for k, v in {**content[0], **dict(attributes)}.items() if k not in without}
         data = {k: v for k, v in {**content[1], **dict(arrays)}.items() if k not in without}
         if "fingerprint" not in (*dict(attributes), *without):
@@ -106,13 +108,9 @@ def put_seal(file):
 
 
 def refused(file):
-    """Return the one line with which a file is refused, by the reader and by both commands."""
+    """Return the one line with which the reader refuses a file, and with it every command."""
     with pytest.raises(CacheError) as caught:
         open_cache(file)
-    for command in ("info", "verify"):
-        with pytest.raises(CacheError) as again:
-            app([command, str(file)], standalone_mode=False)
-        assert str(again.value) == str(caught.value)
     line = str(caught.value)
     assert line.startswith(f"{file}: ")
     assert "\n" not in line
@@ -125,27 +123,49 @@ def test_a_forged_copy_without_changes_is_accepted_so_that_the_others_are_refuse
     assert check_rows(open_cache(forge())) == N
 
 
+def refused_everywhere(file):
+    """As `refused`, and both commands say that line and no other."""
+    line = refused(file)
+    for command in ("info", "verify"):
+        with pytest.raises(CacheError) as caught:
+            app([command, str(file)], standalone_mode=False)
+        assert str(caught.value) == line
+    return line
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "plot"])
+def test_a_command_asks_the_reader_first_and_says_what_it_says(command, tmp_path, monkeypatch):
+    def refuse(file):
+        raise CacheError(f"{file} is refused")
+
+    monkeypatch.setattr("cache.file.reader.open_cache", refuse)
+    monkeypatch.setattr("cache.open_cache", refuse)
+    # Whatever looked at the file before would not find it.
+    with pytest.raises(CacheError, match=r"missing.h5 is refused$"):
+        app([command, str(tmp_path / "missing.h5")], standalone_mode=False)
+
+
 def test_a_file_that_is_no_cache_is_refused(tmp_path):
     file = tmp_path / "file.h5"
     for bytes_ in (b"", b"\x89", b"hello", b"RIFF" + bytes(100), b"PK\x03\x04" + bytes(100), b"\x89HDF\r\n\x1a\n"):
         file.write_bytes(bytes_)
-        assert "HDF5 file" in refused(file)
+        assert "HDF5 file" in refused_everywhere(file)
     for array in (np.zeros(3), np.array([{"a": 1}], object)):
         with file.open("wb") as out:
             np.save(out, array)
-        assert "not an HDF5 file" in refused(file)
+        assert "not an HDF5 file" in refused_everywhere(file)
     with h5py.File(file, "w") as h5:
         h5["X"] = np.zeros((2, 128, 128, 1))
-    assert "not a cache" in refused(file)
+    assert "not a cache" in refused_everywhere(file)
 
 
 def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for place in (tmp_path, tmp_path / "pipe", "/dev/zero"):
-        assert "not a file" in refused(place)
-    assert "no such cache" in refused(tmp_path / "missing.h5")
+        assert "not a file" in refused_everywhere(place)
+    assert "no such cache" in refused_everywhere(tmp_path / "missing.h5")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert "cannot be read" in refused(tmp_path / "loop")
+    assert "cannot be read" in refused_everywhere(tmp_path / "loop")
 
 
 def test_a_file_cut_at_any_byte_is_refused(good, tmp_path):
@@ -314,7 +334,7 @@ def test_other_types_byte_orders_shapes_and_counts_are_refused(forge, content):
 
 
 def test_more_rows_than_the_file_has_bytes_for_are_refused(forge):
-    assert "past the end" in refused(forge(make={"X": big_claim}))
+    assert "past the end" in refused_everywhere(forge(make={"X": big_claim}))
 
 
 def test_links_and_foreign_storage_are_refused_and_never_opened(forge, tmp_path):
@@ -352,9 +372,9 @@ def test_links_and_foreign_storage_are_refused_and_never_opened(forge, tmp_path)
 def test_missing_and_additional_parts_are_refused(forge, content):
     for name in (*content[0], *DATASETS):
         refused(forge(without=[name]))
-    assert "'more'" in refused(forge(attributes={"more": 1}))
-    assert "'more'" in refused(forge(arrays={"more": np.zeros(3)}))
-    assert len(refused(forge(attributes={"x" * 30000: 1}))) < 600
+    assert "'more'" in refused_everywhere(forge(attributes={"more": 1}))
+    assert "'more'" in refused_everywhere(forge(arrays={"more": np.zeros(3)}))
+    assert len(refused_everywhere(forge(attributes={"x" * 30000: 1}))) < 600
 
 
 def test_a_cache_without_its_seal_is_refused_even_if_all_else_is_whole(good, forge, tmp_path):
@@ -363,12 +383,12 @@ def test_a_cache_without_its_seal_is_refused_even_if_all_else_is_whole(good, for
         content = bytearray(whole.read_bytes())
         content[SEAL_OFFSET : SEAL_OFFSET + 8] = bytes(8)
         file.write_bytes(content)
-        assert "seal is gone" in refused(file)
+        assert "seal is gone" in refused_everywhere(file)
 
 
 def test_a_format_from_the_future_is_told_apart_from_damage(forge):
     for version in (FORMAT_VERSION + 1, 99, 0, -1):
-        line = refused(forge(attributes={"format_version": version, "new": 1}, without=["y"]))
+        line = refused_everywhere(forge(attributes={"format_version": version, "new": 1}, without=["y"]))
         assert f"format version {version}" in line
         assert "damage" not in line
 

@@ -101,6 +101,8 @@ def test_damaged_bytes_are_refused_in_words_or_are_a_spectrogram(original, tmp_p
     for change in damage:
         data = change(data)
     path = tmp_path_factory.getbasetemp() / "damaged.wav"
+    # A file system waits for the disk when a file is emptied and written again.
+    path.unlink(missing_ok=True)
     path.write_bytes(data)
     try:
         x = featurize_clip(path)
