@@ -29,6 +29,11 @@ def human_count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def human_percent(share: float) -> str:
+    """Return a share in [0, 1] as people write it: 73.3 %."""
+    return f"{100 * share:.1f} %"
+
+
 def files_by_kind(counts: Mapping[str, int]) -> str:
     """Return how many files there are of which extensions, the most frequent first: 30 .m4a, 2 .txt."""
     kinds = sorted(counts.items(), key=lambda kind: (-kind[1], kind[0]))

@@ -10,6 +10,7 @@ import numpy as np
 from cache import Cache, open_cache
 from train.dataset.splits import SPLITS, clip_groups, split_clips
 from train.runs.record import FINISHED, describe_split, start_record, versions, write_record
+from train.runs.results import FoldSummary, LeakProbe
 from train.runs.tables import write_history, write_predictions, write_split
 from train.score.metrics import score
 
@@ -48,8 +49,8 @@ def scored(cache: Cache, groups: np.ndarray, rows: np.ndarray, probabilities: np
     return {
         "metrics": score(cache.labels[rows], probabilities.argmax(axis=1), cache.class_names, groups[rows]),
         "sanity": {"majority class": baseline, "random forest": baseline},
-        "leak_probe": {"accuracy": 0.4, "interval": [0.3, 0.5], "majority": 0.35, "leaks": False},
-        "warnings": ["the network (10.0%) does not beat the random forest (20.0%)"],
+        "leak_probe": LeakProbe(0.4, (0.3, 0.5), majority=0.35, leaks=False),
+        "warnings": ["the network (10.0 %) does not beat the random forest (20.0 %)"],
         "versions": versions(),
         "state": FINISHED,
         "seconds": 83.2,
@@ -98,11 +99,18 @@ def made_crossval(folder: Path, cache_file: Path, n_repeats: int = 2, mistaken: 
         started="2026-03-04T05:06:07+00:00",
         n_groups=len(np.unique(groups)),
         folds=[
-            {
-                **{"repeat": repeat, "fold": fold, "n_train": 20, "n_val": 4, "n_test": 24, "n_epochs": 6},
-                **{"accuracy": 0.5 + 0.1 * fold, "best_epoch": 4, "seconds": 8.5},
-                "sanity": {"majority class": 0.3, "random forest": 0.6},
-            }
+            FoldSummary(
+                repeat,
+                fold,
+                n_train=20,
+                n_val=4,
+                n_test=24,
+                accuracy=0.5 + 0.1 * fold,
+                sanity={"majority class": 0.3, "random forest": 0.6},
+                n_epochs=6,
+                best_epoch=4,
+                seconds=8.5,
+            )
             for repeat, fold in folds
         ],
         **scored(cache, groups, np.tile(rows, n_repeats), np.concatenate(drawn)),

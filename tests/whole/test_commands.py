@@ -26,6 +26,7 @@ from cache.shared import cli as terminal
 from tests import ROOT
 from train.models.recipes import RECIPES
 from train.runs.record import Record, TrainedOn
+from train.runs.results import Score
 
 APPS = {"featurize": featurize_command.app, "cache": cache_command.app, "train": train_command.app}
 
@@ -110,8 +111,10 @@ def test_a_quiet_command_prints_nothing_but_what_was_asked_for_and_errors(tones:
 
 
 def test_a_quiet_fit_prints_no_summary_and_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scored: dict[str, Any] = {"metrics": {"accuracy": 0.5}, "warnings": ["a doubt"]}
-    record = Record("finished", "fit", "", ["dog"], {}, 2, TrainedOn("f.h5", ""), {}, **scored)
+    half = Score(2, 2, 0.5, (0.1, 0.9), 0.5, {}, [])
+    record = Record(
+        "finished", "fit", "", ["dog"], {}, 2, TrainedOn("f.h5", ""), {}, metrics=half, warnings=["a doubt"]
+    )
     monkeypatch.setattr("train.fitting.fit.fit", lambda *_, **__: (tmp_path, record))
     monkeypatch.setattr("train.report.report.report_finished", lambda *_: tmp_path / "report.html")
     monkeypatch.setattr("train.commands.screen.fit_summary", lambda *_: "the summary")

@@ -125,11 +125,11 @@ def _refuse_others(run: Path, given: set[str], asked: dict[str, Any]) -> None:
 
 def _show(folder: Path, record: "Record", summary: Callable[[Path, "Record"], str], as_json: bool) -> None:
     from train.report.report import report_finished
-    from train.runs.record import flat
+    from train.runs.record import as_json as record_as_json
 
     for line in record.warnings:
         notice(f"warning: {line}")
-    print(json.dumps(flat(folder, record))) if as_json else summarise(summary(folder, record))
+    print(json.dumps(record_as_json(folder, record))) if as_json else summarise(summary(folder, record))
     page = report_finished(folder)
     if page and not as_json:
         summarise(f"report: {printable(str(page))}")

@@ -117,7 +117,7 @@ def _show_comparison(runs: list[Path], sort: str, kind: str) -> None:
     if kind == "text":
         print(comparison.as_text(compared, terminal_width()))
     elif kind == "json":
-        print(json.dumps(comparing.as_json(compared)))
+        print(json.dumps(comparison.as_json(compared)))
     else:
         print(comparison.as_csv(compared) if kind == "csv" else comparison.as_html(compared))
 

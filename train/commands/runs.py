@@ -85,11 +85,11 @@ def evaluate(
     from train.score import evaluate as evaluation
 
     result = evaluation.evaluate(run, cache)
-    if result["n_seen"]:
+    if result.n_seen:
         complain(
-            f"warning: the run was trained on {result['n_seen']} of these {result['n']} clips, so the score flatters it"
+            f"warning: the run was trained on {result.n_seen} of these {result.score.n} clips, so the score flatters it"
         )
-    print(json.dumps(result) if as_json else screen.evaluate_summary(result))
+    print(json.dumps(result.as_json()) if as_json else screen.evaluate_summary(result))
 
 
 def _evaluate_recordings(
@@ -119,15 +119,14 @@ def suspects(
 ) -> None:
     """List the clips whose label may be wrong.
 
-    Of the clips that a run tested, which of a cross-validation are all, those that clearly sound like another class,
-    the most confident first: path, label, what it sounds like, and the probabilities of both. The report plays them.
+    They are among the clips that the run tested; a cross-validation tests all. Each has its path, its label, the class
+    that it sounds like, and the probabilities of both, the widest margin first. The report plays them.
 
     Example: python -m train suspects runs/crossval --out suspects.csv
     """
     from train.report.mistakes import write_suspects
-    from train.runs.record import read_record
 
-    n = write_suspects(run, tuple(read_record(run).class_names), out)
+    n = write_suspects(run, out)
     summarise(printable(f"{human_count(n, 'suspect')}: {out}"))
 
 
@@ -155,7 +154,7 @@ def preview(
 
     Example: python -m train preview data/features.h5 --out sheet.png
     """
-    from train.report.preview import draw_sheet
+    from train.report.preview import draw_preview
 
-    n_clips = draw_sheet(cache, out, model, seed)
+    n_clips = draw_preview(cache, out, model, seed)
     summarise(printable(f"{human_count(n_clips, 'clip')} of {cache}, before and after: {out}"))

@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cache.shared.text import human_count, human_seconds, human_size, printable
+from cache.shared.text import human_count, human_percent, human_seconds, human_size, printable
+from train.report.sections import few_groups, hint
 from train.runs.record import Record
+from train.runs.results import LeakProbe, Score
 from train.score.metrics import are_few
+
+if TYPE_CHECKING:
+    from train.score.evaluate import Evaluation
 
 _MAX_NAME = 20
 
@@ -14,51 +19,56 @@ _MAX_NAME = 20
 def fit_summary(folder: Path, record: Record) -> str:
     """Return the summary of a finished fit."""
     split, validation = record.split, record.validation_accuracy
+    sizes = (f"{one.n} {name} ({human_count(one.n_groups, 'group')})" for name, one in split.items() if one.n)
+    if validation is None:
+        kept = f"kept the last of {human_count(record.n_epochs, 'epoch')}; with no validation clips, its probabilities"
+        kept += " are not calibrated"
+    else:
+        kept = f"kept epoch {record.best_epoch} of {record.n_epochs}, the best on the validation clips: "
+        kept += human_percent(validation)
     lines = [
-        f"{record.options['model']}, {record.n_parameters:,} parameters, on {_shown(record.cache.file)}",
-        "clips: " + ", ".join(f"{s['n']} {name} (groups: {s['n_groups']})" for name, s in split.items() if s["n"]),
-        f"kept epoch {record.best_epoch} of {record.n_epochs}"
-        + (
-            ", the last; without validation clips its probabilities are not calibrated"
-            if validation is None
-            else f", the best on the validation clips: {_percent(validation).strip()}"
-        ),
+        f"{record.model}, {record.n_parameters:,} parameters, on {_shown(record.cache.file)}",
+        "clips: " + ", ".join(sizes),
+        kept,
     ]
     if record.metrics is None:
         lines.append("no test clips (--test 0), so there is no score")
     else:
-        title = f"test: {record.metrics['n']} clips never trained on"
+        title = f"test: {human_count(record.metrics.n, 'clip')} never trained on"
         lines += ["", *score_lines(record.metrics, title, record.sanity, record.leak_probe)]
+    if said := hint(record):
+        lines += ["", said]
     return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record.seconds)})"])
 
 
 def crossval_summary(folder: Path, record: Record) -> str:
     """Return the summary of a finished cross-validation."""
-    options, folds = record.options, record.folds
-    n_clips = record.cache.n_clips
+    n_clips, n_groups = human_count(record.cache.n_clips, "clip"), human_count(record.n_groups, "group")
     lines = [
-        f"{options['model']} on {_shown(record.cache.file)}: {n_clips} clips in {record.n_groups} groups",
+        f"{record.model} on {_shown(record.cache.file)}: {n_clips} in {n_groups}",
         "",
         "  repeat  fold  train    val   test  accuracy  epoch      time",
     ]
-    for fold in folds:
+    for fold in record.folds:
         lines.append(
-            f"  {fold['repeat']:6d}  {fold['fold']:4d}  {fold['n_train']:5d}  {fold['n_val']:5d}  {fold['n_test']:5d}"
-            f"   {_percent(fold['accuracy'])}  {fold['best_epoch']:5d}  {human_seconds(fold['seconds']):>8}"
+            f"  {fold.repeat:6d}  {fold.fold:4d}  {fold.n_train:5d}  {fold.n_val:5d}  {fold.n_test:5d}"
+            f"   {_percent(fold.accuracy)}  {fold.best_epoch:5d}  {human_seconds(fold.seconds):>8}"
         )
-    often = "once" if options["repeats"] == 1 else f"{options['repeats']} times"
-    title = f"every clip tested {often}, by a network that never saw its group"
-    lines += ["", *score_lines(record.metrics or {}, title, record.sanity, record.leak_probe)]
+    if record.metrics is not None:
+        often = "once" if record.n_repeats == 1 else f"{record.n_repeats} times"
+        title = f"every clip tested {often}, by a network that never saw its group"
+        lines += ["", *score_lines(record.metrics, title, record.sanity, record.leak_probe)]
     return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record.seconds)})"])
 
 
-def evaluate_summary(result: Mapping[str, Any]) -> str:
+def evaluate_summary(result: "Evaluation") -> str:
     """Return the summary of evaluate()."""
-    title = f"{printable(result['run'])} on {printable(result['cache'])}: {result['scored']}, {result['n']} clips"
-    alone = result["n_groups"] == result["n"] > 1
-    score = score_lines(result, title)
-    score.insert(3, f"  calibration     {_percent(result['calibration_error'])}  (expected error of a probability)")
-    return "\n".join([*score, *["", "every clip counted as a group of its own"] * alone])
+    score = result.score
+    clips = human_count(score.n, "clip")
+    lines = score_lines(score, f"{printable(result.run)} on {printable(result.cache)}: {result.scored}, {clips}")
+    lines.insert(3, f"  calibration     {_percent(result.calibration_error)}  (expected error of a probability)")
+    alone = score.n_groups == score.n > 1
+    return "\n".join([*lines, *["", "every clip counted as a group of its own"] * alone])
 
 
 def recordings_summary(result: Mapping[str, Any]) -> str:
@@ -98,31 +108,31 @@ def _thresholds(of: Mapping[str, float]) -> str:
 
 
 def score_lines(
-    score: Mapping[str, Any],
+    score: Score,
     title: str,
-    sanity: Mapping[str, Any] | None = None,
-    probe: Mapping[str, Any] | None = None,
+    sanity: Mapping[str, Score] | None = None,
+    probe: LeakProbe | None = None,
 ) -> list[str]:
     """Return a score beside its sanity baselines, its table of classes and its confusion matrix, under a title."""
-    low, high = score["interval"]
-    names = [_short(name) for name in score["per_class"]]
+    low, high = score.interval
+    names = [_short(name) for name in score.per_class]
     width = max(len("class"), *map(len, names))
     lines = [
         title,
-        f"  accuracy        {_percent(score['accuracy'])}  (95 % interval {100 * low:.1f} to {100 * high:.1f} %)",
-        f"  macro-F1        {_percent(score['macro_f1'])}",
+        f"  accuracy        {_percent(score.accuracy)}  (95 % interval {100 * low:.1f} to {100 * high:.1f} %)",
+        f"  macro-F1        {_percent(score.macro_f1)}",
     ]
-    if are_few(score.get("n_groups", score["n"]), score["n"]):
-        lines.append(f"  groups          {score['n_groups']:5d}    (so few that the interval is Student's t)")
+    if are_few(score.n_groups, score.n):
+        lines.append(f"  {few_groups(score)}")
     for name, baseline in (sanity or {}).items():
-        lines.append(f"  {name:<16}{_percent(baseline['accuracy'])}")
+        lines.append(f"  {name:<16}{_percent(baseline.accuracy)}")
     if probe:
-        lines.append(f"  without sound   {_percent(probe['accuracy'])}  (from duration, sample rate and file format)")
+        lines.append(f"  without sound   {_percent(probe.accuracy)}  (from duration, sample rate and file format)")
     table = ["", f"  {'class':<{width}}  precision   recall       F1  clips"]
-    for name, one in zip(names, score["per_class"].values(), strict=True):
-        precision, recall, f1 = (_percent(one[measure]) for measure in ("precision", "recall", "f1"))
-        table.append(f"  {name:<{width}}  {precision:>9}  {recall}  {f1}  {one['n']:5d}")
-    return lines + table + ["", *confusion_lines(score["confusion"], names)]
+    for name, one in zip(names, score.per_class.values(), strict=True):
+        precision, recall, f1 = (_percent(share) for share in (one.precision, one.recall, one.f1))
+        table.append(f"  {name:<{width}}  {precision:>9}  {recall}  {f1}  {one.n:5d}")
+    return lines + table + ["", *confusion_lines(score.confusion, names)]
 
 
 def confusion_lines(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> list[str]:
@@ -163,4 +173,4 @@ def _shown(file: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:5.1f} %"
+    return f"{human_percent(share):>7}"

@@ -116,7 +116,7 @@ def _metadata(run: Run, input: ExportInput) -> dict[str, Any]:
         "settings": run.settings,
         "feature_version": run.feature_version,
         "temperature": run.temperature,
-        "model": run.record.options.get("model"),
+        "model": run.record.model,
         "cache_fingerprint": run.record.cache.fingerprint,
         "versions": run.record.versions,
     }

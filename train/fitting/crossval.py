@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,18 +13,29 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.shared.cli import complain, is_watched
 from cache.shared.errors import UserError
-from cache.shared.text import human_seconds
+from cache.shared.text import human_percent, human_seconds
 from train.dataset.folds import Fold, Rows, make_folds, shared_by_folds
 from train.dataset.splits import clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, resumable
 from train.fitting.options import Options, checked, checked_value, options_of, takes_options
 from train.runs.directory import held, new_run
 from train.runs.record import FINISHED, Record, read_record, start_record, versions, write_record
+from train.runs.results import FoldSummary, Score
 from train.runs.tables import History, write_history, write_predictions
+from train.runs.typed import typed
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import accuracy_interval, score
 
 RunAll = Callable[[Callable[["FoldJob"], "FoldResult"], Iterable["FoldJob"]], Iterable["FoldResult"]]
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """The options of a cross-validation that a fit does not have, as its record holds them."""
+
+    folds: int
+    repeats: int
+    fold_by: str | None = None
 
 
 class FoldJob(NamedTuple):
@@ -140,14 +151,12 @@ def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAl
     if record.state == FINISHED:
         raise UserError(f"{folder} is finished; there is nothing to go on with")
     try:
-        asked = dict(record.options)
-        n_folds, n_repeats = int(asked.pop("folds")), int(asked.pop("repeats"))
-        fold_by = asked.pop("fold_by", None)
-        options = Options(**checked(asked))
-    except (KeyError, TypeError, ValueError, UserError):
-        raise UserError(f"{folder / 'run.json'} is damaged: its options make no sense; start a new crossval") from None
+        own = {name: value for name, value in record.options.items() if name not in ("folds", "repeats", "fold_by")}
+        options, folds = Options(**checked(own)), typed(_Folds, record.options, optional=("fold_by",))
+    except (KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(f"{folder / 'run.json'} is damaged: the option {error}; start a new crossval") from None
     cache = cache_to_resume(folder, record, cache_file)
-    job = FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, n_repeats, fold_by)
+    job = FoldJob(cache.file.absolute(), cache.fingerprint, options, folds.folds, folds.repeats, folds.fold_by)
     return folder, _run(folder, record, job, run_all)
 
 
@@ -160,19 +169,21 @@ def _run(folder: Path, record: Record, job: FoldJob, run_all: RunAll) -> Record:
         todo = [job._replace(which=i) for i in range(len(folds)) if i not in done]
         with resumable(folder, "crossval", lambda: f"{len(done)} of {len(folds)} folds are finished and kept"):
             for each, result in zip(todo, run_all(run_fold, todo), strict=True):
-                said = {"summary": result.summary, "history": result.history}
+                said = {"summary": asdict(result.summary), "history": result.history}
                 arrays: dict[str, npt.NDArray[Any]] = {"probabilities": result.probabilities, **result.predicted}
                 keep_fold(folder, each.which, arrays, said)
                 done[each.which] = result
                 _notify(result.summary)
-            record = _finish(folder, record, cache, groups, folds, [done[i] for i in range(len(folds))], started)
+            record = _finish(
+                folder, record, cache, groups, folds, [done[i] for i in range(len(folds))], started, job.options.seed
+            )
     discard(folder)
     return record
 
 
 def _kept_results(folder: Path) -> dict[int, "FoldResult"]:
     return {
-        number: FoldResult(said["summary"], said["history"], arrays.pop("probabilities"), arrays)
+        number: FoldResult(typed(FoldSummary, said["summary"]), said["history"], arrays.pop("probabilities"), arrays)
         for number, (arrays, said) in kept_folds(folder).items()
     }
 
@@ -185,13 +196,14 @@ def _finish(
     folds: list[Fold],
     results: list["FoldResult"],
     started: float,
+    seed: int,
 ) -> Record:
     _write_tables(folder, cache, folds, results)
     metrics, *baselines = (
         _pooled(cache, groups, folds, [result.predicted[name] for result in results]) for name in results[0].predicted
     )
     sanity = dict(zip(BASELINES, baselines, strict=True))
-    probe = leak_probe(cache, groups, record.options["seed"])
+    probe = leak_probe(cache, groups, seed)
     record = replace(
         record,
         metrics=metrics,
@@ -210,7 +222,7 @@ def _finish(
 class FoldResult(NamedTuple):
     """What became of a fold."""
 
-    summary: dict[str, Any]
+    summary: FoldSummary
     history: History
     probabilities: npt.NDArray[np.float32]
     predicted: dict[str, Rows]  # by the network, then by each baseline
@@ -254,34 +266,34 @@ def run_fold(job: FoldJob) -> FoldResult:
         name: guess(cache, fold.train, fold.test, options.seed) for name, guess in BASELINES.items()
     }
     accuracies = {name: float((guess == cache.labels[fold.test]).mean()) for name, guess in predicted.items()}
-    summary = {
-        "repeat": fold.repeat,
-        "fold": fold.number,
-        "n_train": len(fold.train),
-        "n_val": len(fold.val),
-        "n_test": len(fold.test),
-        "accuracy": accuracies.pop("network"),
-        "sanity": accuracies,
-        "n_epochs": len(history),
-        "best_epoch": best,
-        "seconds": round(seconds, 3),
-    }
+    summary = FoldSummary(
+        repeat=fold.repeat,
+        fold=fold.number,
+        n_train=len(fold.train),
+        n_val=len(fold.val),
+        n_test=len(fold.test),
+        accuracy=accuracies.pop("network"),
+        sanity=accuracies,
+        n_epochs=len(history),
+        best_epoch=best,
+        seconds=round(seconds, 3),
+    )
     return FoldResult(summary, history, probabilities, predicted)
 
 
-def _notify(fold: dict[str, Any]) -> None:
+def _notify(fold: FoldSummary) -> None:
     if is_watched():
-        seconds = human_seconds(fold["seconds"])
-        complain(f"repeat {fold['repeat']} fold {fold['fold']}: {fold['accuracy']:.1%} in {seconds}")
+        done = f"{human_percent(fold.accuracy)} in {human_seconds(fold.seconds)}"
+        complain(f"repeat {fold.repeat} fold {fold.fold}: {done}")
 
 
-def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]) -> dict[str, Any]:
+def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]) -> Score:
     rows, guesses = np.concatenate([fold.test for fold in folds]), np.concatenate(predicted)
     labels = cache.labels
     pooled = score(labels[rows], guesses, cache.class_names, groups[rows])
     # Repeats test the same clips again: they steady the mean, and are no further clips.
     n_correct = np.bincount(rows, weights=guesses == labels[rows], minlength=len(labels))
-    return {**pooled, "interval": list(accuracy_interval(n_correct / folds[-1].repeat, groups))}
+    return replace(pooled, interval=accuracy_interval(n_correct / folds[-1].repeat, groups))
 
 
 def _write_tables(folder: Path, cache: Cache, folds: list[Fold], results: list[FoldResult]) -> None:

@@ -16,7 +16,17 @@ from train.dataset.splits import SPLITS, clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, resumable
 from train.fitting.options import Options, checked, options_of, takes_options
 from train.runs.directory import LOGS, held, new_run
-from train.runs.record import FINISHED, Record, describe_split, read_record, start_record, versions, write_record
+from train.runs.record import (
+    FINISHED,
+    SHORTEST_WINDOW,
+    Record,
+    describe_split,
+    read_record,
+    start_record,
+    versions,
+    write_record,
+)
+from train.runs.results import LeakProbe, Score
 from train.runs.tables import read_split, write_predictions, write_split
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import score
@@ -67,7 +77,7 @@ def fit(
     record = replace(
         start_record("fit", cache, asdict(options)),
         split=describe_split(cache, groups, split),
-        clip_duration=float(np.median(cache.columns["duration"][split == 0])),
+        clip_duration=max(SHORTEST_WINDOW, float(np.median(cache.columns["duration"][split == 0]))),
         warnings=remarks,
     )
     write_split(folder, cache, split)
@@ -118,13 +128,10 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
 
 
 def _recorded_options(folder: Path, record: Record) -> Options:
-    damaged = f"{folder / 'run.json'} is damaged: its options make no sense; start a new {record.command}"
-    if not (isinstance(record.cache.file, str) and isinstance(record.cache.fingerprint, str)):
-        raise UserError(damaged)
     try:
         return Options(**checked(record.options))
     except (KeyError, TypeError, UserError) as error:
-        raise UserError(f"{damaged} ({error})") from None
+        raise UserError(f"{folder / 'run.json'} is damaged: the option {error}; start a new fit") from None
 
 
 def _train(
@@ -168,9 +175,8 @@ def _train_alone(
         is_class = np.eye(len(cache.class_names), dtype=bool)[labels]
         thresholds = best_thresholds(is_class, calibrated(validated, temperature), cache.class_names)
     probabilities = calibrated(predict_rows(model, cache.X, test_rows), temperature or 1.0)
-    scores = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
+    metrics, sanity, probe = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
     _save_model(model, folder / "model.keras")
-    scores["warnings"] = [*record.warnings, *scores["warnings"]]
     record = replace(
         record,
         n_parameters=model.count_params(),
@@ -180,7 +186,10 @@ def _train_alone(
         temperature=temperature,
         thresholds=thresholds,
         thresholds_of=f"its {len(val_rows):,} validation clips" if thresholds else "",
-        **scores,
+        metrics=metrics,
+        sanity=sanity,
+        leak_probe=probe,
+        warnings=[*record.warnings, *warnings(metrics, sanity, probe)],
         versions=versions(),
         state=FINISHED,
         seconds=round(time.perf_counter() - started, 3),
@@ -197,9 +206,10 @@ def _scores(
     train_rows: Rows,
     test_rows: Rows,
     probabilities: npt.NDArray[np.float32],
-) -> dict[str, Any]:
-    metrics: dict[str, Any] | None = None
-    sanity: dict[str, Any] = {}
+) -> tuple[Score | None, dict[str, Score], LeakProbe | None]:
+    """Return the network's score, each baseline's by its name, and the leak probe."""
+    metrics: Score | None = None
+    sanity: dict[str, Score] = {}
     if len(test_rows):
         guesses = {name: guess(cache, train_rows, test_rows, options.seed) for name, guess in BASELINES.items()}
         metrics, *others = (
@@ -208,13 +218,7 @@ def _scores(
         )
         sanity = dict(zip(guesses, others, strict=True))
         write_predictions(folder, cache, test_rows, probabilities)
-    probe = leak_probe(cache, groups, options.seed)
-    return {
-        "metrics": metrics,
-        "sanity": sanity,
-        "leak_probe": probe,
-        "warnings": warnings(metrics, sanity, probe),
-    }
+    return metrics, sanity, leak_probe(cache, groups, options.seed)
 
 
 def _save_model(model: Any, file: Path) -> None:

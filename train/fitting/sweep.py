@@ -10,7 +10,7 @@ from cache import open_cache
 from cache.shared.cli import complain, is_watched, notice
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import locked
-from cache.shared.text import human_seconds
+from cache.shared.text import human_percent, human_seconds
 from train.dataset.splits import refuse_one_class
 from train.fitting.fit import fit, resume_fit
 from train.fitting.options import Options
@@ -182,4 +182,4 @@ def _notify(job: Job, outcome: Outcome) -> None:
         complain(f"{job.title}: {outcome.reason}")
     elif is_watched():
         metrics, seconds = outcome.record.metrics, human_seconds(outcome.record.seconds)
-        complain(f"{job.title}: " + (f"{metrics['accuracy']:.1%} in {seconds}" if metrics else seconds))
+        complain(f"{job.title}: " + (f"{human_percent(metrics.accuracy)} in {seconds}" if metrics else seconds))

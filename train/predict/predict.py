@@ -264,7 +264,7 @@ def _narrow(run: Run, model: Any, windows: Windows, settings: Any) -> Forward:
 
     # A window is a whole number of samples at the rate of its recording, so it may be a millisecond longer.
     n_frames = n_frames_of(round((windows.seconds + 1e-3) * settings.sr) + 1, settings)
-    return narrow(model, run.record.options.get("model", ""), n_frames)
+    return narrow(model, run.record.model, n_frames)
 
 
 def _with_summaries(predictions: Iterable[Prediction]) -> Iterator[Prediction]:

@@ -1,80 +1,108 @@
-"""clip_cards(): what a page shows of single clips: picture, classes, probabilities, player."""
+"""clip_cards(): single clips on a page: picture, classes, probabilities, player."""
 
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
 from train.report.figures import spectrogram_png
-from train.report.mistakes import Tested
-from train.report.players import players
+from train.report.mistakes import verdict
+from train.report.players import Player, players
+from train.runs.tables import Predictions
 
 # Probabilities shown of a clip: the highest ones, and always that of the true class.
 MAX_PROBABILITIES = 4
 
 
+class Probability(NamedTuple):
+    """One bar of a card; its kind is "true", "wrong" (the predicted class) or "other"."""
+
+    name: str
+    p: float
+    kind: str
+
+
+class Picture(NamedTuple):
+    """A spectrogram as a data URI, and where in the clip it starts and ends."""
+
+    source: str
+    starts: str
+    ends: str
+
+
+class Card(NamedTuple):
+    """One clip; without its cache it has no picture."""
+
+    path: str
+    true: str
+    predicted: str
+    probabilities: list[Probability]
+    notes: list[str]
+    player: Player
+    picture: Picture | None
+
+
+class Originals(NamedTuple):
+    """DATA, the folder of the page, and the sha256 of clips that are not in the cache, by path."""
+
+    data: Path
+    page_folder: Path
+    sha256: Mapping[str, str]
+
+
 def clip_cards(
-    tested: Tested,
+    tested: Predictions,
     clips: Sequence[int],
     class_names: Sequence[str],
     cache: Cache | None,
-    originals: tuple[Path, Path, Mapping[str, str]],
+    originals: Originals,
     conflicts: Sequence[Sequence[str]],
     suspects: npt.NDArray[np.intp],
-) -> list[dict[str, Any]]:
+) -> list[Card]:
     """Describe clips for `templates/report.html`.
 
     Parameters
     ----------
-    tested
-        What the run made of its clips.
     clips
         Indices of the clips to show.
-    class_names
-        The position is the label index.
     cache
         Holds their spectrograms; None: there are no pictures.
-    originals
-        DATA, the folder of the page, and the sha256 of clips' content by path, for those that are not in the cache.
     conflicts
         Paths of clips with equal content in two classes, a list for each content.
     suspects
         Indices of the clips whose label is in doubt.
     """
-    data, page_folder, sha256 = originals
-    paths = [tested.paths[clip] for clip in clips]
+    paths, sha256 = [tested.paths[clip] for clip in clips], originals.sha256
     rows = {} if cache is None else _rows(cache, paths)
     if cache is not None:
         sha256 = {**sha256, **{path: cache.columns["sha256"][row].decode() for path, row in rows.items()}}
+    found = players(originals.data, originals.page_folder, [(path, sha256.get(path)) for path in paths])
     also = {path: [other for other in equal if other != path] for equal in conflicts for path in equal}
-    mean = tested.mean_probabilities
-    n_tests = np.bincount(tested.clip, minlength=len(tested.paths))
-    wrong = tested.probabilities.argmax(axis=1) != tested.labels[tested.clip]
-    n_wrong = np.bincount(tested.clip[wrong], minlength=len(tested.paths))
+    mean, n_tests = tested.mean, tested.n_tests
+    n_wrong = np.bincount(tested.clip[~tested.correct], minlength=len(tested.paths))
     cards = []
-    for clip, path, player in zip(
-        clips, paths, players(data, page_folder, ((path, sha256.get(path)) for path in paths)), strict=True
-    ):
-        true, predicted = int(tested.labels[clip]), int(mean[clip].argmax())
+    for clip, path, player in zip(clips, paths, found, strict=True):
+        true, predicted, p = int(tested.labels[clip]), int(mean[clip].argmax()), mean[clip].tolist()
         notes = [f"Its content is also {' = '.join(also[path])}, of another class."] if path in also else []
         if clip in suspects:
-            notes.append(f"Suspect: the label may be wrong, for it clearly sounds like {class_names[predicted]}.")
+            said = verdict(class_names[predicted], p[predicted], class_names[true], p[true])
+            notes.append(f"Suspect: the label may be wrong, for {said}.")
         if n_tests[clip] > 1:
             notes.append(f"Wrong in {n_wrong[clip]} of {n_tests[clip]} tests.")
         cards.append(
-            {
-                "path": path,
-                "true": class_names[true],
-                "predicted": class_names[predicted],
-                "probabilities": _probabilities(mean[clip], true, predicted, class_names),
-                "notes": notes,
-                "player": player,
-                **(_picture(cache, rows[path]) if cache is not None and path in rows else {"picture": ""}),
-            }
+            Card(
+                path,
+                class_names[true],
+                class_names[predicted],
+                _probabilities(mean[clip], true, predicted, class_names),
+                notes,
+                player,
+                _picture(cache, rows[path]) if cache is not None and path in rows else None,
+            )
         )
     return cards
 
@@ -86,15 +114,15 @@ def _rows(cache: Cache, paths: Sequence[str]) -> dict[str, int]:
 
 def _probabilities(
     mean: npt.NDArray[np.float64], true: int, predicted: int, class_names: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[Probability]:
     labels = np.argsort(-mean, kind="stable")[:MAX_PROBABILITIES].tolist()
     if true not in labels:
         labels[-1] = true
     kinds = {predicted: "wrong", true: "true"}
-    return [{"name": class_names[i], "p": float(mean[i]), "kind": kinds.get(i, "other")} for i in labels]
+    return [Probability(class_names[i], float(mean[i]), kinds.get(i, "other")) for i in labels]
 
 
-def _picture(cache: Cache, row: int) -> dict[str, str]:
+def _picture(cache: Cache, row: int) -> Picture:
     """Return a clip's spectrogram without its padding, and where in the clip it starts and ends."""
     n, n_kept = int(cache.columns["n_frames"][row]), cache.X.shape[2]
     first = max(0, (n - n_kept) // 2)  # of a longer clip, the cache holds the middle
@@ -102,8 +130,5 @@ def _picture(cache: Cache, row: int) -> dict[str, str]:
     frame = float(cache.settings["hop_length"]) / float(cache.settings["sr"])
     ends = min(last * frame, float(cache.columns["duration"][row]))
     picture = spectrogram_png(np.asarray(cache.X[row, :, : last - first, 0], np.float32))
-    return {
-        "picture": f"data:image/png;base64,{base64.b64encode(picture).decode()}",
-        "starts": f"{first * frame:.2f} s",
-        "ends": f"{ends:.2f} s",
-    }
+    source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    return Picture(source, f"{first * frame:.2f} s", f"{ends:.2f} s")

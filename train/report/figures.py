@@ -7,10 +7,18 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from cache.shared.text import printable
+from train.score.metrics import Bin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 # Of the page and of its pictures: by name, the colour in the light and in the dark. In a picture that is an SVG, each
 # light colour stands for its name, so no two may be equal.
@@ -31,6 +39,14 @@ _MAX_NAME = 18
 _PNG_DPI = 200
 
 Curves = Sequence[Mapping[str, Sequence[float]]]
+
+
+class Drawing(NamedTuple):
+    """A figure as a page takes it: a data URI, and its size in pixels."""
+
+    src: str
+    width: int
+    height: int
 
 
 @contextmanager
@@ -72,14 +88,14 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def as_png(figure: Any) -> bytes:
+def as_png(figure: "Figure") -> bytes:
     """Return a figure as PNG, in the light colours."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=_PNG_DPI, facecolor=COLOURS["paper"][0])
     return out.getvalue()
 
 
-def as_svg(figure: Any) -> bytes:
+def as_svg(figure: "Figure") -> bytes:
     """Return a figure as SVG whose colours follow the reader's choice of light or dark, its fonts those of the page."""
     out = io.BytesIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -93,7 +109,7 @@ def as_svg(figure: Any) -> bytes:
     return (head + style + mark + body).encode()
 
 
-def curves_figure(curves: Curves, measure: str, best_epoch: int | None) -> Any:
+def curves_figure(curves: Curves, measure: str, best_epoch: int | None) -> "Figure":
     """Draw how a measure went over the epochs of a fit, or over those of every fold with the folds' mean.
 
     Parameters
@@ -135,7 +151,7 @@ def curves_figure(curves: Curves, measure: str, best_epoch: int | None) -> Any:
     return figure
 
 
-def confusion_figure(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> Any:
+def confusion_figure(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> "Figure":
     """Draw a confusion matrix, each cell as strong as its share of the true class."""
     from matplotlib.patches import Rectangle
 
@@ -171,24 +187,21 @@ def confusion_figure(confusion: Sequence[Sequence[int]], class_names: Sequence[s
     return figure
 
 
-def calibration_figure(bins: Sequence[Mapping[str, Any]], counted: str) -> Any:
-    """Draw how often a network is right by how sure it is, over how many clips, or tests as `counted` says, that is."""
+def calibration_figure(bins: Sequence[Bin], counted: str) -> "Figure":
+    """Draw accuracy over confidence, and below it how many clips or tests (`counted`) there are."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.4, 3.9), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     upper.plot((0, 1), (0, 1), color=COLOURS["muted"][0], linewidth=0.8, linestyle=(0, (2, 3)))
-    x = [one["confidence"] for one in bins]
-    y = [one["accuracy"] for one in bins]
-    low, high = zip(*(one["interval"] for one in bins), strict=True)
+    x, y = [one.confidence for one in bins], [one.accuracy for one in bins]
+    low, high = zip(*(one.interval for one in bins), strict=True)
     upper.vlines(x, low, high, color=COLOURS["accent"][0], alpha=0.45, linewidth=1.4)
     upper.plot(x, y, color=COLOURS["accent"][0], marker="o", markersize=4.5)
     upper.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="right")
     _percent_axis(upper.yaxis)
-    width = bins[0]["high"] - bins[0]["low"]
-    lower.bar(
-        [one["low"] for one in bins], [one["n"] for one in bins], 0.86 * width, align="edge", color=COLOURS["muted"][0]
-    )
+    width = 0.86 * (bins[0].high - bins[0].low)
+    lower.bar([one.low for one in bins], [one.n for one in bins], width, align="edge", color=COLOURS["muted"][0])
     lower.set(xlabel="probability of the predicted class", ylabel=counted)
     lower.locator_params(axis="y", nbins=2, integer=True)
     lower.grid(axis="x", visible=False)
@@ -198,7 +211,7 @@ def calibration_figure(bins: Sequence[Mapping[str, Any]], counted: str) -> Any:
     return figure
 
 
-def thresholds_figure(per_class: Mapping[str, Mapping[str, Any]]) -> Any:
+def thresholds_figure(per_class: Mapping[str, Mapping[str, Any]]) -> "Figure":
     """Draw how precision and recall of events go with the threshold, a panel a class, from its `curve`."""
     from matplotlib.figure import Figure
 
@@ -222,11 +235,11 @@ def thresholds_figure(per_class: Mapping[str, Mapping[str, Any]]) -> Any:
     return figure
 
 
-def as_picture(figure: Any) -> dict[str, Any]:
-    """Return a figure as a page takes it: `src`, `width` and `height`."""
+def as_picture(figure: "Figure") -> Drawing:
+    """Return a figure as a page takes it."""
     svg = base64.b64encode(as_svg(figure)).decode()
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return {"src": f"data:image/svg+xml;base64,{svg}", "width": width, "height": height}
+    return Drawing(f"data:image/svg+xml;base64,{svg}", width, height)
 
 
 def spectrogram_png(x: npt.NDArray[np.floating]) -> bytes:
@@ -238,7 +251,7 @@ def spectrogram_png(x: npt.NDArray[np.floating]) -> bytes:
     return out.getvalue()
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -255,7 +268,7 @@ def _mean_curve(curves: Curves, name: str) -> tuple[list[int], list[float]]:
     return list(kept), [sum(values) / len(values) for values in kept.values()]
 
 
-def _label_ends(axes: Any, ends: list[tuple[int, float, str, str]]) -> None:
+def _label_ends(axes: "Axes", ends: list[tuple[int, float, str, str]]) -> None:
     """Name each line at its end, the names apart from each other."""
     low, high = axes.get_ylim()
     apart = 0.075 * (high - low)
@@ -272,20 +285,18 @@ def _label_ends(axes: Any, ends: list[tuple[int, float, str, str]]) -> None:
         )  # fmt: skip
 
 
-def _whole_epochs(axes: Any) -> None:
+def _whole_epochs(axes: "Axes") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
 
 
-def _percent_axis(axis: Any) -> None:
+def _percent_axis(axis: "Axis") -> None:
     from matplotlib.ticker import PercentFormatter
 
     axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
 
 
 def _short(name: str) -> str:
-    from cache.shared.text import printable
-
     name = printable(name)
     return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"

@@ -1,109 +1,73 @@
-"""tested_clips(): what a run made of each clip that it tested, and which of them are worth a look."""
+"""Clips of a run that are worth a look: mistakes, doubtful labels, and the least certain of the others."""
 
 import csv
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
-from train.runs.tables import read_predictions
+from cache.shared.text import human_percent
+from train.runs.record import read_record
+from train.runs.tables import Predictions, read_predictions
+
+Clips = npt.NDArray[np.intp]
+
+# A clip "clearly" sounds like a class that is this probable, while its label is this improbable.
+_CLEAR, _RULED_OUT = 0.9, 0.05
 
 
-class Tested(NamedTuple):
-    """A run's tests, a row each, and its clips, an index each; a cross-validation may test a clip several times.
-
-    Attributes
-    ----------
-    paths
-        Of every clip, relative to DATA.
-    labels
-        True label index of every clip, shape (n_clips,).
-    clip
-        Index of the clip of every test, shape (n_tests,).
-    probabilities
-        Of every test, shape (n_tests, n_classes).
-    """
-
-    paths: list[str]
-    labels: npt.NDArray[np.intp]
-    clip: npt.NDArray[np.intp]
-    probabilities: npt.NDArray[np.float64]
-
-    @property
-    def mean_probabilities(self) -> npt.NDArray[np.float64]:
-        """Each clip's mean over its tests, shape (n_clips, n_classes)."""
-        total = np.zeros((len(self.paths), self.probabilities.shape[1]))
-        np.add.at(total, self.clip, self.probabilities)
-        return total / np.bincount(self.clip, minlength=len(self.paths))[:, None]
-
-
-def tested_clips(folder: Path, class_names: tuple[str, ...]) -> Tested:
-    """Read `predictions.csv` of a run directory.
-
-    Raises
-    ------
-    UserError
-        It is missing, damaged or empty.
-    """
-    file = folder / "predictions.csv"
-    rows = read_predictions(folder)
-    label_of = {name: label for label, name in enumerate(class_names)}
-    numbers: dict[str, int] = {}
-    try:
-        clip = np.array([numbers.setdefault(row.path, len(numbers)) for row in rows], np.intp)
-        labels = np.array([label_of[row.label] for row in rows], np.intp)
-        probabilities = np.array([[row.probabilities[name] for name in class_names] for row in rows])
-    except KeyError as error:
-        raise UserError(f"{file} is damaged ({error} is missing or wrong); train again") from None
-    if not rows or not np.isfinite(probabilities).all():
-        raise UserError(f"{file} is damaged: it has no predictions, or such as are no numbers; train again")
-    _, first = np.unique(clip, return_index=True)
-    return Tested(list(numbers), labels[first], clip, probabilities)
-
-
-def worst_mistakes(tested: Tested) -> npt.NDArray[np.intp]:
+def worst_mistakes(tested: Predictions) -> Clips:
     """Return the clips whose mean probability is highest for a wrong class, the least probable true class first."""
     return _by_true_probability(tested, right=False)
 
 
-def least_certain(tested: Tested) -> npt.NDArray[np.intp]:
+def least_certain(tested: Predictions) -> Clips:
     """Return the other clips, the least probable true class first."""
     return _by_true_probability(tested, right=True)
 
 
-def suspects(tested: Tested) -> npt.NDArray[np.intp]:
-    """Return the clips whose label the model disputes with confidence, the most confident first.
+def find_suspects(tested: Predictions) -> Clips:
+    """Return the clips whose label the model disputes, the widest margin first.
 
-    Confident learning (C. Northcutt et al., JAIR 2021): a class is confidently heard in a clip if its probability is at
-    least the mean one among the clips with its label. Clips are suspect that are off the diagonal of the confident
-    joint: of the classes that are confidently heard, the most probable is not the label, nor is the label the most
-    probable of all. They come by the margin, the label's probability under that of the other class.
+    This is confident learning (C. Northcutt et al., JAIR 2021). A clip counts for a class if the probability of that
+    class is at least its mean among the clips with that label. A clip is suspect if the most probable class that it
+    counts for is not its label, and its label is not the most probable class of all. The margin is how far the
+    probability of the label lies below that of the other class.
     """
-    mean, n_classes = tested.mean_probabilities, tested.probabilities.shape[1]
+    mean, n_classes = tested.mean, tested.probabilities.shape[1]
     own = [mean[tested.labels == label, label] for label in range(n_classes)]
     thresholds = np.array([p.mean() if len(p) else np.inf for p in own])
-    heard = np.where(mean >= thresholds, mean, 0.0).argmax(axis=1)
-    is_heard = (mean >= thresholds).any(axis=1)
-    clips = np.flatnonzero(is_heard & (heard != tested.labels) & (mean.argmax(axis=1) != tested.labels))
+    counts_for = np.where(mean >= thresholds, mean, 0.0).argmax(axis=1)
+    counts = (mean >= thresholds).any(axis=1)
+    clips = np.flatnonzero(counts & (counts_for != tested.labels) & (mean.argmax(axis=1) != tested.labels))
     margins = mean[clips, tested.labels[clips]] - mean[clips].max(axis=1)
     return clips[np.argsort(margins, kind="stable")]
 
 
-def write_suspects(folder: Path, class_names: tuple[str, ...], out: Path) -> int:
-    """Write the suspects() of a run as CSV and return how many they are.
+def verdict(other: str, p_other: float, label: str, p_label: float) -> str:
+    """Say what a suspect sounds like, as strongly as its probabilities do."""
+    there, here = human_percent(p_other), human_percent(p_label)
+    if p_other >= _CLEAR and p_label <= _RULED_OUT:
+        return f"the clip clearly sounds like {other} ({there}), not like {label} ({here})"
+    return f"the clip sounds more like {other} ({there}) than like {label} ({here})"
 
-    The columns are `path`, `label`, what it `sounds_like` and the probabilities `p_sounds_like` and `p_label`.
+
+def write_suspects(run: str | Path, out: str | Path) -> int:
+    """Write the suspects of a run as CSV and return how many they are.
+
+    The columns are `path`, `label`, the class that it `sounds_like`, and the probabilities `p_sounds_like` and
+    `p_label`.
 
     Raises
     ------
     UserError
         `out` exists, or the run has no predictions that can be read.
     """
-    tested = tested_clips(folder, class_names)
-    clips, mean = suspects(tested), tested.mean_probabilities
+    class_names, out = read_record(Path(run)).class_names, Path(out)
+    tested = read_predictions(Path(run), class_names)
+    clips, mean = find_suspects(tested), tested.mean
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists already; give another --out, or delete it first")
     with replacing(out) as beside, beside.open("w", newline="", encoding="utf-8") as file:
@@ -116,7 +80,7 @@ def write_suspects(folder: Path, class_names: tuple[str, ...], out: Path) -> int
     return len(clips)
 
 
-def _by_true_probability(tested: Tested, right: bool) -> npt.NDArray[np.intp]:
-    mean = tested.mean_probabilities
+def _by_true_probability(tested: Predictions, right: bool) -> Clips:
+    mean = tested.mean
     clips = np.flatnonzero((mean.argmax(axis=1) == tested.labels) == right)
     return clips[np.argsort(mean[clips, tested.labels[clips]], kind="stable")]

@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent / "templates"
 _THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
-def render(report: Mapping[str, Any], template: str = "report.html") -> str:
+def render(report: Mapping[str, object], template: str = "report.html") -> str:
     """Return the page.
 
     Every string of `report` is data: it is escaped, and what could not be seen or would turn the text around is shown

@@ -1,4 +1,4 @@
-"""draw_sheet(): a picture of clips as the cache holds them and as training varies them."""
+"""draw_preview(): a picture of clips as the cache holds them and as training varies them."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ N_VARIATIONS = 3
 Rows = npt.NDArray[np.intp]
 
 
-def draw_sheet(cache_file: Path, out: Path, model: str, seed: int) -> int:
+def draw_preview(cache_file: Path, out: Path, model: str, seed: int) -> int:
     """Draw some clips of every class, each beside what a model's augmentation makes of it.
 
     Parameters

@@ -1,8 +1,7 @@
 """write_report(): a run as one page to look at and to listen to, beside its figures."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from cache import Cache, open_cache
 from cache.file.layout import CacheError
@@ -11,13 +10,16 @@ from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import own_folder, replacing
 from train.models.temperature import calibrated
 from train.report import figures, sections
-from train.report.cards import clip_cards
-from train.report.mistakes import Tested, least_certain, suspects, tested_clips, worst_mistakes
+from train.report.cards import Card, Originals, clip_cards
+from train.report.mistakes import find_suspects, least_certain, worst_mistakes
 from train.report.page import render
 from train.runs.load import data_folder
-from train.runs.record import FINISHED, read_record
-from train.runs.tables import read_history, read_split
-from train.score.metrics import calibration
+from train.runs.record import FINISHED, Record, read_record
+from train.runs.tables import Predictions, read_history, read_predictions, read_split
+from train.score.metrics import Calibration, calibration
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # What a page shows at most, so that it stays a page.
 MAX_MISTAKES = 30
@@ -26,7 +28,7 @@ MAX_UNCERTAIN = 9
 # A confusion matrix of more classes takes the whole width of the page.
 WIDE_FROM = 8
 
-# The headings of the sections by their ids, and those that a run without a test has.
+# The headings of the sections by their ids; a run without a test has only some of them.
 _SECTIONS = {
     "score": "Score",
     "classes": "Classes",
@@ -39,15 +41,23 @@ _SECTIONS = {
 }
 _UNSCORED = ("score", "curves", "data", "settings")
 
-Record = Mapping[str, Any]
 Curves = list[dict[str, list[float]]]
 
 
-def write_report(folder: Path, cache_file: Path | None = None, data: Path | None = None) -> Path:
-    """Write `report.html` and the PNGs in `figures` of a finished run.
+class Clips(NamedTuple):
+    """The clips that are worth a look: mistakes and the least certain of the others, each as cards out of `n`."""
 
-    Of the cache that the run was trained on it takes spectrograms, rejected files, duplicates and label conflicts;
-    where that is gone or has changed, the page says so instead.
+    n_tested: int
+    n_suspects: int
+    mistakes: sections.Shown[Card]
+    uncertain: sections.Shown[Card]
+
+
+def write_report(folder: str | Path, cache_file: str | Path | None = None, data: str | Path | None = None) -> Path:
+    """Write `report.html` and the PNGs in `figures` of a finished run, and return the page.
+
+    Spectrograms, rejected files, duplicates and label conflicts come from the cache that the run was trained on; if
+    that is gone or has changed, the page says so instead.
 
     Parameters
     ----------
@@ -58,27 +68,18 @@ def write_report(folder: Path, cache_file: Path | None = None, data: Path | None
     data
         Where its clips are now; None: where the cache says.
 
-    Returns
-    -------
-    Path
-        The page.
-
     Raises
     ------
     UserError
-        The directory is missing, is no run, is not finished or is damaged, or `cache_file` is not its cache.
+        The directory is missing, is not a run, is not finished or is damaged, or `cache_file` is not its cache.
     """
-    from jinja2 import TemplateError
-
-    record = read_record(folder).as_dict()
-    if record["state"] != FINISHED:
+    folder = Path(folder)
+    record = read_record(folder)
+    if record.state != FINISHED:
         raise UserError(f"{folder} is not finished, so there is nothing to report yet")
-    try:
-        with figures.drawing():
-            page, pictures = _compose(folder, record, cache_file, data)
-    except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise UserError(f"{folder} is damaged, or a run of another version ({what}); train again") from error
+    with figures.drawing():
+        cache_path, data_path = (None if path is None else Path(path) for path in (cache_file, data))
+        page, pictures = _compose(folder, record, cache_path, data_path)
     drawn = own_folder(folder / "figures")
     files = {drawn / f"{name}.png": picture for name, picture in pictures.items()}
     for file, content in {**files, folder / "report.html": page.encode()}.items():
@@ -88,20 +89,14 @@ def write_report(folder: Path, cache_file: Path | None = None, data: Path | None
 
 
 def report_finished(folder: Path) -> Path | None:
-    """Write the report of a run that has just finished: whatever happens to it, the run is whole.
-
-    Returns
-    -------
-    Path or None
-        The page; None when it could not be written, which is a warning.
-    """
+    """Write the report of a run that has just finished; if that fails, warn and return None, for the run is whole."""
     later = f"`python -m train report {folder}`"
     try:
         return write_report(folder)
     except Interrupted as stop:
         stop.kept = f"the run is finished and kept; write its report with {later}"
         raise
-    except Exception as error:  # of whatever kind: it must not look as if the run had failed
+    except Exception as error:  # of any kind: it must not look as if the run had failed
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         complain(f"warning: the report could not be written ({reason}); the run is whole, write it with {later}")
         return None
@@ -112,53 +107,69 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
     cache, missing = _cache_of(record, cache_file)
     if cache is None and cache_file is not None:
         raise UserError(f"{missing}; give the cache that {folder} was trained on")
-    was = Path(record["cache"]["file"])
+    was = Path(record.cache.file)
     if data is None:
-        data = was.parent.resolve() / record["cache"]["data_dir"] if cache is None else data_folder(cache, was)
-    curves = _curves(folder)
-    report: dict[str, Any] = {
-        **sections.head(folder, record),
-        "metrics": record["metrics"],
-        "folds": {**sections.folds(record), "n_drawn": figures.MAX_CURVES} if "folds" in record else {},
-        "data": sections.data(record, cache, missing),
+        data = was.parent.resolve() / record.cache.data_dir if cache is None else data_folder(cache, was)
+    curves, metrics = _curves(folder), record.metrics
+    repeats = sections.repeats(cache) if cache is not None else sections.Repeats([], [])
+    found = None
+    report: dict[str, object] = {
+        **sections.head(folder, record)._asdict(),
+        "metrics": metrics,
+        "folds": sections.capped(record.folds),
+        "n_curves": figures.MAX_CURVES,
+        "data": sections.clips(record),
+        "probe": sections.probe(record.leak_probe),
+        "missing": missing,
+        "rejected": sections.capped(cache.rejections if cache is not None else []),
+        "conflicts": sections.capped(repeats.conflicts),
+        "duplicates": sections.capped(repeats.duplicates),
         "settings": sections.settings(record),
         "wide_from": WIDE_FROM,
         "sections": {id: _SECTIONS[id] for id in _UNSCORED},
     }
-    if record["metrics"]:
-        tested = tested_clips(folder, tuple(record["class_names"]))
-        conflicts = report["data"]["conflicts"]["all"] if cache is not None else []
+    if metrics is not None:
+        tested = read_predictions(folder, record.class_names)
+        originals = Originals(data, folder, {} if cache is not None else _contents(folder))
+        clips = _clips(record, tested, cache, originals, repeats.conflicts)
+        found = calibration(tested.probabilities.max(axis=1), tested.correct, tested.clip)
+        confusions, n_confused = sections.confusions(metrics)
         report |= {
-            "tested": sections.tested(record),
+            "tested": sections.tested(record, metrics),
+            "scores": sections.scores(record, metrics),
+            "classes": sections.classes(metrics),
+            "confusions": confusions,
+            "n_confused": n_confused,
+            "counted": _counted(tested),
+            "calibration": found,
+            "error_before": _error_before(record, tested),
             "temperature": sections.temperature(record),
-            "scores": sections.scores(record),
-            "classes": sections.classes(record),
-            "confusions": sections.confusions(record),
-            "calibration": _calibration(record, tested),
-            **_clips(folder, record, tested, cache, data, conflicts),
+            "thresholds": record.thresholds,
+            "thresholds_of": record.thresholds_of,
+            "fmax": f"{float(record.settings['fmax']) / 1000:g} kHz",
+            **clips._asdict(),
+            "sections": {id: name for id, name in _SECTIONS.items() if id != "uncertain" or clips.uncertain.n},
         }
-        absent = () if report["uncertain"]["n"] else ("uncertain",)
-        report["sections"] = {id: name for id, name in _SECTIONS.items() if id not in absent}
-    drawn = _draw(record, curves, report.get("calibration"))
+    drawn = _draw(record, curves, found, str(report.get("counted")))
     report["figures"] = {name: figures.as_picture(figure) for name, figure in drawn.items()}
     return render(report), {name: figures.as_png(figure) for name, figure in drawn.items()}
 
 
 def _cache_of(record: Record, cache_file: Path | None) -> tuple[Cache | None, str]:
     """Return the cache that the run was trained on, or why it is not there."""
-    file = cache_file or Path(record["cache"]["file"])
+    file = cache_file or Path(record.cache.file)
     try:
         cache = open_cache(file)
     except CacheError as error:
         return None, str(error)
-    if cache.fingerprint != record["cache"]["fingerprint"]:
+    if cache.fingerprint != record.cache.fingerprint:
         return None, f"{file} has changed since the run was trained on it"
     return cache, ""
 
 
 def _curves(folder: Path) -> Curves:
     """Read `history.csv`: the columns of the fit, or of every fold."""
-    if not (folder / "history.csv").exists():  # in a cross-validation of an earlier version
+    if not (folder / "history.csv").exists():
         return []
     curves: dict[tuple[float, float], dict[str, list[float]]] = {}
     for row in read_history(folder):
@@ -168,37 +179,31 @@ def _curves(folder: Path) -> Curves:
     return list(curves.values())
 
 
-def _calibration(record: Record, tested: Tested) -> dict[str, Any]:
-    predicted = tested.probabilities.argmax(axis=1)
-    correct = predicted == tested.labels[tested.clip]
-    counted = "tests" if len(correct) > len(tested.paths) else "clips"
-    found = {"counted": counted, **calibration(tested.probabilities.max(axis=1), correct, tested.clip)}
-    if record.get("temperature") is not None:
-        before = calibrated(tested.probabilities, 1 / record["temperature"])
-        found["error_before"] = calibration(before.max(axis=1), correct, tested.clip)["error"]
-    return found
+def _counted(tested: Predictions) -> str:
+    return "tests" if len(tested.clip) > len(tested.paths) else "clips"
+
+
+def _error_before(record: Record, tested: Predictions) -> float | None:
+    """Return the expected calibration error of the probabilities as the network gave them."""
+    if record.temperature is None:
+        return None
+    before = calibrated(tested.probabilities, 1 / record.temperature)
+    return calibration(before.max(axis=1), tested.correct, tested.clip).error
 
 
 def _clips(
-    folder: Path,
     record: Record,
-    tested: Tested,
+    tested: Predictions,
     cache: Cache | None,
-    data: Path,
-    conflicts: Sequence[Sequence[str]],
-) -> dict[str, Any]:
-    wrong, right, doubted = worst_mistakes(tested), least_certain(tested), suspects(tested)
+    originals: Originals,
+    conflicts: list[list[str]],
+) -> Clips:
+    wrong, right, suspects = worst_mistakes(tested), least_certain(tested), find_suspects(tested)
     shown = [*wrong[:MAX_MISTAKES].tolist(), *right[:MAX_UNCERTAIN].tolist()]
-    originals = (data, folder, {} if cache is not None else _contents(folder))
-    cards = clip_cards(tested, shown, record["class_names"], cache, originals, conflicts, doubted)
+    cards = clip_cards(tested, shown, record.class_names, cache, originals, conflicts, suspects)
     n_shown = min(len(wrong), MAX_MISTAKES)
-    return {
-        "fmax": f"{float(record['settings']['fmax']) / 1000:g} kHz",
-        "n_tested": len(tested.paths),
-        "n_suspects": len(doubted),
-        "mistakes": {"n": len(wrong), "clips": cards[:n_shown]},
-        "uncertain": {"n": len(right), "clips": cards[n_shown:]},
-    }
+    mistakes, uncertain = sections.Shown(len(wrong), cards[:n_shown]), sections.Shown(len(right), cards[n_shown:])
+    return Clips(len(tested.paths), len(suspects), mistakes, uncertain)
 
 
 def _contents(folder: Path) -> dict[str, str]:
@@ -206,13 +211,13 @@ def _contents(folder: Path) -> dict[str, str]:
     return {clip.path: clip.sha256 for clip in read_split(folder)} if (folder / "split.csv").exists() else {}
 
 
-def _draw(record: Record, curves: Curves, calibrated: Mapping[str, Any] | None) -> dict[str, Any]:
+def _draw(record: Record, curves: Curves, calibrated: Calibration | None, counted: str) -> "dict[str, Figure]":
     drawn = {}
     if curves:
-        best = record["best_epoch"] if len(curves) == 1 else None
+        best = record.best_epoch if len(curves) == 1 else None
         drawn = {measure: figures.curves_figure(curves, measure, best) for measure in ("accuracy", "loss")}
-    if calibrated is not None:
-        if len(record["class_names"]) <= figures.MAX_CLASSES_DRAWN:
-            drawn["confusion"] = figures.confusion_figure(record["metrics"]["confusion"], record["class_names"])
-        drawn["calibration"] = figures.calibration_figure(calibrated["bins"], calibrated["counted"])
+    if calibrated is not None and record.metrics is not None:
+        if len(record.class_names) <= figures.MAX_CLASSES_DRAWN:
+            drawn["confusion"] = figures.confusion_figure(record.metrics.confusion, record.class_names)
+        drawn["calibration"] = figures.calibration_figure(calibrated.bins, counted)
     return drawn

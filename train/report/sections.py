@@ -1,14 +1,16 @@
 """The sections of a report: what `templates/report.html` says of a run, taken from its record and its cache."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Generic, NamedTuple, TypeVar
 
 from cache import Cache
 from cache.look.repeats import equal_content
-from cache.shared.text import human_seconds
+from cache.shared.text import human_percent, human_seconds
 from train.dataset.splits import SPLITS
+from train.runs.record import Record
+from train.runs.results import LeakProbe, Score
 from train.score.metrics import are_few
 
 # What a table shows at most, so that the page stays a page.
@@ -20,207 +22,239 @@ _WHAT = {
     "majority class": "always the most frequent class",
     "random forest": "on each mel band's mean and deviation",
 }
+# The models that are kept as the course notebook has them.
+NOTEBOOK_MODELS = ("baseline", "dropout")
 # What holds where an option was not given.
 _UNSET = {"learning_rate": "the model's own", "group_by": "by file name"}
 
-Record = Mapping[str, Any]
-Section = dict[str, Any]
+Row = TypeVar("Row")
+Pairs = list[tuple[str, str]]
 
 
-def head(folder: Path, record: Record) -> Section:
-    """Return what stands above everything: what was trained, on what, when, and what puts the score in doubt."""
-    options, n_classes = record["options"], len(record["class_names"])
-    classes = _listed(record["class_names"]) if n_classes <= MAX_CLASSES_NAMED else f"{n_classes} classes"
-    if record["command"] == "fit":
-        split = record["split"]
-        lead = f"{record['n_parameters']:,} parameters, trained on {split['train']['n']:,} clips of {classes}. "
-        lead += f"Of {record['n_epochs']} epochs the {_ordinal(record['best_epoch'])} is kept, "
-        accuracy = record["validation_accuracy"]
-        lead += "the last." if accuracy is None else f"the best on {split['val']['n']:,} validation clips."
+class Shown(NamedTuple, Generic[Row]):
+    """The rows of a table that are shown, out of `n`."""
+
+    n: int
+    shown: Sequence[Row]
+
+
+class Head(NamedTuple):
+    """What stands above the sections: what was trained, on what and when, and what puts the score in doubt."""
+
+    title: str
+    model: str
+    kind: str
+    started: str
+    took: str
+    lead: str
+    warnings: list[str]
+    hint: str
+
+
+class Bar(NamedTuple):
+    """An accuracy with its interval; its kind is "network" or "baseline"."""
+
+    kind: str
+    name: str
+    what: str
+    accuracy: float
+    low: float
+    high: float
+
+
+class ClassRow(NamedTuple):
+    """The score of a class."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    n: int
+
+
+class Confusion(NamedTuple):
+    """How many clips of a class were taken for another, and which share of the class they are."""
+
+    true: str
+    predicted: str
+    n: int
+    share: float
+
+
+class Clips(NamedTuple):
+    """The table of clips: the titles of its columns, a row for each class, and the rows below them."""
+
+    columns: list[str]
+    classes: Shown[tuple[str, list[int]]]
+    totals: list[tuple[str, list[int]]]
+
+
+class Repeats(NamedTuple):
+    """Paths of clips with equal content, a list for each content: in two classes, and within one."""
+
+    conflicts: list[list[str]]
+    duplicates: list[list[str]]
+
+
+def head(folder: Path, record: Record) -> Head:
+    """Return what stands above the sections."""
+    n_classes = len(record.class_names)
+    classes = _listed(record.class_names) if n_classes <= MAX_CLASSES_NAMED else f"{n_classes} classes"
+    if record.command == "fit":
+        kept = f"epoch {record.best_epoch} of {record.n_epochs} was kept"
+        n_val = record.split["val"].n
+        why = "the last one" if record.validation_accuracy is None else f"the best on {n_val:,} validation clips"
+        lead = f"{record.n_parameters:,} parameters, trained on {record.split['train'].n:,} clips of {classes}; "
+        lead += f"{kept}, {why}."
     else:
-        times = "" if options["repeats"] == 1 else f", {options['repeats']} times with new folds"
-        lead = f"{record['cache']['n_clips']:,} clips of {classes} in {record['n_groups']:,} independent groups, "
-        lead += f"cross-validated in {options['folds']} folds{times}."
-    started = datetime.fromisoformat(record["started"])
-    return {
-        "title": folder.resolve().name,
-        "model": options["model"],
-        "kind": f"{'Fit' if record['command'] == 'fit' else 'Cross-validation'} of the model {options['model']}",
-        "started": f"{started.day} {started:%B %Y, %H:%M}",
-        "took": human_seconds(record["seconds"]),
-        "lead": lead,
-        "warnings": record["warnings"],
-        "thresholds": record.get("thresholds", {}),
-        "thresholds_of": record.get("thresholds_of", ""),
-    }
+        times = "" if record.n_repeats == 1 else f", {record.n_repeats} times with new folds"
+        lead = f"{record.cache.n_clips:,} clips of {classes} in {record.n_groups:,} independent groups, "
+        lead += f"cross-validated in {record.n_folds} folds{times}."
+    started = datetime.fromisoformat(record.started)
+    return Head(
+        title=folder.resolve().name,
+        model=record.model,
+        kind=f"{'Fit' if record.command == 'fit' else 'Cross-validation'} of the model {record.model}",
+        started=f"{started.day} {started:%B %Y, %H:%M}",
+        took=human_seconds(record.seconds),
+        lead=lead,
+        warnings=record.warnings,
+        hint=hint(record),
+    )
 
 
-def scores(record: Record) -> list[Section]:
-    """Return the network's accuracy with its interval, then those of what needs no network, or no sound."""
-    found = [("network", "this network", "", record["metrics"])]
-    found += [("baseline", name, _WHAT.get(name, ""), score) for name, score in record["sanity"].items()]
-    if record["leak_probe"]:
+def hint(record: Record) -> str:
+    """Say what there is instead, if a run has a model of the course notebook."""
+    if record.model not in NOTEBOOK_MODELS:
+        return ""
+    return f"{record.model} is the course notebook's model; --model compact is smaller and makes far fewer mistakes"
+
+
+def scores(record: Record, metrics: Score) -> list[Bar]:
+    """Return the network's accuracy with its interval, then the baselines'."""
+    found: list[tuple[str, str, str, Score | LeakProbe]] = [("network", "this network", "", metrics)]
+    found += [("baseline", name, _WHAT.get(name, ""), score) for name, score in record.sanity.items()]
+    if record.leak_probe:
         what = "from duration, sample rate and file format, over all clips"
-        found.append(("baseline", "without sound", what, record["leak_probe"]))
-    return [
-        {
-            "kind": kind,
-            "name": name,
-            "what": what,
-            "accuracy": score["accuracy"],
-            "low": score["interval"][0],
-            "high": score["interval"][1],
-        }
-        for kind, name, what, score in found
-    ]
+        found.append(("baseline", "without sound", what, record.leak_probe))
+    return [Bar(kind, name, what, score.accuracy, *score.interval) for kind, name, what, score in found]
 
 
-def tested(record: Record) -> str:
-    """Say in a sentence what the score was measured on, and in another if that were few speakers or recordings."""
-    n, n_groups = record["metrics"]["n"], record["metrics"].get("n_groups", record["metrics"]["n"])
-    few = f" They are of {n_groups} groups only, so the interval is Student's t." if are_few(n_groups, n) else ""
-    if record["command"] == "fit":
-        return f"Measured on {n:,} clips that were never trained on and chose nothing.{few}"
-    repeats = record["options"]["repeats"]
-    times = {1: "once", 2: "twice"}.get(repeats, f"{repeats} times")
+def tested(record: Record, metrics: Score) -> str:
+    """Say in a sentence which clips the score was measured on, and in another if they are of few groups."""
+    few = f" {few_groups(metrics)}." if are_few(metrics.n_groups, metrics.n) else ""
+    if record.command == "fit":
+        return f"Measured on {metrics.n:,} clips that were used neither for training nor for choosing the epoch.{few}"
+    times = {1: "once", 2: "twice"}.get(record.n_repeats, f"{record.n_repeats} times")
     return f"Every clip was tested {times}, by a network that never saw its group.{few}"
 
 
+def few_groups(metrics: Score) -> str:
+    """Say how far the interval of a score can be trusted whose clips are of few groups."""
+    if metrics.n_groups == 1:
+        return "1 group: too few for a useful interval"
+    return f"{metrics.n_groups} groups: so few that the interval is wide (Student's t)"
+
+
 def temperature(record: Record) -> str:
-    """Say with what the probabilities were calibrated."""
-    if record["command"] != "fit":
+    """Say how the probabilities were calibrated."""
+    if record.command != "fit":
         return "These are the probabilities as the networks give them; only a fit calibrates them."
-    n = record["split"]["val"]["n"]
-    if record.get("temperature") is not None:
-        return (
-            f"They are calibrated with the temperature {record['temperature']:.2f}, fitted on {n:,} validation clips."
-        )
-    why = "this run is of an earlier version" if n else "there were no validation clips"
-    return f"These are the probabilities as the network gives them, not calibrated: {why}."
+    n = record.split["val"].n
+    if record.temperature is not None:
+        on = f"fitted on {n:,} validation clips"
+        return f"The probabilities were calibrated with a temperature of {record.temperature:.2f}, {on}."
+    why = "" if n else ", because there were no validation clips"
+    return f"These are the probabilities as the network gives them; they are not calibrated{why}."
 
 
-def classes(record: Record) -> Section:
+def classes(metrics: Score) -> Shown[ClassRow]:
     """Return the score of each class; of too many, of those with the lowest F1."""
-    rows = [{"name": name, **score} for name, score in record["metrics"]["per_class"].items()]
-    shown = rows if len(rows) <= MAX_ROWS else sorted(rows, key=lambda row: float(row["f1"]))[:MAX_ROWS]
-    return {"n": len(rows), "shown": shown}
+    rows = [ClassRow(name, one.precision, one.recall, one.f1, one.n) for name, one in metrics.per_class.items()]
+    return Shown(len(rows), rows if len(rows) <= MAX_ROWS else sorted(rows, key=lambda row: row.f1)[:MAX_ROWS])
 
 
-def confusions(record: Record) -> Section:
-    """Return the most frequent confusions of one class with another."""
-    names, matrix = record["class_names"], record["metrics"]["confusion"]
+def confusions(metrics: Score) -> tuple[Shown[Confusion], int]:
+    """Return the most frequent confusions of one class with another, and how many clips were confused in all."""
+    names = list(metrics.per_class)
     rows = [
-        {"true": names[i], "predicted": names[j], "n": n, "share": n / sum(row)}
-        for i, row in enumerate(matrix)
+        Confusion(names[i], names[j], n, n / sum(row))
+        for i, row in enumerate(metrics.confusion)
         for j, n in enumerate(row)
         if n and i != j
     ]
-    shown = sorted(rows, key=lambda row: -row["n"])[:MAX_CONFUSIONS]
-    return {"n": len(rows), "total": sum(row["n"] for row in rows), "shown": shown}
+    shown = sorted(rows, key=lambda row: -row.n)[:MAX_CONFUSIONS]
+    return Shown(len(rows), shown), sum(row.n for row in rows)
 
 
-def folds(record: Record) -> Section:
-    """Return the folds of a cross-validation; nothing for a fit."""
-    rows = record.get("folds", [])
-    return {"n": len(rows), "shown": rows[:MAX_ROWS], "baselines": list(rows[0]["sanity"])} if rows else {}
+def clips(record: Record) -> Clips:
+    """Return the table of clips by class, and by subset of the split."""
+    names = record.class_names
+    if record.command == "fit":
+        subsets = [record.split[name] for name in SPLITS]
+        per_class = [(name, [subset.n_per_class[name] for subset in subsets]) for name in names]
+        rows = [(name, [*counts, sum(counts)]) for name, counts in per_class]
+        n_groups = [subset.n_groups for subset in subsets]
+        totals = [("all clips", [*(subset.n for subset in subsets), record.cache.n_clips])]
+        return Clips([*SPLITS, "all"], capped(rows), [*totals, ("groups", [*n_groups, sum(n_groups)])])
+    per_class_scores = record.metrics.per_class if record.metrics else {}
+    rows = [(name, [score.n // record.n_repeats]) for name, score in per_class_scores.items()]
+    return Clips(["clips"], capped(rows), [("all clips", [record.cache.n_clips]), ("groups", [record.n_groups])])
 
 
-def data(record: Record, cache: Cache | None, missing: str) -> Section:
-    """Return what there is to know of the clips.
-
-    Parameters
-    ----------
-    record
-        Of the run.
-    cache
-        The run's own; None: it is not there.
-    missing
-        Why it is not.
-    """
-    columns, rows, totals = _counts(record)
-    section: Section = {
-        "columns": columns,
-        "classes": rows[:MAX_ROWS],
-        "n_classes": len(rows),
-        "totals": totals,
-        "probe": _probe(record["leak_probe"]),
-        "missing": missing,
-    }
-    if cache is not None:
-        section |= {"rejected": _capped(cache.rejections), **repeats(cache)}
-    return section
-
-
-def repeats(cache: Cache) -> Section:
-    """Return the clips of equal content: `conflicts` are in two classes, `duplicates` in one."""
-    labels, paths, equal = cache.labels, cache.columns["path"], equal_content(cache)
-    found: dict[bool, list[list[str]]] = {True: [], False: []}
-    for rows in equal:
+def repeats(cache: Cache) -> Repeats:
+    """Return the clips of equal content."""
+    labels, paths = cache.labels, cache.columns["path"]
+    found = Repeats([], [])
+    for rows in equal_content(cache):
         is_conflict = len({int(labels[row]) for row in rows}) > 1
-        found[is_conflict].append([paths[row].decode() for row in rows])
-    return {"conflicts": _capped(found[True]), "duplicates": _capped(found[False])}
+        (found.conflicts if is_conflict else found.duplicates).append([paths[row].decode() for row in rows])
+    return found
 
 
-def settings(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return what the run depends on, in groups: options, cache, feature settings, versions."""
+def settings(record: Record) -> list[tuple[str, Pairs]]:
+    """Return the settings that the run depends on, in groups: options, features, cache, versions."""
     options = [
         (name.replace("_", "-"), _UNSET.get(name, "none") if value is None else _in_words(value))
-        for name, value in record["options"].items()
+        for name, value in record.options.items()
     ]
-    if "n_parameters" in record:
-        options.insert(1, ("parameters", f"{record['n_parameters']:,}"))
-    cache = record["cache"]
+    if record.command == "fit":
+        options.insert(1, ("parameters", f"{record.n_parameters:,}"))
+    cache = record.cache
     about = [
-        ("file", cache["file"]),
-        ("clips", f"{cache['n_clips']:,}"),
-        ("numbers", cache["dtype"]),
-        ("fingerprint", cache["fingerprint"]),
-        ("made with", ", ".join(f"{name} {version}" for name, version in cache["versions"].items())),
+        ("file", cache.file),
+        ("clips", f"{cache.n_clips:,}"),
+        ("numbers", cache.dtype),
+        ("fingerprint", cache.fingerprint),
+        ("made with", ", ".join(f"{name} {version}" for name, version in cache.versions.items())),
     ]
-    features = [(name, _in_words(value)) for name, value in record["settings"].items()]
+    features = [(name, _in_words(value)) for name, value in record.settings.items()]
     return [
         ("Options", options),
-        ("Features", [("feature code", f"version {record['feature_version']}"), *features]),
+        ("Features", [("feature code", f"version {record.feature_version}"), *features]),
         ("Cache", about),
-        ("Versions", list(record["versions"].items())),
+        ("Versions", list(record.versions.items())),
     ]
 
 
-def _counts(record: Record) -> tuple[list[str], list[tuple[str, list[int]]], list[tuple[str, list[int]]]]:
-    """Return the columns of the table of clips, its rows and the rows below them."""
-    names = record["class_names"]
-    if record["command"] == "fit":
-        sides = [record["split"][side] for side in SPLITS]
-        per_class = [[side["n_per_class"][name] for side in sides] for name in names]
-        n_groups = [side["n_groups"] for side in sides]
-        rows = [(name, [*counts, sum(counts)]) for name, counts in zip(names, per_class, strict=True)]
-        totals = [("all clips", [*(side["n"] for side in sides), record["cache"]["n_clips"]])]
-        return [*SPLITS, "all"], rows, [*totals, ("groups", [*n_groups, sum(n_groups)])]
-    repeats = record["options"]["repeats"]
-    rows = [(name, [score["n"] // repeats]) for name, score in record["metrics"]["per_class"].items()]
-    return ["clips"], rows, [("all clips", [record["cache"]["n_clips"]]), ("groups", [record["n_groups"]])]
-
-
-def _probe(probe: Record | None) -> str:
-    if probe is None:
+def probe(found: LeakProbe | None) -> str:
+    """Say whether the way the clips were recorded gives the class away."""
+    if found is None:
         return "It could not be tried: a class has too few independent groups to cross-validate."
-    low, high = probe["interval"]
-    found = (
-        f"From duration, sample rate and file format alone, a random forest tells the class of {_percent(low)} to "
-        f"{_percent(high)} of the clips (95 % interval; measured: {_percent(probe['accuracy'])}). Always naming the "
-        f"most frequent class is right for {_percent(probe['majority'])}. "
+    low, high = map(human_percent, found.interval)
+    measured = (
+        f"From duration, sample rate and file format alone, a random forest predicts the class of {low} to {high} of "
+        f"the clips (95 % interval; measured: {human_percent(found.accuracy)}). Always guessing the most frequent "
+        f"class is right for {human_percent(found.majority)}. "
     )
-    if probe["leaks"]:
-        return found + "So the way they were recorded gives the class away, and a good score may come from that."
-    return found + "So nothing there gives the class away."
+    if found.leaks:
+        return measured + "So the way they were recorded gives the class away, and a good score may come from that."
+    return measured + "So nothing there gives the class away."
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _capped(rows: Sequence[Any]) -> Section:
-    return {"n": len(rows), "shown": rows[:MAX_ROWS], "all": rows}
+def capped(rows: Sequence[Row]) -> Shown[Row]:
+    """Return the first rows of a table."""
+    return Shown(len(rows), rows[:MAX_ROWS])
 
 
 def _in_words(value: object) -> str:
@@ -229,8 +263,3 @@ def _in_words(value: object) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _ordinal(n: int) -> str:
-    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"{n}{ending}"

@@ -1,4 +1,4 @@
-"""A comparison of runs as people and programs read it: text in the terminal's width, CSV, an HTML page."""
+"""A comparison of runs as people and programs read it: text in the terminal's width, JSON, CSV, an HTML page."""
 
 import csv
 import io
@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cache.shared.text import human_count, human_seconds, printable
-from train.score.compare import Comparison, Entry, shown_setting
+from cache.shared.text import human_count, human_percent, human_seconds, printable
+from train.score.compare import Comparison, Entry
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _N_DIGITS = 8  # of a fingerprint
@@ -37,27 +37,61 @@ def as_text(comparison: Comparison, width: int | None) -> str:
     return "\n".join([*_indented(_in_common(comparison), width, ""), *lines, *_notes(comparison, width)])
 
 
+def as_json(comparison: Comparison) -> dict[str, object]:
+    """Return what `--json` prints."""
+    best = {entry.clips: str(entry.folder) for entry in comparison.entries if entry.difference is None}
+    runs = []
+    for entry in comparison.entries:
+        record, difference = entry.record, entry.difference
+        metrics = record.metrics
+        runs.append(
+            {
+                "run": str(entry.folder),
+                "command": record.command,
+                **record.options,
+                "split": entry.split,
+                "n": metrics.n if metrics else 0,
+                "accuracy": metrics and metrics.accuracy,
+                "interval": metrics and metrics.interval,
+                "macro_f1": metrics and metrics.macro_f1,
+                "seconds": record.seconds,
+                "fingerprint": record.cache.fingerprint,
+                "clips": entry.clips or None,
+                "mcnemar": difference
+                and {
+                    "against": best[entry.clips],
+                    "only_this_right": difference.only_second,
+                    "only_that_right": difference.only_first,
+                    "p": difference.p,
+                },
+            }
+        )
+    return {"runs": runs, "differing": comparison.settings, "warnings": comparison.warnings}
+
+
 def as_csv(comparison: Comparison) -> str:
     """Return the table as CSV, with numbers as they are."""
-    rows = [
-        {
-            "run": str(entry.folder),
-            "command": entry.command,
-            "model": entry.model,
-            **{name: entry.options.get(name) for name in comparison.settings},
-            "split": entry.split,
-            "clips": entry.clips or None,
-            "n": entry.n,
-            "accuracy": entry.accuracy,
-            "low": entry.interval and entry.interval[0],
-            "high": entry.interval and entry.interval[1],
-            "macro_f1": entry.macro_f1,
-            "p": entry.difference and entry.difference.p,
-            "seconds": entry.seconds,
-            "fingerprint": entry.fingerprint,
-        }
-        for entry in comparison.entries
-    ]
+    rows = []
+    for entry in comparison.entries:
+        record, metrics = entry.record, entry.record.metrics
+        rows.append(
+            {
+                "run": str(entry.folder),
+                "command": record.command,
+                "model": record.model,
+                **{name: record.options.get(name) for name in comparison.settings},
+                "split": entry.split,
+                "clips": entry.clips or None,
+                "n": metrics.n if metrics else 0,
+                "accuracy": metrics and metrics.accuracy,
+                "low": metrics and metrics.interval[0],
+                "high": metrics and metrics.interval[1],
+                "macro_f1": metrics and metrics.macro_f1,
+                "p": entry.difference and entry.difference.p,
+                "seconds": record.seconds,
+                "fingerprint": record.cache.fingerprint,
+            }
+        )
     out = io.StringIO()
     writer = csv.DictWriter(out, rows[0], lineterminator="\n")
     writer.writeheader()
@@ -86,15 +120,14 @@ def as_html(comparison: Comparison) -> str:
 
 
 def _in_common(comparison: Comparison) -> str:
-    entries = comparison.entries
-    first = entries[0]
-    line = "1 run" if len(entries) == 1 else f"{len(entries)} runs"
-    base = _base(entries)
+    entries, first = comparison.entries, comparison.entries[0]
+    line, base = human_count(len(entries), "run"), _base(entries)
     line += f" in {printable(str(base))}" if base != Path() else ""
-    if not _vary(entry.fingerprint for entry in entries):
-        line += f" on {printable(Path(first.cache).name)} ({first.fingerprint[:_N_DIGITS]})"
-    if not _vary(entry.model for entry in entries):
-        line += f", model {printable(first.model)}"
+    if not _vary(entry.record.cache.fingerprint for entry in entries):
+        cache = first.record.cache
+        line += f" on {printable(Path(cache.file).name)} ({printable(cache.fingerprint[:_N_DIGITS])})"
+    if not _vary(entry.record.model for entry in entries):
+        line += f", model {printable(first.record.model)}"
     if not _vary(entry.split for entry in entries):
         line += f", {_split_name(entries)} {first.split}"
     return line
@@ -102,28 +135,31 @@ def _in_common(comparison: Comparison) -> str:
 
 def _numbers(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     entries = comparison.entries
-    columns = [("accuracy", [_percent(entry.accuracy) for entry in entries])]
-    columns.append(("95 % interval", [_interval(entry) for entry in entries]))
+    scores = [entry.record.metrics for entry in entries]
+    columns = {
+        "accuracy": [human_percent(score.accuracy) if score else "no test" for score in scores],
+        "95 % interval": ["{:.1f} to {:.1f} %".format(*_percents(score.interval)) if score else "" for score in scores],
+    }
     if any(entry.difference for entry in entries):
-        columns.append(("p", ["" if entry.difference is None else _p(entry.difference.p) for entry in entries]))
-    columns.append(("time", [human_seconds(entry.seconds) for entry in entries]))
+        columns["p"] = [_p(entry.difference.p) if entry.difference else "" for entry in entries]
+    columns["time"] = [human_seconds(entry.record.seconds) for entry in entries]
     if _vary(entry.clips for entry in entries if entry.clips):
-        columns.append(("set", [_letter(entry.clips) for entry in entries]))
+        columns["set"] = [_letter(entry.clips) for entry in entries]
     if _vary(entry.split for entry in entries):
-        columns.append((_split_name(entries), [entry.split for entry in entries]))
-    if _vary(entry.fingerprint for entry in entries):
-        columns.append(("cache", [printable(entry.fingerprint[:_N_DIGITS]) for entry in entries]))
-    return [name for name, _ in columns], [list(row) for row in zip(*(column for _, column in columns), strict=True)]
+        columns[_split_name(entries)] = [entry.split for entry in entries]
+    if _vary(entry.record.cache.fingerprint for entry in entries):
+        columns["cache"] = [printable(entry.record.cache.fingerprint[:_N_DIGITS]) for entry in entries]
+    return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 
 
 def _words(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Return model, settings and name of each run: the name last, which may be long."""
+    """Return model, settings and name of each run; the name is last because it may be long."""
     base = _base(comparison.entries)
-    models = _vary(entry.model for entry in comparison.entries)
+    models = _vary(entry.record.model for entry in comparison.entries)
     names = ["model"] * models + [name.replace("_", "-") for name in comparison.settings] + ["run"]
     rows = [
-        [printable(entry.model)] * models
-        + [shown_setting(entry, name) for name in comparison.settings]
+        [printable(entry.record.model)] * models
+        + [_setting(entry, name) for name in comparison.settings]
         + [printable(str(entry.folder.relative_to(base) if base.parts else entry.folder))]
         for entry in comparison.entries
     ]
@@ -135,9 +171,8 @@ def _notes(comparison: Comparison, width: int | None) -> list[str]:
     if not differences:
         return []
     lines = [""]
-    if len(differences) == 1:
-        one, difference = differences[0], differences[0].difference
-        assert difference is not None
+    if len(differences) == 1 and (difference := differences[0].difference):
+        one = differences[0]
         best = next(e for e in comparison.entries if e.clips == one.clips and e.difference is None)
         lines += _indented(
             f"only {printable(best.folder.name)} is right on {_clips(difference.only_first)},"
@@ -146,8 +181,8 @@ def _notes(comparison: Comparison, width: int | None) -> list[str]:
             "",
         )
     text = "p: McNemar's exact test against the best run on the same clips"
-    if any(entry.n_groups is not None and entry.n_groups < entry.n for entry in differences):
-        text += "; it takes clips for independent, and those of one speaker or recording are not"
+    if any(entry.has_groups for entry in differences):
+        text += "; it assumes that clips are independent, which clips of one speaker or recording are not"
     return lines + _indented(text, width, "")
 
 
@@ -171,27 +206,29 @@ def _indented(text: str, width: int | None, indent: str = "    ") -> list[str]:
     )
 
 
-def _base(entries: list[Entry]) -> Path:
-    """Return the folder that all of several runs are in, which needs no saying with every one."""
+def _base(entries: Sequence[Entry]) -> Path:
+    """Return the folder that holds all of several runs, which is shown once."""
     if len(entries) == 1 or _vary(entry.folder.is_absolute() for entry in entries):
         return Path()
     return Path(os.path.commonpath([entry.folder.parent for entry in entries]))
+
+
+def _setting(entry: Entry, name: str) -> str:
+    """Return an option of a run in words; an option that was not given is `default`."""
+    value = entry.record.options.get(name)
+    return "default" if value is None else printable(str(value))
 
 
 def _vary(values: Iterable[object]) -> bool:
     return len(set(values)) > 1
 
 
-def _split_name(entries: list[Entry]) -> str:
-    return "train/val/test" if all(entry.command == "fit" for entry in entries) else "split"
+def _split_name(entries: Sequence[Entry]) -> str:
+    return "train/val/test" if all(entry.record.command == "fit" for entry in entries) else "split"
 
 
-def _percent(share: float | None) -> str:
-    return "no test" if share is None else f"{100 * share:.1f} %"
-
-
-def _interval(entry: Entry) -> str:
-    return "" if entry.interval is None else "{:.1f} to {:.1f} %".format(*(100 * end for end in entry.interval))
+def _percents(shares: tuple[float, float]) -> tuple[float, float]:
+    return 100 * shares[0], 100 * shares[1]
 
 
 def _p(p: float) -> str:

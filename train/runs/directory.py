@@ -1,27 +1,24 @@
-"""Run directories: what lies in one, written down once; how one is made, and opened.
+"""Run directories: the files in one; how one is made, and opened.
 
 model.keras      the trained model; plain Keras loads it
 run.json         what it was trained on, how, and, once it is finished, how well it did: train.runs.record
-split.csv        path, sha256, split of every clip: by its content a clip is known again under any name
+split.csv        path, sha256, split of every clip: a clip under another name is recognised by its content
 history.csv      one line an epoch (crossval: of every fold)
 predictions.csv  path, class, predicted class and probabilities of every test clip (crossval: of every fold)
 tensorboard/     what --tensorboard logs
 report.html      all of that to look at and to listen to
-recordings.html  what `evaluate --recordings` says, the last time
+recordings.html  the last result of `evaluate --recordings`
 figures/         the figures of both as PNG
-checkpoint/      only while it is unfinished: the last epoch or the finished folds, and the lock of who trains it
+checkpoint/      only while it is unfinished: the last epoch or the finished folds, and the lock of its process
 
-The tables are written and read by train.runs.tables. Runs of earlier versions have path, split in `split.csv` and
-sha256, split of the same clips in `content.csv`; they are still read.
+The tables are written and read by train.runs.tables.
 """
 
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cache.file.layout import X_DTYPES, lacking
 from cache.file.settings import SETTINGS, Setting
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
@@ -34,15 +31,7 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished fit whose run directory was opened and found in order.
-
-    Attributes
-    ----------
-    folder
-        The run directory.
-    record
-        What its `run.json` says.
-    """
+    """A finished fit: its run directory, and what its `run.json` says."""
 
     folder: Path
     record: Record
@@ -55,9 +44,7 @@ class Run:
     @property
     def settings(self) -> dict[str, Setting]:
         """The feature settings the model was trained on, by the names in `cache.file.settings.SETTINGS`."""
-        # One that came later has the value that earlier caches have.
-        known: dict[str, Any] = {**lacking(1), **self.record.settings}
-        return {name: known[name] for name in SETTINGS}
+        return {name: self.record.settings[name] for name in SETTINGS}
 
     @property
     def feature_version(self) -> int:
@@ -71,19 +58,12 @@ class Run:
 
     @property
     def temperature(self) -> float:
-        """What the model's probabilities are calibrated with; 1 where it was not fitted."""
+        """The temperature that calibrates the model's probabilities; 1 where it was not fitted."""
         return 1.0 if self.record.temperature is None else self.record.temperature
 
 
 def new_run(run: Path | None, name: str) -> Path:
-    """Make a run directory.
-
-    Parameters
-    ----------
-    run
-        Where; an existing folder must be empty. None: `runs/<date>-<time>-<name>`.
-    name
-        Ends the default directory's name.
+    """Make a run directory: `run`, which must be empty if it exists; or else `runs/<date>-<time>-<name>`.
 
     Raises
     ------
@@ -114,30 +94,18 @@ def held(folder: Path) -> AbstractContextManager[bool]:
     return locked(lock, f"is at work in {folder}", "let it finish first", notice)
 
 
-def open_run(folder: Path) -> Run:
-    """Read and check the bundle of a finished run; the model itself is left to load_model().
+def open_run(folder: str | Path) -> Run:
+    """Read and check the bundle of a finished fit; the model itself is left to load_model().
 
     Raises
     ------
     UserError
-        The directory is missing, is no run, is damaged, or its fit was interrupted.
+        The directory is missing, is not a run, is damaged, or its fit was interrupted.
     """
+    folder = Path(folder)
     record = read_record(folder)
     if record.command != "fit":
-        raise UserError(f"{folder} holds a cross-validation and no model; make one with `python -m train fit`")
+        raise UserError(f"{folder} is a cross-validation, which has no model; make one with `python -m train fit`")
     if record.state != FINISHED:
         raise UserError(f"{folder} is an unfinished fit; go on with `python -m train fit --resume {folder}`")
-    run, cache = Run(folder, record), record.cache
-    try:
-        plain = all(isinstance(value, Setting) for value in run.settings.values())
-        strings = (run.dtype, cache.file, cache.fingerprint, record.options["group_by"] or "", *run.class_names)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'run.json'} is not the record of a fit ({error} is missing or wrong)") from None
-    named = run.class_names and all(isinstance(value, str) for value in strings)
-    if not (named and plain and isinstance(run.feature_version, int) and run.dtype in X_DTYPES):
-        raise UserError(f"{folder / 'run.json'} is damaged: its classes or feature settings make no sense; train again")
-    thresholds = record.thresholds.values() if isinstance(record.thresholds, dict) else [None]
-    numbers = all(isinstance(value, int | float) for value in (run.temperature, *thresholds))
-    if not (numbers and run.temperature > 0 and all(0 <= value <= 1 for value in thresholds)):
-        raise UserError(f"{folder / 'run.json'} is damaged: its temperature or thresholds make no sense; train again")
-    return run
+    return Run(folder, record)

@@ -2,31 +2,34 @@
 
 import json
 import platform
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Final, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
+from cache.file.settings import SETTINGS, Setting
+from cache.file.validate import is_folder_name
 from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
 from train.dataset.splits import SPLITS
+from train.runs.results import Count, FoldSummary, LeakProbe, Score, Seconds, Share, Subset, Within
+from train.runs.typed import typed
 
 RUN_FORMAT = 1
-UNFINISHED, FINISHED = "unfinished", "finished"
+UNFINISHED: Final = "unfinished"
+FINISHED: Final = "finished"
 LIBRARIES = ("h5py", "keras", "numpy", "scikit-learn", "tensorflow")
-# What every run has of these, a finished one at the latest; the rest may be missing in what an earlier version wrote.
-_TABLES: dict[str, type | tuple[type, ...]] = {
-    "class_names": list,
-    "settings": dict,
-    "options": dict,
-    "metrics": (dict, type(None)),
-    "versions": dict,
-}
+# Seconds that a window has at least: predict cuts windows as long as the median clip.
+SHORTEST_WINDOW = 0.01
+
+Option = str | int | float | bool | None
+
 _OF_FIT = (
     *("split", "clip_duration", "n_parameters", "n_epochs", "best_epoch", "validation_accuracy"),
     *("temperature", "thresholds", "thresholds_of"),
@@ -41,16 +44,16 @@ class TrainedOn:
 
     file: str
     fingerprint: str
-    n_clips: int = 0
-    dtype: str = ""
+    n_clips: Count = 0
+    dtype: Literal["float32", "float16"] = "float32"
     data_dir: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cache: Cache) -> Self:
         """Describe a cache."""
-        file = str(cache.file.absolute())
-        return cls(file, cache.fingerprint, len(cache), cache.X.dtype.name, cache.data_dir, cache.versions)
+        dtype = cast(Literal["float32", "float16"], cache.X.dtype.name)
+        return cls(str(cache.file.absolute()), cache.fingerprint, len(cache), dtype, cache.data_dir, cache.versions)
 
 
 @dataclass(frozen=True)
@@ -59,74 +62,100 @@ class Record:
 
     Attributes
     ----------
-    state
-        UNFINISHED or FINISHED.
-    command
-        "fit" or "crossval".
     started
         When, in ISO 8601.
     class_names, settings, feature_version, cache
         What the model was trained on.
     options
-        What was asked for, by the names of train.fitting.options.Options; of a crossval also `folds` and `repeats`.
+        The options of the command by their names; a crossval also has `folds`, `repeats` and perhaps `fold_by`.
     split
-        Of a fit: clips, groups and clips per class of each side, by its name.
+        Of a fit: its subsets by their names.
     clip_duration
-        Of a fit: median of the training clips, in seconds.
+        Of a fit: the median of the training clips, in seconds.
     n_groups
         Of a crossval.
     n_parameters, n_epochs, best_epoch, validation_accuracy
-        Of a fit: what came of the training; without validation clips the last is None.
+        Of a fit; without validation clips the last is None.
     temperature
         Of a fit: what its probabilities are calibrated with, see train.models.temperature; None without validation.
-    thresholds
-        Of a fit: what `predict --threshold auto` takes, by class; a class without validation clips has none.
-    thresholds_of
-        What they were found on, in words.
-    metrics, sanity, leak_probe, warnings
-        What train.score says; `metrics` is None without test clips.
+    thresholds, thresholds_of
+        Of a fit: what `predict --threshold auto` takes, by class, and what they were found on, in words. A class
+        without validation clips has none.
+    metrics
+        The score; None without test clips.
+    sanity
+        The score of each baseline, by its name.
     folds
-        Of a crossval: what became of each.
+        Of a crossval.
     versions
         Of Python and the libraries.
-    seconds
-        How long it took.
     """
 
-    state: str
-    command: str
+    state: Literal["unfinished", "finished"]
+    command: Literal["fit", "crossval"]
     started: str
     class_names: list[str]
-    settings: dict[str, Any]
+    settings: dict[str, Setting]
     feature_version: int
     cache: TrainedOn
-    options: dict[str, Any]
-    split: dict[str, Any] = field(default_factory=dict)
-    clip_duration: float | None = None
-    n_groups: int = 0
-    n_parameters: int = 0
-    n_epochs: int = 0
-    best_epoch: int = 0
-    validation_accuracy: float | None = None
-    temperature: float | None = None
-    thresholds: dict[str, float] = field(default_factory=dict)
+    options: dict[str, Option]
+    split: dict[str, Subset] = field(default_factory=dict)
+    clip_duration: Annotated[float, Within(SHORTEST_WINDOW, 1e6)] | None = None
+    n_groups: Count = 0
+    n_parameters: Count = 0
+    n_epochs: Count = 0
+    best_epoch: Count = 0
+    validation_accuracy: Share | None = None
+    temperature: Annotated[float, Within(0.01, 100)] | None = None
+    thresholds: dict[str, Share] = field(default_factory=dict)
     thresholds_of: str = ""
-    metrics: dict[str, Any] | None = None
-    sanity: dict[str, Any] = field(default_factory=dict)
-    leak_probe: dict[str, Any] | None = None
+    metrics: Score | None = None
+    sanity: dict[str, Score] = field(default_factory=dict)
+    leak_probe: LeakProbe | None = None
     warnings: list[str] = field(default_factory=list)
-    folds: list[dict[str, Any]] = field(default_factory=list)
+    folds: list[FoldSummary] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
 
-    def as_dict(self) -> dict[str, Any]:
+    def __repr__(self) -> str:
+        what = (
+            f"{self.state} {self.command} of {self.model}, {self.cache.n_clips} clips, {len(self.class_names)} classes"
+        )
+        return f"<Record: {what}" + (f", accuracy {self.metrics.accuracy:.3f}>" if self.metrics else ">")
+
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+        return str(self.options.get("model"))
+
+    @property
+    def group_by(self) -> str | None:
+        """The regular expression that groups the clips; None: by their names."""
+        pattern = self.options.get("group_by")
+        return None if pattern is None else str(pattern)
+
+    @property
+    def n_folds(self) -> int:
+        """Folds of a crossval."""
+        return int(self.options.get("folds") or 0)
+
+    @property
+    def n_repeats(self) -> int:
+        """How often a crossval tested every clip."""
+        return int(self.options.get("repeats") or 1)
+
+    def as_dict(self) -> dict[str, object]:
         """Return what `run.json` holds beside its format."""
-        absent = {*(_OF_CROSSVAL if self.command == "fit" else _OF_FIT), *(() if self.state == FINISHED else _RESULTS)}
-        absent -= {"warnings"} if self.warnings else set()
+        absent = _absent(self.command, self.state) - ({"warnings"} if self.warnings else set())
         return {name: value for name, value in asdict(self).items() if name not in absent}
 
 
-def start_record(command: str, cache: Cache, options: dict[str, Any]) -> Record:
+def _absent(command: object, state: object) -> set[str]:
+    """Return the fields that a run does not have."""
+    return {*(_OF_CROSSVAL if command == "fit" else _OF_FIT), *(() if state == FINISHED else _RESULTS)}
+
+
+def start_record(command: Literal["fit", "crossval"], cache: Cache, options: dict[str, Option]) -> Record:
     """Return the record of a run that starts now on a cache."""
     return Record(
         state=UNFINISHED,
@@ -153,7 +182,7 @@ def read_record(folder: Path) -> Record:
     Raises
     ------
     UserError
-        The directory is missing or is no run of this format.
+        The directory is missing, or `run.json` is not the record of a run; the message names the entry.
     """
     file = folder / "run.json"
     if not folder.is_dir():
@@ -164,26 +193,60 @@ def read_record(folder: Path) -> Record:
         content = json.loads(read_text(file))
     except (ValueError, RecursionError):
         raise UserError(f"{file} is damaged: it is not JSON; train again") from None
-    if not isinstance(content, dict) or content.get("state") not in (UNFINISHED, FINISHED):
-        raise UserError(f"{file} is not the record of a run")
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is damaged: it is not an object; train again")
     if content.get("run_format") != RUN_FORMAT:
-        raise UserError(f"{file} has format {content.get('run_format')!r}, and this program reads format {RUN_FORMAT}")
-    try:
-        for name, kind in _TABLES.items():
-            is_there = name not in _RESULTS or content["state"] == FINISHED
-            if is_there and not isinstance(content[name], kind):
-                raise KeyError(name)
-        return Record(**{**_known(Record, content), "cache": TrainedOn(**_known(TrainedOn, content["cache"]))})
-    except (KeyError, TypeError) as error:
         raise UserError(
-            f"{file} is damaged: it is not the record of a run ({error} is missing or wrong); train again"
-        ) from None
+            f"{file} has format {content.get('run_format')!r}, and this program reads {RUN_FORMAT}; train again"
+        )
+    absent = _absent(content.get("command"), content.get("state"))
+    try:
+        own = {name: value for name, value in content.items() if name not in absent - {"warnings"}}
+        record = typed(Record, own, optional=absent)
+        _check(record)
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}; train again") from None
+    return record
 
 
-def _known(kind: type[Record | TrainedOn], content: dict[str, Any]) -> dict[str, Any]:
-    """Return the entries that are fields; a KeyError names one that is missing."""
-    has_default = {f.name for f in fields(kind) if f.default is not MISSING or f.default_factory is not MISSING}
-    return {f.name: content[f.name] for f in fields(kind) if f.name in content or f.name not in has_default}
+def _check(record: Record) -> None:
+    """Raise a ValueError where entries do not fit each other."""
+    names = record.class_names
+    if not names or not all(map(is_folder_name, names)):
+        bad = next((name for name in names if not is_folder_name(name)), None)
+        raise ValueError("class_names is empty" if bad is None else f"class_names has {bad!r}, which cannot be a class")
+    if len(set(names)) < len(names):
+        raise ValueError("class_names has a class twice")
+    if {name: type(value) for name, value in record.settings.items()} != SETTINGS:
+        wrong = {name for name, kind in SETTINGS.items() if type(record.settings.get(name)) is not kind}
+        wrong |= record.settings.keys() - SETTINGS.keys()
+        raise ValueError(f"settings.{min(wrong)} is missing, unknown or of another type")
+    if other := record.thresholds.keys() - set(names):
+        raise ValueError(f"thresholds has {min(other)!r}, which is not one of the classes")
+    if record.best_epoch > record.n_epochs:
+        raise ValueError(f"best_epoch is {record.best_epoch}, expected at most n_epochs, {record.n_epochs}")
+    try:
+        datetime.fromisoformat(record.started)
+    except ValueError:
+        raise ValueError(f"started is {record.started!r}, expected a date and a time") from None
+    if record.command == "fit" and tuple(record.split) != SPLITS:
+        raise ValueError(f"split has {', '.join(record.split)}, expected {', '.join(SPLITS)}")
+    for name, subset in record.split.items():
+        _check_classes(f"split.{name}.n_per_class", subset.n_per_class, names)
+    for name, score in {"metrics": record.metrics, **{f"sanity.{k}": v for k, v in record.sanity.items()}}.items():
+        if score is not None:
+            _check_score(name, score, names)
+
+
+def _check_score(name: str, score: Score, class_names: list[str]) -> None:
+    _check_classes(f"{name}.per_class", score.per_class, class_names)
+    if [len(row) for row in score.confusion] != [len(class_names)] * len(class_names):
+        raise ValueError(f"{name}.confusion is not a square of {len(class_names)} classes")
+
+
+def _check_classes(name: str, found: Mapping[str, object], class_names: list[str]) -> None:
+    if list(found) != class_names:
+        raise ValueError(f"{name} is not of the classes {', '.join(class_names)}")
 
 
 def versions() -> dict[str, str]:
@@ -191,22 +254,21 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
-def describe_split(cache: Cache, groups: npt.NDArray[np.intp], split: npt.NDArray[np.int8]) -> dict[str, Any]:
-    """Return clips, groups and clips per class of each split, by its name."""
+def describe_split(cache: Cache, groups: npt.NDArray[np.intp], split: npt.NDArray[np.int8]) -> dict[str, Subset]:
+    """Return the subsets of a split, given as an index into `SPLITS` for every clip, by their names."""
+    n_classes = len(cache.class_names)
+    counts = {name: np.bincount(cache.labels[split == i], minlength=n_classes) for i, name in enumerate(SPLITS)}
     return {
-        name: {
-            "n": int(np.count_nonzero(split == side)),
-            "n_groups": len(np.unique(groups[split == side])),
-            "n_per_class": {
-                class_name: int(np.count_nonzero((split == side) & (cache.labels == label)))
-                for label, class_name in enumerate(cache.class_names)
-            },
-        }
-        for side, name in enumerate(SPLITS)
+        name: Subset(
+            n=int(counts[name].sum()),
+            n_groups=len(np.unique(groups[split == i])),
+            n_per_class=dict(zip(cache.class_names, counts[name].tolist(), strict=True)),
+        )
+        for i, name in enumerate(SPLITS)
     }
 
 
-def flat(folder: Path, record: Record) -> dict[str, Any]:
-    """Return what `--json` prints of a run: its record, with the metrics beside the rest as `evaluate` has them."""
+def as_json(folder: Path, record: Record) -> dict[str, object]:
+    """Return what `--json` prints of a run: its record, with the score beside the rest as `evaluate` has it."""
     rest = {name: value for name, value in record.as_dict().items() if name != "metrics"}
-    return {"run": str(folder), **(record.metrics or {}), **rest}
+    return {"run": str(folder), **(asdict(record.metrics) if record.metrics else {}), **rest}

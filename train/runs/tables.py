@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,51 +19,97 @@ from train.dataset.splits import SPLITS
 _MAX_TABLE = 4_000_000_000
 
 History = list[dict[str, float]]
+Ints = npt.NDArray[np.intp]
 
 
 class Clip(NamedTuple):
-    """A clip of a run: its path, the digest of its content, its side of the split."""
+    """A clip of a run: its path, the digest of its content, its subset of the split."""
 
     path: str
     sha256: str
     split: str
 
 
-class Tested(NamedTuple):
-    """A clip that a run tested: its class, the one that was predicted, the probabilities by class."""
+@dataclass(frozen=True)
+class Predictions:
+    """The tests of a run and the clips that it tested; a cross-validation may test a clip several times.
 
-    repeat: int
-    path: str
-    label: str
-    predicted: str
-    probabilities: dict[str, float]
+    Attributes
+    ----------
+    paths
+        Of every clip, relative to DATA.
+    labels
+        True label index of every clip, shape (n_clips,).
+    clip
+        Index of the clip of every test, shape (n_tests,).
+    repeat
+        Repeat of a cross-validation to which every test belongs, from 1, shape (n_tests,); 1 in a fit.
+    predicted
+        Predicted label index of every test, shape (n_tests,).
+    probabilities
+        Of every test, shape (n_tests, n_classes).
+    """
+
+    paths: list[str]
+    labels: Ints
+    clip: Ints
+    repeat: Ints
+    predicted: Ints
+    probabilities: npt.NDArray[np.float64]
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether the prediction of every test is the true class, shape (n_tests,)."""
+        return np.equal(self.predicted, self.labels[self.clip])
+
+    @property
+    def n_tests(self) -> Ints:
+        """How often each clip was tested, shape (n_clips,)."""
+        return np.bincount(self.clip, minlength=len(self.paths))
+
+    @property
+    def mean(self) -> npt.NDArray[np.float64]:
+        """Each clip's mean probabilities over its tests, shape (n_clips, n_classes)."""
+        total = np.zeros((len(self.paths), self.probabilities.shape[1]))
+        np.add.at(total, self.clip, self.probabilities)
+        return total / self.n_tests[:, None]
+
+    @property
+    def first_repeat(self) -> "Predictions":
+        """The first repeat alone, which tests each clip once."""
+        first = self.repeat == 1
+        clips, clip = np.unique(self.clip[first], return_inverse=True)
+        return Predictions(
+            [self.paths[i] for i in clips.tolist()],
+            self.labels[clips],
+            clip,
+            self.repeat[first],
+            self.predicted[first],
+            self.probabilities[first],
+        )
 
 
 def write_split(folder: Path, cache: Cache, split: npt.NDArray[np.int8]) -> None:
-    """Write `split.csv`: the side of every clip, an index into `SPLITS`."""
+    """Write `split.csv`: the subset of every clip, an index into `SPLITS`."""
     sha256 = (digest.decode() for digest in cache.columns["sha256"].tolist())
     names = (SPLITS[side] for side in split.tolist())
     _write(folder / "split.csv", Clip._fields, zip(cache.paths, sha256, names, strict=True))
 
 
 def read_split(folder: Path) -> list[Clip]:
-    """Read `split.csv`, of an earlier version's run with the digests in `content.csv`.
+    """Read `split.csv`.
 
     Raises
     ------
     UserError
-        It is missing or damaged, or the two do not belong together.
+        It is missing or damaged.
     """
-    rows = _read(folder / "split.csv")
-    try:
-        if rows and "sha256" not in rows[0]:
-            contents = _read(folder / "content.csv")
-            rows = [{**row, "sha256": content["sha256"]} for row, content in zip(rows, contents, strict=True)]
-        return [Clip(row["path"], row["sha256"], row["split"]) for row in rows]
-    except KeyError as error:
-        raise UserError(f"{folder / 'split.csv'} is damaged ({error} is missing); train again") from None
-    except ValueError:
-        raise UserError(f"split.csv and content.csv in {folder} do not belong together; train again") from None
+    file = folder / "split.csv"
+    table = _read(file)
+    clips = [Clip(*row) for row in zip(*(_column(file, table, name) for name in Clip._fields), strict=True)]
+    if other := next((clip for clip in clips if clip.split not in SPLITS), None):
+        raise _damaged(file, f"{other.path} is in {other.split!r}, expected {', '.join(SPLITS)}")
+    return clips
 
 
 def write_history(folder: Path, history: History) -> None:
@@ -79,19 +126,22 @@ def read_history(folder: Path) -> History:
         It is missing or damaged.
     """
     file = folder / "history.csv"
+    header, rows = _read(file)
+    kinds = [int if name in ("repeat", "fold", "epoch") else float for name in header]
     try:
-        return [
-            {name: (int if name in ("repeat", "fold", "epoch") else float)(value) for name, value in row.items()}
-            for row in _read(file)
-        ]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{file} is damaged ({error}); train again") from None
+        history = [{name: kind(cell) for name, kind, cell in zip(header, kinds, row, strict=True)} for row in rows]
+    except ValueError as error:
+        raise _damaged(file, str(error)) from None
+    for row in history:
+        if low := next((name for name, value in row.items() if value < (name in ("repeat", "fold", "epoch"))), None):
+            raise _damaged(file, f"{low} is {row[low]:g}")
+    return history
 
 
 def write_predictions(
     folder: Path,
     cache: Cache,
-    rows: npt.NDArray[np.intp],
+    rows: Ints,
     probabilities: npt.NDArray[np.float32],
     folds: Iterable[tuple[int, int]] | None = None,
 ) -> None:
@@ -99,12 +149,8 @@ def write_predictions(
 
     Parameters
     ----------
-    folder
-        The run directory.
-    cache
-        Holds the clips.
     rows
-        Which were tested, shape (n,).
+        The tested rows of the cache, shape (n,).
     probabilities
         Shape (n, n_classes).
     folds
@@ -121,28 +167,51 @@ def write_predictions(
     _write(folder / "predictions.csv", header, lines)
 
 
-def read_predictions(folder: Path) -> list[Tested]:
-    """Read `predictions.csv`; in that of a fit, everything is of repeat 1.
+def read_predictions(folder: Path, class_names: Sequence[str]) -> Predictions:
+    """Read `predictions.csv` of a run with these classes.
 
     Raises
     ------
     UserError
-        It is missing or damaged.
+        It is missing, damaged or empty.
     """
     file = folder / "predictions.csv"
+    table = _read(file)
+    label_of = {name: label for label, name in enumerate(class_names)}
+    numbers: dict[str, int] = {}
+    if not table.rows:
+        raise _damaged(file, "it has no predictions")
     try:
-        return [
-            Tested(
-                int(row.get("repeat", 1)),
-                row["path"],
-                row["class"],
-                row["predicted"],
-                {name[2:]: float(value) for name, value in row.items() if name.startswith("p_")},
-            )
-            for row in _read(file)
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{file} is damaged ({error} is missing or wrong); train again") from None
+        clip = np.array([numbers.setdefault(path, len(numbers)) for path in _column(file, table, "path")], np.intp)
+        labels, predicted = (
+            np.array([label_of[name] for name in _column(file, table, which)], np.intp)
+            for which in ("class", "predicted")
+        )
+        p = np.array([[float(cell) for cell in _column(file, table, f"p_{name}")] for name in class_names]).T
+        repeat = [int(cell) for cell in _column(file, table, "repeat")] if "repeat" in table.header else [1] * len(clip)
+    except KeyError as error:
+        raise _damaged(file, f"{error} is not a class of this run") from None
+    except ValueError as error:
+        raise _damaged(file, str(error)) from None
+    if not ((p >= 0) & (p <= 1)).all():
+        raise _damaged(file, "it has probabilities that are not between 0 and 1")
+    _, first = np.unique(clip, return_index=True)
+    if (labels[first][clip] != labels).any():
+        raise _damaged(file, "a clip has two classes")
+    return Predictions(list(numbers), labels[first], clip, np.array(repeat, np.intp), predicted, p)
+
+
+class _Table(NamedTuple):
+    header: list[str]
+    rows: list[list[str]]
+
+
+def _column(file: Path, table: _Table, name: str) -> list[str]:
+    try:
+        at = table.header.index(name)
+    except ValueError:
+        raise _damaged(file, f"its column {name} is missing") from None
+    return [row[at] for row in table.rows]
 
 
 def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -152,11 +221,19 @@ def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
         writer.writerows(rows)
 
 
-def _read(file: Path) -> list[dict[str, str]]:
-    """Read a CSV file: a dict a line, by the header's names."""
+def _read(file: Path) -> _Table:
     if not file.exists():
         raise UserError(f"{file} is missing, so this run directory is not whole; train again")
     try:
-        return list(csv.DictReader(io.StringIO(read_text(file, _MAX_TABLE), newline="")))
+        lines = csv.reader(io.StringIO(read_text(file, _MAX_TABLE), newline=""), strict=True)
+        header, *rows = [row for row in lines if row] or [[]]
     except csv.Error as error:
-        raise UserError(f"{file} is damaged ({error}); train again") from None
+        raise _damaged(file, str(error)) from None
+    for i, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise _damaged(file, f"row {i} has {len(row)} cells, expected {len(header)}")
+    return _Table(header, rows)
+
+
+def _damaged(file: Path, reason: str) -> UserError:
+    return UserError(f"{file} is damaged: {reason}; train again")

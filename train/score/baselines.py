@@ -1,22 +1,27 @@
-"""Sanity baselines and the leak probe: what a score is worth is seen beside what needs no network, or no sound."""
+"""Sanity baselines and the leak probe: how far one gets without a network, and without sound."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
+from cache.shared.text import human_percent
+from train.runs.results import LeakProbe, Score
 from train.score.metrics import accuracy_interval
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
 
 Rows = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
 
-# Past so many rows a forest gains little and its time and memory would rival the network's.
+# With more rows a forest gains little, and its time and memory would rival the network's.
 MAX_FOREST_ROWS = 5_000
 N_TREES = 100
 PROBE_FOLDS = 5
-# The recordings give the class away when the probe is surely right in more than this share of the cases in which the
+# The recordings give the class away if the probe is surely right for more than this share of the clips on which the
 # majority class is wrong.
 PROBE_MARGIN = 0.1
 
@@ -52,17 +57,17 @@ def band_statistics(cache: Cache, rows: Rows) -> Floats:
     return statistics
 
 
-def leak_probe(cache: Cache, groups: Rows, seed: int) -> dict[str, Any] | None:
+def leak_probe(cache: Cache, groups: Rows, seed: int) -> LeakProbe | None:
     """Measure how well the class is predicted without sound, from duration, sample rate and file format alone.
 
-    A random forest, cross-validated over all clips with the groups kept together. Above the majority class by a clear
-    margin, the way the clips were recorded gives the class away, and a good score on them may mean nothing elsewhere.
+    A random forest is cross-validated over all clips, with the groups kept together. If it beats the majority class
+    by a clear margin, the way the clips were recorded gives the class away, and a good score on them may mean nothing
+    elsewhere.
 
     Returns
     -------
-    dict or None
-        `accuracy`, its 95 % `interval`, `majority` (share of the most frequent class) and `leaks` (bool); None when
-        a class has too few groups to cross-validate.
+    LeakProbe or None
+        None when a class has too few groups to cross-validate.
     """
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
@@ -78,37 +83,34 @@ def leak_probe(cache: Cache, groups: Rows, seed: int) -> dict[str, Any] | None:
     correct = (predicted == labels[rows]).astype(float)
     majority = float(np.bincount(labels[rows]).max() / len(rows))
     low, high = accuracy_interval(correct, groups[rows])
-    return {
-        "accuracy": float(correct.mean()),
-        "interval": [low, high],
-        "majority": majority,
-        "leaks": bool(low - majority > PROBE_MARGIN * (1 - majority)),
-    }
+    leaks = bool(low - majority > PROBE_MARGIN * (1 - majority))
+    return LeakProbe(float(correct.mean()), (low, high), majority, leaks)
 
 
-def warnings(metrics: dict[str, Any] | None, sanity: dict[str, Any] | None, probe: dict[str, Any] | None) -> list[str]:
-    """Say in a line each what puts a score in doubt: a baseline it does not beat, recordings that leak the class."""
+def warnings(metrics: Score | None, sanity: Mapping[str, Score], probe: LeakProbe | None) -> list[str]:
+    """Return a line for each doubt about a score: a baseline that is as good, recordings that give the class away."""
     lines = [
-        f"the network ({metrics['accuracy']:.1%}) does not beat the {name} ({baseline['accuracy']:.1%})"
-        for name, baseline in (sanity or {}).items()
-        if metrics and metrics["accuracy"] <= baseline["accuracy"]
+        f"the network ({human_percent(metrics.accuracy)}) does not beat the {name} ({human_percent(baseline.accuracy)})"
+        for name, baseline in sanity.items()
+        if metrics and metrics.accuracy <= baseline.accuracy
     ]
-    if probe and probe["leaks"]:
+    if probe and probe.leaks:
         lines.append(
-            f"duration, sample rate and file format alone tell the class in {probe['accuracy']:.1%} of the clips "
-            f"(the most frequent class: {probe['majority']:.1%}), so a good score may come from how they were recorded"
+            f"duration, sample rate and file format alone give away the class of {human_percent(probe.accuracy)} of the"
+            f" clips (always guessing the most frequent class: {human_percent(probe.majority)}), so a good score may"
+            " come from how they were recorded"
         )
     return lines
 
 
 def _facts(cache: Cache) -> npt.NDArray[np.float64]:
-    # A column for each format, so that no order of formats is made up.
+    # One column per format, so that formats have no order.
     _, formats = np.unique(cache.columns["format"], return_inverse=True)
     one_hot = np.eye(formats.max() + 1)[formats]
     return np.column_stack([cache.columns["duration"], cache.columns["sr"], one_hot])
 
 
-def _forest(seed: int) -> Any:
+def _forest(seed: int) -> "RandomForestClassifier":
     from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(N_TREES, random_state=seed, n_jobs=-1)

@@ -1,18 +1,47 @@
-"""compare(): runs side by side, and which of their scores may be compared."""
+"""compare(): runs side by side, which of their scores may be compared, and whether they differ by more than chance."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 from cache.shared.errors import UserError
-from cache.shared.text import printable
 from train.runs.record import FINISHED, Record, read_record
-from train.score.mcnemar import McNemar, Tested, mcnemar, pairs, read_tested
+from train.runs.tables import read_predictions, read_split
+
+Key = TypeVar("Key", bound=Hashable)
+
+SORTS = ("accuracy", "seconds", "run")
 
 # Settings that the columns model and split already show.
 _SHOWN_ELSEWHERE = {"model", "val", "test", "folds", "repeats"}
+
+
+class McNemar(NamedTuple):
+    """How often only the first of two runs was right, how often only the second, and the p-value of that."""
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Whether a run was right about each clip that it was tested on.
+
+    Attributes
+    ----------
+    by_path
+        By the clip's path: where two runs have the same cache, equal paths are equal clips.
+    by_content
+        By the clip's sha256, class and number among the clips of that content and class: the same clips in any cache.
+        Empty for a cross-validation, which keeps no digests.
+    """
+
+    by_path: dict[str, bool]
+    by_content: dict[tuple[str, str, int], bool]
 
 
 @dataclass(frozen=True)
@@ -21,64 +50,51 @@ class Entry:
 
     Attributes
     ----------
-    folder
-        The run directory.
-    command
-        Which command made it: fit or crossval.
-    model
-        The name of its model.
-    options
-        All options it was made with.
-    split
-        Clips to train, to choose the epoch and to test, as 84/18/18; or folds and repeats.
-    n
-        Clips it was tested on; 0 without a test.
-    n_groups
-        Groups of them, where the run says.
-    accuracy, interval, macro_f1
-        Its score and the 95 % interval of the accuracy, in [0, 1]; None without a test.
-    seconds
-        How long it took.
-    cache
-        Where its cache was.
-    fingerprint
-        Of its cache.
     tested
-        What it answered to every clip.
+        None without a test.
     clips
-        Entries of equal number, from 1, were tested on the same clips.
+        Entries of equal number, from 1, were tested on the same clips; 0 without a test.
     difference
         McNemar's test of the best run on these clips (first) and this one (second); None for the best itself.
     """
 
     folder: Path
-    command: str
-    model: str
-    options: dict[str, Any]
-    split: str
-    n: int
-    n_groups: int | None
-    accuracy: float | None
-    interval: tuple[float, float] | None
-    macro_f1: float | None
-    seconds: float
-    cache: str
-    fingerprint: str
-    tested: Tested | None
+    record: Record
+    tested: Tested | None = None
     clips: int = 0
     difference: McNemar | None = None
+
+    @property
+    def split(self) -> str:
+        """Clips to train, to choose the epoch and to test, as 84/18/18; or folds and repeats."""
+        record = self.record
+        if record.command == "fit":
+            return "/".join(str(subset.n) for subset in record.split.values())
+        return f"{record.n_folds} folds" + (f" x {record.n_repeats}" if record.n_repeats > 1 else "")
+
+    @property
+    def accuracy(self) -> float:
+        """0 without a test."""
+        return self.record.metrics.accuracy if self.record.metrics else 0.0
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether some of the tested clips belong together."""
+        record = self.record
+        n_groups = record.split["test"].n_groups if record.command == "fit" else record.n_groups
+        return record.metrics is not None and n_groups < record.metrics.n
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side, what not all of them have in common, and what to beware of."""
+    """Runs side by side, the names of the options in which they differ, and warnings."""
 
     entries: list[Entry]
     settings: list[str]
     warnings: list[str]
 
 
-def compare(paths: Sequence[Path], sort: str = "accuracy") -> Comparison:
+def compare(paths: str | Path | Sequence[str | Path], sort: str = "accuracy") -> Comparison:
     """Read the records of some runs and compare them.
 
     Parameters
@@ -91,64 +107,60 @@ def compare(paths: Sequence[Path], sort: str = "accuracy") -> Comparison:
     Raises
     ------
     UserError
-        A path is no run directory and holds none, or nothing is finished there.
+        A path is not a run directory and holds none, or there is no finished run.
     """
+    if sort not in SORTS:
+        raise UserError(f"sort is {sort!r}, expected one of {', '.join(SORTS)}")
+    named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     entries, warnings = [], []
-    for folder, is_named in _run_folders(paths):
+    for folder, is_named in _run_folders(named):
         try:
             record = read_record(folder)
             if record.state == FINISHED:
-                entries.append(_entry(folder, record))
+                entries.append(Entry(folder, record, _tested(folder, record) if record.metrics else None))
             else:
-                warnings.append(f"{folder} is unfinished and left out")
+                warnings.append(f"{folder} is unfinished; skipped")
         except UserError as error:
             if is_named:
                 raise
-            warnings.append(f"left out: {error}")
+            warnings.append(f"{error}; skipped")
     if not entries:
-        raise UserError(f"{' '.join(map(str, paths))}: there is no finished run; make one with `python -m train fit`")
-    entries = _tested_alike(sorted(entries, key=lambda entry: -(entry.accuracy or 0)))
+        raise UserError(f"{' '.join(map(str, named))}: there is no finished run; make one with `python -m train fit`")
+    entries = _in_sets(sorted(entries, key=lambda entry: -entry.accuracy))
     n_sets = len({entry.clips for entry in entries if entry.clips})
     if n_sets > 1:
         warnings.append(
             f"not all runs were tested on the same clips (there are {n_sets} sets), so a higher score may only mean"
-            " easier clips; compare those of one set"
+            " easier clips; compare the runs of one set"
         )
     if sort != "accuracy":
-        entries.sort(key=lambda entry: entry.seconds if sort == "seconds" else str(entry.folder))
+        entries.sort(key=lambda entry: entry.record.seconds if sort == "seconds" else str(entry.folder))
     return Comparison(entries, _differing(entries), warnings)
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Return what `--json` prints."""
-    best = {entry.clips: str(entry.folder) for entry in comparison.entries if entry.difference is None}
-    return {
-        "runs": [
-            {
-                "run": str(entry.folder),
-                "command": entry.command,
-                **entry.options,
-                "split": entry.split,
-                "n": entry.n,
-                "accuracy": entry.accuracy,
-                "interval": entry.interval,
-                "macro_f1": entry.macro_f1,
-                "seconds": entry.seconds,
-                "fingerprint": entry.fingerprint,
-                "clips": entry.clips or None,
-                "mcnemar": entry.difference
-                and {
-                    "against": best[entry.clips],
-                    "only_this_right": entry.difference.only_second,
-                    "only_that_right": entry.difference.only_first,
-                    "p": entry.difference.p,
-                },
-            }
-            for entry in comparison.entries
-        ],
-        "differing": comparison.settings,
-        "warnings": comparison.warnings,
-    }
+def mcnemar(answers: Sequence[tuple[bool, bool]]) -> McNemar:
+    """Test whether two classifiers differ, by the clips on which one is right and the other wrong.
+
+    McNemar's test (Q. McNemar, Psychometrika 1947) in its exact form: if neither is better, such a clip falls to either
+    with probability 1/2. It assumes that clips are independent.
+
+    Parameters
+    ----------
+    answers
+        For every clip, whether each of the two was right.
+
+    Returns
+    -------
+    McNemar
+        With the two-sided p-value, in (0, 1]; 1 when they differ on no clip.
+    """
+    only_first = sum(a and not b for a, b in answers)
+    only_second = sum(b and not a for a, b in answers)
+    if only_first == only_second:
+        return McNemar(only_first, only_second, 1.0)
+    from scipy.stats import binomtest
+
+    return McNemar(only_first, only_second, float(binomtest(only_first, only_first + only_second).pvalue))
 
 
 def _run_folders(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
@@ -158,7 +170,7 @@ def _run_folders(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
         is_named = (path / "run.json").exists()
         found = [path] if is_named else sorted(_below(path))
         if not found:
-            what = "holds no run" if path.is_dir() else "is no run directory, nor a folder of them"
+            what = "holds no run" if path.is_dir() else "is neither a run directory nor a folder of them"
             raise UserError(f"{path} {what}; make one with `python -m train fit`")
         for folder in found:
             if folder.resolve() not in seen:
@@ -173,39 +185,24 @@ def _below(path: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _entry(folder: Path, found: Record) -> Entry:
-    record = found.as_dict()
-    try:
-        options, metrics = dict(record["options"]), record["metrics"]
-        is_fit = record["command"] == "fit"
-        parts = record["split"] if is_fit else {}
-        n_folds = "" if is_fit else f"{int(options['folds'])} folds"
-        low, high = metrics["interval"] if metrics else (0.0, 0.0)
-        return Entry(
-            folder=folder,
-            command="fit" if is_fit else "crossval",
-            model=str(options["model"]),
-            options=options,
-            split="/".join(str(int(part["n"])) for part in parts.values()) if is_fit else n_folds + _times(options),
-            n=int(metrics["n"]) if metrics else 0,
-            n_groups=int(parts["test"]["n_groups"] if is_fit else record["n_groups"]),
-            accuracy=float(metrics["accuracy"]) if metrics else None,
-            interval=(float(low), float(high)) if metrics else None,
-            macro_f1=float(metrics["macro_f1"]) if metrics else None,
-            seconds=float(record["seconds"]),
-            cache=str(record["cache"]["file"]),
-            fingerprint=str(record["cache"]["fingerprint"]),
-            tested=read_tested(folder, found) if metrics else None,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f"{folder / 'run.json'} is damaged: it is not the record of a run; train again") from None
+def _tested(folder: Path, record: Record) -> Tested:
+    """Read the tests of a finished run; of a cross-validation its first repeat, so that each clip counts once."""
+    first = read_predictions(folder, record.class_names).first_repeat
+    correct = dict(zip((first.paths[i] for i in first.clip.tolist()), first.correct.tolist(), strict=True))
+    by_content: dict[tuple[str, str, int], bool] = {}
+    if record.command == "fit":
+        sha256 = {clip.path: clip.sha256 for clip in read_split(folder)}
+        if missing := next((path for path in first.paths if path not in sha256), None):
+            raise UserError(f"{folder / 'predictions.csv'} has {missing}, which split.csv does not list; train again")
+        n_before: Counter[tuple[str, str]] = Counter()
+        for path, label in zip(first.paths, first.labels.tolist(), strict=True):
+            key = sha256[path], record.class_names[label]
+            by_content[*key, n_before[key]] = correct[path]
+            n_before[key] += 1
+    return Tested(correct, by_content)
 
 
-def _times(options: dict[str, Any]) -> str:
-    return f" x {int(options['repeats'])}" if options["repeats"] != 1 else ""
-
-
-def _tested_alike(entries: list[Entry]) -> list[Entry]:
+def _in_sets(entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries with the number of their set of clips, each tested against the first of its set."""
     firsts: list[Entry] = []
     compared = []
@@ -214,8 +211,7 @@ def _tested_alike(entries: list[Entry]) -> list[Entry]:
             compared.append(entry)
             continue
         for number, first in enumerate(firsts, start=1):
-            assert first.tested is not None
-            answers = pairs(first.tested, entry.tested)
+            answers = _answers(first, entry)
             if answers is not None:
                 compared.append(replace(entry, clips=number, difference=mcnemar(answers)))
                 break
@@ -225,16 +221,23 @@ def _tested_alike(entries: list[Entry]) -> list[Entry]:
     return compared
 
 
-def _differing(entries: list[Entry]) -> list[str]:
-    names = dict.fromkeys(name for entry in entries for name in entry.options)
+def _answers(first: Entry, second: Entry) -> list[tuple[bool, bool]] | None:
+    """Return for every clip whether each of two runs was right; None if they were not tested on the same clips."""
+    if first.tested is None or second.tested is None:
+        return None
+    if first.record.cache.fingerprint == second.record.cache.fingerprint:
+        return _pairs(first.tested.by_path, second.tested.by_path)
+    return _pairs(first.tested.by_content, second.tested.by_content) if first.tested.by_content else None
+
+
+def _pairs(first: dict[Key, bool], second: dict[Key, bool]) -> list[tuple[bool, bool]] | None:
+    return [(right, second[clip]) for clip, right in first.items()] if first.keys() == second.keys() else None
+
+
+def _differing(entries: Sequence[Entry]) -> list[str]:
+    names = dict.fromkeys(name for entry in entries for name in entry.record.options)
     return [
         name
         for name in names
-        if name not in _SHOWN_ELSEWHERE and len({repr(entry.options.get(name)) for entry in entries}) > 1
+        if name not in _SHOWN_ELSEWHERE and len({repr(entry.record.options.get(name)) for entry in entries}) > 1
     ]
-
-
-def shown_setting(entry: Entry, name: str) -> str:
-    """Return an option of a run in words; what was left to the model is `default`."""
-    value = entry.options.get(name)
-    return "default" if value is None else printable(str(value))

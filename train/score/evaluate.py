@@ -1,7 +1,8 @@
 """evaluate(): score a finished run again, on its own test clips or on another cache."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,40 @@ from train.models.forward import predict_rows
 from train.models.temperature import calibrated
 from train.runs.directory import Run, open_run
 from train.runs.load import cache_for, load_model
+from train.runs.results import Score
 from train.runs.tables import read_split
 from train.score.metrics import calibration, score
 
 
-def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> dict[str, Any]:
-    """Score a run.
+@dataclass(frozen=True)
+class Evaluation:
+    """The score of a run on a cache.
+
+    Attributes
+    ----------
+    scored
+        Which clips were scored.
+    n_seen
+        How many of them were in the run's training or validation split, by their content.
+    calibration_error
+        The expected calibration error, see train.score.metrics.calibration().
+    """
+
+    run: str
+    cache: str
+    scored: Literal["test split", "all clips"]
+    n_seen: int
+    score: Score
+    calibration_error: float
+
+    def as_json(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        about = {"run": self.run, "cache": self.cache, "scored": self.scored, "n_seen": self.n_seen}
+        return {**about, **asdict(self.score), "calibration_error": self.calibration_error}
+
+
+def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> Evaluation:
+    """Score a finished run.
 
     On the cache that it was trained on, or one that has grown since, the run's own test clips are scored; on any other
     cache with the same feature settings and classes, all of its clips are.
@@ -30,39 +59,30 @@ def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> dict[s
     cache_file
         None: the cache that the run was trained on, where it was.
 
-    Returns
-    -------
-    dict
-        What `train.score.metrics.score` says, with `run`, `cache`, `scored` ("test split" or "all clips") and `n_seen`:
-        how many of the scored clips were in the run's training or validation split, by their content; and
-        `calibration_error`, as `train.score.metrics.calibration` has it.
-
     Raises
     ------
     UserError
         The run or the cache cannot be used, or they do not fit each other.
     """
-    run = open_run(Path(folder))
+    run = open_run(folder)
     file = None if cache_file is None else Path(cache_file)
     cache = cache_for(run, file, f"so say where it is: `python -m train evaluate {folder} CACHE`")
     rows, scored, n_seen = _rows_to_score(run, cache)
     probabilities = calibrated(predict_rows(load_model(run), cache.X, rows), run.temperature)
-    predicted = probabilities.argmax(axis=1)
-    groups = clip_groups(cache.paths, cache.columns["sha256"], run.record.options["group_by"])
-    return {
-        "run": str(folder),
-        "cache": str(cache.file),
-        "scored": scored,
-        "n_seen": n_seen,
-        **score(cache.labels[rows], predicted, cache.class_names, groups[rows]),
-        "calibration_error": calibration(probabilities.max(axis=1), predicted == cache.labels[rows], groups[rows])[
-            "error"
-        ],
-    }
+    true, predicted = cache.labels[rows], probabilities.argmax(axis=1)
+    groups = clip_groups(cache.paths, cache.columns["sha256"], run.record.group_by)[rows]
+    return Evaluation(
+        str(run.folder),
+        str(cache.file),
+        scored,
+        n_seen,
+        score(true, predicted, cache.class_names, groups),
+        calibration(probabilities.max(axis=1), predicted == true, groups).error,
+    )
 
 
-def _rows_to_score(run: Run, cache: Cache) -> tuple[npt.NDArray[np.intp], str, int]:
-    """Return the rows to score, what they are, and how many of them the run has seen."""
+def _rows_to_score(run: Run, cache: Cache) -> tuple[npt.NDArray[np.intp], Literal["test split", "all clips"], int]:
+    """Return the rows to score, which they are, and how many of them the run has seen."""
     clips = read_split(run.folder)
     own = {(path, sha256) for path, sha256, split in clips if split == "test"}
     seen = {sha256 for _, sha256, split in clips if split != "test"}

@@ -1,37 +1,52 @@
 """How good predictions are: accuracy with its interval, macro-F1, precision and recall per class, confusion matrix."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from train.runs.results import ClassScore, Interval, Score
 
 Ints = npt.NDArray[np.integer]
 
 # The standard normal quantile of a two-sided 95 % interval.
 Z_95 = 1.959963984540054
-# Under so many groups the variance between them is itself a guess, which Student's t allows for.
+# With fewer groups than this, the variance between them is itself a guess, which Student's t allows for.
 FEW_GROUPS = 10
 
 
-def score(true: Ints, predicted: Ints, class_names: tuple[str, ...], groups: Ints) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Bin:
+    """Predictions whose confidence is within a range: how many, their mean confidence, and how often they are right."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far confidence and accuracy lie apart: the expected calibration error, and the bins that are not empty."""
+
+    error: float
+    bins: list[Bin]
+
+
+def score(true: Ints, predicted: Ints, class_names: tuple[str, ...], groups: Ints) -> Score:
     """Score predictions against the truth.
+
+    Precision, recall and F1 of a class that was never predicted, or has no clips, are 0.
 
     Parameters
     ----------
-    true, predicted
-        Label index of every clip, shape (N,), N at least 1.
+    true, predicted, groups
+        Label index, predicted label index and group index of every clip, shape (N,), N at least 1.
     class_names
         The position is the label index.
-    groups
-        Group index of every clip, shape (N,), for the interval.
-
-    Returns
-    -------
-    dict
-        `n`, `n_groups`, `accuracy`, `interval` (its 95 % interval), `macro_f1`, `per_class` (by class name:
-        `precision`, `recall`, `f1`, `n`), `confusion` (rows: true class, columns: predicted class). Precision, recall
-        and F1 of a class that was never predicted, or never there, are 0.
     """
     confusion = confusion_matrix(true, predicted, len(class_names))
     correct = true == predicted
@@ -39,24 +54,16 @@ def score(true: Ints, predicted: Ints, class_names: tuple[str, ...], groups: Int
     precision = _ratio(right, confusion.sum(axis=0))
     recall = _ratio(right, confusion.sum(axis=1))
     f1 = _ratio(2 * right, confusion.sum(axis=0) + confusion.sum(axis=1))
-    per_class = {
-        name: {
-            "precision": float(precision[i]),
-            "recall": float(recall[i]),
-            "f1": float(f1[i]),
-            "n": int(confusion[i].sum()),
-        }
-        for i, name in enumerate(class_names)
-    }
-    return {
-        "n": len(true),
-        "n_groups": len(np.unique(groups)),
-        "accuracy": float(correct.mean()),
-        "interval": list(accuracy_interval(correct.astype(float), groups)),
-        "macro_f1": float(f1.mean()),
-        "per_class": per_class,
-        "confusion": confusion.tolist(),
-    }
+    columns = (precision.tolist(), recall.tolist(), f1.tolist(), confusion.sum(axis=1).tolist())
+    return Score(
+        n=len(true),
+        n_groups=len(np.unique(groups)),
+        accuracy=float(correct.mean()),
+        interval=accuracy_interval(correct.astype(float), groups),
+        macro_f1=float(f1.mean()),
+        per_class={name: ClassScore(*row) for name, *row in zip(class_names, *columns, strict=True)},
+        confusion=confusion.tolist(),
+    )
 
 
 def confusion_matrix(true: Ints, predicted: Ints, n_classes: int) -> npt.NDArray[np.int64]:
@@ -65,17 +72,17 @@ def confusion_matrix(true: Ints, predicted: Ints, n_classes: int) -> npt.NDArray
     return np.bincount(pairs, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
 
 
-def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy over grouped clips.
+def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> Interval:
+    """Return the 95 % interval of an accuracy over grouped clips, in [0, 1].
 
-    Wilson's score interval (E. B. Wilson, JASA 1927) with the effective number of clips: clips of one speaker are
-    right or wrong together, so N clips tell less than N independent ones. N is divided by the design effect, the
+    It is Wilson's score interval (E. B. Wilson, JASA 1927) with the effective number of clips: clips of one speaker
+    are right or wrong together, so N clips tell less than N independent ones. N is divided by the design effect, the
     variance of the mean between groups over the binomial variance, when it exceeds 1 (C. Franco et al., Journal of
     Survey Statistics and Methodology 2019). Where every clip is its own group it is Wilson's interval itself. Where no
     difference between groups can be seen, with all clips right or all wrong, each group counts as a clip.
 
-    Of fewer than `FEW_GROUPS` groups of several clips, the variance is the unbiased one, and the quantile that of
-    Student's t with one degree of freedom less than groups; one group alone tells nothing of another.
+    With fewer than `FEW_GROUPS` groups of several clips, the variance is the unbiased one, and the quantile is that of
+    Student's t with one degree of freedom less than groups. The interval of a single group is [0, 1].
 
     Parameters
     ----------
@@ -83,11 +90,6 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> tuple[f
         1 for a clip that was classified rightly, 0 for wrongly, between for the mean of repeats; shape (N,).
     groups
         Group index of every clip, shape (N,).
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end, in [0, 1].
     """
     n: float = len(correct)
     n_groups = len(np.unique(groups))
@@ -109,7 +111,7 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> tuple[f
 
 
 def are_few(n_groups: int, n_clips: int) -> bool:
-    """Whether clips are of so few groups that the interval of their accuracy is Student's."""
+    """Whether there are so few groups that the interval of the accuracy is Student's."""
     return n_groups < min(FEW_GROUPS, n_clips)
 
 
@@ -121,8 +123,11 @@ def _t_95(n: int) -> float:
 
 def calibration(
     confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], groups: Ints, n_bins: int = 10
-) -> dict[str, Any]:
-    """Compare how sure a network is of its answers with how often they are right.
+) -> Calibration:
+    """Compare how sure a network is of its predictions with how often they are right.
+
+    The error is the expected calibration error (M. P. Naeini et al., AAAI 2015): the mean gap between confidence and
+    accuracy, weighted by clips.
 
     Parameters
     ----------
@@ -134,31 +139,21 @@ def calibration(
         Group index of every prediction, shape (N,), for the intervals.
     n_bins
         Bins of equal width from 0 to 1; each but the first is open on the left.
-
-    Returns
-    -------
-    dict
-        `error`, the expected calibration error (M. P. Naeini et al., AAAI 2015): the mean gap between confidence and
-        accuracy, weighted by clips; and `bins`, those with clips in them: `low`, `high`, `n`, `confidence` (their
-        mean), `accuracy` and its 95 % `interval`.
     """
     edges = np.linspace(0, 1, n_bins + 1)
     which = np.searchsorted(edges[1:-1], confidence)
-    bins: list[dict[str, Any]] = []
-    for i in np.unique(which).tolist():
-        inside = which == i
-        bins.append(
-            {
-                "low": float(edges[i]),
-                "high": float(edges[i + 1]),
-                "n": int(inside.sum()),
-                "confidence": float(confidence[inside].mean()),
-                "accuracy": float(correct[inside].mean()),
-                "interval": list(accuracy_interval(correct[inside].astype(float), groups[inside])),
-            }
+    bins = [
+        Bin(
+            low=float(edges[i]),
+            high=float(edges[i + 1]),
+            n=int(inside.sum()),
+            confidence=float(confidence[inside].mean()),
+            accuracy=float(correct[inside].mean()),
+            interval=accuracy_interval(correct[inside].astype(float), groups[inside]),
         )
-    gaps = [one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins]
-    return {"error": float(sum(gaps) / len(correct)), "bins": bins}
+        for i, inside in ((i, which == i) for i in np.unique(which).tolist())
+    ]
+    return Calibration(sum(one.n * abs(one.confidence - one.accuracy) for one in bins) / len(correct), bins)
 
 
 def _ratio(part: npt.NDArray[np.float64], whole: Ints) -> npt.NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """What a person reads: everything there, in 80 columns, and no name that could move the cursor."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 from train.commands.options import Epochs, Val
 from train.commands.screen import confusion_lines, score_lines
 from train.models.recipes import recipe
+from train.runs.results import Score
 from train.score.metrics import score
 
 
-def scored(class_names: tuple[str, ...]) -> dict[str, Any]:
+def scored(class_names: tuple[str, ...]) -> Score:
     rng = np.random.default_rng(0)
     true, predicted = rng.integers(len(class_names), size=(2, 5000))
     return score(true, predicted, class_names, np.arange(5000))
@@ -30,13 +32,13 @@ def test_a_score_fits_in_80_columns_however_many_classes_and_however_long_their_
 
 def test_a_score_shows_accuracy_f1_every_class_the_baseline_and_the_confusion_matrix() -> None:
     result = scored(("dog", "cat", "bird"))
-    text = "\n".join(score_lines(result, "title", {"majority class": {"accuracy": 0.347}}))
-    for share in (result["accuracy"], result["macro_f1"], 0.347):
+    text = "\n".join(score_lines(result, "title", {"majority class": replace(result, accuracy=0.347)}))
+    for share in (result.accuracy, result.macro_f1, 0.347):
         assert f"{100 * share:.1f} %" in text
-    for one in result["per_class"].values():
-        assert f"{100 * one['precision']:.1f} %" in text
-        assert f"{100 * one['recall']:.1f} %" in text
-    for row in result["confusion"]:
+    for one in result.per_class.values():
+        assert f"{100 * one.precision:.1f} %" in text
+        assert f"{100 * one.recall:.1f} %" in text
+    for row in result.confusion:
         assert any([str(n) for n in row] == line.split()[-3:] for line in text.splitlines())
 
 

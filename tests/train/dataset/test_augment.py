@@ -13,7 +13,7 @@ from cache import open_cache
 from cache.shared.errors import UserError
 from train.dataset.augment import Augmentation, augment, mix, overlay
 from train.dataset.batches import Batches
-from train.report.preview import draw_sheet
+from train.report.preview import draw_preview
 
 OFF = Augmentation(**{field.name: type(field.default)(0) for field in fields(Augmentation)})
 
@@ -142,18 +142,18 @@ def test_batches_vary_with_seed_epoch_and_place_and_only_in_training(tones_cache
 def test_the_preview_draws_clips_of_every_class(tones_cache: Path, tmp_path: Path) -> None:
     from matplotlib.image import imread
 
-    assert draw_sheet(tones_cache, tmp_path / "sheet.png", "compact", seed=0) == 6
+    assert draw_preview(tones_cache, tmp_path / "sheet.png", "compact", seed=0) == 6
     picture = imread(tmp_path / "sheet.png")
     assert picture.std() > 0.1
-    draw_sheet(tones_cache, tmp_path / "again.png", "compact", seed=0)
+    draw_preview(tones_cache, tmp_path / "again.png", "compact", seed=0)
     assert np.array_equal(imread(tmp_path / "again.png"), picture)
 
 
 def test_the_preview_says_in_a_line_what_it_cannot_do(tones_cache: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to preview"):
-        draw_sheet(tones_cache, tmp_path / "sheet.png", "baseline", seed=0)
+        draw_preview(tones_cache, tmp_path / "sheet.png", "baseline", seed=0)
     with pytest.raises(UserError, match=r"\.png, \.svg or \.pdf"):
-        draw_sheet(tones_cache, tmp_path / "sheet.doc", "compact", seed=0)
+        draw_preview(tones_cache, tmp_path / "sheet.doc", "compact", seed=0)
 
 
 def test_a_background_is_heard_where_the_clip_is_quiet_and_nowhere_louder_than_both() -> None:

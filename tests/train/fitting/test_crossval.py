@@ -43,33 +43,31 @@ def test_every_clip_is_tested_once_in_every_repeat(result: tuple[Path, Record], 
 
 def test_the_pooled_numbers_are_scikit_learns(result: tuple[Path, Record]) -> None:
     folder, record = result
-    rows, metrics = predictions(folder), record.metrics or {}
+    rows, metrics = predictions(folder), record.metrics
     true, predicted = ([row[column] for row in rows] for column in ("class", "predicted"))
-    assert metrics["n"] == len(rows) == 96
-    assert metrics["accuracy"] == pytest.approx(accuracy_score(true, predicted))
-    assert metrics["macro_f1"] == pytest.approx(f1_score(true, predicted, average="macro"))
-    assert metrics["confusion"] == confusion_matrix(true, predicted, labels=record.class_names).tolist()
-    assert metrics["interval"][0] < metrics["accuracy"] <= metrics["interval"][1]
+    assert metrics.n == len(rows) == 96
+    assert metrics.accuracy == pytest.approx(accuracy_score(true, predicted))
+    assert metrics.macro_f1 == pytest.approx(f1_score(true, predicted, average="macro"))
+    assert metrics.confusion == confusion_matrix(true, predicted, labels=record.class_names).tolist()
+    assert metrics.interval[0] < metrics.accuracy <= metrics.interval[1]
 
 
 def test_every_fold_has_its_own_score_and_time_beside_the_baselines(result: tuple[Path, Record]) -> None:
     folder, record = result
-    assert [(fold["repeat"], fold["fold"]) for fold in record.folds] == [(r, f) for r in (1, 2) for f in (1, 2)]
+    assert [(fold.repeat, fold.fold) for fold in record.folds] == [(r, f) for r in (1, 2) for f in (1, 2)]
     for fold in record.folds:
-        rows = [r for r in predictions(folder) if (r["repeat"], r["fold"]) == (str(fold["repeat"]), str(fold["fold"]))]
-        assert fold["accuracy"] == pytest.approx(np.mean([row["class"] == row["predicted"] for row in rows]))
-        assert set(fold["sanity"]) == {"majority class", "random forest"}
-        assert fold["seconds"] > 0
-    assert record.sanity["random forest"]["accuracy"] > 0.6
+        rows = [r for r in predictions(folder) if (r["repeat"], r["fold"]) == (str(fold.repeat), str(fold.fold))]
+        assert fold.accuracy == pytest.approx(np.mean([row["class"] == row["predicted"] for row in rows]))
+        assert set(fold.sanity) == {"majority class", "random forest"}
+        assert fold.seconds > 0
+    assert record.sanity["random forest"].accuracy > 0.6
 
 
 def test_the_learning_curve_of_every_fold_is_kept(result: tuple[Path, Record]) -> None:
     folder, record = result
     rows = table(folder / "history.csv")
     assert [(row["repeat"], row["fold"], row["epoch"]) for row in rows] == [
-        (str(fold["repeat"]), str(fold["fold"]), str(epoch + 1))
-        for fold in record.folds
-        for epoch in range(fold["n_epochs"])
+        (str(fold.repeat), str(fold.fold), str(epoch + 1)) for fold in record.folds for epoch in range(fold.n_epochs)
     ]
     assert all(float(row["loss"]) > 0 and 0 <= float(row["val_accuracy"]) <= 1 for row in rows)
 
@@ -78,7 +76,7 @@ def test_it_has_a_report_with_the_curves_of_its_folds(result: tuple[Path, Record
     folder = Path(shutil.copytree(result[0], tmp_path / "run"))
     page = write_report(folder).read_text(encoding="utf-8")
     assert "Each thin line is a fold" in page
-    assert f"{100 * (result[1].metrics or {})['accuracy']:.1f}\N{NARROW NO-BREAK SPACE}%" in page
+    assert f"{100 * result[1].metrics.accuracy:.1f}\N{NARROW NO-BREAK SPACE}%" in page
     assert (folder / "figures" / "loss.png").stat().st_size > 10_000
 
 

@@ -32,7 +32,7 @@ def test_the_error_of_calibration_on_other_clips_becomes_small() -> None:
 
     def error(claimed: np.ndarray) -> float:
         right = claimed.argmax(axis=1) == truth
-        return float(calibration(claimed.max(axis=1), right, np.arange(len(truth)))["error"])
+        return float(calibration(claimed.max(axis=1), right, np.arange(len(truth))).error)
 
     assert error(calibrated(others, 0.3)) > 0.1
     assert error(calibrated(calibrated(others, 0.3), temperature)) < 0.02

@@ -133,16 +133,16 @@ def test_a_fit_says_what_calibration_changed_and_from_which_probability_on_to_be
     n, _ = np.histogram(confidence, np.linspace(0, 1, 11))
     error = 100 * (n[n > 0] * np.abs(mean - share)).sum() / len(rows)
     assert f"before calibration it was {error:.1f}\N{NARROW NO-BREAK SPACE}%" in page.text
-    assert f"the temperature {record['temperature']:.2f}, fitted on" in page.text
+    assert f"a temperature of {record['temperature']:.2f}, fitted on" in page.text
     assert [(row[0], float(row[1])) for row in page.tables["Thresholds"][1:]] == list(record["thresholds"].items())
 
 
 def test_what_is_not_calibrated_says_so(odd_page: Page, odd_run: Path, tones_cache: Path, tmp_path: Path) -> None:
-    assert "not calibrated: this run is of an earlier version" in odd_page.text
+    assert "they are not calibrated." in odd_page.text
     split = json.loads((odd_run / "run.json").read_text())["split"]
     split["val"]["n"] = 0
     page = Page(write_report(changed(odd_run, tmp_path / "run", split=split)))
-    assert "not calibrated: there were no validation clips" in page.text
+    assert "not calibrated, because there were no validation clips" in page.text
     crossval = Page(write_report(made_crossval(tmp_path / "crossval", tones_cache)))
     assert "only a fit calibrates them" in crossval.text
 

@@ -9,13 +9,14 @@ from typer.testing import CliRunner
 from tests.helpers.made_runs import made_crossval, made_fit
 from tests.helpers.tables import table
 from train.__main__ import app
-from train.report import mistakes
+from train.report.mistakes import find_suspects
 from train.report.report import write_report
+from train.runs.tables import Predictions, read_predictions
 
 
-def by_the_paper(tested: mistakes.Tested) -> list[int]:
+def by_the_paper(tested: Predictions) -> list[int]:
     """Off the diagonal of the confident joint, equation 1 of Northcutt et al., without those that are right."""
-    p, labels = tested.mean_probabilities, tested.labels.tolist()
+    p, labels = tested.mean, tested.labels.tolist()
     n_classes = p.shape[1]
     mean = {j: np.mean([p[i, j] for i, label in enumerate(labels) if label == j]) for j in set(labels)}
     found = []
@@ -35,8 +36,8 @@ def test_labels_that_were_turned_are_found() -> None:
     labels = true.copy()
     turned = rng.choice(120, 9, replace=False)
     labels[turned] = (labels[turned] + 1) % 3
-    tested = mistakes.Tested([f"{i}" for i in range(120)], labels, np.arange(120), p)
-    found = mistakes.suspects(tested)
+    tested = Predictions([f"{i}" for i in range(120)], labels, np.arange(120), np.ones(120, int), p.argmax(axis=1), p)
+    found = find_suspects(tested)
     assert set(found.tolist()) <= set(turned.tolist())
     assert len(found) >= 4
     assert found.tolist() == by_the_paper(tested)
@@ -50,7 +51,7 @@ def test_the_table_has_them_and_the_report_says_so(make: object, tones_cache: Pa
     out = tmp_path / "suspects.csv"
     done = CliRunner().invoke(app, ["suspects", str(folder), "--out", str(out)])
     assert done.exit_code == 0, done.output
-    tested = mistakes.tested_clips(folder, ("dog", "cat", "bird"))
+    tested = read_predictions(folder, ("dog", "cat", "bird"))
     rows = table(out)
     assert [row["path"] for row in rows] == [tested.paths[i] for i in by_the_paper(tested)]
     assert rows[0] | {"p_sounds_like": "", "p_label": ""} == {

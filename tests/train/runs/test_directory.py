@@ -1,8 +1,6 @@
 """A run directory: what is written is read back, and so is what earlier versions wrote."""
 
-import csv
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,32 +8,15 @@ import numpy as np
 import pytest
 
 from cache import open_cache
-from cache.file.layout import FORMAT_VERSION, SINCE
-from cache.file.settings import SETTINGS
 from cache.shared.errors import UserError
 from tests.helpers.made_runs import made_crossval, made_fit
-from train.report.report import write_report
-from train.runs.directory import open_run
 from train.runs.record import UNFINISHED, read_record, write_record
 from train.runs.tables import read_history, read_predictions, read_split, write_history
-from train.score.compare import compare
-from train.score.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
 def made(tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_fit(tmp_path_factory.mktemp("made") / "run", tones_cache)
-
-
-def as_before(run: Path, folder: Path) -> Path:
-    """The same run with path and split in one file and sha256 and split in another, as earlier versions left it."""
-    shutil.copytree(run, folder)
-    with (run / "split.csv").open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    for name, column in (("split.csv", "path"), ("content.csv", "sha256")):
-        lines = [f"{column},split", *(f"{row[column]},{row['split']}" for row in rows)]
-        (folder / name).write_text("\n".join(lines) + "\n")
-    return folder
 
 
 def test_the_split_table_names_every_clip_its_content_and_its_side(made: Path, tones_cache: Path) -> None:
@@ -45,44 +26,8 @@ def test_the_split_table_names_every_clip_its_content_and_its_side(made: Path, t
     assert [clip.sha256.encode() for clip in clips] == cache.columns["sha256"].tolist()
     sides = [clip.split for clip in clips]
     assert {side: sides.count(side) for side in ("train", "val", "test")} == {
-        side: part["n"] for side, part in read_record(made).split.items()
+        side: part.n for side, part in read_record(made).split.items()
     }
-
-
-def test_a_run_of_an_earlier_version_has_the_same_split(made: Path, tmp_path: Path) -> None:
-    assert read_split(as_before(made, tmp_path / "old")) == read_split(made)
-
-
-def test_a_run_of_an_earlier_version_is_scored_compared_and_reported_as_today(run: Path, tmp_path: Path) -> None:
-    old = as_before(run, tmp_path / "old")
-    now, before = evaluate(run, None), evaluate(old, None)
-    assert {**before, "run": ""} == {**now, "run": ""}
-    _, second = compare([run, old], "run").entries
-    assert second.difference is not None
-    assert second.difference.p == 1
-    assert write_report(old).stat().st_size > 10_000
-
-
-def test_a_run_from_before_a_setting_has_what_caches_of_its_time_have(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = open_run(made).settings
-    monkeypatch.setitem(SETTINGS, "preemphasis", float)
-    with pytest.raises(UserError, match="'preemphasis' is missing"):
-        open_run(made)
-    monkeypatch.setitem(SINCE, FORMAT_VERSION + 1, {"preemphasis": 0.0})
-    assert open_run(made).settings == {**now, "preemphasis": 0.0}
-
-
-def test_tables_of_an_earlier_version_that_do_not_belong_together_are_one_line(made: Path, tmp_path: Path) -> None:
-    old = as_before(made, tmp_path / "old")
-    lines = (old / "content.csv").read_text().splitlines(keepends=True)
-    (old / "content.csv").write_text("".join(lines[:-1]))
-    with pytest.raises(UserError, match="do not belong together"):
-        read_split(old)
-    (old / "content.csv").unlink()
-    with pytest.raises(UserError, match=r"content\.csv is missing"):
-        read_split(old)
 
 
 def test_history_comes_back_to_the_bit(tmp_path: Path) -> None:
@@ -101,11 +46,16 @@ def test_predictions_of_a_cross_validation_are_those_of_a_fit_with_repeat_and_fo
     folder = made_crossval(tmp_path / "cv", tones_cache)
     header = (made / "predictions.csv").read_text().splitlines()[0]
     assert (folder / "predictions.csv").read_text().splitlines()[0] == f"repeat,fold,{header}"
-    assert {row.repeat for row in read_predictions(made)} == {1}
-    assert [row.repeat for row in read_predictions(folder)] == [1] * 48 + [2] * 48
-    for row in read_predictions(folder):
-        assert row.label == row.path.split("/")[0]
-        assert row.predicted == max(row.probabilities, key=row.probabilities.__getitem__)
+    names = ["dog", "cat", "bird"]
+    assert set(read_predictions(made, names).repeat) == {1}
+    tested = read_predictions(folder, names)
+    assert tested.repeat.tolist() == [1] * 48 + [2] * 48
+    assert [names[label] for label in tested.labels] == [path.split("/")[0] for path in tested.paths]
+    assert (tested.predicted == tested.probabilities.argmax(axis=1)).all()
+    first = tested.first_repeat
+    assert (first.paths, first.n_tests.tolist()) == (tested.paths, [1] * 48)
+    assert (first.probabilities == tested.probabilities[:48]).all()
+    np.testing.assert_allclose(tested.mean, (tested.probabilities[:48] + tested.probabilities[48:]) / 2)
 
 
 @pytest.mark.parametrize("make", [made_fit, made_crossval])

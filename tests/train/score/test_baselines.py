@@ -8,6 +8,7 @@ import pytest
 
 from cache import Cache, open_cache
 from train.dataset.splits import clip_groups
+from train.runs.results import Score
 from train.score.baselines import BASELINES, band_statistics, leak_probe, warnings
 
 
@@ -25,8 +26,8 @@ def test_the_probe_knows_whatever_format_a_decoder_names(cache: Cache, groups: n
     formats = np.where(cache.labels == 0, b"M4A/AAC", np.where(cache.labels == 1, b"WEBM/OPUS", b"WAV/PCM_16"))
     probe = leak_probe(replace(cache, columns={**cache.columns, "format": formats}), groups, 0)
     assert probe is not None
-    assert probe["leaks"]
-    assert probe["accuracy"] == 1
+    assert probe.leaks
+    assert probe.accuracy == 1
 
 
 def test_the_majority_class_is_that_of_the_training_rows(cache: Cache) -> None:
@@ -61,8 +62,8 @@ def test_the_random_forest_finds_the_bands_that_tell_classes_apart_and_nothing_i
 def test_the_probe_is_silent_where_all_clips_were_recorded_alike(cache: Cache, groups: np.ndarray) -> None:
     probe = leak_probe(cache, groups, 0)
     assert probe is not None
-    assert not probe["leaks"]
-    assert probe["majority"] == pytest.approx(1 / 3)
+    assert not probe.leaks
+    assert probe.majority == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +76,10 @@ def test_the_probe_finds_a_class_that_was_recorded_in_another_way(
     given_away = replace(cache, columns={**cache.columns, column: np.array(values)[cache.labels]})
     probe = leak_probe(given_away, groups, 0)
     assert probe is not None
-    assert probe["leaks"]
+    assert probe.leaks
     # One class of three is given away; between the other two it can only guess.
-    assert 0.55 < probe["accuracy"] < 0.8
-    assert any("file format alone" in line for line in warnings(None, None, probe))
+    assert 0.55 < probe.accuracy < 0.8
+    assert any("file format alone" in line for line in warnings(None, {}, probe))
 
 
 def test_the_probe_never_tests_on_a_speaker_it_has_learnt(cache: Cache) -> None:
@@ -90,7 +91,7 @@ def test_the_probe_never_tests_on_a_speaker_it_has_learnt(cache: Cache) -> None:
     told = replace(cache, y=np.eye(3, dtype=np.float32)[labels], columns={**cache.columns, "duration": shuffled})
     probe = leak_probe(told, durations.astype(int), 0)
     assert probe is not None
-    assert not probe["leaks"]
+    assert not probe.leaks
 
 
 def test_too_few_groups_for_a_probe_give_none(cache: Cache) -> None:
@@ -98,8 +99,11 @@ def test_too_few_groups_for_a_probe_give_none(cache: Cache) -> None:
 
 
 def test_a_network_that_does_not_beat_a_baseline_is_called_that() -> None:
-    sanity = {"majority class": {"accuracy": 0.4}, "random forest": {"accuracy": 0.8}}
-    assert warnings({"accuracy": 0.81}, sanity, None) == []
-    (line,) = warnings({"accuracy": 0.8}, sanity, None)
-    assert "random forest" in line
-    assert len(warnings({"accuracy": 0.4}, sanity, None)) == 2
+    def scored(accuracy: float) -> Score:
+        return Score(10, 10, accuracy, (0, 1), accuracy, {}, [])
+
+    sanity = {"majority class": scored(0.4), "random forest": scored(0.8)}
+    assert warnings(scored(0.81), sanity, None) == []
+    (line,) = warnings(scored(0.8), sanity, None)
+    assert "random forest (80.0 %)" in line
+    assert len(warnings(scored(0.4), sanity, None)) == 2

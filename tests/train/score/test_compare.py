@@ -10,15 +10,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from tests import ROOT
 from tests.helpers.tables import predictions
-from train.report.side_by_side import as_csv, as_html, as_text
-from train.score.compare import as_json, compare
-from train.score.mcnemar import mcnemar
+from train.dataset.splits import SPLITS
+from train.report.side_by_side import as_csv, as_html, as_json, as_text
+from train.runs.record import FINISHED, Record, TrainedOn, write_record
+from train.runs.results import Subset
+from train.score.compare import compare, mcnemar
+from train.score.metrics import score
 
+HEADER = ("path", "class", "predicted", "p_dog", "p_cat")
 OPTIONS = {"model": "baseline", "epochs": 15, "learning_rate": None, "seed": 0, "val": 0.15, "test": 0.15}
 
 
@@ -34,6 +40,7 @@ def make_run(
     contents: str = "",
     fingerprint: str = "a" * 64,
     seconds: float = 10.0,
+    command: Any = "fit",
     **options: Any,
 ) -> Path:
     """A run directory as `fit` leaves it: `answers` has a letter a test clip, and only R is right."""
@@ -43,28 +50,24 @@ def make_run(
     clips = [("dog/z.wav", "z", "train"), *((path, digest, "test") for path, digest in zip(paths, sha256, strict=True))]
     write_table(folder / "split.csv", ("path", "sha256", "split"), clips)
     predicted = ["dog" if answer == "R" else "cat" for answer in answers]
-    write_table(
-        folder / "predictions.csv",
-        ("path", "class", "predicted"),
-        [(path, "dog", guess) for path, guess in zip(paths, predicted, strict=True)],
+    rows = [(path, "dog", guess, guess == "dog", guess == "cat") for path, guess in zip(paths, predicted, strict=True)]
+    write_table(folder / "predictions.csv", HEADER, [(*row[:3], *map(int, row[3:])) for row in rows])
+    is_dog = np.array([answer == "R" for answer in answers])
+    record = Record(
+        FINISHED,
+        command,
+        "2026-03-04T05:06:07+00:00",
+        ["dog", "cat"],
+        MelSettings().as_dict(),
+        2,
+        TrainedOn("/somewhere/f.h5", fingerprint),
+        {**OPTIONS, **options},
+        split={name: Subset(n, n, {"dog": n, "cat": 0}) for name, n in zip(SPLITS, (1, 0, len(answers)), strict=True)},
+        metrics=score(np.zeros(len(answers), int), 1 - is_dog, ("dog", "cat"), np.arange(len(answers))),
+        n_groups=len(answers),
+        seconds=seconds,
     )
-    accuracy = answers.count("R") / len(answers)
-    record = {
-        "run_format": 1,
-        "state": "finished",
-        "command": "fit",
-        "options": {**OPTIONS, **options},
-        "started": "2026-03-04T05:06:07+00:00",
-        "class_names": ["dog", "cat"],
-        "settings": {},
-        "feature_version": 2,
-        "cache": {"file": "/somewhere/f.h5", "fingerprint": fingerprint},
-        "split": {name: {"n": n, "n_groups": n} for name, n in (("train", 1), ("val", 0), ("test", len(answers)))},
-        "metrics": {"n": len(answers), "accuracy": accuracy, "interval": [0.1, 0.9], "macro_f1": accuracy},
-        "versions": {},
-        "seconds": seconds,
-    }
-    (folder / "run.json").write_text(json.dumps(record))
+    write_record(folder, record)
     return folder
 
 
@@ -122,15 +125,12 @@ def test_clips_of_another_cache_are_the_same_by_content_whatever_they_are_called
 
 
 def test_a_cross_validation_counts_each_clip_once(tmp_path: Path) -> None:
-    folds = {"options": {**OPTIONS, "folds": 2, "repeats": 2}, "command": "crossval", "split": None, "n_groups": 4}
     for name, answers in (("one", "RRRR"), ("other", "RWWW")):
-        folder = make_run(tmp_path / name, answers)
-        change(folder, **folds)
-        rows = predictions(folder)
-        repeated = [(repeat, *row.values()) for repeat in (1, 2) for row in rows]
+        folder = make_run(tmp_path / name, answers, command="crossval", folds=2, repeats=2)
+        rows = [tuple(row.values()) for row in predictions(folder)]
         # In the second repeat nobody errs.
-        repeated = [(repeat, path, true, guess if repeat == 1 else true) for repeat, path, true, guess in repeated]
-        write_table(folder / "predictions.csv", ("repeat", "path", "class", "predicted"), repeated)
+        repeated = [(1, *row) for row in rows] + [(2, path, true, true, 1, 0) for path, true, *_ in rows]
+        write_table(folder / "predictions.csv", ("repeat", *HEADER), repeated)
     best, worse = compare([tmp_path]).entries
     assert best.split == "2 folds x 2"
     assert worse.difference == (3, 0, pytest.approx(0.25))

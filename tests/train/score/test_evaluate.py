@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,8 @@ from train.score.evaluate import evaluate
 
 def test_on_its_own_cache_the_score_is_that_of_the_fit(run: Path) -> None:
     result, record = evaluate(run, None), json.loads((run / "run.json").read_text())
-    assert result["scored"] == "test split"
-    assert {name: result[name] for name in record["metrics"]} == record["metrics"]
+    assert result.scored == "test split"
+    assert json.loads(json.dumps(asdict(result.score))) == record["metrics"]
 
 
 def test_a_cache_that_has_grown_is_still_scored_on_the_run_s_own_test_clips(
@@ -27,15 +27,15 @@ def test_a_cache_that_has_grown_is_still_scored_on_the_run_s_own_test_clips(
     data = shutil.copytree(tones, tmp_path / "data")
     shutil.copy(data / "cat" / "1s0_nohash_0.wav", data / "cat" / "new.wav")
     result = evaluate(run, featurize(data, tmp_path / "grown.h5"))
-    assert (result["scored"], result["n_seen"]) == ("test split", 0)
-    assert result["confusion"] == evaluate(run, None)["confusion"]
+    assert (result.scored, result.n_seen) == ("test split", 0)
+    assert result.score.confusion == evaluate(run).score.confusion
 
 
 def test_on_another_cache_all_clips_are_scored(run: Path, tmp_path: Path) -> None:
     other = featurize(write_clips(tmp_path / "data", seed=2, n_speakers=3), tmp_path / "other.h5")
     result = evaluate(run, other)
-    assert (result["scored"], result["n"], result["n_seen"]) == ("all clips", 18, 0)
-    assert sum(map(sum, result["confusion"])) == 18
+    assert (result.scored, result.score.n, result.n_seen) == ("all clips", 18, 0)
+    assert sum(map(sum, result.score.confusion)) == 18
 
 
 def test_clips_that_the_run_was_trained_on_are_counted_under_whatever_name(
@@ -45,7 +45,7 @@ def test_clips_that_the_run_was_trained_on_are_counted_under_whatever_name(
     split = (run / "split.csv").read_text().splitlines()
     trained = next(line.split(",")[0] for line in split if line.endswith(",train"))
     shutil.copy(tones / trained, data / Path(trained).parent / "renamed.wav")
-    assert evaluate(run, featurize(data, tmp_path / "other.h5"))["n_seen"] == 1
+    assert evaluate(run, featurize(data, tmp_path / "other.h5")).n_seen == 1
 
 
 def test_other_classes_or_another_order_of_them_are_refused(run: Path, tones: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_cache_that_has_moved_is_asked_for_and_then_scored(run: Path, tones_ca
         evaluate(folder, None)
     link = tmp_path / "link.h5"
     link.symlink_to(shutil.copy(tones_cache, tmp_path / "disk.h5"))
-    assert evaluate(folder, link)["confusion"] == evaluate(run, None)["confusion"]
+    assert evaluate(folder, link).score.confusion == evaluate(run).score.confusion
 
 
 def test_clips_that_are_all_groups_of_their_own_are_said_to_be(run: Path, tones: Path, tmp_path: Path) -> None:
@@ -82,10 +82,10 @@ def test_clips_that_are_all_groups_of_their_own_are_said_to_be(run: Path, tones:
         (data / clip.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(clip, data / clip.parent.name / f"a{chr(97 + i // 26)}{chr(97 + i % 26)}.wav")
     alone = evaluate(run, featurize(data, tmp_path / "alone.h5"))
-    assert (alone["n"], alone["n_groups"]) == (48, 48)
+    assert (alone.score.n, alone.score.n_groups) == (48, 48)
     assert "every clip counted as a group of its own" in evaluate_summary(alone)
     own = evaluate(run, None)
-    assert own["n_groups"] < own["n"]
+    assert own.score.n_groups < own.score.n
     assert "of its own" not in evaluate_summary(own)
 
 

@@ -1,5 +1,7 @@
 """Scores: scikit-learn's and SciPy's numbers are the oracle."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,12 +21,12 @@ def test_every_number_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     true, predicted = (np.array(column) for column in zip(*pairs, strict=True))
     found = score(true, predicted, CLASS_NAMES, np.arange(len(pairs)))
     labels = list(range(4))
-    assert found["confusion"] == metrics.confusion_matrix(true, predicted, labels=labels).tolist()
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(true, predicted))
+    assert found.confusion == metrics.confusion_matrix(true, predicted, labels=labels).tolist()
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(true, predicted))
     expected = metrics.precision_recall_fscore_support(true, predicted, labels=labels, zero_division=0)
     for i, name in enumerate(CLASS_NAMES):
-        assert list(found["per_class"][name].values()) == pytest.approx([column[i] for column in expected])
-    assert found["macro_f1"] == pytest.approx(expected[2].mean())
+        assert list(astuple(found.per_class[name])) == pytest.approx([column[i] for column in expected])
+    assert found.macro_f1 == pytest.approx(expected[2].mean())
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (1, 10), (67, 75), (10, 10), (495, 1000)])
