@@ -87,11 +87,11 @@ def change_record(run: Path, folder: Path, **changes: object) -> Path:
     [
         ({"run_format": 99}, "format 99"),
         ({"state": "unfinished"}, "--resume"),
-        ({"command": "crossval"}, "no model"),
+        ({"command": "crossval"}, "is damaged"),
         ({"class_names": []}, "is damaged"),
         ({"class_names": [1, 2, 3]}, "is damaged"),
         ({"class_names": None}, "is damaged"),
-        ({"settings": {}}, "sr"),
+        ({"settings": {}}, "settings.amin is missing"),
         ({"cache": {"dtype": "object", "file": "x", "fingerprint": "y"}}, "is damaged"),
         ({"cache": {"dtype": [], "file": "x", "fingerprint": "y"}}, "is damaged"),
         ({"cache": {"dtype": "float32"}}, "file"),
@@ -108,15 +108,11 @@ def test_a_damaged_record_is_one_line(changes: dict[str, object], complaint: str
         open_run(change_record(run, tmp_path / "run", **changes))
 
 
-def test_a_run_of_an_earlier_version_says_what_its_network_says(run: Path, tones: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_temperature_says_what_its_network_says(run: Path, tones: Path, tmp_path: Path) -> None:
     clip = next(tones.rglob("*.wav"))
-    old = change_record(run, tmp_path / "run")
-    record = json.loads((old / "run.json").read_text())
-    temperature = record.pop("temperature")
-    (old / "run.json").write_text(
-        json.dumps({name: value for name, value in record.items() if not name.startswith("thresholds")})
-    )
-    (raw,), (now,) = (list(predict_files(open_run(folder), [clip])) for folder in (old, run))
+    uncalibrated = change_record(run, tmp_path / "run", temperature=None, thresholds={})
+    temperature = open_run(run).temperature
+    (raw,), (now,) = (list(predict_files(open_run(folder), [clip])) for folder in (uncalibrated, run))
     network = load_model(open_run(run)).predict(featurize_clip(clip)[None], verbose=0)[0]
     assert list(raw.probabilities.values()) == pytest.approx(network.tolist(), abs=1e-6)
     scaled = network.astype(float) ** (1 / temperature)

@@ -68,7 +68,7 @@ def save_split(folder: Path) -> None:
 
 
 def save_preview(folder: Path) -> None:
-    preview.draw_sheet(Path(read_record(folder).cache.file), folder / "preview.png", "compact", 0)
+    preview.draw_preview(Path(read_record(folder).cache.file), folder / "preview.png", "compact", 0)
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
