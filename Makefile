@@ -81,7 +81,7 @@ bench-scale: $(READY) ## Measure how time and memory grow from 2,000 to 200,000 
 lock: $(READY) ## Write requirements.lock anew after pyproject.toml changed (ARGS=--upgrade raises every version)
 	$(PY) -m pip install --quiet 'uv>=0.9'
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
-		--extra cluster --extra dev --extra export --no-header $(ARGS) pyproject.toml -o requirements.lock
+		--extra cluster --extra dev --extra export --extra train --no-header $(ARGS) pyproject.toml -o requirements.lock
 
 clean: ## Delete what the demo and the tools left; your clips, caches, runs and environments stay
 	@echo 'Deleting the synthetic clips, their cache and run in $(DEMO), and what Python, pytest, ruff, mypy and'

@@ -1,10 +1,10 @@
 """python -m cache: look into a cache, and verify it."""
 
-from cache.shared.cli import be_quiet, leave_on_signals, run, summarise
+from cache.shared.cli import be_quiet, called, leave_on_signals, run, summarise
 from cache.shared.text import human_count, printable
 
 if __name__ == "__main__":
-    leave_on_signals("python -m cache")
+    leave_on_signals(called("cache"))
 
 import json
 from pathlib import Path
@@ -82,4 +82,4 @@ def plot(
 
 
 if __name__ == "__main__":
-    run(app, "python -m cache")
+    run(app, called("cache"))

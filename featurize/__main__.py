@@ -2,13 +2,13 @@
 
 import os
 
-from cache.shared.cli import be_quiet, leave_on_signals, notice, run, summarise
+from cache.shared.cli import be_quiet, called, leave_on_signals, notice, run, summarise
 from cache.shared.process import silence_libraries
 from cache.shared.text import printable
 
 KEPT = "finished clips are kept; run the same command again to go on"
 if __name__ == "__main__":
-    leave_on_signals("python -m featurize", KEPT)
+    leave_on_signals(called("featurize"), KEPT)
 
 # A BLAS with threads of its own would only fight our worker processes. It reads this when numpy loads it.
 for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -171,4 +171,4 @@ def _class_names(classes: list[str]) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    run(app, "python -m featurize", KEPT)
+    run(app, called("featurize"), KEPT)

@@ -1,9 +1,9 @@
 """python -m train: train on a cache, score, and classify clips."""
 
-from cache.shared.cli import leave_on_signals, run
+from cache.shared.cli import called, leave_on_signals, run
 
 if __name__ == "__main__":
-    leave_on_signals("python -m train")
+    leave_on_signals(called("train"))
 
 from collections.abc import Callable
 
@@ -36,4 +36,4 @@ for command in _COMMANDS:
 
 
 if __name__ == "__main__":
-    run(app, "python -m train")
+    run(app, called("train"))

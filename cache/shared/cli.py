@@ -22,11 +22,20 @@ _PATIENCE = 1.0
 # The signals that came inside signals_held().
 _held: list[int] | None = None
 
-# Set by .completion.bash to ask what could come next.
+# Set by .completion.bash to ask what could come next; an installed command has typer's own name for it.
 _COMPLETE = "_MELCACHE_COMPLETE"
+
+# Which extra of melcache brings a library that not every installation has.
+_EXTRAS = dict.fromkeys(("jinja2", "keras", "librosa", "onnx", "scipy", "sklearn", "tensorflow"), "train")
 
 # Whether --quiet was given.
 _quiet = False
+
+
+def called(package: str) -> str:
+    """Return what the user typed to start a command: `melcache-train` if it is installed, else `python -m train`."""
+    installed = f"melcache-{package}"
+    return installed if os.path.basename(sys.argv[0]) == installed else f"python -m {package}"  # noqa: PTH119
 
 
 def leave_on_signals(name: str, kept: str = "") -> None:
@@ -109,12 +118,14 @@ def signals_held() -> Iterator[None]:
 def _exit_code(app: "typer.Typer", name: str) -> int:
     from typer.exceptions import TyperException
 
-    if _COMPLETE in os.environ:
+    installed = name.replace("-", "_").upper()
+    complete = f"_{installed}_COMPLETE" if installed.isidentifier() else _COMPLETE
+    if complete in os.environ:
         from typer.completion import completion_init  # type: ignore[attr-defined]  # it lacks __all__
 
         completion_init()
     try:
-        code = app(standalone_mode=False, prog_name=name, complete_var=_COMPLETE) or 0
+        code = app(standalone_mode=False, prog_name=name, complete_var=complete) or 0
         sys.stdout.flush()
         return code
     except TyperException as error:
@@ -124,6 +135,12 @@ def _exit_code(app: "typer.Typer", name: str) -> int:
         return int(getattr(error, "exit_code", 2))
     except UserError as error:
         complain(f"{name}: {error}")
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in _EXTRAS:
+            raise
+        install = f"pip install 'melcache[{_EXTRAS[library]}]'"
+        complain(f"{name}: this needs {library}, which is not installed; install it with `{install}`")
     except OSError as error:
         # A reader of our output that has gone (`| head`) is no error that anybody wants to read.
         if not isinstance(error, BrokenPipeError):

@@ -55,6 +55,7 @@ def test_a_run_with_nothing_to_do_loads_no_signal_processing(tones, tones_cache)
 # plan of the house, and of its picture in README.md.
 FLOORS = [
     "featurize.__main__ train.__main__ cache.__main__",
+    "train.console",
     "train.commands",
     "train",
     "train.fitting train.recordings",

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.shared.files import replacing
+
 Probabilities = npt.NDArray[np.float32]
 Forward = Callable[[npt.NDArray[Any]], Probabilities]
 
@@ -69,7 +71,8 @@ def write_network(
     difference = float(np.abs(_forward(_session(graph))(rows) - expected).max(initial=0.0))
     if not difference <= TOLERANCE:
         raise NoNetwork(f"its probabilities differ from Keras's by {difference:.1g}")
-    (folder / FILE).write_bytes(graph)
+    with replacing(folder / FILE) as beside:
+        beside.write_bytes(graph)
 
 
 def open_network(folder: Path, n_classes: int) -> Forward:

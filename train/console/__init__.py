@@ -1,0 +1,48 @@
+"""melcache-featurize, melcache-train and melcache-cache: the commands of an installed melcache.
+
+A wheel holds this folder as the package `melcache`, a name that nobody else uses, so that these lines run even where
+another package called cache, train or featurize stands before ours.
+"""
+
+import runpy
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+_PACKAGES = ("cache", "featurize", "train")
+
+
+def featurize() -> None:
+    """Do as `python -m featurize`."""
+    _run("featurize")
+
+
+def train() -> None:
+    """Do as `python -m train`."""
+    _run("train")
+
+
+def cache() -> None:
+    """Do as `python -m cache`."""
+    _run("cache")
+
+
+def _run(package: str) -> None:
+    for name in _PACKAGES:
+        if problem := _foreign(name):
+            print(f"melcache-{package}: {problem}", file=sys.stderr)
+            sys.exit(1)
+    runpy.run_module(package, run_name="__main__")
+
+
+def _foreign(name: str) -> str:
+    """Return in words what stands in the way of one of our packages, or ""."""
+    # In a wheel this folder lies beside the packages; in a checkout it lies within one of them.
+    homes = Path(__file__).resolve().parents[1:3]
+    spec = find_spec(name)
+    if spec is None:
+        return f"the package {name} is missing; install melcache again"
+    found = Path(spec.origin or next(iter(spec.submodule_search_locations or [""]))).resolve()
+    if any(found == home / name / "__init__.py" for home in homes):
+        return ""
+    return f"another {name} is in the way, {found}; rename it, or take its folder out of PYTHONPATH"
