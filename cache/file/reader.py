@@ -36,7 +36,7 @@ from cache.file.layout import (
 from cache.file.settings import SETTINGS, Setting
 from cache.file.validate import check_arrays, check_attributes
 from cache.shared.errors import UserError
-from cache.shared.files import open_regular
+from cache.shared.files import LFS_REMEDY, is_lfs_pointer, open_regular
 
 _REMEDY = "; make it anew with `python -m featurize`"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -185,6 +185,8 @@ def open_cache(file: str | os.PathLike[str]) -> Cache:
 def _read(path: Path, raw: BinaryIO) -> Cache:
     signature = raw.read(len(_SIGNATURE))
     if signature and signature != _SIGNATURE:
+        if is_lfs_pointer(os.pread(raw.fileno(), 100, 0)):
+            raise CacheError(LFS_REMEDY)
         raise CacheError("it is not an HDF5 file; give the cache that `python -m featurize` wrote")
     is_sealed = _is_sealed(raw)
     with _hdf5(raw) as h5:

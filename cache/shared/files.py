@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # would become one that the file system refuses.
 _N_KEPT = 40
 
+# The first bytes of a Git LFS pointer, and what to do about one.
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+LFS_REMEDY = "it is a Git LFS pointer, which only stands for the file; run `git lfs pull` to download the file itself"
+
 # What a file system says that does not sync directories.
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
@@ -64,7 +68,7 @@ def read_text(file: Path, limit: int = MAX_TEXT) -> str:
     Raises
     ------
     UserError
-        It cannot be read, is not a regular file, is too large, or is not text.
+        It cannot be read, is not a regular file, is too large, is not text, or is a Git LFS pointer.
     """
     try:
         with open_regular(file) as raw:
@@ -73,6 +77,8 @@ def read_text(file: Path, limit: int = MAX_TEXT) -> str:
         raise UserError(f"{file} cannot be read ({error.strerror})") from None
     if len(content) > limit:
         raise UserError(f"{file} is larger than the {human_size(limit)} that are read of such a file")
+    if is_lfs_pointer(content):
+        raise UserError(f"{file}: {LFS_REMEDY}")
     is_utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
@@ -89,6 +95,11 @@ def read_lines(file: Path) -> list[str]:
     A file that ends with the end of a line has an empty last line.
     """
     return _LINE_END.split(read_text(file))
+
+
+def is_lfs_pointer(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a Git LFS pointer."""
+    return head.startswith(_LFS_POINTER)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from cache.shared.files import LFS_REMEDY, is_lfs_pointer
 from featurize.audio.audio import BLOCK_SAMPLES, Audio, ClipError, check_sr
 from featurize.audio.sndfile import Unread, open_sndfile
 from featurize.audio.wav import float_blocks, plain_wav
@@ -137,6 +138,8 @@ def _open_any(path: str, file: int, size: int, digest: Callable[[], str]) -> Aud
 
         audio = open_pyav(file, size, digest)
         if audio is None:
+            if is_lfs_pointer(os.pread(file, 100, 0)):
+                raise ClipError(LFS_REMEDY) from None
             raise
         return audio
 

@@ -1,4 +1,4 @@
-"""Headers: how long they say the sound is, where an MP3 begins, and a view of a file with its header put right."""
+"""Headers: the length that they state, where an MP3 begins, and a view of a file with its header mended."""
 
 import io
 import os
@@ -6,27 +6,61 @@ import re
 import struct
 from typing import NamedTuple
 
-# What programs put down that do not know the length yet, as to a pipe: all there is room for, or a little less (sox
+# Sizes that programs write before they know the true one, as to a pipe: the greatest that fits, or a little less (sox
 # 2 GiB less a page, ffmpeg and others 4 GiB).
-_NO_LENGTH = (range((1 << 31) - (1 << 16), (1 << 31) + 1), range((1 << 32) - (1 << 16), (1 << 32) + 1))
+_UNKNOWN_SIZES = (range((1 << 31) - (1 << 16), (1 << 31) + 1), range((1 << 32) - (1 << 16), (1 << 32) + 1))
 _MAX_CHUNKS = 1000
 
-# By what a file begins with, at two places: where its chunks start, how name and size of one are read, which one holds
-# the samples, and how many bytes before the samples count.
-_CHUNKED: dict[tuple[bytes, bytes], tuple[int, str, bytes, int]] = {
-    (b"RIFF", b"WAVE"): (12, "<4sI", b"data", 0),
-    (b"RIFX", b"WAVE"): (12, ">4sI", b"data", 0),
-    (b"RF64", b"WAVE"): (12, "<4sI", b"data", 0),
-    (b"FORM", b"AIFF"): (12, ">4sI", b"SSND", 8),
-    (b"FORM", b"AIFC"): (12, ">4sI", b"SSND", 8),
-    (b"FORM", b"8SVX"): (12, ">4sI", b"BODY", 0),
-    (b"FORM", b"16SV"): (12, ">4sI", b"BODY", 0),
-    (b"riff", b"wave"): (40, "<4s12xQ", b"data", 0),
-    (b"caff", b"desc"): (8, ">4sQ", b"data", 4),
-}
 
-# A WMA begins so, and gives the size of the file in the object that this names.
+class _Chunks(NamedTuple):
+    """How the chunks of a container lie in the file.
+
+    Attributes
+    ----------
+    start
+        Where the first chunk starts.
+    head
+        Name and size, at the beginning of each chunk.
+    samples
+        Name of the chunk with the samples.
+    n_before
+        Bytes in that chunk before the samples.
+    alignment
+        A chunk is filled up to a multiple of so many bytes, which its size does not count.
+    n_head
+        Bytes of the head that its size counts.
+    """
+
+    start: int
+    head: struct.Struct
+    samples: bytes
+    n_before: int = 0
+    alignment: int = 2
+    n_head: int = 0
+
+
+_WAV = _Chunks(12, struct.Struct("<4sI"), b"data")
+_RIFX = _Chunks(12, struct.Struct(">4sI"), b"data")
+_AIFF = _Chunks(12, struct.Struct(">4sI"), b"SSND", n_before=8)
+_SVX = _Chunks(12, struct.Struct(">4sI"), b"BODY")
+
+# By the bytes 0 to 3 and 8 to 11 of the file, the kind of file and what it holds.
+_CONTAINERS = {
+    (b"RIFF", b"WAVE"): _WAV,
+    (b"RF64", b"WAVE"): _WAV,
+    (b"RIFX", b"WAVE"): _RIFX,
+    (b"FORM", b"AIFF"): _AIFF,
+    (b"FORM", b"AIFC"): _AIFF,
+    (b"FORM", b"8SVX"): _SVX,
+    (b"FORM", b"16SV"): _SVX,
+    (b"caff", b"desc"): _Chunks(8, struct.Struct(">4sQ"), b"data", n_before=4, alignment=1),
+}
+# A W64 has 16 bytes where the others have 4; those four begin them.
+_W64 = _Chunks(40, struct.Struct("<4s12xQ"), b"data", alignment=8, n_head=24)
+
+# The first bytes of a WMA, and the name of the object in which it states the size of the file.
 _ASF, _ASF_PROPERTIES = b"\x30\x26\xb2\x75", bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_HEAD_BYTES = 1000
 
 # How far into a file an MP3 may begin, and how many frames in a row make one.
 _JUNK_BYTES = 1 << 18
@@ -39,7 +73,7 @@ _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 
 
 
 class View(io.RawIOBase):
-    """A file from `start` on, read by a position of its own, with its first bytes replaced by `head`."""
+    """A file that is read from a position of its own, with its first bytes replaced by `head`."""
 
     def __init__(self, file: int, size: int, head: bytes = b"") -> None:
         self._file, self._size, self._head, self._at = file, size, head, 0
@@ -78,9 +112,9 @@ class View(io.RawIOBase):
 
 
 class Body(NamedTuple):
-    """The samples of a file: where they start, how many bytes the header says they are, and how many there are.
+    """The samples of a file: where they start, how many bytes the header states, and how many there are.
 
-    `head` is the header with true sizes, where its own cannot be: 0, or smaller than what follows.
+    `head` is the header with true sizes, if those in the file are 0 or smaller than what follows; else empty.
     """
 
     start: int
@@ -92,41 +126,66 @@ class Body(NamedTuple):
 def body_of(file: int, size: int) -> Body | None:
     """Find the samples in a WAV, AIFF, AU, W64, CAF, 8SVX, AVI or WMA; None in others, or if no length is stated."""
     begin = os.pread(file, 28, 0)
-    if begin[:4] == b".snd" and len(begin) >= 12:
+    kind, content = begin[:4], begin[8:12]
+    if kind == b".snd" and len(begin) >= 12:
         start, n_stated = struct.unpack_from(">II", begin, 4)
         return None if is_unknown(n_stated) or start >= size else Body(start, n_stated, size - start)
-    if begin[:4] == b"RIFF" and begin[8:12] == b"AVI ":
+    if (kind, content) == (b"RIFF", b"AVI "):
         return _whole(8 + struct.unpack_from("<I", begin, 4)[0], size)
-    if begin[:4] == _ASF:
-        head = os.pread(file, _MAX_CHUNKS, 0)
+    if kind == _ASF:
+        head = os.pread(file, _ASF_HEAD_BYTES, 0)
         at = head.find(_ASF_PROPERTIES) + 40
         return _whole(struct.unpack_from("<Q", head, at)[0], size) if 40 <= at <= len(head) - 8 else None
-    key = begin[:4], begin[24:28] if begin[:4] == b"riff" else begin[8:12]
-    if key not in _CHUNKED:
-        return None
-    at, layout, wanted, n_before = _CHUNKED[key]
-    long_size = 0
-    for _ in range(_MAX_CHUNKS):
-        # A damaged size leads further than a position can be.
-        head = os.pread(file, struct.calcsize(layout), at) if at < size else b""
-        if len(head) < struct.calcsize(layout):
-            return None
-        name, n_bytes = struct.unpack(layout, head)
-        start = at + len(head)
-        if begin[:4] == b"riff":
-            n_bytes = max(0, n_bytes - len(head))
-        if name == b"ds64":
-            (long_size,) = struct.unpack("<Q", os.pread(file, 8, start + 8).ljust(8, b"\0"))
-        if name == wanted:
-            n_bytes = long_size if begin[:4] == b"RF64" and n_bytes == 0xFFFFFFFF else n_bytes
-            return _body(file, size, start, n_bytes, begin) if start + n_before < size else None
-        at = start + n_bytes + (-n_bytes % 8 if begin[:4] == b"riff" else n_bytes % 2 if key[0] != b"caff" else 0)
-    return None
+    if (kind, begin[24:28]) == (b"riff", b"wave"):
+        return _in_chunks(file, size, _W64)
+    chunks = _CONTAINERS.get((kind, content))
+    return _in_chunks(file, size, chunks) if chunks else None
 
 
 def _whole(n_stated: int, size: int) -> Body | None:
-    """Take the whole file for the samples, where the header says how long it is."""
+    """Return the whole file as the samples, for a header that states the size of the file."""
     return Body(0, n_stated, min(size, n_stated)) if 0 < n_stated < 1 << 62 and not is_unknown(n_stated) else None
+
+
+def _in_chunks(file: int, size: int, chunks: _Chunks) -> Body | None:
+    at, long_size = chunks.start, 0
+    for _ in range(_MAX_CHUNKS):
+        # A damaged size may lead further than a position can be.
+        head = os.pread(file, chunks.head.size, at) if at < size else b""
+        if len(head) < chunks.head.size:
+            return None
+        name, n_bytes = chunks.head.unpack(head)
+        start, n_bytes = at + len(head), max(0, n_bytes - chunks.n_head)
+        if name == b"ds64":  # of an RF64, for sizes that 32 bits do not hold
+            (long_size,) = struct.unpack("<Q", os.pread(file, 8, start + 8).ljust(8, b"\0"))
+        if name == chunks.samples:
+            n_bytes = long_size if long_size and n_bytes == 0xFFFFFFFF else n_bytes
+            return _body(file, size, start, n_bytes) if start + chunks.n_before < size else None
+        at = start + n_bytes + -n_bytes % chunks.alignment
+    return None
+
+
+def _body(file: int, size: int, start: int, n_bytes: int) -> Body | None:
+    if n_bytes >= 1 << 63 or is_unknown(n_bytes):
+        return None
+    n_present = size - start
+    if 2 * n_bytes < n_present and (head := _mended(file, size, start, n_bytes)):
+        return Body(start, 0, n_present, head)
+    return Body(start, n_bytes, min(n_bytes, n_present))
+
+
+def _mended(file: int, size: int, start: int, n_bytes: int) -> bytes:
+    """Return the header of a WAV with true sizes if its own are 0 or of the first moments; else nothing.
+
+    So a recorder leaves them that lost power. What follows the stated bytes are samples then, not another chunk.
+    """
+    head = bytearray(os.pread(file, start, 0))
+    is_short = n_bytes == 0 or struct.unpack_from("<I", head, 4)[0] + 8 < size
+    if head[:4] != b"RIFF" or not is_short or _is_chunk(file, start + n_bytes):
+        return b""
+    struct.pack_into("<I", head, 4, min(size - 8, 0xFFFFFFFF))
+    struct.pack_into("<I", head, start - 4, min(size - start, 0xFFFFFFFF))
+    return bytes(head)
 
 
 def n_stated_of(n_read: int, n_samples: int, body: Body | None) -> int:
@@ -136,23 +195,9 @@ def n_stated_of(n_read: int, n_samples: int, body: Body | None) -> int:
     return n_samples
 
 
-def _body(file: int, size: int, start: int, n_bytes: int, begin: bytes) -> Body | None:
-    if n_bytes >= 1 << 63 or is_unknown(n_bytes):
-        return None
-    n_present = size - start
-    (outer,) = struct.unpack_from("<I", begin, 4)
-    # A recorder that lost power wrote no sizes, or those of its first moments; what follows is no chunk.
-    if begin[:4] == b"RIFF" and 2 * n_bytes < n_present and outer + 8 < size and not _is_chunk(file, start + n_bytes):
-        head = bytearray(os.pread(file, start, 0))
-        struct.pack_into("<I", head, 4, min(size - 8, 0xFFFFFFFF))
-        struct.pack_into("<I", head, start - 4, min(n_present, 0xFFFFFFFF))
-        return Body(start, 0, n_present, bytes(head))
-    return Body(start, n_bytes, min(n_bytes, n_present))
-
-
 def is_unknown(n_bytes: int) -> bool:
-    """Whether a size is one that programs put down before they know it."""
-    return any(n_bytes in sizes for sizes in _NO_LENGTH)
+    """Whether a size is one that programs write before they know the true one."""
+    return any(n_bytes in sizes for sizes in _UNKNOWN_SIZES)
 
 
 def _is_chunk(file: int, at: int) -> bool:
@@ -160,13 +205,7 @@ def _is_chunk(file: int, at: int) -> bool:
 
 
 def first_frame(file: int, size: int) -> int | None:
-    """Find where an MP3 begins, behind tags and whatever else may stand before its first frame.
-
-    Returns
-    -------
-    int or None
-        The position of the first of three Layer III frames in a row; None if there are none.
-    """
+    """Return where an MP3 begins, behind its tags and other bytes: at the first of three Layer III frames in a row."""
     start = _after_tags(file, size)
     data = os.pread(file, _JUNK_BYTES, start)
     at = data.find(b"\xff")
@@ -178,9 +217,9 @@ def first_frame(file: int, size: int) -> int | None:
 
 
 def n_stated_mp3(file: int, size: int) -> int:
-    """Return how many samples an MP3 has by a first frame of Xing, LAME or Fraunhofer; 0 if it has no such frame.
+    """Return how many samples a first frame by Xing, LAME or Fraunhofer states; 0 if an MP3 has no such frame.
 
-    The encoder's delay and padding, up to three frames, count.
+    The number includes the encoder's delay and padding, up to three frames.
     """
     start = first_frame(file, size)
     head = os.pread(file, 64, start) if start is not None else b""
@@ -201,7 +240,7 @@ def _after_tags(file: int, size: int) -> int:
             break
         n_bytes = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
         if at + 10 + n_bytes >= size:
-            # A size that cannot be true says nothing of where the tag ends.
+            # The size cannot be true, so it does not tell where the tag ends.
             return at + 10
         at += 10 + n_bytes + (10 if head[5] & 0x10 else 0)
     return at
@@ -220,7 +259,7 @@ def _frames_at(file: int, at: int) -> bool:
 
 
 def _frame_bytes(head: bytes) -> int:
-    """Return how long a Layer III frame is, by its four bytes; 0 if they are none."""
+    """Return the length of the Layer III frame that begins with four bytes; 0 if no such frame does."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return 0
     version, kbits, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3

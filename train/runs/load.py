@@ -9,6 +9,7 @@ from typing import Any
 
 from cache import Cache, open_cache
 from cache.shared.errors import UserError
+from cache.shared.files import LFS_REMEDY, is_lfs_pointer
 from train.runs.directory import Run
 
 _MAX_CONFIG_BYTES = 10_000_000
@@ -93,6 +94,9 @@ def load_model(run: Run) -> Any:
     file = run.folder / "model.keras"
     if not file.is_file():
         raise UserError(f"{file} is missing, so this run directory is not whole; train again")
+    with file.open("rb") as content:
+        if is_lfs_pointer(content.read(100)):
+            raise UserError(f"{file}: {LFS_REMEDY}")
     try:
         with zipfile.ZipFile(file) as archive:
             if archive.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from cache import open_cache
+from cache.shared.errors import UserError
 from cache.shared.text import printable
-from featurize import build
+from featurize import build, featurize_clip
 from featurize.update.summary import as_json
 from tests import ROOT
 from tests.helpers.oracle import notebook
@@ -304,6 +306,25 @@ def test_no_decoder_speaks_to_the_terminal(spoken):
     for done in spoken:
         (line,) = done.stderr.decode().splitlines()
         assert re.fullmatch(r"\d+ clips? to compute; needs up to .* of disk, .* are free", line)
+
+
+ODD_NUMBERS = (0, 1, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3"])
+def test_any_number_in_a_header_makes_a_row_or_an_error_of_words(tmp_path, container):
+    subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(container, "PCM_16")
+    whole = encoded(container, subtype, noise(3000))
+    path, reasons = tmp_path / "clip.wav", set()
+    for at, number, layout in product(range(0, 64, 2), ODD_NUMBERS, ("<I", ">I")):
+        data = bytearray(whole)
+        struct.pack_into(layout, data, at, number)
+        path.write_bytes(data)
+        try:
+            assert np.isfinite(featurize_clip(path)).all()
+        except UserError as error:
+            reasons.add(str(error).removeprefix(f"{path}: "))
+    assert all(is_in_words(reason) for reason in reasons), reasons
 
 
 def claims_of_gigabytes():

@@ -253,13 +253,22 @@ def test_the_same_rule_for_what_ffmpeg_reads(tmp_path, container, codec, sr):
         read(put(tmp_path, "little", data[: len(data) // 3]))
 
 
-@pytest.mark.parametrize("n_stated", [0, 100])
+@pytest.mark.parametrize(
+    "sizes", [{"riff_size": 0, "data_size": 0}, {"riff_size": 136, "data_size": 100}, {"data_size": 0}]
+)
 @pytest.mark.parametrize("n_samples", [40_000, 2_500_000])
-def test_a_wav_whose_sizes_cannot_be_true_is_read_to_its_end_and_named(tmp_path, n_stated, n_samples):
+def test_a_wav_whose_sizes_cannot_be_true_is_read_to_its_end_and_named(tmp_path, sizes, n_samples):
     y = (noise(n_samples)[:, 0] * 32767).astype(np.int16)
-    got, _, end = read(put(tmp_path, "clip.wav", wav(y, riff_size=n_stated and 136, data_size=n_stated)))
+    got, _, end = read(put(tmp_path, "clip.wav", wav(y, **sizes)))
     np.testing.assert_array_equal(got[:, 0], y / np.float32(32768))
     assert end.remark.startswith("no stated length")
+
+
+def test_a_wav_without_samples_holds_none_though_other_chunks_follow(tmp_path):
+    notes = b"LIST" + struct.pack("<I", 18) + b"INFOISFT\x06\0\0\0Lavf5\0"
+    empty = wav(np.zeros(0, np.int16), riff_size=36 + len(notes)) + notes
+    with pytest.raises(ClipError, match="it holds no samples"):
+        read(put(tmp_path, "clip.wav", empty))
 
 
 def test_a_flac_of_unknown_length_is_a_row_of_the_length_that_it_has(tmp_path):

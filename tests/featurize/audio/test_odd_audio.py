@@ -94,6 +94,12 @@ def test_rates_from_8_to_192_khz_are_the_notebooks_rows(tmp_path, sr, subtype):
     check(written(tmp_path, "WAV", subtype, noise(sr), sr))
 
 
+@pytest.mark.parametrize("n_channels", [9, 10, 64])
+@pytest.mark.parametrize("sr", [16000, 44100, 197_368])
+def test_more_channels_and_higher_rates_than_most_formats_hold_are_the_notebooks_rows(tmp_path, n_channels, sr):
+    check(written(tmp_path, "WAV", "PCM_16", noise(sr // 4, n_channels), sr))
+
+
 @pytest.mark.parametrize("n_samples", [1, 2, 100, 511, 512, 513, 1023, 1024])
 @pytest.mark.parametrize("sr", [8000, 16000, 44100])
 def test_a_clip_shorter_than_a_frame_is_the_notebooks_row(tmp_path, n_samples, sr):
