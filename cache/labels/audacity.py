@@ -1,13 +1,14 @@
 """Audacity's label track: start, end and label of each region, with tabs between them and no header."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cache.labels.annotation import Annotation, Region, seconds
 from cache.shared.text import printable
 
 ENDING = ".labels.txt"
+HEADER = ""
 
 
 def recognises(lines: Sequence[str]) -> bool:
@@ -24,7 +25,6 @@ def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> 
             yield Annotation("", seconds(start), seconds(end), name.strip(), table, number)
 
 
-def lines(recording: str, regions: Iterable[Region], band: tuple[float, float]) -> Iterator[str]:
-    """Yield the lines of the labels of a recording."""
-    for region in regions:
-        yield f"{region.start:.6f}\t{region.end:.6f}\t{printable(region.label)}"
+def line(number: int, region: Region, recording: str, band: tuple[float, float]) -> str:
+    """Return the line of a region."""
+    return f"{region.start:.6f}\t{region.end:.6f}\t{printable(region.label)}"

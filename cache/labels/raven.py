@@ -1,7 +1,7 @@
 """Raven's selection table: a row a view of each selection, under a header, with tabs between the columns."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cache.labels.annotation import Annotation, Region, seconds
@@ -9,6 +9,8 @@ from cache.shared.errors import UserError
 from cache.shared.text import printable
 
 ENDING = ".selections.txt"
+_REQUIRED = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
+HEADER = "\t".join((*_REQUIRED, "Begin File", "Class", "Probability"))
 
 _BEGIN, _END, _OFFSET = "begin time (s)", "end time (s)", "file offset (s)"
 # What names the recording.
@@ -86,12 +88,9 @@ def _label_column(names: Sequence[str], rows: Sequence[dict[str, str]], wanted: 
     raise UserError(f"none of its columns holds a label; it has {', '.join(names)}: name it with --label-column")
 
 
-def lines(recording: str, regions: Iterable[Region], band: tuple[float, float]) -> Iterator[str]:
-    """Yield the lines of the labels of a recording, each over a band of frequencies in Hz."""
-    required = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
-    yield "\t".join((*required, "Begin File", "Class", "Probability"))
+def line(number: int, region: Region, recording: str, band: tuple[float, float]) -> str:
+    """Return the row of a region, the one of this number, over a band of frequencies in Hz."""
     low, high = band
-    for i, region in enumerate(regions, 1):
-        times = f"{region.start:.6f}\t{region.end:.6f}\t{low:.1f}\t{high:.1f}"
-        label = f"{printable(recording)}\t{printable(region.label)}\t{region.probability:.4f}"
-        yield f"{i}\tSpectrogram 1\t1\t{times}\t{label}"
+    times = f"{region.start:.6f}\t{region.end:.6f}\t{low:.1f}\t{high:.1f}"
+    label = f"{printable(recording)}\t{printable(region.label)}\t{region.probability:.4f}"
+    return f"{number}\tSpectrogram 1\t1\t{times}\t{label}"

@@ -14,7 +14,8 @@ import soundfile
 from cache.labels.annotation import Region
 from cache.labels.read import read_labels
 from data.synthesize import CALLS
-from train.predict.formats import LABELS
+from train.predict.results import LABELS
+from train.predict.sinks import label_text
 from train.recordings.score import same
 
 SR, SECONDS, N_CALLS = 16000, 600, 30
@@ -36,7 +37,7 @@ def recorded(file: Path, track: Path, seed: int) -> None:
         before, after = rng.uniform(0.05, 0.4, 2)
         calls.append(Region(start - before, start + len(call) / SR + after, name, 1.0))
     soundfile.write(file, y / np.abs(y).max(), SR)
-    track.write_text("\n".join(LABELS["audacity"].lines(file.name, calls, (0.0, 0.0))) + "\n")
+    track.write_text(label_text("audacity", file.name, calls))
 
 
 def corrected(said: Path, track: Path) -> tuple[int, int]:
@@ -46,7 +47,7 @@ def corrected(said: Path, track: Path) -> tuple[int, int]:
     matched = same(np.array([(one.start, one.end) for one in true]), np.array([(one.start, one.end) for one in wrong]))
     heard = [one for one, is_heard in zip(true, matched.any(axis=1).tolist(), strict=True) if is_heard]
     regions = [Region(one.start, one.end, one.label, 1.0) for one in heard]
-    said.write_text("\n".join(LABELS["audacity"].lines("", regions, (0.0, 0.0))) + "\n")
+    said.write_text(label_text("audacity", "", regions))
     return len(wrong), len(heard)
 
 

@@ -16,7 +16,7 @@ from cache.file.settings import SETTINGS, MelSettings
 from tests import ROOT
 from train.exporters.formats import ExportFormat
 from train.models.recipes import RECIPES
-from train.predict.formats import LABELS
+from train.predict.results import LABELS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -11,9 +11,10 @@ from cache.labels.read import read_labels
 from tests.helpers.commands import featurize
 from tests.helpers.tones import PITCHES, tone
 from train import fit
-from train.predict.deliver import deliver
-from train.predict.formats import LABELS
-from train.predict.predict import predict_files
+from train.predict.deliver import Output, deliver
+from train.predict.predict import predict
+from train.predict.results import LABELS
+from train.predict.sinks import label_text
 from train.predict.sources import Source
 from train.recordings.evaluate import evaluate_recordings
 from train.recordings.score import same
@@ -40,7 +41,7 @@ def corrected(file: Path, format: str, wrong: list[Region], true: list[Region]) 
     heard = same(np.array([one[:2] for one in true]), np.array([one[:2] for one in wrong]).reshape(-1, 2)).any(axis=1)
     kept = [one for one, is_heard in zip(true, heard.tolist(), strict=True) if is_heard]
     assert kept
-    file.write_text("\n".join(LABELS[format].lines(file.name.split(".")[0] + ".wav", kept, (0.0, 8000.0))) + "\n")
+    file.write_text(label_text(format, file.name.split(".")[0] + ".wav", kept, (0.0, 8000.0)))
 
 
 def test_twice_round(tiny: str, tmp_path: Path) -> None:
@@ -49,8 +50,7 @@ def test_twice_round(tiny: str, tmp_path: Path) -> None:
     tables.mkdir()
     calls = {name: recorded(data / f"{name}.wav", seed) for seed, name in enumerate(("a", "b", "c", "d", "last"))}
     for name in ("a", "b"):
-        text = "\n".join(LABELS["audacity"].lines(f"{name}.wav", calls[name], (0.0, 0.0)))
-        (tables / f"{name}.labels.txt").write_text(text)
+        (tables / f"{name}.labels.txt").write_text(label_text("audacity", f"{name}.wav", calls[name]))
     arguments = ("--labels", str(tables), "--background", "6", "--classes", "dog,cat,bird,background")
     cache_file = featurize(data, tmp_path / "features.h5", *arguments)
     n_first = len(open_cache(cache_file))
@@ -60,14 +60,14 @@ def test_twice_round(tiny: str, tmp_path: Path) -> None:
     for name, format in (("c", "audacity"), ("d", "raven")):
         run, file = open_run(folder), tables / f"{name}{LABELS[format].ENDING}"
         source = Source(data / f"{name}.wav", f"{name}.wav")
-        deliver(run, [source], lambda sources, run=run: predict_files(run, sources), format, file, single=True)
+        deliver(run, [source], lambda sources, run=run: predict(run, sources), Output(format, file, single=True))
         said = [Region(one.start, one.end, one.label, 1.0) for one in read_labels([file], data, None, print)]
         corrected(file, format, said, calls[name])
         featurize(data, cache_file)
         folder, _ = fit(cache_file, tmp_path / f"with-{name}", **asked)
     cache = open_cache(cache_file)
     assert len(cache) >= n_first + 2 * (8 + 6)
-    (tables / "last.txt").write_text("\n".join(LABELS["audacity"].lines("", calls["last"], (0.0, 0.0))))
+    (tables / "last.txt").write_text(label_text("audacity", "last.wav", calls["last"]))
     result = evaluate_recordings(folder, data / "last.wav", [tables / "last.txt"], None, False)
     assert result["n_labels"] == 9
     found = {name: one["events"]["recall"]["value"] for name, one in result["per_class"].items()}

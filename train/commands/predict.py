@@ -1,7 +1,6 @@
 """The commands that use a run on other clips: predict and export."""
 
 import json
-from collections.abc import Iterable, Sequence
 from math import nan
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from cache.shared.errors import UserError
 from cache.shared.process import silence_libraries
 from train.commands import options
 from train.exporters.formats import ExportFormat, ExportInput, endings, format_named, format_names
-from train.predict.formats import PredictFormat
+from train.predict.results import PredictFormat
 
 
 def predict(
@@ -30,12 +29,21 @@ def predict(
     ] = None,
     overlap: Annotated[float, typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats.")] = 0.5,
     threshold: Annotated[
-        str, typer.Option(metavar="P|auto", help="Leave without a class what is less probable; auto: the run's own.")
-    ] = "0",
+        list[str] | None,
+        typer.Option(
+            metavar="P|auto|CLASS=P",
+            help="Give no class below this probability; auto: the thresholds kept in the run; CLASS=P: for one class; "
+            "may be repeated.",
+            show_default="0",
+        ),
+    ] = None,
     format: Annotated[PredictFormat, typer.Option(help="What to write.")] = PredictFormat["text"],
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
+    every_window: Annotated[
+        bool, typer.Option("--windows", help="Print a line for every window of a long recording.")
+    ] = False,
     recursive: Annotated[
-        bool, typer.Option("--recursive", help="No more needed: folders within a folder count.")
+        bool, typer.Option("--recursive", help="No longer needed: subfolders are always searched.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write to this file, for labels of many files to this folder.")
@@ -49,20 +57,19 @@ def predict(
 ) -> None:
     """Classify audio files with a run.
 
-    One line a file: its name, its class, the probabilities of all classes. A recording longer than one and a half
-    windows is classified window by window, and then comes a line for all of it; the last window ends where the
-    recording ends. A silent window has no class.
+    A clip gets one line: its name, its class, the probabilities of all classes. A recording longer than one and a half
+    windows is classified window by window. It gets a line for each detection, which joins neighbouring windows of one
+    class, and then a line for the whole recording. --windows prints every window instead. A silent window has no class.
 
     --threshold auto takes for each class the threshold of best F1 on the run's validation clips, or on the recordings
-    of `evaluate --keep-thresholds`; the run's report shows them.
+    of `evaluate --keep-thresholds`; the run's report shows them. CLASS=P sets the threshold of one class.
 
     A file that cannot be used is named on stderr, the others go on, and the exit code is 1.
 
-    --format csv and json (a JSON object a line) have a row for each file and window; --resume drops the rows of the
-    file that was interrupted and goes on with it. audacity (a label track) and raven (a selection table) are a file for
-    each recording, in which windows of one class that follow each other are one region; with --resume, a recording
-    whose file is there is finished. --segments writes the same regions, and with --resume those of the interrupted
-    recording once more.
+    --format csv and json (one JSON object per line) have a row for each file and window; --resume drops the rows of the
+    file that was interrupted and goes on with it. audacity (a label track) and raven (a selection table) write one file
+    per recording with its detections; with --resume, a recording whose file exists is finished. --segments writes the
+    same detections as files of sound, and with --resume those of the interrupted recording once more.
 
     Example: python -m train predict runs/first clip.wav folder
 
@@ -70,53 +77,79 @@ def predict(
 
     Example: python -m train predict runs/first recordings --format csv --out found.csv --resume
 
-    Example: python -m train predict runs/first night.wav --threshold auto --segments found
+    Example: python -m train predict runs/first night.wav --threshold auto --threshold dog=0.9 --segments found
 
     Example: sox in.mp3 -t wav - | python -m train predict runs/first -
     """
-    from train.predict.deliver import deliver
-    from train.predict.predict import Prediction, predict_files
-    from train.predict.segments import with_segments
-    from train.predict.sources import Source, find_sources
-    from train.predict.windows import gap, thresholds_of, windows_of
-    from train.runs.directory import open_run
-
     if as_json and format not in ("text", "json"):
         raise typer.BadParameter(
             f"it is the same as --format json, so leave out --format {format}", param_hint="--json"
         )
-    try:
-        least = None if threshold == "auto" else float(threshold)
-    except ValueError:
-        least = nan
-    if least is not None and not 0 <= least <= 1:
-        raise typer.BadParameter(f"{threshold} is neither from 0 to 1 nor auto", param_hint="--threshold")
+    base, of_class = _thresholds(threshold or [])
+    format = PredictFormat["json"] if as_json else format
+    if every_window and format != "text":
+        raise typer.BadParameter(f"it is for text; leave out --format {format}", param_hint="--windows")
     if resume and out is None:
-        raise typer.BadParameter("it goes on with a file; name that with --out", param_hint="--resume")
+        raise typer.BadParameter("it continues a file; name that file with --out", param_hint="--resume")
     if segments is not None and "-" in paths:
         raise typer.BadParameter("standard input cannot be read twice; name a file", param_hint="--segments")
     if segments is not None and not resume and segments.exists() and (segments.is_file() or any(segments.iterdir())):
         raise UserError(f"{segments} exists already; give another --segments, or delete it first")
     silence_libraries()
-    bundle = open_run(run)
-    windows = windows_of(bundle, window, overlap)
-    thresholds = thresholds_of(bundle) if least is None else least
-    if missed := gap(windows, bundle.settings):
+    from train.predict.deliver import Output, deliver
+    from train.predict.predict import predict as find
+    from train.predict.sources import find_sources
+    from train.predict.windows import gap, thresholds_of, windows_of
+    from train.runs.directory import open_run
+
+    opened = open_run(run)
+    windows = windows_of(opened, window, overlap)
+    if unknown := of_class.keys() - set(opened.class_names):
+        raise typer.BadParameter(
+            f"{run} has no class {min(unknown)}; its classes are {', '.join(opened.class_names)}",
+            param_hint="--threshold",
+        )
+    least = thresholds_of(opened, except_for=of_class) if base is None else dict.fromkeys(opened.class_names, base)
+    if missed := gap(windows, opened.settings):
         notice(f"warning: {missed}")
-
-    def classify(sources: Sequence[Source]) -> Iterable[Prediction]:
-        found = predict_files(bundle, sources, windows, thresholds)
-        return found if segments is None else with_segments(found, sources, segments, resume)
-
     deliver(
-        bundle,
+        opened,
         find_sources(paths),
-        classify,
-        "json" if as_json else format.value,
-        out,
-        resume,
-        single=len(paths) == 1 and not Path(paths[0]).is_dir(),
+        lambda sources: find(opened, sources, windows, least | of_class),
+        Output(
+            format.value,
+            out,
+            resume,
+            len(paths) == 1 and not Path(paths[0]).is_dir(),
+            segments,
+            every_window,
+        ),
     )
+
+
+def _thresholds(given: list[str]) -> tuple[float | None, dict[str, float]]:
+    """Return the threshold of all classes, None for auto, and those of single classes."""
+    base: float | None = 0.0
+    of_class: dict[str, float] = {}
+    for n, text in enumerate(given):
+        name, equals, number = text.rpartition("=")
+        try:
+            p = None if text == "auto" else float(number)
+        except ValueError:
+            p = nan
+        if p is not None and not 0 <= p <= 1:
+            raise typer.BadParameter(
+                f"{text} is neither a number from 0 to 1, nor auto, nor CLASS=P", param_hint="--threshold"
+            )
+        if equals and p is not None:
+            if name in of_class:
+                raise typer.BadParameter(f"it is given twice for {name}; give it once", param_hint="--threshold")
+            of_class[name] = p
+        elif any("=" not in other for other in given[:n]):
+            raise typer.BadParameter("it is given twice for all classes; give it once", param_hint="--threshold")
+        else:
+            base = p
+    return base, of_class
 
 
 def export(

@@ -1,42 +1,60 @@
-"""deliver(): what `predict` finds out, as it comes, to where the user wants it and in the format they want."""
+"""deliver(): classify recordings, and write what is found, as it comes, where the user wants it."""
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 from tqdm import tqdm
 
 from cache.shared.cli import complain, is_watched, notice
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
-from train.predict import tables as rows
-from train.predict.formats import LABELS
-from train.predict.labels import label_files, write_labels
-from train.predict.predict import Kind, Prediction
+from train.predict.results import LABELS, Kind, Window
+from train.predict.rows import as_csv, as_json, as_text, clock, csv_header, path, rows_file
+from train.predict.segments import Segments
+from train.predict.sinks import Found, Labels, Regions, Rows, Sink, label_files
 from train.predict.sources import Source
 from train.runs.directory import Run
 
-Classify = Callable[[Sequence[Source]], Iterable[Prediction]]
+_LINES = {"text": as_text, "csv": as_csv, "json": as_json}
 
-_LINES: dict[str, Callable[[Run, Prediction], bytes]] = {
-    "text": rows.as_text,
-    "csv": rows.as_csv,
-    "json": rows.as_json,
-}
+
+class Output(NamedTuple):
+    """Where predictions go.
+
+    Attributes
+    ----------
+    format
+        One of `train.predict.results.PredictFormat`.
+    out
+        A file, or for labels of several recordings a folder; None: standard output.
+    resume
+        Skip the recordings that `out` has already.
+    single
+        Whether the user named a file, and not a folder or several.
+    segments
+        A folder to write the detections into as files of sound.
+    every_window
+        Whether text has a line for each window, and not for each detection.
+    """
+
+    format: str = "text"
+    out: Path | None = None
+    resume: bool = False
+    single: bool = False
+    segments: Path | None = None
+    every_window: bool = False
 
 
 def deliver(
     run: Run,
     sources: Sequence[Source],
-    classify: Classify,
-    format: str = "text",
-    out: Path | None = None,
-    resume: bool = False,
-    single: bool = False,
+    predict: Callable[[Sequence[Source]], Iterable[Found]],
+    output: Output,
 ) -> None:
-    """Classify recordings and write what comes of it, line by line.
+    """Classify recordings and write what is found.
 
     Parameters
     ----------
@@ -44,128 +62,112 @@ def deliver(
         The run that classifies.
     sources
         The recordings.
-    classify
+    predict
         Gives the predictions for some of them, in order.
-    format
-        Which of `train.predict.formats.PredictFormat`.
-    out
-        Where to write; None: standard output.
-    resume
-        Leave out the recordings that `out` has already.
-    single
-        Whether the user named a file, and not a folder or several.
+    output
+        Where they go.
 
     Raises
     ------
     UserError
-        `out` exists, or holds something else, or a recording could not be used.
+        The output exists, or holds something else, or a recording could not be used; all others are written then.
     """
-    if format in LABELS:
-        n_bad = _deliver_labels(run, sources, classify, format, out, resume, single)
-    else:
-        n_bad = _deliver_rows(run, sources, classify, format, out, resume)
+    sinks: list[Sink] = []
+    if output.segments is not None:
+        sinks.append(Segments(run, sources, output.segments))
+    with ExitStack() as stack:
+        if output.format in LABELS:
+            files = label_files(sources, output.format, output.out, output.single)
+            there = {path for path, file in files.items() if file is not None and file.exists()}
+            if there and not output.resume:
+                raise UserError(
+                    f"{files[min(there)]} exists already; go on with --resume, give another --out, or delete it"
+                )
+            left, n_bad = [source for source in sources if source.path not in there], 0
+            sinks.append(Labels(run, output.format, files))
+        else:
+            sink, finished = stack.enter_context(_rows(run, output))
+            left = [source for source in sources if path(source) not in finished]
+            n_bad = sum(finished.get(path(source)) == Kind.REJECTED for source in sources)
+            sinks.append(sink)
+        if len(left) < len(sources):
+            notice(f"{len(sources) - len(left)} of {len(sources)} files are finished already")
+        try:
+            n_bad += _write(predict(left), sinks, len(left))
+        except Interrupted as interrupt:
+            if output.out is not None:
+                interrupt.kept = _kept(output.out, output.format)
+            raise
+    for sink in sinks:
+        if summary := sink.summary():
+            notice(summary)
     if n_bad:
         raise UserError(f"{n_bad} of {len(sources)} files could not be used")
 
 
-def _deliver_rows(
-    run: Run, sources: Sequence[Source], classify: Classify, format: str, out: Path | None, resume: bool
-) -> int:
-    def line_of(one: Prediction) -> bytes:
-        return _LINES[format](run, one)
+@contextmanager
+def _rows(run: Run, output: Output) -> Iterator[tuple[Sink, dict[str, str]]]:
+    """Yield the sink of rows, and the kind of the last row of each recording that is finished."""
+    if output.format == "text" and output.resume:
+        raise UserError("text cannot be continued; use --format csv or --format json with --resume")
 
-    if out is None:
-        watched = _Watched(sources, out)
-        header = rows.csv_header(run) if format == "csv" else b""
-        with closing(watched.of(classify(sources))) as predictions:
-            rows.write_rows(predictions, line_of, None, header)
-        return watched.n_bad
-    if format == "text" and resume:
-        raise UserError("text cannot be taken up again; use --format csv or --format json with --resume")
-    with rows.rows_file(run, out, format, resume) as (file, finished):
-        left = [source for source in sources if rows.path(source) not in finished]
-        _say_finished(len(sources) - len(left), len(sources))
-        watched = _Watched(left, out)
-        try:
-            with closing(watched.of(classify(left))) as predictions:
-                rows.write_rows(predictions, line_of, file)
-        except Interrupted as interrupt:
-            interrupt.kept = _kept(out, format)
-            raise
-    n_bad_before = sum(finished.get(rows.path(source)) == Kind.REJECTED for source in sources)
-    return watched.n_bad + n_bad_before
+    def sink(out: IO[bytes]) -> Sink:
+        if output.format == "text" and not output.every_window:
+            return Regions(run, out)
+        return Rows(run, out, _LINES[output.format])
+
+    if output.out is not None:
+        with rows_file(run, output.out, output.format, output.resume) as (out, finished):
+            yield sink(out), finished
+        return
+    if output.format == "csv":
+        sys.stdout.buffer.write(csv_header(run))
+    yield sink(sys.stdout.buffer), {}
 
 
-def _deliver_labels(
-    run: Run,
-    sources: Sequence[Source],
-    classify: Classify,
-    format: str,
-    out: Path | None,
-    resume: bool,
-    single: bool,
-) -> int:
-    files = label_files(sources, format, out, single)
-    there = {path for path, file in files.items() if file is not None and file.exists()}
-    if there and not resume:
-        raise UserError(f"{files[min(there)]} exists already; go on with --resume, give another --out, or delete it")
-    left = [source for source in sources if source.path not in there]
-    _say_finished(len(there), len(sources))
-    watched = _Watched(left, out)
-    try:
-        with closing(watched.of(classify(left))) as predictions:
-            write_labels(predictions, run, format, files)
-    except Interrupted as interrupt:
-        if out is not None:
-            interrupt.kept = _kept(out, format)
-        raise
-    return watched.n_bad
+def _write(found: Iterable[Found], sinks: Sequence[Sink], n_sources: int) -> int:
+    """Write what is found, show the progress, name the files that are bad, and return how many there are."""
+    n_done = n_bad = 0
+    with _bar(n_sources) as bar:
+        for one in found:
+            is_bad = one.kind is Kind.REJECTED
+            if is_bad:
+                _complain(one, one.reason)
+            elif one.note:
+                with tqdm.external_write_mode(file=sys.stderr):
+                    notice(f"{one.path}: {one.note}")
+            for sink in sinks:
+                if reason := sink.write(one):
+                    _complain(one, reason)
+                    is_bad = True
+            n_bad += is_bad
+            n_done += one.kind is not Kind.WINDOW
+            within, where = 0.0, ""
+            if isinstance(one, Window):
+                within = min(1.0, one.end / one.duration) if one.duration else 0.0
+                where = f" {clock(one.end)}"
+            bar.set_postfix_str(f"{n_done} of {n_sources} files, {printable(one.path.name)}{where}", False)
+            bar.update(max(0.0, n_done + within - bar.n))
+    return n_bad
+
+
+def _complain(one: Found, reason: str) -> None:
+    with tqdm.external_write_mode(file=sys.stderr):
+        complain(f"{one.path}: {reason}")
+
+
+def _bar(n_sources: int) -> "tqdm[Any]":
+    return tqdm(
+        total=n_sources,
+        disable=not is_watched(),
+        leave=False,
+        file=sys.stderr,
+        dynamic_ncols=True,
+        bar_format="{percentage:3.0f}% |{bar}|{postfix}, {remaining} left",
+    )
 
 
 def _kept(out: Path, format: str) -> str:
     if format == "text":
-        return f"what was found until now is in {out}"
-    return f"what is finished is in {out}; give the same command with --resume to go on"
-
-
-def _say_finished(n: int, n_all: int) -> None:
-    if n:
-        notice(f"{n} of {n_all} files are finished already")
-
-
-class _Watched:
-    """Predictions on their way, with a bar, a line for each file that is bad, and their number."""
-
-    def __init__(self, sources: Sequence[Source], out: Path | None) -> None:
-        self.n_bad = 0
-        self.n_sources = len(sources)
-        # Lines on a terminal show the progress themselves.
-        self.quiet = not is_watched() or (out is None and sys.stdout.isatty())
-
-    def of(self, predictions: Iterable[Prediction]) -> Generator[Prediction, None, None]:
-        with self._bar() as bar:
-            n_done = 0
-            for one in predictions:
-                if one.kind is Kind.REJECTED:
-                    self.n_bad += 1
-                    with tqdm.external_write_mode(file=sys.stderr):
-                        complain(f"{one.path}: {one.reason}")
-                if one.remark:
-                    with tqdm.external_write_mode(file=sys.stderr):
-                        notice(f"{one.path}: {one.remark}")
-                n_done += one.kind is not Kind.WINDOW
-                within = min(1.0, one.end / one.duration) if one.kind is Kind.WINDOW and one.duration else 0.0
-                where = f" {rows.clock(one.end)}" if one.kind is Kind.WINDOW else ""
-                bar.set_postfix_str(f"{n_done} of {self.n_sources} files, {printable(one.path.name)}{where}", False)
-                bar.update(max(0.0, n_done + within - bar.n))
-                yield one
-
-    def _bar(self) -> "tqdm[Any]":
-        return tqdm(
-            total=self.n_sources,
-            disable=self.quiet,
-            leave=False,
-            file=sys.stderr,
-            dynamic_ncols=True,
-            bar_format="{percentage:3.0f}% |{bar}|{postfix}, {remaining} left",
-        )
+        return f"the results so far are in {out}"
+    return f"the finished recordings are in {out}; give the same command with --resume to go on"

@@ -1,11 +1,9 @@
-"""Probabilities from a trained model: for rows of a cache, and for recordings."""
+"""predict(): the probabilities of recordings, window by window, by the features that the run was trained on."""
 
 import stat
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,91 +11,78 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
+from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
+from featurize.audio.decode import open_audio
+from featurize.audio.resample import mono_blocks
+from featurize.audio.sndfile import open_stream
+from featurize.features.row import FEATURE_VERSION, computable, n_frames_of, spectrogram
 from train.models.forward import BATCH_SIZE, Forward, forward
 from train.models.temperature import calibrated
-from train.predict.sources import Source, find_sources
-from train.predict.windows import Windows, cuts, windows_of
+from train.predict.results import Kind, Recording, Window
+from train.predict.sources import Clip, Source, find_sources
+from train.predict.windows import Windows, cuts, thresholds_of, windows_of
 from train.runs.directory import Run, open_run
+from train.runs.load import load_model
 
-# Batches that may be featurized ahead, and pieces without a row, such as files that are missing, that one may hold.
+# Batches that may be featurized ahead, and parts without a spectrogram, such as missing files, that one may hold.
 _N_AHEAD = 4
-_MAX_PIECES = 256
+_MAX_PARTS = 256
 
-# The amplitude, of 1, under which no sample is sound: far below the noise of 16 bits.
+# An amplitude, with 1 as full scale, below which a sample counts as silence: far below the noise of 16 bits.
 _QUIET = 1e-6
 
-
-class Kind(StrEnum):
-    """What a prediction is about: a recording that was taken whole, a window, all windows, or a file that is bad."""
-
-    CLIP = "clip"
-    WINDOW = "window"
-    RECORDING = "recording"
-    REJECTED = "rejected"
+Float32 = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What became of a recording or a window of it.
+def classify(
+    run: str | Path, *clips: Clip | Iterable[Clip], threshold: float | str | Mapping[str, float] = 0.0
+) -> Iterator[Window | Recording]:
+    """Classify audio with the model of a run, as `python -m train predict` does.
 
-    Attributes
+    Parameters
     ----------
-    path
-        The recording.
-    probabilities
-        Of each class by name; of a recording, the mean of its windows. Empty if there are none.
-    reason
-        Why there are none.
-    kind
-        What this is about.
-    start, end
-        Which part of the recording, in seconds.
-    duration
-        Seconds that the recording has according to its header; 0 if that does not know.
+    run
+        A run directory that `fit` made.
+    clips
+        Audio files, folders of them, or (samples, sample rate) with mono samples between -1 and 1; or lists of these.
     threshold
-        What is less probable has no label.
-    n_windows
-        Of a recording: windows by label, "" for those that have none.
-    remark
-        What is amiss with the recording although it is classified: how much of it is missing.
+        A probability, one by class, or "auto" for the thresholds that the run has. What is less probable has no label.
+
+    Yields
+    ------
+    Recording
+        One for each clip, with its `label` and its `probabilities`. A Recording longer than one and a half windows
+        comes after a Window for each of its windows. A file that cannot be used has a `reason` instead.
+
+    Raises
+    ------
+    UserError
+        The run or the threshold cannot be used.
     """
-
-    path: Path
-    probabilities: dict[str, float]
-    reason: str = ""
-    kind: Kind = Kind.CLIP
-    start: float = 0.0
-    end: float = 0.0
-    duration: float = 0.0
-    threshold: float = 0.0
-    n_windows: dict[str, int] = field(default_factory=dict)
-    remark: str = ""
-
-    @property
-    def class_name(self) -> str:
-        """The most probable class."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
-
-    @property
-    def label(self) -> str:
-        """The most probable class, of a recording that of most windows; "" if nothing is probable enough."""
-        if self.kind is Kind.RECORDING:
-            labelled = {name: n for name, n in self.n_windows.items() if name}
-            return max(labelled, key=labelled.__getitem__, default="")
-        sure = self.probabilities and self.probabilities[self.class_name] >= self.threshold
-        return self.class_name if sure else ""
+    opened = open_run(Path(run))
+    least = _least(opened, threshold)
+    return predict(opened, find_sources(clips), threshold=least)
 
 
-def classify(run: str | Path, *paths: str | Path, threshold: float = 0.0) -> Iterator[Prediction]:
-    """Classify audio files, and those in folders, with a run directory; see predict_files()."""
-    return predict_files(open_run(Path(run)), find_sources(paths), threshold=threshold)
+def _least(run: Run, threshold: float | str | Mapping[str, float]) -> dict[str, float]:
+    """Return a threshold for each class."""
+    if threshold == "auto":
+        return thresholds_of(run)
+    least = dict(threshold) if isinstance(threshold, Mapping) else dict.fromkeys(run.class_names, threshold)
+    if unknown := least.keys() - set(run.class_names):
+        raise UserError(f"{run.folder} has no class {min(unknown)}; its classes are {', '.join(run.class_names)}")
+    for p in least.values():
+        if not (isinstance(p, int | float) and 0 <= p <= 1):
+            raise UserError(f'threshold is {p!r}; give a number from 0 to 1, numbers by class, or "auto"')
+    return {name: float(least.get(name, 0.0)) for name in run.class_names}
 
 
-def predict_files(
-    run: Run, sources: Iterable[Source], windows: Windows | None = None, threshold: float | Mapping[str, float] = 0.0
-) -> Iterator[Prediction]:
-    """Classify recordings with the features that the run was trained on, in order, as they are computed.
+def predict(
+    run: Run, sources: Iterable[Source], windows: Windows | None = None, threshold: Mapping[str, float] | None = None
+) -> Iterator[Window | Recording]:
+    """Classify recordings in order, and yield what is found as it is computed.
 
     Parameters
     ----------
@@ -108,22 +93,19 @@ def predict_files(
     windows
         How a recording longer than one and a half windows is cut; by default windows_of(run).
     threshold
-        A probability, or one by class; what is less probable has no label.
+        By class; what is less probable has no label. None: 0 for all.
 
     Yields
     ------
-    Prediction
-        One a recording, or one a window and then one for all of them. A recording that proves damaged after some
-        windows ends with its reason instead.
+    Window or Recording
+        A Recording for each source, after the windows of a long one. A recording that proves damaged after some
+        windows ends with a Recording of the kind "rejected".
 
     Raises
     ------
     UserError
         The features of the run are not the ones that this program computes, or its model cannot be loaded.
     """
-    from cache.file.settings import MelSettings
-    from featurize.features.row import FEATURE_VERSION, computable
-
     if run.feature_version != FEATURE_VERSION:
         raise UserError(
             f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
@@ -131,34 +113,56 @@ def predict_files(
         )
     settings = computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked before
     windows = windows or windows_of(run)
-    pieces = (piece for source in sources for piece in _pieces(source, windows, settings, run.dtype))
-    yield from _with_summaries(_predictions(run, _ahead(_batches(pieces)), windows, settings, threshold))
+    least = threshold or dict.fromkeys(run.class_names, 0.0)
+    network = _network(run, windows, settings)
+    parts = (part for source in sources for part in _parts(source, windows, settings, run.dtype))
+    tally = _Tally()
+    for batch in _ahead(_batches(parts)):
+        for part, probabilities in zip(batch, network(batch), strict=True):
+            label = _label(probabilities, least)
+            if part.kind is Kind.WINDOW:
+                window = Window(part.path, part.start, part.end, label, probabilities, part.reason, part.duration)
+                tally.add(window)
+                yield window
+                continue
+            if part.kind is Kind.RECORDING:
+                yield tally.recording(part)
+            else:
+                yield Recording(part.path, part.kind, part.end, label, probabilities, part.reason, part.note)
+            tally = _Tally()
 
 
-class _Piece(NamedTuple):
-    """A prediction to be, and the spectrogram that it takes its probabilities from."""
+class _Part(NamedTuple):
+    """A window or a clip before it is classified, the end of a long recording, or the reason of a bad one.
 
-    of: Prediction
+    `x` is the spectrogram, (128, 128, 1); None for what has none.
+    """
+
+    path: Path
+    kind: Kind
+    start: float = 0.0
+    end: float = 0.0
     x: npt.NDArray[Any] | None = None
+    reason: str = ""
+    note: str = ""
+    duration: float = 0.0
 
 
-def _pieces(source: Source, windows: Windows, settings: Any, dtype: str) -> Iterator[_Piece]:
-    from featurize.audio.audio import ClipError, Reading
-    from featurize.audio.resample import mono_blocks
-
-    of = Prediction(source.path, {})
+def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str) -> Iterator[_Part]:
+    """Yield the parts of a recording."""
+    kind, end = Kind.CLIP, 0.0
     try:
         with _open(source) as audio:
-            of = replace(of, duration=audio.n_samples / audio.sr)
+            duration = audio.n_samples / audio.sr
             blocks = Reading(mono_blocks(audio, audio.sr))
-            for start, end, whole, y in cuts(blocks, audio.sr, windows):
-                of = replace(of, start=start, end=end, kind=Kind.CLIP if whole else Kind.WINDOW)
-                # Known once all of it is read, as it is when it comes as one clip.
-                remark = blocks.result.decoded.remark if whole else ""
-                yield _piece(replace(of, remark=remark), y, audio.sr, settings, dtype)
-            if of.kind is Kind.WINDOW:
-                remark = blocks.result.decoded.remark
-                yield _Piece(replace(of, kind=Kind.RECORDING, start=0.0, remark=remark))
+            for start, end, is_whole, y in cuts(blocks, audio.sr, windows):
+                kind = Kind.CLIP if is_whole else Kind.WINDOW
+                x, reason = _spectrogram(y, audio.sr, settings, dtype, "" if is_whole else f"{start:.2f} to {end:.2f}")
+                # A clip comes when all is read; before, nobody knows whether something is wrong with it.
+                note = blocks.result.decoded.remark if is_whole else ""
+                yield _Part(source.path, kind, start, end, x, reason, note, duration)
+            if kind is Kind.WINDOW:
+                yield _Part(source.path, Kind.RECORDING, end=end, note=blocks.result.decoded.remark)
         return
     except ClipError as error:
         reason = str(error)
@@ -167,16 +171,14 @@ def _pieces(source: Source, windows: Windows, settings: Any, dtype: str) -> Iter
     except Exception as error:
         # A file of unknown origin may make a decoder fail in any way; that must cost this file only.
         reason = f"it cannot be decoded ({type(error).__name__}: {error})"
-    yield _Piece(Prediction(source.path, {}, reason, Kind.REJECTED))
+    yield _Part(source.path, Kind.REJECTED, reason=reason)
 
 
 def _open(source: Source) -> AbstractContextManager[Any]:
-    from featurize.audio.audio import ClipError
-    from featurize.audio.decode import open_audio
-    from featurize.audio.sndfile import open_stream
-
     if source.reason:
         raise ClipError(source.reason)
+    if source.samples is not None:
+        return nullcontext(_in_memory(source.samples, source.sr))
     if source.is_stdin:
         return nullcontext(open_stream(0))
     if not stat.S_ISREG(source.path.stat().st_mode):
@@ -184,48 +186,52 @@ def _open(source: Source) -> AbstractContextManager[Any]:
     return open_audio(str(source.path))
 
 
-def _piece(of: Prediction, y: npt.NDArray[np.float32], sr: int, settings: Any, dtype: str) -> _Piece:
-    from featurize.audio.audio import ClipError
-    from featurize.features.row import spectrogram
+def _in_memory(y: Float32, sr: int) -> Audio:
+    def blocks() -> Blocks:
+        yield y[:, None]
+        return Decoded(len(y))
 
+    return Audio(sr, 1, len(y), "", blocks, lambda: "")
+
+
+def _spectrogram(
+    y: Float32, sr: int, settings: MelSettings, dtype: str, where: str
+) -> tuple[npt.NDArray[Any] | None, str]:
+    """Return a spectrogram; or None for silence, and in words what is silent."""
     try:
         # Through the type of the cache, so that a row is to the bit what the model saw in training.
         x = spectrogram(y, sr, settings).astype(dtype, copy=False)
     except ClipError as error:
-        where = f"from {of.start:.2f} to {of.end:.2f} s " if of.kind is Kind.WINDOW else ""
-        raise ClipError(f"{where}{error}") from None
-    # In silence there is nothing to tell classes apart by, and what a network makes of it means nothing.
-    return _Piece(of, x) if x.any() else _Piece(replace(of, reason=_why_silent(y, sr, settings)))
-
-
-def _why_silent(y: npt.NDArray[np.float32], sr: int, settings: Any) -> str:
-    """Say what is silent: a spectrogram shows the middle of what is longer than it."""
+        raise ClipError(f"from {where} s {error}" if where else str(error)) from None
+    # Silence has nothing to tell classes apart by, so what a network says about it means nothing.
+    if x.any():
+        return x, ""
     used = settings.n_frames * settings.hop_length / settings.sr
     if len(y) / sr <= used or np.abs(y).max() < _QUIET:
-        return "silent"
-    return f"no sound in the {used:.1f} s that are used; there is sound elsewhere"
+        return None, "silent"
+    return None, f"no sound in the {used:.1f} s that are used; there is sound elsewhere"
 
 
-def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
-    """Yield pieces in lists with up to BATCH_SIZE rows, all of which are windows or none."""
-    batch: list[_Piece] = []
+def _batches(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
+    """Yield parts in lists with up to BATCH_SIZE spectrograms, which are all of windows or all of clips."""
+    batch: list[_Part] = []
     n_rows, kind = 0, Kind.CLIP
-    for piece in pieces:
-        if piece.x is not None:
-            if n_rows == BATCH_SIZE or (n_rows and piece.of.kind is not kind):
+    for part in parts:
+        if part.x is not None:
+            if n_rows == BATCH_SIZE or (n_rows and part.kind is not kind):
                 yield batch
                 batch, n_rows = [], 0
-            n_rows, kind = n_rows + 1, piece.of.kind
-        elif len(batch) >= _MAX_PIECES:
+            n_rows, kind = n_rows + 1, part.kind
+        elif len(batch) >= _MAX_PARTS:
             yield batch
             batch, n_rows = [], 0
-        batch.append(piece)
+        batch.append(part)
     if batch:
         yield batch
 
 
-def _ahead(batches: Iterator[list[_Piece]]) -> Iterator[list[_Piece]]:
-    """Yield the batches, of which some are computed ahead in a thread while the network is busy."""
+def _ahead(batches: Iterator[list[_Part]]) -> Iterator[list[_Part]]:
+    """Yield the batches, some of which are computed ahead in a thread while the network is busy."""
     # Its thread is a daemon: one that waits for a pipe must not keep the process from ending.
     with ThreadPool(1) as thread:
         pending = deque(thread.apply_async(next, (batches, None)) for _ in range(_N_AHEAD))
@@ -234,57 +240,65 @@ def _ahead(batches: Iterator[list[_Piece]]) -> Iterator[list[_Piece]]:
             yield batch
 
 
-def _predictions(
-    run: Run, batches: Iterable[list[_Piece]], windows: Windows, settings: Any, threshold: float | Mapping[str, float]
-) -> Iterator[Prediction]:
-    from train.runs.load import load_model
+def _network(
+    run: Run, windows: Windows, settings: MelSettings
+) -> Callable[[Sequence[_Part]], Iterator[dict[str, float]]]:
+    """Return the model of a run as a function of parts; those without a spectrogram have no probabilities."""
+    # Not at the top: TensorFlow takes seconds, and a mistake in the command should be told before.
+    from train.models.narrow import narrow
 
     model = load_model(run)
     forwards: dict[Kind, Forward] = {}
-    for batch in batches:
-        rows = [piece.x.astype(np.float32, copy=False) for piece in batch if piece.x is not None]
-        values: Iterator[list[float]] = iter(())
-        if rows:
-            kind = next(piece.of.kind for piece in batch if piece.x is not None)
-            if kind not in forwards:
-                forwards[kind] = forward(model) if kind is Kind.CLIP else _narrow(run, model, windows, settings)
-            values = iter(calibrated(forwards[kind](np.stack(rows)), run.temperature).tolist())
-        for of, x in batch:
-            probabilities = {} if x is None else dict(zip(run.class_names, next(values), strict=True))
-            one = replace(of, probabilities=probabilities)
-            if isinstance(threshold, float):
-                yield replace(one, threshold=threshold)
-            else:
-                yield replace(one, threshold=threshold[one.class_name]) if probabilities else one
-
-
-def _narrow(run: Run, model: Any, windows: Windows, settings: Any) -> Forward:
-    from featurize.features.row import n_frames_of
-    from train.models.narrow import narrow
-
     # A window is a whole number of samples at the rate of its recording, so it may be a millisecond longer.
     n_frames = n_frames_of(round((windows.seconds + 1e-3) * settings.sr) + 1, settings)
-    return narrow(model, run.record.model, n_frames)
+
+    def probabilities_of(batch: Sequence[_Part]) -> Iterator[dict[str, float]]:
+        kind = next((part.kind for part in batch if part.x is not None), None)
+        if kind is None:
+            yield from ({} for _ in batch)
+            return
+        if kind not in forwards:
+            forwards[kind] = forward(model) if kind is Kind.CLIP else narrow(model, run.record.model, n_frames)
+        rows = np.stack([part.x.astype(np.float32, copy=False) for part in batch if part.x is not None])
+        values = iter(calibrated(forwards[kind](rows), run.temperature).tolist())
+        for part in batch:
+            yield {} if part.x is None else dict(zip(run.class_names, next(values), strict=True))
+
+    return probabilities_of
 
 
-def _with_summaries(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-    """Put into the prediction of a recording what its windows were."""
-    n_windows: Counter[str] = Counter()
-    sums: Counter[str] = Counter()
-    n_sums = 0
-    reasons: set[str] = set()
-    for one in predictions:
-        if one.kind is Kind.WINDOW:
-            n_windows[one.label] += 1
-            reasons.add(one.reason)
-            n_sums += bool(one.probabilities)
-            for name, p in one.probabilities.items():
-                sums[name] += p  # type: ignore[assignment]  # a Counter adds up whatever can be added
-            yield one
-            continue
-        if one.kind is Kind.RECORDING:
-            means = {name: total / n_sums for name, total in sums.items()}
-            reason = reasons.pop() if len(reasons) == 1 else ""
-            one = replace(one, probabilities=means, n_windows=dict(n_windows), reason=reason)
-        n_windows, sums, n_sums, reasons = Counter(), Counter(), 0, set()
-        yield one
+def _label(probabilities: dict[str, float], least: Mapping[str, float]) -> str:
+    if not probabilities:
+        return ""
+    name = max(probabilities, key=probabilities.__getitem__)
+    return name if probabilities[name] >= least[name] else ""
+
+
+class _Tally:
+    """The windows of a long recording, added up."""
+
+    def __init__(self) -> None:
+        self.n_windows: Counter[str] = Counter()
+        self.sums: dict[str, float] = {}
+        self.n_sums = 0
+        self.reasons: set[str] = set()
+
+    def add(self, one: Window) -> None:
+        self.n_windows[one.label] += 1
+        self.reasons.add(one.reason)
+        self.n_sums += bool(one.probabilities)
+        for name, p in one.probabilities.items():
+            self.sums[name] = self.sums.get(name, 0.0) + p
+
+    def recording(self, part: _Part) -> Recording:
+        labelled = {name: n for name, n in self.n_windows.items() if name}
+        return Recording(
+            part.path,
+            Kind.RECORDING,
+            part.end,
+            max(labelled, key=labelled.__getitem__, default=""),
+            {name: total / self.n_sums for name, total in self.sums.items()},
+            self.reasons.pop() if len(self.reasons) == 1 else "",
+            part.note,
+            dict(self.n_windows),
+        )

@@ -1,103 +1,126 @@
-"""Segments: the segments that were found as files, at their recordings' own rate and in their own channels."""
+"""Segments: the detections as files of sound, at their recordings' own rate and in their own channels."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import errno
+import os
+from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import soundfile
 
 from cache.labels.annotation import Region
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
 from cache.shared.segment import samples_of
-from cache.shared.text import printable
-from cache.shared.tree import is_background
-from train.predict.predict import Kind, Prediction
-from train.predict.regions import regions
+from cache.shared.text import human_count, printable
+from featurize.audio.audio import Audio, ClipError
+from featurize.audio.decode import open_audio
+from train.predict.detections import Detections
+from train.predict.results import Kind
+from train.predict.sinks import Found, refuse_equal_names
 from train.predict.sources import Source
+from train.runs.directory import Run
 
-# Which region, sample rate in Hz, samples (n, n_channels).
-Piece = tuple[int, int, npt.NDArray[np.float32]]
-
-
-def _pieces(path: Path, named: Sequence[Region]) -> Iterator[Piece]:
-    """Yield the samples of regions of a recording as it is read once, in blocks, from its start to its end."""
-    from featurize.audio.decode import open_audio
-
-    with open_audio(str(path)) as audio:
-        spans = [samples_of(region.start, region.end, audio.sr) for region in named]
-        for i, part in audio.pieces(spans):
-            yield i, audio.sr, part
+# The longest name that common file systems take.
+_MAX_NAME_BYTES = 255
 
 
-def with_segments(
-    predictions: Iterable[Prediction], sources: Iterable[Source], folder: Path, replace: bool
-) -> Iterator[Prediction]:
-    """Pass predictions on, and before a recording's last one write its regions as FLAC files in folders of classes.
+class Segments:
+    """Writes the detections of each recording as FLAC files in folders of classes.
+
+    A file is called after its recording, with the seconds of its start and its end. Samples beyond full scale, which
+    FLAC cannot hold, make it a WAV of 32-bit floats.
 
     Parameters
     ----------
-    predictions
-        Of the recordings, in their order.
+    run
+        The run that classifies.
     sources
         The recordings.
     folder
-        Of the folders of classes; a file is called after its recording, with the seconds of its start and its end.
-    replace
-        Whether files that are there are those of a recording that was interrupted.
+        Holds the folders of the classes.
 
     Raises
     ------
     UserError
-        A file is there already, or FLAC cannot hold the recording.
+        A class cannot be the name of a folder, or two recordings have the same name.
     """
-    names = {source.path: source.name for source in sources}
-    windows: list[Prediction] = []
-    for one in predictions:
-        if one.kind in (Kind.WINDOW, Kind.CLIP):
-            windows.append(one)
-        if one.kind in (Kind.RECORDING, Kind.CLIP):
-            named = [region for region in regions(windows) if not is_background(region.label)]
-            files = [folder / _safe(region.label) / _file_name(names[one.path], region) for region in named]
-            if not replace and (there := next((file for file in files if file.exists()), None)):
-                raise UserError(f"{there} exists already; give another --segments")
-            _write(one.path, named, files)
-        if one.kind is not Kind.WINDOW:
-            windows = []
-        yield one
+
+    def __init__(self, run: Run, sources: Sequence[Source], folder: Path) -> None:
+        for name in run.class_names:
+            if len(os.fsencode(_safe(name))) > _MAX_NAME_BYTES:
+                raise UserError(
+                    f"the class {name[:20]}.. has too long a name for a folder, so --segments cannot be used with "
+                    f"{run.folder}; --format audacity writes labels instead"
+                )
+        refuse_equal_names(sources, f"cut into {folder}")
+        self.folder, self.names = folder, {source.path: source.name for source in sources}
+        self.detections, self.regions = Detections(), list[Region]()
+        self.n_files = self.n_loud = 0
+
+    def write(self, one: Found) -> str:
+        """Take a prediction, and write the files after the last one of a recording."""
+        self.regions += self.detections.take(one)
+        if one.kind is Kind.WINDOW:
+            return ""
+        regions, self.regions = self.regions, []
+        if one.kind is Kind.REJECTED or not regions:
+            return ""
+        try:
+            self._cut(one.path, regions)
+        except ClipError as error:
+            return f"it is classified, but its segments cannot be cut: {error}"
+        except soundfile.LibsndfileError as error:
+            return f"it is classified, but FLAC cannot hold its segments ({error.error_string.strip()})"
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return "it is classified, but its name is too long for the names of its segments"
+        return ""
+
+    def summary(self) -> str:
+        """Say how many files there are."""
+        loud = f", {self.n_loud} of them WAV, because they are louder than FLAC can hold" if self.n_loud else ""
+        return f"{human_count(self.n_files, 'segment')} in {self.folder}{loud}"
+
+    def _cut(self, path: Path, regions: Sequence[Region]) -> None:
+        files = [self.folder / _safe(region.label) / _file_name(self.names[path], region) for region in regions]
+        for file in files:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with open_audio(str(path)) as audio:
+            spans = [samples_of(region.start, region.end, audio.sr) for region in regions]
+            # 24 bits lose nothing of what recorders write, and FLAC saves the space of those that are not used.
+            loud = _write(audio, spans, files, "FLAC", "PCM_24", highest=1.0)
+            wavs = [files[i].with_suffix(".wav") for i in loud]
+            _write(audio, [spans[i] for i in loud], wavs, "WAV", "FLOAT", highest=np.inf)
+        self.n_files, self.n_loud = self.n_files + len(files), self.n_loud + len(loud)
 
 
-def _write(path: Path, named: Sequence[Region], files: Sequence[Path]) -> None:
-    from featurize.audio.audio import ClipError
-
-    try:
-        # Regions do not overlap, so their pieces come one region after the other.
-        for i, parts in groupby(_pieces(path, named) if named else (), key=itemgetter(0)):
-            files[i].parent.mkdir(parents=True, exist_ok=True)
-            _write_flac(files[i], parts)
-    except ClipError as error:
-        raise UserError(f"{path} could be classified, and its segments cannot be cut: {error}") from None
+class _TooLoudError(Exception):
+    """A sample is beyond what the format can hold."""
 
 
-def _write_flac(file: Path, parts: Iterator[Any]) -> None:
-    import soundfile
-
-    _, sr, samples = next(parts)
-    try:
-        # 24 bits lose nothing of what recorders write, and FLAC leaves out those that are not used.
-        with (
-            replacing(file) as beside,
-            soundfile.SoundFile(beside, "w", sr, samples.shape[1], "PCM_24", format="FLAC") as out,
-        ):
-            out.write(samples)
-            for _, _, more in parts:
-                out.write(more)
-    except soundfile.LibsndfileError as error:
-        channels = f"{samples.shape[1]} channels at {sr} Hz"
-        raise UserError(f"{file} cannot be written ({error.error_string}): {channels}") from None
+def _write(
+    audio: Audio, spans: Sequence[tuple[int, int]], files: Sequence[Path], format: str, subtype: str, highest: float
+) -> list[int]:
+    """Write spans of samples as files, and return those that are not written: with a sample beyond the highest."""
+    loud = []
+    # They do not overlap, so their pieces come one span after the other.
+    for i, pieces in groupby(audio.pieces(spans) if spans else (), key=itemgetter(0)):
+        try:
+            with (
+                replacing(files[i]) as beside,
+                soundfile.SoundFile(beside, "w", audio.sr, audio.n_channels, subtype, format=format) as out,
+            ):
+                for _, samples in pieces:
+                    if np.abs(samples).max(initial=0.0) > highest:
+                        raise _TooLoudError
+                    out.write(samples)
+        except _TooLoudError:
+            loud.append(i)
+    return loud
 
 
 def _file_name(name: str, region: Region) -> str:

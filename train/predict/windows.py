@@ -1,7 +1,7 @@
 """Windows of a recording: a short one is classified whole, as the clip it is, a long one window by window."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,27 +51,34 @@ def windows_of(run: Run, seconds: float | None = None, overlap: float = 0.5) -> 
     return Windows(float(median), overlap)
 
 
-def thresholds_of(run: Run) -> dict[str, float]:
-    """Return the thresholds of all classes of a run; of one that means "none of them", 0 where it has none.
+def thresholds_of(run: Run, except_for: Collection[str] = ()) -> dict[str, float]:
+    """Return the thresholds of all classes of a run; 0 for a class that needs none or is excepted.
 
     Raises
     ------
     UserError
         A class has none.
     """
-    missing = [name for name in run.class_names if name not in run.record.thresholds and not is_background(name)]
+    found = run.record.thresholds
+    missing = [name for name in run.class_names if not (name in found or name in except_for or is_background(name))]
     if missing:
-        raise UserError(
-            f"{run.folder} has no threshold of {', '.join(missing)}: none of its validation clips is of it; give "
-            "--threshold P, or find thresholds on recordings with `python -m train evaluate --keep-thresholds`"
+        why = (
+            "it has no thresholds, because it was trained without validation clips (--val 0, the default of compact)"
+            if run.record.temperature is None and not found
+            else f"it has no threshold for {', '.join(missing)}, because no validation clip belongs to that"
         )
-    return {name: run.record.thresholds.get(name, 0.0) for name in run.class_names}
+        raise UserError(
+            f"{run.folder}: {why}; give --threshold P, train again with --val 0.15, or find thresholds on labelled "
+            f"recordings with `python -m train evaluate {run.folder} --recordings FOLDER --labels FOLDER "
+            "--keep-thresholds`"
+        )
+    return {name: found.get(name, 0.0) for name in run.class_names}
 
 
 def gap(windows: Windows, settings: Mapping[str, Any]) -> str:
     """Return a sentence if parts of a recording are in no spectrogram, else "".
 
-    Of a window, as of a clip, a spectrogram shows the middle `n_frames`; windows may start further apart than that.
+    A spectrogram shows the middle `n_frames` of a window, and windows may start further apart than that.
     """
     shown = settings["n_frames"] * settings["hop_length"] / settings["sr"]
     step = windows.seconds * (1 - windows.overlap)
@@ -79,7 +86,7 @@ def gap(windows: Windows, settings: Mapping[str, Any]) -> str:
         return ""
     return (
         f"windows start every {step:.2f} s, and only the middle {shown:.2f} s of each are looked at; "
-        f"--overlap {math.ceil(100 * (1 - shown / windows.seconds)) / 100:.2f} leaves nothing out"
+        f"--overlap {math.ceil(100 * (1 - shown / windows.seconds)) / 100:.2f} covers everything"
     )
 
 

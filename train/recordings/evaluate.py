@@ -15,7 +15,8 @@ from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, plain, printable
 from cache.shared.tree import is_background
-from train.predict.predict import Kind, Prediction, predict_files
+from train.predict.predict import predict
+from train.predict.results import Kind, Recording, Window
 from train.predict.sources import find_sources
 from train.recordings.score import Floats, Heard, answers, detections, same, score
 from train.runs.directory import Run, open_run
@@ -103,8 +104,8 @@ def _heard(run: Run, recordings: Path, labels: Sequence[Annotation], names: list
     for label in labels:
         of.setdefault(os.path.realpath(label.file), []).append(label)
     heard: dict[Path, Heard] = {}
-    windows: list[Prediction] = []
-    for one in predict_files(run, find_sources([recordings])):
+    windows: list[Window | Recording] = []
+    for one in predict(run, find_sources([recordings])):
         if one.kind in (Kind.WINDOW, Kind.CLIP):
             windows.append(one)
         if one.kind in (Kind.RECORDING, Kind.CLIP):

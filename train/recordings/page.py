@@ -7,7 +7,7 @@ from typing import Any
 
 from cache.shared.files import own_folder, replacing
 from cache.shared.segment import Segment
-from train.predict.tables import clock
+from train.predict.rows import clock
 from train.recordings.score import LEVELS
 from train.report.figures import as_picture, as_png, drawing, thresholds_figure
 from train.report.page import render

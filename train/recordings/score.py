@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from train.predict.detections import joined
+
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -57,12 +59,10 @@ def answers(heard: Heard, label: int) -> Floats:
 
 
 def detections(windows: Floats, is_on: Bools) -> tuple[Floats, list[slice]]:
-    """Join windows into segments as train.predict.regions does, shape (n, 2), each with the slice of its windows."""
-    steps = np.diff(np.concatenate(([0], is_on.astype(np.int8), [0])))
-    first, stop = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
-    middles = (windows[1:, 0] + windows[:-1, 1]) / 2
-    edges = np.concatenate((windows[:1, 0], middles, windows[-1:, 1]))
-    return np.column_stack((edges[first], edges[stop])), [slice(a, b) for a, b in zip(first, stop, strict=True)]
+    """Join the windows of a class into detections, shape (n, 2), each with the slice of its windows."""
+    segments, members = joined(windows, is_on.astype(np.int8))
+    on = [i for i, one in enumerate(members) if is_on[one.start]]
+    return segments[on], [members[i] for i in on]
 
 
 def counts(heard: Heard, name: str, label: int, thresholds: Floats) -> Ints:

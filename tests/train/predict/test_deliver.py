@@ -16,27 +16,36 @@ import numpy as np
 import pytest
 import soundfile
 
+from cache.labels.annotation import Region
 from cache.shared.errors import Interrupted, UserError
 from tests import ROOT
+from tests.helpers.recordings import heard
 from tests.helpers.tones import tone
-from train.predict.deliver import _LINES, deliver
-from train.predict.formats import LABELS, PredictFormat
-from train.predict.predict import Kind, Prediction, predict_files
-from train.predict.regions import Region, regions
+from train.predict.deliver import Output, deliver
+from train.predict.detections import Detections
+from train.predict.predict import predict
+from train.predict.results import Kind, Recording, Window
+from train.predict.rows import as_csv, as_json, as_text, clock, csv_header
 from train.predict.sources import Source, find_sources
-from train.predict.tables import as_csv, as_json, as_text, clock, csv_header
 from train.runs.directory import open_run
 
 HOSTILE = ["plain.wav", "tab\there.wav", "line\nbreak.wav", "cr\rhere.wav", 'quo"te,comma.wav', "\udcff\udcfe.wav"]
 
 
-def window(start: float, end: float, p: float, threshold: float = 0.0) -> Prediction:
+def window(start: float, end: float, p: float, threshold: float = 0.0) -> Window:
     """A window of a recording that is a dog with probability p, else a cat."""
-    return Prediction(Path("a.wav"), {"dog": p, "cat": 1 - p}, "", Kind.WINDOW, start, end, 9.0, threshold)
+    label = "dog" if p > 0.5 else "cat"
+    return Window(Path("a.wav"), start, end, label if max(p, 1 - p) >= threshold else "", {"dog": p, "cat": 1 - p})
+
+
+def detections(windows: list[Window]) -> list[Region]:
+    joiner = Detections()
+    last = Recording(Path("a.wav"), Kind.RECORDING)
+    return [region for one in [*windows, last] for region in joiner.take(one)]
 
 
 def test_windows_become_regions_that_do_not_overlap_and_neighbours_of_one_label_are_one() -> None:
-    silent = replace(window(2, 3, 0.5), probabilities={}, reason="silent")
+    silent = replace(window(2, 3, 0.5), label="", probabilities={}, reason="silent")
     windows = [
         window(0, 1, 0.9),
         window(0.5, 1.5, 0.7),
@@ -45,17 +54,13 @@ def test_windows_become_regions_that_do_not_overlap_and_neighbours_of_one_label_
         window(3, 4, 1),
         window(3.5, 4.5, 1),
     ]
-    assert list(regions(windows)) == [
+    assert detections(windows) == [
         Region(0, 1.25, "dog", pytest.approx(0.8)),
         Region(1.25, 2, "cat", pytest.approx(0.8)),
         Region(3, 4.5, "dog", 1),
     ]
-    assert list(regions([])) == []
-    assert [region.label for region in regions([window(0, 1, 0.6, threshold=0.7)])] == []
-
-
-def test_every_format_of_the_command_is_written_by_lines_or_by_labels() -> None:
-    assert list(PredictFormat) == [*_LINES, *LABELS]
+    assert detections([]) == []
+    assert [region.label for region in detections([window(0, 1, 0.6, threshold=0.7)])] == []
 
 
 def test_a_position_is_written_as_on_a_player() -> None:
@@ -73,8 +78,8 @@ def test_no_name_breaks_a_row(name: str, run: Path) -> None:
     opened = open_run(run)
     names = dict.fromkeys(opened.class_names, 1 / 3)
     predictions = [
-        Prediction(Path("folder") / name, names),
-        Prediction(Path(name), {}, "bad\tin\nmany ways", Kind.REJECTED),
+        Recording(Path("folder") / name, Kind.CLIP, 1.0, "dog", names),
+        Recording(Path(name), Kind.REJECTED, reason="bad\tin\nmany ways"),
     ]
     text = (csv_header(opened) + b"".join(as_csv(opened, one) for one in predictions)).decode()
     found = list(csv.DictReader(io.StringIO(text, newline="")))
@@ -88,7 +93,8 @@ def test_no_name_breaks_a_row(name: str, run: Path) -> None:
 
 
 def test_a_line_of_text_has_its_names_escaped(run: Path) -> None:
-    line = as_text(open_run(run), Prediction(Path("\x1b[2Jclip\n.wav"), {"do\x1bg": 0.75, "cat": 0.25}))
+    clip = Recording(Path("\x1b[2Jclip\n.wav"), Kind.CLIP, 1.0, "do\x1bg", {"do\x1bg": 0.75, "cat": 0.25})
+    line = as_text(open_run(run), clip)
     assert line.decode() == r"\x1b[2Jclip\n.wav: do\x1bg  (do\x1bg 0.750  cat 0.250)" + "\n"
 
 
@@ -108,13 +114,13 @@ def classify_folder(run: Path, folder: Path, format: str, out: Path, resume: boo
     """Do what the command does; with `n`, be interrupted after so many predictions."""
     opened = open_run(run)
 
-    def classify(sources: Sequence[Source]) -> Iterator[Prediction]:
-        for i, one in enumerate(predict_files(opened, sources)):
+    def classify(sources: Sequence[Source]) -> Iterator[Window | Recording]:
+        for i, one in enumerate(predict(opened, sources)):
             if i == n:
                 raise Interrupted(signal.SIGINT)
             yield one
 
-    deliver(opened, find_sources([folder]), classify, format, out, resume)
+    deliver(opened, find_sources([folder]), classify, Output(format, out, resume))
 
 
 @pytest.mark.parametrize("format", ["csv", "json"])
@@ -128,13 +134,13 @@ def test_a_file_that_was_cut_anywhere_goes_on_to_be_the_same(
     # What every file comes to is known now, and TensorFlow is not asked again for each cut.
     opened = open_run(run)
     sources = find_sources([folder])
-    known = {source.path: list(predict_files(opened, [source])) for source in sources}
+    known = {source.path: list(predict(opened, [source])) for source in sources}
     cut = tmp_path / "cut"
     places = {*range(0, len(content), max(1, len(content) // 150)), *range(1, 60), len(content)}
     for n_bytes in sorted(places):
         cut.write_bytes(content[:n_bytes])
         with pytest.raises(UserError, match="1 of 8"):
-            deliver(opened, sources, lambda left: [p for s in left for p in known[s.path]], format, cut, True)
+            deliver(opened, sources, lambda left: [p for s in left for p in known[s.path]], Output(format, cut, True))
         assert cut.read_bytes() == content, n_bytes
 
 
@@ -180,22 +186,19 @@ def test_labels_are_a_file_a_recording_with_the_columns_that_are_opened(
 
 @pytest.mark.parametrize("name", ["background", "Noise", "other", "silence"])
 def test_a_background_class_is_in_tables_and_in_no_labels(name: str, run: Path, tmp_path: Path) -> None:
-    def heard(start: float, label: str) -> Prediction:
-        return Prediction(Path("a.wav"), {label: 1.0}, "", Kind.WINDOW, start, start + 1, 3.0)
-
-    found = [heard(0, "dog"), heard(1, name), heard(2, "cat")]
+    found = heard(Path("a.wav"), [(0, 1, "dog"), (1, 2, name), (2, 3, "cat")])
     opened = open_run(run)
     opened = replace(opened, record=replace(opened.record, class_names=["dog", "cat", name]))
     source = Source(Path("a.wav"), "a.wav")
     for format in ("audacity", "raven"):
-        deliver(opened, [source], lambda _: found, format, tmp_path / format, single=True)
+        deliver(opened, [source], lambda _: found, Output(format, tmp_path / format, single=True))
         track = (tmp_path / format).read_text()
         assert name not in track
         assert [word in track for word in ("dog", "cat")] == [True, True]
     whole = [replace(one, probabilities=dict.fromkeys(opened.class_names, 0.1) | one.probabilities) for one in found]
-    deliver(opened, [source], lambda _: whole, "csv", tmp_path / "csv")
+    deliver(opened, [source], lambda _: whole, Output("csv", tmp_path / "csv"))
     with (tmp_path / "csv").open(newline="") as lines:
-        assert [row["class"] for row in csv.DictReader(lines)] == ["dog", name, "cat"]
+        assert [row["class"] for row in csv.DictReader(lines)] == ["dog", name, "cat", ""]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +216,7 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(
     for format in ("csv", "json"):
         (tmp_path / "out").write_bytes(content)
         with pytest.raises(UserError, match=complaint if format == "json" else "is not what"):
-            deliver(open_run(run), [], lambda _: [], format, tmp_path / "out", resume=True)
+            deliver(open_run(run), [], lambda _: [], Output(format, tmp_path / "out", resume=True))
         assert (tmp_path / "out").read_bytes() == content
 
 
@@ -223,9 +226,9 @@ def test_two_recordings_never_share_a_file_of_labels(run: Path, tmp_path: Path) 
         (tmp_path / name / "x.wav").touch()
     sources = find_sources([tmp_path / "a", tmp_path / "b"])
     with pytest.raises(UserError, match="would both be labelled"):
-        deliver(open_run(run), sources, lambda _: [], "raven", tmp_path / "labels")
+        deliver(open_run(run), sources, lambda _: [], Output("raven", tmp_path / "labels"))
     with pytest.raises(UserError, match="give a folder"):
-        deliver(open_run(run), sources, lambda _: [], "raven")
+        deliver(open_run(run), sources, lambda _: [], Output("raven"))
 
 
 def test_a_killed_command_goes_on_and_standard_input_is_the_file(run: Path, folder: Path, tmp_path: Path) -> None:

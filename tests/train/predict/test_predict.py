@@ -15,25 +15,25 @@ from cache.shared.errors import UserError
 from featurize import featurize_clip
 from tests.helpers.tables import predictions
 from train.models.forward import forward
-from train.predict.predict import Prediction
-from train.predict.predict import predict_files as predict_sources
+from train.predict.predict import predict
+from train.predict.results import Recording, Window
+from train.predict.rows import as_json
 from train.predict.sources import find_sources
-from train.predict.tables import as_json
 from train.runs.directory import Run, open_run
 from train.runs.load import load_model
 
 DROPOUT = '"module": "keras.layers", "class_name": "Dropout"'
 
 
-def predict_files(run: Run, paths: list[Path]) -> Iterator[Prediction]:
-    return predict_sources(run, find_sources(paths))
+def predict_files(run: Run, paths: list[Path]) -> Iterator[Window | Recording]:
+    return predict(run, find_sources(paths))
 
 
 def test_a_clip_has_the_probabilities_it_had_in_the_test_split(run: Path, tones: Path) -> None:
     rows = predictions(run)
     found = predict_files(open_run(run), [tones / row["path"] for row in rows])
     for row, one in zip(rows, found, strict=True):
-        assert one.class_name == row["predicted"]
+        assert one.label == row["predicted"]
         assert list(one.probabilities.values()) == pytest.approx(
             [float(row[f"p_{n}"]) for n in one.probabilities], abs=1e-5
         )

@@ -10,10 +10,11 @@ import soundfile
 from cache.labels.annotation import Region
 from cache.labels.read import read_labels
 from tests.helpers.tones import tone
-from train.predict.deliver import deliver
-from train.predict.formats import LABELS
-from train.predict.predict import Kind, predict_files
-from train.predict.regions import regions
+from train.predict.deliver import Output, deliver
+from train.predict.detections import Detections
+from train.predict.predict import predict
+from train.predict.results import LABELS
+from train.predict.sinks import label_text
 from train.predict.sources import find_sources
 from train.runs.directory import open_run
 
@@ -23,16 +24,17 @@ def test_twice_round_is_where_it_began(format: str, run: Path, tmp_path: Path) -
     y = np.concatenate((tone("dog", 2), np.zeros(32000), tone("cat", 2.3), np.zeros(16000), tone("bird", 3.1)))
     soundfile.write(tmp_path / "yard.wav", y, 16000)
     opened, sources = open_run(run), find_sources([tmp_path])
-    found = list(predict_files(opened, sources))
-    expected = list(regions(one for one in found if one.kind is Kind.WINDOW))
+    found = list(predict(opened, sources))
+    joiner = Detections()
+    expected = [region for one in found for region in joiner.take(one)]
     assert {region.label for region in expected} == {"dog", "cat", "bird"}
     said: list[str] = []
     out = tmp_path / f"yard.wav{LABELS[format].ENDING}"
-    deliver(opened, sources, lambda _: found, format, out, single=True)
+    deliver(opened, sources, lambda _: found, Output(format, out, single=True))
     once = read_labels([out], tmp_path, None, said.append)
     band = (0.0, 8000.0)
     again = [Region(one.start, one.end, one.label, 1.0) for one in once]
-    out.write_text("\n".join(LABELS[format].lines("yard.wav", again, band)) + "\n")
+    out.write_text(label_text(format, "yard.wav", again, band))
     twice = read_labels([out], tmp_path, None, said.append)
     for labels in (once, twice):
         assert [one.label for one in labels] == [one.label for one in expected]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,33 +10,41 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from cache.shared.errors import UserError
 from tests import ROOT
+from tests.helpers.recordings import heard
 from tests.helpers.tones import tone
 from train.__main__ import app
-from train.predict.predict import Kind, Prediction
-from train.predict.segments import with_segments
+from train.predict.deliver import Output, deliver
+from train.predict.results import Recording, Window
+from train.predict.segments import Segments
 from train.predict.sources import Source
+from train.runs.directory import Run, open_run
 
 
-def found(path: Path, label: str = "dog") -> list[Prediction]:
+def found(path: Path, label: str = "dog") -> list[Window | Recording]:
     """A dog from 0.5 to 1 s, and a second of something else."""
-    heard = [(0.0, 0.5, {"background": 1.0}), (0.5, 1.0, {label: 1.0}), (1.0, 1.5, {"background": 1.0})]
-    windows = [Prediction(path, p, "", Kind.WINDOW, start, end, 1.5) for start, end, p in heard]
-    return [*windows, Prediction(path, {}, "", Kind.RECORDING, 0.0, 1.5)]
+    return heard(path, [(0.0, 0.5, "background"), (0.5, 1.0, label), (1.0, 1.5, "background")])
+
+
+def segments_of(run: Run, source: Source, folder: Path, label: str = "dog") -> tuple[list[Path], str]:
+    """The files that are written for a recording, and what is wrong with it."""
+    sink = Segments(run, [source], folder)
+    reason = "".join(sink.write(one) for one in found(source.path, label))
+    return [file for file in folder.rglob("*") if file.is_file()], reason
 
 
 @pytest.mark.parametrize(
     ("sr", "n_channels", "subtype"), [(44100, 2, "PCM_16"), (16000, 1, "PCM_24"), (8000, 5, "PCM_16")]
 )
 def test_a_segment_has_the_samples_the_rate_and_the_channels_of_its_recording(
-    sr: int, n_channels: int, subtype: str, tmp_path: Path
+    sr: int, n_channels: int, subtype: str, run: Path, tmp_path: Path
 ) -> None:
     y = np.random.default_rng(0).integers(-(2**31), 2**31 - 1, (3 * sr // 2, n_channels), np.int32)
     path = tmp_path / "night.wav"
     soundfile.write(path, y, sr, subtype=subtype)
-    passed = list(with_segments(found(path), [Source(path, "deep/night.wav")], tmp_path / "found", False))
-    assert passed == found(path)
-    (file,) = [file for file in (tmp_path / "found").rglob("*") if file.is_file()]
+    (file,), reason = segments_of(open_run(run), Source(path, "deep/night.wav"), tmp_path / "found")
+    assert reason == ""
     assert file == tmp_path / "found" / "dog" / "deep" / "night.wav_000000.50-000001.00.flac"
     samples, rate = soundfile.read(file, dtype="int32", always_2d=True)
     original, _ = soundfile.read(path, dtype="int32", always_2d=True)
@@ -43,11 +52,60 @@ def test_a_segment_has_the_samples_the_rate_and_the_channels_of_its_recording(
     np.testing.assert_array_equal(samples, original[sr // 2 : sr])
 
 
-def test_no_class_leads_out_of_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("peak", [1.0, 1.5, 1000.0])
+def test_samples_beyond_full_scale_are_kept(peak: float, run: Path, tmp_path: Path) -> None:
+    y = peak * np.sin(np.arange(24000) / 10).astype(np.float32)
+    soundfile.write(tmp_path / "loud.wav", y, 16000, subtype="FLOAT")
+    sink = Segments(open_run(run), [Source(tmp_path / "loud.wav", "loud.wav")], tmp_path / "found")
+    assert "".join(sink.write(one) for one in found(tmp_path / "loud.wav")) == ""
+    (file,) = [file for file in (tmp_path / "found").rglob("*") if file.is_file()]
+    samples, _ = soundfile.read(file, dtype="float32")
+    np.testing.assert_allclose(samples, y[8000:16000], rtol=0, atol=2**-23 if peak == 1 else 0)
+    assert file.suffix == (".flac" if peak == 1 else ".wav")
+    assert ("louder than FLAC can hold" in sink.summary()) == (peak > 1)
+
+
+@pytest.mark.parametrize(("sr", "n_channels", "name"), [(44100, 10, "a.wav"), (197_368, 1, "a.wav"), (8000, 1, "long")])
+def test_a_recording_that_cannot_be_cut_is_named_and_the_next_one_is_cut(
+    sr: int, n_channels: int, name: str, run: Path, tmp_path: Path
+) -> None:
+    name = f"{'a' * 240}.wav" if name == "long" else name
+    soundfile.write(tmp_path / name, np.zeros((3 * sr // 2, n_channels)), sr)
+    soundfile.write(tmp_path / "good.wav", tone("dog", 1.5), 16000)
+    sources = [Source(tmp_path / name, name), Source(tmp_path / "good.wav", "good.wav")]
+    output = Output("csv", tmp_path / "found.csv", segments=tmp_path / "found")
+    with pytest.raises(UserError, match="1 of 2 files"):
+        deliver(open_run(run), sources, lambda left: [one for s in left for one in in_classes(run, s)], output)
+    (file,) = [file for file in (tmp_path / "found").rglob("*") if file.is_file()]
+    assert file.name.startswith("good.wav_")
+    rows = (tmp_path / "found.csv").read_text()
+    assert [f"recording,{source.path}" in rows for source in sources] == [True, True]
+
+
+def in_classes(run: Path, source: Source) -> list[Window | Recording]:
+    names = dict.fromkeys(open_run(run).class_names, 0.1)
+    return [replace(one, probabilities=names) for one in found(source.path)]
+
+
+def test_a_class_whose_name_no_folder_can_have_is_refused_before_the_run(run: Path, tmp_path: Path) -> None:
+    opened = open_run(run)
+    names = ["dog", "cat", 150 * "\N{LATIN SMALL LETTER E WITH ACUTE}"]
+    opened = replace(opened, record=replace(opened.record, class_names=names))
+    with pytest.raises(UserError, match="too long a name for a folder"):
+        Segments(opened, [], tmp_path / "found")
+    assert not (tmp_path / "found").exists()
+
+
+def test_recordings_of_one_name_are_refused_before_the_run(run: Path, tmp_path: Path) -> None:
+    sources = [Source(tmp_path / folder / "x.wav", "x.wav") for folder in ("a", "b")]
+    with pytest.raises(UserError, match="give them one at a time"):
+        Segments(open_run(run), sources, tmp_path / "found")
+
+
+def test_no_class_leads_out_of_the_folder(run: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone("dog", 1.5), 16000)
     for label in ("..", "../up", "/root", "."):
-        source = Source(tmp_path / "a.wav", "a.wav")
-        list(with_segments(found(source.path, label), [source], tmp_path / "out" / "found", True))
+        segments_of(open_run(run), Source(tmp_path / "a.wav", "a.wav"), tmp_path / "out" / "found", label)
     assert {file.relative_to(tmp_path).parts[:2] for file in tmp_path.rglob("*.flac")} == {("out", "found")}
 
 
@@ -61,6 +119,6 @@ def test_the_command_writes_what_it_finds_and_never_overwrites(run: Path, tmp_pa
     assert {"cat", "dog"} <= {file.parent.name for file in (tmp_path / "found").rglob("*.flac")}
     again = CliRunner().invoke(app, command)
     assert "exists already" in str(again.exception)
-    for wrong in (["--threshold", "high"], ["--threshold", "1.5"], ["--threshold", "nan"]):
+    for wrong in (["--threshold", "high"], ["--threshold", "1.5"], ["--threshold", "nan"], ["--threshold", "dog=2"]):
         assert CliRunner().invoke(app, ["predict", str(run), "x.wav", *wrong]).exit_code == 2
     assert CliRunner().invoke(app, ["predict", str(run), "-", "--segments", str(tmp_path / "new")]).exit_code == 2

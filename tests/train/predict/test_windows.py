@@ -19,9 +19,10 @@ from featurize.features.row import spectrogram
 from tests import ROOT
 from tests.helpers.sounds import noise, wav
 from tests.helpers.tones import tone
-from train.predict.predict import Kind, Prediction, predict_files
+from train.predict.predict import classify, predict
+from train.predict.results import Kind, Recording, Window
+from train.predict.rows import as_csv, as_json, as_text
 from train.predict.sources import find_sources
-from train.predict.tables import as_csv, as_json, as_text
 from train.predict.windows import Windows, cuts, gap, windows_of
 from train.runs.directory import open_run
 
@@ -81,7 +82,7 @@ def test_windows_that_leave_out_sound_are_told() -> None:
     assert gap(Windows(1.0, 0.0), settings) == ""
     assert gap(Windows(8.0, 0.5), settings) == ""
     told = gap(Windows(10.0, 0.5), settings)
-    assert "--overlap 0.60 leaves nothing out" in told
+    assert "--overlap 0.60 covers everything" in told
     assert gap(Windows(10.0, 0.6), settings) == ""
 
 
@@ -99,7 +100,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_heard_when_is_told(run: Path, recording: Path) -> None:
-    found = list(predict_files(open_run(run), find_sources([recording])))
+    found = list(predict(open_run(run), find_sources([recording])))
     *windows, whole = found
     assert all(one.kind is Kind.WINDOW for one in windows)
     for one in windows:
@@ -115,18 +116,19 @@ def test_what_is_heard_when_is_told(run: Path, recording: Path) -> None:
     for name, p in whole.probabilities.items():
         assert p == pytest.approx(np.mean([one[name] for one in heard]))
     least = min(max(p.values()) for p in heard)
-    unsure = predict_files(open_run(run), find_sources([recording]), threshold=least + 1e-6)
+    opened = open_run(run)
+    unsure = predict(opened, find_sources([recording]), threshold=dict.fromkeys(opened.class_names, least + 1e-6))
     assert sum(not one.label for one in unsure if one.probabilities and one.kind is Kind.WINDOW) >= 1
 
 
 def test_a_window_is_classified_as_the_file_cut_to_it(run: Path, recording: Path, tmp_path: Path) -> None:
     y, sr = soundfile.read(recording, dtype="float32")
-    windows = [one for one in predict_files(open_run(run), find_sources([recording])) if one.probabilities]
+    windows = [one for one in predict(open_run(run), find_sources([recording])) if one.probabilities]
     paths = []
     for i, one in enumerate(windows[:-1]):
         paths.append(tmp_path / f"{i:02}.wav")
         soundfile.write(paths[-1], y[round(one.start * sr) : round(one.end * sr)], sr, subtype="FLOAT")
-    for one, cut in zip(windows, predict_files(open_run(run), find_sources(paths)), strict=False):
+    for one, cut in zip(windows, predict(open_run(run), find_sources(paths)), strict=False):
         assert cut.kind is Kind.CLIP
         assert list(cut.probabilities.values()) == pytest.approx(list(one.probabilities.values()), abs=1e-5)
 
@@ -135,7 +137,7 @@ def test_samples_that_are_no_numbers_end_a_recording_with_where_they_are(run: Pa
     y = tone("dog", 3)
     y[40000] = np.nan
     soundfile.write(tmp_path / "broken.wav", y, 16000, subtype="FLOAT")
-    *_, last = predict_files(open_run(run), find_sources([tmp_path / "broken.wav"]))
+    *_, last = predict(open_run(run), find_sources([tmp_path / "broken.wav"]))
     assert last.kind is Kind.REJECTED
     assert "from 2.25 to 2.75 s" in last.reason
 
@@ -202,10 +204,10 @@ def test_folders_within_a_folder_count_and_each_real_one_once(tmp_path: Path) ->
     assert empty.reason == "the folder has no audio file in it"
 
 
-def predictions_of(run: Path, y: np.ndarray, file: Path, window: float | None = None) -> list[Prediction]:
+def predictions_of(run: Path, y: np.ndarray, file: Path, window: float | None = None) -> list[Window | Recording]:
     soundfile.write(file, y, 16000, subtype="FLOAT")
     windows = None if window is None else Windows(window)
-    return list(predict_files(open_run(run), find_sources([file]), windows))
+    return list(predict(open_run(run), find_sources([file]), windows))
 
 
 def test_silence_is_silent_whatever_its_length(run: Path, tmp_path: Path) -> None:
@@ -240,17 +242,19 @@ def test_a_recording_that_is_cut_short_is_classified_with_what_is_missing(
 
         audio = Audio(16000, 1, 160_000, "WAV/PCM_16", blocks, digest=lambda: "")
         monkeypatch.setattr("train.predict.predict._open", lambda _, audio=audio: nullcontext(audio))
-        *windows, last = predict_files(opened, find_sources([tmp_path / "cut.wav"]))
-        assert (last.kind, last.label, last.remark) == (
+        *windows, last = predict(opened, find_sources([tmp_path / "cut.wav"]))
+        assert (last.kind, last.label, last.note) == (
             Kind.RECORDING if seconds > 1 else Kind.CLIP, "dog", missing,
         )  # fmt: skip
-        assert all(one.remark == "" for one in windows)
+        assert all(one.note == "" for one in windows)
         assert missing in as_csv(opened, last).decode()
         assert json.loads(as_json(opened, last))["remark"] == missing
         assert missing in as_text(opened, last).decode()
 
 
-def test_a_prediction_that_is_not_sure_enough_has_no_label() -> None:
-    one = Prediction(Path("a.wav"), {"dog": 0.6, "cat": 0.4}, threshold=0.6)
-    assert one.label == "dog"
-    assert Prediction(Path("a.wav"), one.probabilities, threshold=0.61).label == ""
+def test_a_clip_that_is_not_sure_enough_has_no_label(run: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "clip.wav", tone("dog", 0.5), 16000)
+    (sure,) = classify(run, tmp_path / "clip.wav")
+    (just,) = classify(run, tmp_path / "clip.wav", threshold=sure.probabilities["dog"])
+    (unsure,) = classify(run, tmp_path / "clip.wav", threshold={"dog": min(1.0, sure.probabilities["dog"] + 1e-6)})
+    assert (sure.label, just.label, unsure.label) == ("dog", "dog", "")

@@ -20,7 +20,7 @@ from tests import ROOT
 from tests.helpers.tones import tone
 from train.__main__ import app
 from train.commands.screen import recordings_summary
-from train.predict.predict import Kind, Prediction
+from train.predict.results import Kind, Recording, Window
 from train.predict.sources import Source
 from train.predict.windows import thresholds_of
 from train.recordings.evaluate import evaluate_recordings
@@ -68,17 +68,17 @@ def mine(run: Path, tmp_path: Path) -> Path:
 def good_ears(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that knows every call, of the dog at 10 s less surely, and hears nothing else."""
 
-    def predict(run: Run, sources: Sequence[Source]) -> Iterator[Prediction]:
+    def predict(run: Run, sources: Sequence[Source]) -> Iterator[Window | Recording]:
         for source in sources:
             seconds = soundfile.info(source.path).duration
             for start in np.arange(0, seconds - 0.5, 0.25).tolist():
                 on = [(at, name) for at, (name, n) in CALLS[source.name].items() if at <= start < at + n - 0.25]
                 p = dict.fromkeys(run.class_names, 0.02)
                 p |= {name: 0.7 if at == 10 else 0.96 for at, name in on}
-                yield Prediction(source.path, p if on else {}, "", Kind.WINDOW, start, start + 0.5, seconds)
-            yield Prediction(source.path, {}, "", Kind.RECORDING, 0.0, seconds, seconds)
+                yield Window(source.path, start, start + 0.5, "", p if on else {})
+            yield Recording(source.path, Kind.RECORDING, seconds)
 
-    monkeypatch.setattr("train.recordings.evaluate.predict_files", predict)
+    monkeypatch.setattr("train.recordings.evaluate.predict", predict)
 
 
 @pytest.mark.usefixtures("good_ears")
@@ -144,7 +144,7 @@ def test_what_cannot_be_scored_is_one_line(mine: Path, yard: Path, tmp_path: Pat
     (tmp_path / "wind.csv").write_text(f"file,start,end,label\n{yard / 'one.wav'},1,2,wind\n")
     with pytest.raises(UserError, match="no labels of dog, cat, bird"):
         evaluate_recordings(mine, yard, [tmp_path / "wind.csv"], None, False)
-    with pytest.raises(UserError, match=r"no threshold of dog, cat, bird.*--keep-thresholds"):
+    with pytest.raises(UserError, match=r"no threshold for dog, cat, bird.*--keep-thresholds"):
         thresholds_of(open_run(mine))
     for arguments in (["--labels", str(yard)], ["--recordings", str(yard)], ["--keep-thresholds"]):
         assert CliRunner().invoke(app, ["evaluate", str(mine), *arguments]).exit_code == 2

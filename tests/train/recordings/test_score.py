@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
-from train.predict.predict import Kind, Prediction
-from train.predict.regions import regions
+from tests.helpers.recordings import heard as heard_windows
+from train.predict.detections import Detections
 from train.recordings.score import THRESHOLDS, Heard, detections, measures, same, score
 
 NOTHING = np.empty((0, 2))
@@ -36,11 +36,11 @@ def test_detections_are_the_regions_that_predict_writes() -> None:
         starts = np.arange(n) / 2
         starts[-1] -= 0.2  # as the last one ends with the recording
         windows = np.column_stack((starts, starts + 1))
-        found = regions(
-            Prediction(Path("a"), {"dog": float(on), "cat": 0.1}, "", Kind.WINDOW, start, end, 99, 0.5)
-            for on, (start, end) in zip(is_on, windows.tolist(), strict=True)
-        )
-        expected = [one[:2] for one in found if one.label == "dog"]
+        labels = ["dog" if on else "" for on in is_on]
+        joiner = Detections()
+        one_by_one = [(start, end, label) for (start, end), label in zip(windows.tolist(), labels, strict=True)]
+        found = [region for one in heard_windows(Path("a"), one_by_one) for region in joiner.take(one)]
+        expected = [one[:2] for one in found]
         np.testing.assert_allclose(detections(windows, is_on)[0].reshape(-1, 2), np.reshape(expected, (-1, 2)))
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from train.predict.labels import write_labels
 
 from cache import open_cache
 from cache.look.plot import draw_sheet
 from cache.shared.errors import UserError
 from tests.helpers.made_runs import made_fit
 from train.fitting.checkpoint import Checkpoint, keep_fold
-from train.predict.labels import write_labels
 from train.predict.predict import Kind, Prediction
 from train.predict.segments import _write_flac
 from train.recordings import page

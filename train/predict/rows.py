@@ -1,43 +1,50 @@
-"""Predictions as rows, CSV or JSON lines, that are written as they come and taken up again where they stopped."""
+"""Predictions as rows: lines of text, CSV or JSON, and what is finished in a file of CSV or JSON rows."""
 
 import csv
 import io
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from cache.labels.annotation import Region
 from cache.shared.errors import UserError
 from cache.shared.text import human_seconds, printable
-from train.predict.predict import Kind, Prediction
+from train.predict.results import Kind, Recording, Window
 from train.predict.sources import Source
 from train.runs.directory import Run
 
-Row = dict[str, Any]
+# In words, a window or a clip whose probabilities do not reach a threshold.
+NO_CLASS = "no class"
 
 # The row that a recording ends with.
 _LAST = {Kind.CLIP.value, Kind.RECORDING.value, Kind.REJECTED.value}
 
 
-def as_text(run: Run, prediction: Prediction) -> bytes:
-    """Return the line of a recording or a window: name, class, all probabilities; none of a file that is bad."""
-    if prediction.kind is Kind.REJECTED:
+def as_text(run: Run, one: Window | Recording) -> bytes:
+    """Return the line of a window or a recording: name, class, all probabilities; nothing for a file that is bad."""
+    if one.kind is Kind.REJECTED:
         return b""
-    name = printable(str(prediction.path))
-    remark = f", {prediction.remark}" if prediction.remark else ""
-    if prediction.kind is Kind.RECORDING:
-        n_all = sum(prediction.n_windows.values())
-        shares = sorted(prediction.n_windows.items(), key=lambda share: -share[1])
-        parts = (f"{printable(label) or 'unlabelled'} {100 * n / n_all:.1f} %" for label, n in shares)
-        found = prediction.reason or ", ".join(parts)
-        return f"{name}: {human_seconds(prediction.end)} in {n_all} windows: {found}{remark}\n".encode()
-    if prediction.kind is Kind.WINDOW:
-        name += f"  {clock(prediction.start)} - {clock(prediction.end)}"
-    label = printable(prediction.label) or prediction.reason or "uncertain"
-    probabilities = "  ".join(f"{printable(name)} {p:.3f}" for name, p in prediction.probabilities.items())
-    return (f"{name}: {label}" + (f"  ({probabilities})" if probabilities else "") + f"{remark}\n").encode()
+    name = printable(str(one.path))
+    note = f", {one.note}" if one.note else ""
+    if isinstance(one, Recording) and one.kind is Kind.RECORDING:
+        n_all = sum(one.n_windows.values())
+        shares = sorted(one.n_windows.items(), key=lambda share: -share[1])
+        parts = (f"{printable(label) or NO_CLASS} {100 * n / n_all:.1f} %" for label, n in shares)
+        found = one.reason or ", ".join(parts)
+        return f"{name}: {human_seconds(one.end)} in {n_all} windows: {found}{note}\n".encode()
+    if one.kind is Kind.WINDOW:
+        name += f"  {clock(one.start)} - {clock(one.end)}"
+    label = printable(one.label) or one.reason or NO_CLASS
+    probabilities = "  ".join(f"{printable(name)} {p:.3f}" for name, p in one.probabilities.items())
+    return (f"{name}: {label}" + (f"  ({probabilities})" if probabilities else "") + f"{note}\n").encode()
+
+
+def region_as_text(path: Path, region: Region) -> bytes:
+    """Return the line of a detection: name, from when to when, class, mean probability."""
+    times = f"{clock(region.start)} - {clock(region.end)}"
+    return f"{printable(str(path))}  {times}: {printable(region.label)}  ({region.probability:.3f})\n".encode()
 
 
 def clock(seconds: float) -> str:
@@ -48,25 +55,26 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{position}" if minutes >= 60 else position.removeprefix("0")
 
 
-def as_json(run: Run, one: Prediction) -> bytes:
+def as_json(run: Run, one: Window | Recording) -> bytes:
     """Return the line of a prediction, one JSON object."""
-    row: Row = {"run": str(run.folder), "kind": one.kind.value, "path": str(one.path)}
+    row: dict[str, object] = {"run": str(run.folder), "kind": one.kind.value, "path": str(one.path)}
     if one.kind is not Kind.REJECTED:
         row |= {"start": round(one.start, 4), "end": round(one.end, 4), "class": one.label or None}
         row["probabilities"] = {name: round(p, 6) for name, p in one.probabilities.items()} or None
-    if one.kind is Kind.RECORDING:
+    if isinstance(one, Recording) and one.kind is Kind.RECORDING:
         row["windows"] = {name: n for name, n in one.n_windows.items() if name}
         row["unlabelled_windows"] = one.n_windows.get("", 0)
-    row |= {name: text for name, text in (("reason", one.reason), ("remark", one.remark)) if text}
+    row |= {name: text for name, text in (("reason", one.reason), ("remark", one.note)) if text}
     return json.dumps(row).encode() + b"\n"
 
 
-def as_csv(run: Run, one: Prediction) -> bytes:
+def as_csv(run: Run, one: Window | Recording) -> bytes:
     """Return the row of a prediction."""
     times = ("", "") if one.kind is Kind.REJECTED else (f"{one.start:.4f}", f"{one.end:.4f}")
     values = (f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in run.class_names)
-    counts = ", ".join(f"{n} {name or 'unlabelled'}" for name, n in one.n_windows.items())
-    note = "; ".join(text for text in (one.reason or counts, one.remark) if text)
+    n_windows = one.n_windows if isinstance(one, Recording) else {}
+    counts = ", ".join(f"{n} {name or NO_CLASS}" for name, n in n_windows.items())
+    note = "; ".join(text for text in (one.reason or counts, one.note) if text)
     return _csv([run.folder, one.kind.value, one.path, *times, one.label, *values, note])
 
 
@@ -85,20 +93,6 @@ def _csv(cells: Iterable[object]) -> bytes:
 def _encoded(text: str) -> bytes:
     # Bytes of a name that are no UTF-8 are surrogates, and come out as \udcXX.
     return text.encode("utf-8", "backslashreplace")
-
-
-def write_rows(
-    predictions: Iterable[Prediction],
-    line_of: Callable[[Prediction], bytes],
-    file: IO[bytes] | None,
-    header: bytes = b"",
-) -> None:
-    """Write a line a prediction as it comes, to a file or to standard output."""
-    out = file or sys.stdout.buffer
-    out.write(header)
-    for one in predictions:
-        out.write(line_of(one))
-        out.flush()
 
 
 @contextmanager
@@ -154,7 +148,7 @@ def _finished(run: Run, out: IO[bytes], file: Path, format: str) -> tuple[int, d
     return end, finished
 
 
-def _json_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[Row | None, int]]:
+def _json_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[dict[str, str] | None, int]]:
     position = 0
     for line in out:
         # The last one may be torn, and its recording is not finished then.
@@ -164,7 +158,7 @@ def _json_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[Row | None, int]]:
         yield json.loads(line), position
 
 
-def _csv_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[Row | None, int]]:
+def _csv_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[dict[str, str] | None, int]]:
     """Yield None for the header, and then every whole row, each with the position behind it."""
     header = csv_header(run)
     found = out.read(len(header))

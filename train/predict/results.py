@@ -1,0 +1,91 @@
+"""Window and Recording: what predict() finds, each built once with all that it is; and the formats to write it in."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+
+from cache.labels import audacity, raven
+
+# Formats with a row for each file and window, see train.predict.rows.
+ROWS = ("text", "csv", "json")
+
+# Labels to open beside the sound: modules, each with the ENDING of its files, their HEADER and the line() of a region.
+LABELS = {"audacity": audacity, "raven": raven}
+
+PredictFormat = StrEnum("PredictFormat", [*ROWS, *LABELS])  # type: ignore[misc]  # mypy wants to read the names here
+
+
+class Kind(StrEnum):
+    """What a row of predictions is about: a clip, a window of a recording, the whole recording, or a bad file."""
+
+    CLIP = "clip"
+    WINDOW = "window"
+    RECORDING = "recording"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window of a long recording.
+
+    Attributes
+    ----------
+    path
+        The recording.
+    start, end
+        Where the window is in the recording, in seconds.
+    label
+        The most probable class; "" if none is probable enough, or the window is silent.
+    probabilities
+        By class; empty for a silent window.
+    reason
+        Why there are no probabilities.
+    duration
+        Seconds of the recording by its header; 0 if the header does not say.
+    """
+
+    path: Path
+    start: float
+    end: float
+    label: str
+    probabilities: dict[str, float]
+    reason: str = ""
+    duration: float = 0.0
+    note: ClassVar[str] = ""
+    kind: ClassVar[Kind] = Kind.WINDOW
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording: a clip that was classified whole, a long one after all its windows, or a file that is bad.
+
+    Attributes
+    ----------
+    path
+        The recording.
+    kind
+        Which of the three.
+    end
+        Its length in seconds, as decoded.
+    label
+        The most probable class of a clip, the class of most windows of a long recording; "" if there is none.
+    probabilities
+        By class; for a long recording the mean of its windows that have some. Empty if there are none.
+    reason
+        Why there are none.
+    note
+        What is wrong with a recording that is classified all the same, such as a missing end.
+    n_windows
+        Windows by label, "" for those without a class.
+    """
+
+    path: Path
+    kind: Kind
+    end: float = 0.0
+    label: str = ""
+    probabilities: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+    note: str = ""
+    n_windows: dict[str, int] = field(default_factory=dict)
+    start: ClassVar[float] = 0.0

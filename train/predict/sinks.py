@@ -1,0 +1,164 @@
+"""Sinks: where predictions go as they come, as lines of text, CSV or JSON, or as labels of another program."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO, Protocol
+
+from cache.labels.annotation import Region
+from cache.shared.errors import UserError
+from cache.shared.files import replacing
+from cache.shared.text import human_count
+from train.predict.detections import Detections
+from train.predict.results import LABELS, Kind, Recording, Window
+from train.predict.rows import as_text, region_as_text
+from train.predict.sources import Source
+from train.runs.directory import Run
+
+Found = Window | Recording
+
+
+class Sink(Protocol):
+    """Takes what is found in one recording after another: the windows of a long one first, and then the recording."""
+
+    def write(self, one: Found) -> str:
+        """Take the next one; return in words why its recording cannot be written, else ""."""
+
+    def summary(self) -> str:
+        """Return in words what was written where, after the last one; "" if that shows."""
+
+
+class Rows:
+    """A line for each window and each recording."""
+
+    def __init__(self, run: Run, out: IO[bytes], line_of: Callable[[Run, Found], bytes]) -> None:
+        self.run, self.out, self.line_of = run, out, line_of
+
+    def write(self, one: Found) -> str:
+        """Write the line."""
+        self.out.write(self.line_of(self.run, one))
+        self.out.flush()
+        return ""
+
+    def summary(self) -> str:
+        """Say nothing."""
+        return ""
+
+
+class Regions:
+    """A line for each detection in a long recording, and for each recording: text for people."""
+
+    def __init__(self, run: Run, out: IO[bytes]) -> None:
+        self.run, self.out, self.detections = run, out, Detections()
+
+    def write(self, one: Found) -> str:
+        """Write the lines that are complete."""
+        found = self.detections.take(one)
+        if one.kind is not Kind.CLIP:
+            self.out.writelines(region_as_text(one.path, region) for region in found)
+        if one.kind is not Kind.WINDOW:
+            self.out.write(as_text(self.run, one))
+        self.out.flush()
+        return ""
+
+    def summary(self) -> str:
+        """Say nothing."""
+        return ""
+
+
+class Labels:
+    """A file of labels for each recording, which gets its name when it is complete; or labels on standard output."""
+
+    def __init__(self, run: Run, format: str, files: dict[Path, Path | None]) -> None:
+        self.format, self.files, self.detections = LABELS[format], files, Detections()
+        self.band = float(run.settings["fmin"]), float(run.settings["fmax"])
+        self.path: Path | None = None
+        self.lines: list[str] = []
+        self.n_regions, self.n_labels, self.n_files = 0, 0, 0
+
+    def write(self, one: Found) -> str:
+        """Take a prediction, and write the file after the last one of a recording."""
+        if one.path != self.path:
+            self.path, self.n_regions = one.path, 0
+            self.lines = [self.format.HEADER] if self.format.HEADER else []
+        for region in self.detections.take(one):
+            self.n_regions += 1
+            self.lines.append(self.format.line(self.n_regions, region, one.path.name, self.band))
+        file = self.files[one.path]
+        if file is None:
+            sys.stdout.buffer.write(_encoded(self.lines))
+            sys.stdout.buffer.flush()
+            self.lines = []
+        elif one.kind in (Kind.RECORDING, Kind.CLIP):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(file) as beside:
+                beside.write_bytes(_encoded(self.lines))
+            self.n_labels, self.n_files = self.n_labels + self.n_regions, self.n_files + 1
+        return ""
+
+    def summary(self) -> str:
+        """Say how many labels went into how many files."""
+        if not self.n_files:
+            return ""
+        return f"{human_count(self.n_labels, 'label')} in {human_count(self.n_files, 'file')}"
+
+
+def _encoded(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+
+
+def label_text(format: str, recording: str, regions: Iterable[Region], band: tuple[float, float] = (0.0, 0.0)) -> str:
+    """Return the labels of a recording as a file of a format in LABELS holds them.
+
+    Parameters
+    ----------
+    format
+        A key of `train.predict.results.LABELS`.
+    recording
+        The name of the recording.
+    regions
+        Its regions, by rising start.
+    band
+        The frequencies of each label in Hz, where the format has some.
+    """
+    writer = LABELS[format]
+    lines = [writer.line(i, region, recording, band) for i, region in enumerate(regions, 1)]
+    return _encoded([*filter(None, [writer.HEADER]), *lines]).decode()
+
+
+def label_files(sources: Sequence[Source], format: str, out: Path | None, single: bool) -> dict[Path, Path | None]:
+    """Return the file for the labels of each recording; None is standard output.
+
+    Parameters
+    ----------
+    sources
+        The recordings.
+    format
+        A key of `train.predict.results.LABELS`.
+    out
+        A folder; where there is a single recording and no folder of that name, the file itself.
+    single
+        Whether a file was named, and not a folder or several.
+
+    Raises
+    ------
+    UserError
+        `out` is missing or is not a folder where there are several recordings, or two would share a file.
+    """
+    if single and (out is None or not out.is_dir()):
+        return {sources[0].path: out}
+    if out is None or (out.exists() and not out.is_dir()):
+        raise UserError(f"every recording gets a file of labels of its own; give a folder for them, as --out {format}")
+    refuse_equal_names(sources, f"labelled in {out}")
+    return {source.path: out / (source.name + LABELS[format].ENDING) for source in sources}
+
+
+def refuse_equal_names(sources: Iterable[Source], where: str) -> None:
+    """Raise a UserError if two recordings have the same name, and so would share files."""
+    first: dict[str, Path] = {}
+    for source in sources:
+        other = first.setdefault(source.name, source.path)
+        if other != source.path:
+            raise UserError(
+                f"{source.path} and {other} would both be {where} as {source.name}; give them one at a time"
+            )
