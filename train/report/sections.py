@@ -103,12 +103,18 @@ def head(folder: Path, record: Record) -> Head:
     if record.command == "fit":
         kept = f"epoch {record.best_epoch} of {record.n_epochs} was kept"
         n_val = record.split["val"].n
-        why = "the last one" if record.validation_accuracy is None else f"the best on {n_val:,} validation clips"
-        lead = f"{record.n_parameters:,} parameters, trained on {record.split['train'].n:,} clips of {classes}; "
+        why = (
+            "the last one" if record.validation_accuracy is None else f"the best on {_count(n_val, 'validation clip')}"
+        )
+        lead = (
+            f"{record.n_parameters:,} parameters, trained on {_count(record.split['train'].n, 'clip')} of {classes}; "
+        )
         lead += f"{kept}, {why}."
     else:
         times = "" if record.n_repeats == 1 else f", {record.n_repeats} times with new folds"
-        lead = f"{record.cache.n_clips:,} clips of {classes} in {record.n_groups:,} independent groups, "
+        lead = (
+            f"{_count(record.cache.n_clips, 'clip')} of {classes} in {_count(record.n_groups, 'independent group')}, "
+        )
         lead += f"cross-validated in {record.n_folds} folds{times}."
     started = datetime.fromisoformat(record.started)
     return Head(
@@ -144,7 +150,7 @@ def tested(record: Record, metrics: Score) -> str:
     """Say in a sentence which clips the score was measured on, and in another if they are of few groups."""
     few = f" {few_groups(metrics)}." if are_few(metrics.n_groups, metrics.n) else ""
     if record.command == "fit":
-        return f"Measured on {metrics.n:,} clips that were used neither for training nor for choosing the epoch.{few}"
+        return f"Measured on {_count(metrics.n, 'clip')} used neither for training nor for choosing the epoch.{few}"
     times = {1: "once", 2: "twice"}.get(record.n_repeats, f"{record.n_repeats} times")
     return f"Every clip was tested {times}, by a network that never saw its group.{few}"
 
@@ -162,7 +168,7 @@ def temperature(record: Record) -> str:
         return "These are the probabilities as the networks give them; only a fit calibrates them."
     n = record.split["val"].n
     if record.temperature is not None:
-        on = f"fitted on {n:,} validation clips"
+        on = f"fitted on {_count(n, 'validation clip')}"
         return f"The probabilities were calibrated with a temperature of {record.temperature:.2f}, {on}."
     why = "" if n else ", because there were no validation clips"
     return f"These are the probabilities as the network gives them; they are not calibrated{why}."
@@ -255,6 +261,10 @@ def probe(found: LeakProbe | None) -> str:
 def capped(rows: Sequence[Row]) -> Shown[Row]:
     """Return the first rows of a table."""
     return Shown(len(rows), rows[:MAX_ROWS])
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def _in_words(value: object) -> str:

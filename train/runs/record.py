@@ -137,12 +137,12 @@ class Record:
     @property
     def n_folds(self) -> int:
         """Folds of a crossval."""
-        return int(self.options.get("folds") or 0)
+        return int(self.options["folds"] or 0)
 
     @property
     def n_repeats(self) -> int:
         """How often a crossval tested every clip."""
-        return int(self.options.get("repeats") or 1)
+        return int(self.options["repeats"] or 0)
 
     def as_dict(self) -> dict[str, object]:
         """Return what `run.json` holds beside its format."""
@@ -215,12 +215,17 @@ def _check(record: Record) -> None:
     if not names or not all(map(is_folder_name, names)):
         bad = next((name for name in names if not is_folder_name(name)), None)
         raise ValueError("class_names is empty" if bad is None else f"class_names has {bad!r}, which cannot be a class")
+    if "\0" in record.cache.file + record.cache.data_dir:
+        raise ValueError("cache has a path that no file system has")
     if len(set(names)) < len(names):
         raise ValueError("class_names has a class twice")
     if {name: type(value) for name, value in record.settings.items()} != SETTINGS:
         wrong = {name for name, kind in SETTINGS.items() if type(record.settings.get(name)) is not kind}
         wrong |= record.settings.keys() - SETTINGS.keys()
         raise ValueError(f"settings.{min(wrong)} is missing, unknown or of another type")
+    for name in ("folds", "repeats") if record.command == "crossval" else ():
+        if not isinstance(n := record.options.get(name), int) or n < 1:
+            raise ValueError(f"options.{name} is {n!r}, expected 1 or more")
     if other := record.thresholds.keys() - set(names):
         raise ValueError(f"thresholds has {min(other)!r}, which is not one of the classes")
     if record.best_epoch > record.n_epochs:

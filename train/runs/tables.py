@@ -127,6 +127,10 @@ def read_history(folder: Path) -> History:
     """
     file = folder / "history.csv"
     header, rows = _read(file)
+    if missing := next((name for name in ("epoch", "loss", "accuracy") if name not in header), None):
+        raise _damaged(file, f"its column {missing} is missing")
+    if ("val_loss" in header) != ("val_accuracy" in header):
+        raise _damaged(file, "it has one of the columns val_loss and val_accuracy without the other")
     kinds = [int if name in ("repeat", "fold", "epoch") else float for name in header]
     try:
         history = [{name: kind(cell) for name, kind, cell in zip(header, kinds, row, strict=True)} for row in rows]
@@ -195,6 +199,8 @@ def read_predictions(folder: Path, class_names: Sequence[str]) -> Predictions:
         raise _damaged(file, str(error)) from None
     if not ((p >= 0) & (p <= 1)).all():
         raise _damaged(file, "it has probabilities that are not between 0 and 1")
+    if min(repeat) < 1:
+        raise _damaged(file, f"repeat is {min(repeat)}")
     _, first = np.unique(clip, return_index=True)
     if (labels[first][clip] != labels).any():
         raise _damaged(file, "a clip has two classes")

@@ -11,7 +11,7 @@ Kind = TypeVar("Kind")
 _WORDS: dict[object, str] = {
     str: "a text",
     int: "a whole number",
-    float: "a number",
+    float: "a finite number",
     bool: "true or false",
     NoneType: "null",
 }

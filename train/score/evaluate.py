@@ -40,6 +40,9 @@ class Evaluation:
     score: Score
     calibration_error: float
 
+    def __repr__(self) -> str:
+        return f"<Evaluation: accuracy {self.score.accuracy:.3f} on {self.score.n} clips, {self.scored}>"
+
     def as_json(self) -> dict[str, object]:
         """Return what `--json` prints."""
         about = {"run": self.run, "cache": self.cache, "scored": self.scored, "n_seen": self.n_seen}

@@ -2,14 +2,23 @@
 
 import re
 from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from train.commands.screen import confusion_lines, score_lines
+from tests.helpers.made_runs import made_crossval, made_fit
+from train.commands.screen import confusion_lines, crossval_summary, fit_summary, score_lines
 from train.fitting.options import Options
 from train.models.recipes import recipe
-from train.runs.results import Score
+from train.report import sections
+from train.report.report import write_report
+from train.report.side_by_side import as_text
+from train.runs.record import read_record, write_record
+from train.runs.results import LeakProbe, Score
+from train.score.baselines import warnings
+from train.score.compare import compare
 from train.score.metrics import score
 
 
@@ -59,3 +68,46 @@ def test_the_defaults_that_the_help_names_are_those_of_the_models(option: str) -
     named = re.findall(r"([\d.]+) for (\w+)", metadata["show_default"])
     assert [name for _, name in named] == ["baseline", "compact"]
     assert [float(value) for value, _ in named] == [getattr(recipe(name), option) for _, name in named]
+
+
+def test_one_group_is_too_few_for_an_interval_and_a_few_are_said_to_be(tmp_path: Path) -> None:
+    of_one = score(np.array([0, 1]), np.array([0, 1]), ("dog", "cat"), np.array([0, 0]))
+    assert "  1 group: too few for a useful interval" in score_lines(of_one, "title")
+    of_three = score(np.array([0, 1, 0, 1]), np.array([0, 1, 1, 1]), ("dog", "cat"), np.array([0, 1, 2, 2]))
+    assert any(line.startswith("  3 groups: so few that") for line in score_lines(of_three, "title"))
+    alone = score(np.array([0, 1]), np.array([0, 1]), ("dog", "cat"), np.array([0, 1]))
+    assert not any("too few" in line or "so few" in line for line in score_lines(alone, "title"))
+
+
+@pytest.mark.parametrize("make", [made_fit, made_crossval])
+def test_one_of_a_kind_is_singular(make: Any, tones_cache: Path, tmp_path: Path) -> None:
+    record = read_record(make(tmp_path / "run", tones_cache))
+    one = replace(record, n_epochs=1, n_groups=1, validation_accuracy=None)
+    one = replace(one, split={name: replace(part, n=1, n_groups=1) for name, part in record.split.items()})
+    one = replace(one, metrics=replace(record.metrics, n=1, n_groups=1), cache=replace(record.cache, n_clips=1))
+    summary = fit_summary if make is made_fit else crossval_summary
+    text = summary(tmp_path, one) + sections.head(tmp_path, one).lead + sections.tested(one, one.metrics)
+    assert re.findall(r"\b1 (?:clips|groups|epochs|folds|runs|times)\b", text) == []
+    assert re.findall(r"\b1 (?:clip|group)\b", text)
+
+
+def test_every_share_has_a_blank_before_its_sign(tones_cache: Path, tmp_path: Path) -> None:
+    folder = made_fit(tmp_path / "run", tones_cache)
+    record = read_record(folder)
+    probe = LeakProbe(0.9, (0.85, 0.95), 0.4, leaks=True)
+    shown = [fit_summary(folder, record), *warnings(record.metrics, record.sanity, probe)]
+    shown += [as_text(compare(folder), None), write_report(folder).read_text(encoding="utf-8").split("<main>")[1]]
+    for text in shown:
+        prose = re.sub(r"<script.*|<svg.*?</svg>|src=\"[^\"]*\"", "", text, flags=re.DOTALL)
+        assert "%" in prose
+        assert re.findall(r"\d%", prose) == []
+
+
+def test_the_notebooks_model_says_which_is_better_and_the_others_do_not(tones_cache: Path, tmp_path: Path) -> None:
+    record = read_record(made_fit(tmp_path / "run", tones_cache))
+    for model, is_said in (("baseline", True), ("dropout", True), ("compact", False), ("tiny", False)):
+        of = replace(record, options={**record.options, "model": model})
+        assert ("--model compact" in fit_summary(tmp_path, of)) == is_said
+        write_record(tmp_path / "run", of)
+        page = write_report(tmp_path / "run").read_text(encoding="utf-8")
+        assert ("course notebook" in page) == is_said

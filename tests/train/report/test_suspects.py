@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from tests.helpers.made_runs import made_crossval, made_fit
 from tests.helpers.tables import table
 from train.__main__ import app
-from train.report.mistakes import find_suspects
+from train.report.mistakes import find_suspects, verdict
 from train.report.report import write_report
 from train.runs.tables import Predictions, read_predictions
 
@@ -63,3 +63,28 @@ def test_the_table_has_them_and_the_report_says_so(make: object, tones_cache: Pa
     before = out.read_bytes()
     assert "exists already" in str(CliRunner().invoke(app, ["suspects", str(folder), "--out", str(out)]).exception)
     assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("p_other", "p_label", "said"),
+    [
+        (0.97, 0.01, "the clip clearly sounds like bird (97.0 %), not like dog (1.0 %)"),
+        (0.49, 0.31, "the clip sounds more like bird (49.0 %) than like dog (31.0 %)"),
+        (0.91, 0.09, "the clip sounds more like bird (91.0 %) than like dog (9.0 %)"),
+    ],
+)
+def test_a_suspect_sounds_clearly_like_another_class_only_if_its_probabilities_are_clear(
+    p_other: float, p_label: float, said: str
+) -> None:
+    assert verdict("bird", p_other, "dog", p_label) == said
+
+
+def test_the_report_gives_both_probabilities_of_every_suspect(tones_cache: Path, tmp_path: Path) -> None:
+    folder = made_fit(tmp_path / "run", tones_cache, mistaken=["dog/1s0_nohash_0.wav"])
+    tested = read_predictions(folder, ("dog", "cat", "bird"))
+    text = write_report(folder).read_text(encoding="utf-8")
+    for clip in find_suspects(tested).tolist():
+        p = tested.mean[clip]
+        assert f"({100 * p.max():.1f} %)" in text
+        assert f"({100 * p[tested.labels[clip]]:.1f} %)" in text
+    assert "clearly" not in text or (tested.mean.max(axis=1) >= 0.9).any()

@@ -1,6 +1,7 @@
 """A run directory: what is written is read back, and so is what earlier versions wrote."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from cache import open_cache
 from cache.shared.errors import UserError
 from tests.helpers.made_runs import made_crossval, made_fit
+from train.report.report import write_report
 from train.runs.record import UNFINISHED, read_record, write_record
 from train.runs.tables import read_history, read_predictions, read_split, write_history
 
@@ -79,3 +81,40 @@ def test_an_unfinished_record_has_no_result_and_a_finished_one_says_that_there_i
     assert not {"metrics", "seconds", "n_epochs"} & json.loads((tmp_path / "run.json").read_text()).keys()
     write_record(tmp_path, replace(record, metrics=None))
     assert json.loads((tmp_path / "run.json").read_text())["metrics"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("history.csv", "", "its column epoch is missing"),
+        ("history.csv", "epoch,loss,accuracy\n-1,0.5,0.5\n", "epoch is -1"),
+        ("history.csv", "epoch,loss,accuracy\n1,0.5,-0.5\n", "accuracy is -0.5"),
+        ("history.csv", "epoch,loss,accuracy\n1,much,0.5\n", "could not convert"),
+        ("history.csv", "epoch,loss,accuracy\n1,0.5\n", "row 1 has 2 cells, expected 3"),
+        ("history.csv", "epoch,loss,accuracy,val_loss\n1,0.5,1,1\n", "val_loss and val_accuracy"),
+        ("predictions.csv", "", "it has no predictions"),
+        ("predictions.csv", "path,class,predicted,p_dog,p_cat,p_bird\n", "it has no predictions"),
+        ("predictions.csv", "path,class,predicted,p_dog,p_cat\na,dog,dog,1,0\n", "its column p_bird is missing"),
+        ("predictions.csv", "path,class,predicted,p_dog,p_cat,p_bird\na,owl,dog,1,0,0\n", "'owl' is not a class"),
+        ("predictions.csv", "path,class,predicted,p_dog,p_cat,p_bird\na,dog,dog,nan,0,0\n", "not between 0 and 1"),
+        ("predictions.csv", "path,class,predicted,p_dog,p_cat,p_bird\na,dog,dog,7,0,0\n", "not between 0 and 1"),
+        ("predictions.csv", 'path,class,predicted,p_dog,p_cat,p_bird\n"a,dog,dog,1,0,0\n', "unexpected end of data"),
+        (
+            "predictions.csv",
+            "path,class,predicted,p_dog,p_cat,p_bird\na,dog,dog,1,0,0\na,cat,dog,1,0,0\n",
+            "a clip has two classes",
+        ),
+        ("predictions.csv", "repeat,path,class,predicted,p_dog,p_cat,p_bird\n0,a,dog,dog,1,0,0\n", "repeat is 0"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_one_line(
+    name: str, content: str, complaint: str, made: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "run"))
+    (folder / name).write_text(content)
+    with pytest.raises(UserError) as error:
+        write_report(folder)
+    said = str(error.value)
+    assert said.startswith(f"{folder / name} is damaged: ")
+    assert complaint in said
+    assert len(said.splitlines()) == 1
