@@ -45,9 +45,9 @@ def _keras(
 ) -> Iterator[tuple[float, float]]:
     from train.backend.keras import keras, reseed, seed_everything
     from train.dataset.batches import Batches
-    from train.models.forward import predict_rows
-    from train.models.narrow import build_to_train
-    from train.models.recipes import build_model
+    from train.fitting.compiled import compile_steps
+    from train.models.inference import predict_rows
+    from train.models.recipes import build_model, build_to_train
 
     started = time.perf_counter()
     seed_everything(seed, deterministic=False)
@@ -64,6 +64,7 @@ def _keras(
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=EARLIER_DECAY)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=0.1), metrics=["accuracy"])
+    compiled = compile_steps(model)
     batches = Batches(cache.X, cache.y, train, BATCH_SIZE, model.input_shape[2], augmentation, n_frames)
     whole = build_model("compact", n_classes)
     scoring = 0.0
@@ -73,7 +74,7 @@ def _keras(
         if earlier:
             model.fit(_fed(batches), initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
         else:
-            one_epoch(model, batches)
+            one_epoch(compiled, batches)
         paused = time.perf_counter()
         accuracy = float("nan")
         if len(val):
@@ -104,7 +105,7 @@ def _as_it_was() -> None:
     *first, block, last = compact._BLOCKS
     compact._BLOCKS = (*first, (*block[:3], (1, 2)), last)
     compact.STRIDE = recipes.STRIDE = EARLIER_STRIDE
-    compact._fused = lambda: keras.layers.BatchNormalization
+    compact._fused_normalization = lambda: keras.layers.BatchNormalization
 
 
 class Varied:

@@ -30,25 +30,25 @@ def ours(cache_file: Path) -> float:
     """What `train fit` runs in an epoch, validation aside."""
     from cache import open_cache
     from train.dataset.batches import Batches
-    from train.models import narrow
+    from train.fitting.compiled import compile_steps
+    from train.models.recipes import build_to_train
 
     cache = open_cache(cache_file)
     rows = spread(len(cache))
     widest = int(cache.columns["n_frames"].max())
-    model = narrow.build_to_train("baseline", len(cache.class_names), None, 1000, widest)
+    model = build_to_train("baseline", len(cache.class_names), None, 1000, widest)
     batches = Batches(cache.X, cache.y, rows, BATCH_SIZE, model.input_shape[2])
-    return rate(lambda: one_epoch(model, batches))
+    compiled = compile_steps(model)
+    return rate(lambda: one_epoch(compiled, batches))
 
 
-def one_epoch(model: Any, batches: Any) -> None:
+def one_epoch(compiled: Any, batches: Any) -> None:
     """A step on every batch, as `train fit` takes them."""
     import numpy as np
 
-    from train.fitting.steps import steps
-
     for index in range(len(batches)):
         X, y = batches[index]
-        steps(model).train(X, y, np.ones(len(y), np.float32))
+        compiled.train(X, y, np.ones(len(y), np.float32))
 
 
 def notebook(cache_file: Path) -> float:
@@ -105,10 +105,10 @@ def batches(cache_file: Path) -> float:
 
     from cache import open_cache
     from train.dataset.batches import Batches
-    from train.models import narrow
+    from train.models.recipes import build_to_train
 
     cache = open_cache(cache_file)
-    model = narrow.build_to_train("baseline", len(cache.class_names), None, 1000, int(cache.columns["n_frames"].max()))
+    model = build_to_train("baseline", len(cache.class_names), None, 1000, int(cache.columns["n_frames"].max()))
     feed = Batches(cache.X, cache.y, np.arange(len(cache)), BATCH_SIZE, model.input_shape[2])
 
     def epoch() -> None:

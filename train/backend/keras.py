@@ -3,20 +3,21 @@
 import logging
 import os
 import sys
-from typing import Any
 
 import numpy as np
 
 from cache.shared.process import keep_freed_memory
+from train.backend.types import Model
 
-# Both are read while TensorFlow and Keras load. Level 3 silences the C++ side (missing CUDA, CPU features); what goes
-# wrong still comes as an exception.
+# TensorFlow and Keras read both while they load. Level 3 silences the C++ side (missing CUDA, CPU features); errors
+# still come as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-# Keras looks for these for parts of it that nothing here uses; to load them takes a second and 80 MB.
+# Keras imports these, if they are installed, for parts of it that nothing here uses: a second and 80 MB. None in
+# sys.modules makes their import fail, as if they were not.
 _unused = {"matplotlib", "sklearn"} - set(sys.modules)
-sys.modules.update(dict.fromkeys(_unused))  # type: ignore[arg-type]  # None stops an import
+sys.modules.update(dict.fromkeys(_unused))  # type: ignore[arg-type]  # None is no module
 try:
     import keras
     import tensorflow as tf
@@ -27,7 +28,7 @@ finally:
 # TensorFlow's Python side: advice on retracing and the like.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-# A user's ~/.keras/keras.json may say otherwise, and the rows of the cache are what they are.
+# A user's ~/.keras/keras.json may say otherwise, and the rows of a cache are channels-last and float32 or float16.
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
 
@@ -43,10 +44,11 @@ def seed_everything(seed: int, deterministic: bool) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def reseed(model: Any, seed: int, epoch: int) -> None:
-    """Set the random state of a model's layers, such as Dropout, to what it is at the start of an epoch of a fit.
+def reseed(model: Model, seed: int, epoch: int) -> None:
+    """Set the random state of a model's layers, such as Dropout, to that of the start of an epoch of a fit.
 
-    Keras saves it with neither weights nor optimiser: only so does a resumed fit draw what an uninterrupted one draws.
+    Keras saves this state with neither weights nor optimiser. Set in every epoch, it makes a resumed fit draw what an
+    uninterrupted one draws.
     """
     states = [v for v in model.variables if v.name == "seed_generator_state"]
     rng = np.random.default_rng([seed, epoch])

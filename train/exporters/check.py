@@ -9,8 +9,8 @@ import numpy as np
 from cache import Cache
 from cache.shared.errors import UserError
 from train.exporters.formats import Float32, Outputs
-from train.models.forward import forward
-from train.models.temperature import calibrated
+from train.models.calibration import calibrated
+from train.models.inference import forward
 
 # The largest difference between an exported file and the original that is let pass, of features and of probabilities.
 TOLERANCE = 1e-3

@@ -250,7 +250,7 @@ def run_fold(job: FoldJob) -> FoldResult:
     """
     from train.backend.keras import keras, seed_everything
     from train.fitting.loop import train_by_recipe
-    from train.models.forward import predict_rows
+    from train.models.inference import predict_rows
 
     cache, _, folds = _folds_of(job._replace(which=0))
     fold, options = folds[job.which], job.options

@@ -160,9 +160,8 @@ def _train_alone(
 ) -> Record:
     from train.backend.keras import seed_everything
     from train.fitting.loop import train_by_recipe
-    from train.models.forward import predict_rows
-    from train.models.temperature import calibrated, fit_temperature
-    from train.score.thresholds import best_thresholds
+    from train.models.calibration import best_thresholds, calibrated, fit_temperature
+    from train.models.inference import predict_rows
 
     started = time.perf_counter()
     seed_everything(options.seed, options.deterministic)

@@ -1,6 +1,6 @@
 """compact(): a small CNN to which the padding of short clips means nothing, trained on varied clips."""
 
-from typing import Any
+from train.backend.types import Layer, Model, Optimizer, Tensor
 
 N_MELS = 128
 # Filters, kernel, strides, pool of each block, as (mel, time); the mel axis, which has bands to spare, shrinks first.
@@ -16,16 +16,16 @@ _LEARNING_RATE = 2e-2
 _DECAY = 0.1
 
 
-def compact(n_classes: int, learning_rate: float | None, n_steps: int | None, n_columns: int) -> Any:
-    """Five convolutions, one that spans all that is left of the mel axis, then mean and maximum over the clip's frames.
+def compact(n_classes: int, learning_rate: float | None, n_steps: int | None, n_columns: int) -> Model:
+    """Five convolutions, one over the whole remaining mel axis, then mean and maximum over the clip's frames.
 
-    Where the features are silent in all bands, as in the padding, every layer's output is set to 0 and left out of the
-    mean. So the width of the padding decides nothing, and neither does silence that was recorded with the clip.
+    Where the features are silent in all bands, as in the padding, every layer's output is set to 0 and skipped in the
+    mean. So the width of the padding has no influence, and neither has silence that was recorded with the clip.
     """
     from train.backend.keras import keras
 
     layers = keras.layers
-    normalization = layers.BatchNormalization if n_steps is None else _fused()
+    normalization = layers.BatchNormalization if n_steps is None else _fused_normalization()
     clip = keras.Input((N_MELS, n_columns, 1))
     # 1 for a column with any sound, else 0.
     sound = layers.MaxPooling2D((N_MELS, 1))(clip)
@@ -45,31 +45,30 @@ def compact(n_classes: int, learning_rate: float | None, n_steps: int | None, n_
     mean = layers.Flatten()(layers.Dot(axes=1)([share, frames]))
     x = layers.Concatenate()([mean, layers.GlobalMaxPooling1D()(frames)])
     x = layers.Dropout(0.3)(x)
-    model = keras.Model(clip, layers.Dense(n_classes, activation="softmax")(x), name="compact")
-    optimizer = _plain() if n_steps is None else _scheduled(learning_rate, n_steps)
+    model: Model = keras.Model(clip, layers.Dense(n_classes, activation="softmax")(x), name="compact")
+    optimizer = _loadable() if n_steps is None else _scheduled_muon(learning_rate, n_steps)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
     model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
     return model
 
 
-def _normalised(normalization: Any, x: Any, sound: Any) -> Any:
+def _normalised(normalization: Layer, x: Tensor, sound: Tensor) -> Tensor:
     from train.backend.keras import keras
 
     layers = keras.layers
     return layers.Multiply()([layers.ReLU()(normalization(momentum=0.9)(x)), sound])
 
 
-def _fused() -> Any:
-    """Return the layer that trains the same weights in less time."""
-    from train.backend.batchnorm import BatchNormalization
+def _fused_normalization() -> Layer:
+    from train.backend.optim import BatchNormalization
 
     return BatchNormalization
 
 
-def _scheduled(learning_rate: float | None, n_steps: int) -> Any:
+def _scheduled_muon(learning_rate: float | None, n_steps: int) -> Optimizer:
     """Return Muon with a tenth of the steps to warm up and a half cosine from there to 0."""
     from train.backend.keras import keras
-    from train.backend.muon import Muon
+    from train.backend.optim import Muon
 
     peak = _LEARNING_RATE if learning_rate is None else learning_rate
     n_warm = max(1, n_steps // 10)
@@ -81,8 +80,8 @@ def _scheduled(learning_rate: float | None, n_steps: int) -> Any:
     return optimizer
 
 
-def _plain() -> Any:
-    """Return what plain Keras, which is to load the file of a model that is trained, has for it."""
+def _loadable() -> Optimizer:
+    """Return an optimiser of plain Keras, which will load the file of the trained model."""
     from train.backend.keras import keras
 
     return keras.optimizers.AdamW(2e-3, weight_decay=0.05)

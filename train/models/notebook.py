@@ -1,9 +1,9 @@
 """baseline() and dropout(): the two CNNs of the notebook, layer by layer."""
 
-from typing import Any
+from train.backend.types import Model
 
 
-def baseline(n_classes: int, learning_rate: float | None) -> Any:
+def baseline(n_classes: int, learning_rate: float | None) -> Model:
     """Two convolutions and a Dense of 64, as in the notebook."""
     from train.backend.keras import keras
 
@@ -24,7 +24,7 @@ def baseline(n_classes: int, learning_rate: float | None) -> Any:
     return _with_adam(model, learning_rate)
 
 
-def dropout(n_classes: int, learning_rate: float | None) -> Any:
+def dropout(n_classes: int, learning_rate: float | None) -> Model:
     """Three convolutions and a Dense of 128 with dropout."""
     from train.backend.keras import keras
 
@@ -48,7 +48,7 @@ def dropout(n_classes: int, learning_rate: float | None) -> Any:
     return _with_adam(model, learning_rate)
 
 
-def _with_adam(model: Any, learning_rate: float | None) -> Any:
+def _with_adam(model: Model, learning_rate: float | None) -> Model:
     from train.backend.keras import keras
 
     optimizer = keras.optimizers.Adam() if learning_rate is None else keras.optimizers.Adam(learning_rate)

@@ -7,9 +7,9 @@ functions, so that the names are known without starting TensorFlow.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from cache.shared.errors import UserError
+from train.backend.types import Model
 from train.dataset.augment import Augmentation
 from train.models.compact import STRIDE, compact
 from train.models.notebook import baseline, dropout
@@ -34,23 +34,22 @@ class Recipe:
         Default of `--val`.
     augmentation
         How the training rows are varied; None: not at all.
-    adapts
+    variable_width
         `build` also takes `n_steps`, over which the learning rate follows a schedule, and `n_columns`, the width of the
-        input: the padding of short clips decides nothing, so the same weights are the same function at any width that
-        holds the clips.
-    spares
-        It is trained through train.models.equivalent.equivalent, which takes pairs of Conv2D and MaxPooling2D before
-        Flatten and Dense, compiled with Adam.
+        input. The padding of short clips has no influence on such a model, so the same weights are the same function at
+        any width that holds the clips.
+    fast_path
+        It is trained through train.models.fast_path, which says for which models that is possible.
     """
 
-    build: Callable[..., Any]
+    build: Callable[..., Model]
     epochs: int
     epochs_of_few: float = 0.0
     n_steps: int = 10_000
     val: float = 0.15
     augmentation: Augmentation | None = None
-    adapts: bool = False
-    spares: bool = False
+    variable_width: bool = False
+    fast_path: bool = False
 
 
 def build_model(
@@ -59,7 +58,7 @@ def build_model(
     learning_rate: float | None = None,
     n_steps: int | None = None,
     n_columns: int = N_COLUMNS,
-) -> Any:
+) -> Model:
     """Build one of the models in `RECIPES`.
 
     Parameters
@@ -71,10 +70,10 @@ def build_model(
     learning_rate
         Instead of the recipe's own.
     n_steps
-        Optimiser steps that the training will take, for a model with a schedule; None: it is not to be trained, and
-        its file is to be loaded by plain Keras.
+        Optimiser steps that the training will take, for a model with a schedule; None: the model will not be trained,
+        and plain Keras can load its file.
     n_columns
-        Width of the input if the model adapts to it; see input_columns().
+        Width of the input if the recipe has a variable width; see input_columns().
 
     Returns
     -------
@@ -87,14 +86,33 @@ def build_model(
         There is no such model.
     """
     found = recipe(name)
-    if not found.adapts:
+    if not found.variable_width:
         return found.build(n_classes, learning_rate)
     return found.build(n_classes, learning_rate, n_steps, n_columns)
 
 
+def build_to_train(name: str, n_classes: int, learning_rate: float | None, n_steps: int, n_frames: int) -> Model:
+    """Build the model to train in the place of build_model()'s: the same weights in the same order, in less work.
+
+    Parameters
+    ----------
+    name, n_classes, learning_rate, n_steps
+        See build_model().
+    n_frames
+        Frames of the longest clip. The input (batch, 128, n_columns, 1) holds these, and lacks columns of padding.
+    """
+    model = build_model(name, n_classes, learning_rate, n_steps, input_columns(name, n_frames))
+    if not recipe(name).fast_path:
+        return model
+
+    from train.models.fast_path import fast_to_train
+
+    return fast_to_train(model, n_frames)
+
+
 def input_columns(name: str, n_frames: int) -> int:
     """Return the narrowest input for which a model can be built when no clip has more frames than `n_frames`."""
-    if not recipe(name).adapts:
+    if not recipe(name).variable_width:
         return N_COLUMNS
     return min(N_COLUMNS, -(-n_frames // STRIDE) * STRIDE)
 
@@ -102,8 +120,8 @@ def input_columns(name: str, n_frames: int) -> int:
 def default_epochs(own: Recipe, n_clips: int, batch_size: int) -> int:
     """Return how many epochs a model is trained on so many clips.
 
-    The number of steps that it takes to learn what the clips can teach grows with them, but slower than they do; so few
-    are gone through more often. After `n_steps` of the recipe more steps are worth little.
+    The more clips there are, the more steps it takes to learn from them, but the number of steps grows slower than the
+    number of clips. So few clips are gone through more often. After `n_steps` of the recipe, more steps gain little.
     """
     n_clips = max(n_clips, 1)
     wanted = max(own.epochs, min(_MOST_EPOCHS, round(own.epochs_of_few / math.sqrt(n_clips))))
@@ -118,10 +136,16 @@ def recipe(name: str) -> Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "baseline": Recipe(baseline, epochs=15, spares=True),
-    "dropout": Recipe(dropout, epochs=20, spares=True),
+    "baseline": Recipe(baseline, epochs=15, fast_path=True),
+    "dropout": Recipe(dropout, epochs=20, fast_path=True),
     # The schedule ends at a learning rate of 0, so the last epoch is the one to keep and all clips can train.
     "compact": Recipe(
-        compact, epochs=24, epochs_of_few=1_200, n_steps=8_000, val=0.0, augmentation=Augmentation(), adapts=True
+        compact,
+        epochs=24,
+        epochs_of_few=1_200,
+        n_steps=8_000,
+        val=0.0,
+        augmentation=Augmentation(),
+        variable_width=True,
     ),
 }

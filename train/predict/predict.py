@@ -18,8 +18,8 @@ from featurize.audio.decode import open_audio
 from featurize.audio.resample import mono_blocks
 from featurize.audio.sndfile import open_stream
 from featurize.features.row import FEATURE_VERSION, computable, n_frames_of, spectrogram
-from train.models.forward import BATCH_SIZE, Forward, forward
-from train.models.temperature import calibrated
+from train.models.calibration import calibrated
+from train.models.inference import BATCH_SIZE, Forward, forward
 from train.predict.results import Kind, Recording, Window
 from train.predict.sources import Clip, Source, find_sources
 from train.predict.windows import Windows, cuts, thresholds_of, windows_of
@@ -245,7 +245,7 @@ def _network(
 ) -> Callable[[Sequence[_Part]], Iterator[dict[str, float]]]:
     """Return the model of a run as a function of parts; those without a spectrogram have no probabilities."""
     # Not at the top: TensorFlow takes seconds, and a mistake in the command should be told before.
-    from train.models.narrow import narrow
+    from train.models.inference import narrow_forward
 
     model = load_model(run)
     forwards: dict[Kind, Forward] = {}
@@ -258,7 +258,7 @@ def _network(
             yield from ({} for _ in batch)
             return
         if kind not in forwards:
-            forwards[kind] = forward(model) if kind is Kind.CLIP else narrow(model, run.record.model, n_frames)
+            forwards[kind] = forward(model) if kind is Kind.CLIP else narrow_forward(model, run.record.model, n_frames)
         rows = np.stack([part.x.astype(np.float32, copy=False) for part in batch if part.x is not None])
         values = iter(calibrated(forwards[kind](rows), run.temperature).tolist())
         for part in batch:

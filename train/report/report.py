@@ -8,7 +8,7 @@ from cache.file.layout import CacheError
 from cache.shared.cli import complain
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import own_folder, replacing
-from train.models.temperature import calibrated
+from train.models.calibration import calibrated
 from train.report import figures, sections
 from train.report.cards import Card, Originals, clip_cards
 from train.report.mistakes import find_suspects, least_certain, worst_mistakes

@@ -77,7 +77,7 @@ class Record:
     n_parameters, n_epochs, best_epoch, validation_accuracy
         Of a fit; without validation clips the last is None.
     temperature
-        Of a fit: what its probabilities are calibrated with, see train.models.temperature; None without validation.
+        Of a fit: what its probabilities are calibrated with, see train.models.calibration; None without validation.
     thresholds, thresholds_of
         Of a fit: what `predict --threshold auto` takes, by class, and what they were found on, in words. A class
         without validation clips has none.

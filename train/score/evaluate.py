@@ -10,8 +10,8 @@ import numpy.typing as npt
 from cache import Cache
 from cache.shared.errors import UserError
 from train.dataset.splits import clip_groups
-from train.models.forward import predict_rows
-from train.models.temperature import calibrated
+from train.models.calibration import calibrated
+from train.models.inference import predict_rows
 from train.runs.directory import Run, open_run
 from train.runs.load import cache_for, load_model
 from train.runs.results import Score

@@ -106,7 +106,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights_as_an_uninterrupted_one(
     with monkeypatch.context() as patch:
         patch.setattr(loop.Batches, "shuffle", interrupt)
         if n_whole_epochs == OF_FIT["epochs"]:
-            patch.setattr("train.models.forward.predict_rows", interrupt_predictions)
+            patch.setattr("train.models.inference.predict_rows", interrupt_predictions)
         with pytest.raises(Interrupted):
             fit(tones_cache, tmp_path / "run", **OF_FIT)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "unfinished"
@@ -153,6 +153,7 @@ def test_patience_stops_so_many_epochs_after_the_best(tiny: str, tones_cache: Pa
 
 def test_a_loss_that_is_not_a_number_stops_with_a_line(tiny: str, tones_cache: Path) -> None:
     from train.dataset.batches import Batches
+    from train.fitting.compiled import compile_steps
     from train.fitting.loop import train_model
     from train.models.recipes import build_model
 
@@ -161,7 +162,7 @@ def test_a_loss_that_is_not_a_number_stops_with_a_line(tiny: str, tones_cache: P
     y[5] = np.nan
     rows = np.arange(len(cache))
     with pytest.raises(UserError, match=r"loss is nan in epoch 1.*--learning-rate"):
-        train_model(build_model(tiny, 3), Batches(cache.X, y, rows, 8), None, Options(epochs=2, val=0))
+        train_model(compile_steps(build_model(tiny, 3)), Batches(cache.X, y, rows, 8), None, Options(epochs=2, val=0))
 
 
 def test_balanced_class_weights_are_scikit_learns() -> None:
@@ -169,22 +170,23 @@ def test_balanced_class_weights_are_scikit_learns() -> None:
 
     labels = np.repeat([0, 1, 2], [50, 10, 3])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    assert list(balanced_weights(labels).values()) == pytest.approx(expected.tolist())
+    assert balanced_weights(labels, 3).tolist() == pytest.approx(expected.tolist())
 
 
 def test_class_weights_change_what_is_learnt(tiny: str, tones_cache: Path) -> None:
     from train.backend.keras import seed_everything
     from train.dataset.batches import Batches
+    from train.fitting.compiled import compile_steps
     from train.fitting.loop import train_model
     from train.models.recipes import build_model
 
     cache = open_cache(tones_cache)
     rows = np.arange(24)
     losses = []
-    for class_weight in (None, {0: 2.0, 1: 2.0, 2: 2.0}):
+    for class_weights in (None, np.full(3, 2, np.float32)):
         seed_everything(0, deterministic=True)
-        model = build_model(tiny, 3)
+        compiled = compile_steps(build_model(tiny, 3))
         batches = Batches(cache.X, cache.y, rows, 24)
-        history, _ = train_model(model, batches, None, Options(epochs=1, val=0), class_weight)
-        losses.append(history[0]["loss"])
+        trained = train_model(compiled, batches, None, Options(epochs=1, val=0), class_weights)
+        losses.append(trained.history[0]["loss"])
     assert losses[1] == pytest.approx(2 * losses[0], rel=1e-5)

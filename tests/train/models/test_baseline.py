@@ -83,6 +83,7 @@ def test_every_epoch_has_every_row_once_in_an_order_that_the_seed_and_the_epoch_
 
 def test_a_model_sees_the_rows_in_the_order_of_each_epoch() -> None:
     from train.backend.keras import keras
+    from train.fitting.compiled import compile_steps
     from train.fitting.loop import train_model
     from train.fitting.options import Options
 
@@ -101,7 +102,7 @@ def test_a_model_sees_the_rows_in_the_order_of_each_epoch() -> None:
     model = keras.Model(inputs, outputs)
     model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
     y = np.eye(10, dtype=np.float32)
-    train_model(model, Watching(X, y, rows, 4), None, Options(epochs=3, val=0, seed=5))
+    train_model(compile_steps(model), Watching(X, y, rows, 4), None, Options(epochs=3, val=0, seed=5))
     expected = []
     for epoch in range(3):
         batches = batches_class(X, y, rows, 4)

@@ -35,7 +35,7 @@ def model(request):
     if request.param == "tiny":
         return build_tiny(N_CLASSES, None), False
     made = trained_looking(build_model(request.param, N_CLASSES))
-    return made, RECIPES[request.param].adapts
+    return made, RECIPES[request.param].variable_width
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_model_that_adapts_gets_the_same_from_fewer_columns(tmp_path):
     x[:, :, 40:] = 0
     expected = keras_says(compact, x)
     (tmp_path / MODEL_FILE).write_bytes(b"a model")
-    write_network(tmp_path, compact, RECIPES["compact"].adapts, x, expected)
+    write_network(tmp_path, compact, RECIPES["compact"].variable_width, x, expected)
     network = open_network(tmp_path, N_CLASSES)
     for n_columns in (40, 64, 128):
         np.testing.assert_allclose(network(x[:, :, :n_columns]), expected, rtol=0, atol=TOLERANCE)

@@ -14,7 +14,7 @@ from cache import open_cache
 from cache.shared.errors import UserError
 from featurize import featurize_clip
 from tests.helpers.tables import predictions
-from train.models.forward import forward
+from train.models.inference import forward
 from train.predict.predict import predict
 from train.predict.results import Recording, Window
 from train.predict.rows import as_json

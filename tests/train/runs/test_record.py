@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from train.commands.screen import crossval_summary, fit_summary
-from train.models.temperature import fit_temperature
+from train.models.calibration import fit_temperature
 from train.report import sections
 from train.runs.record import FINISHED, UNFINISHED, Record, TrainedOn, as_json, read_record, write_record
 from train.runs.results import ClassScore, FoldSummary, LeakProbe, Score, Subset

@@ -1,9 +1,10 @@
-"""Temperature: it undoes what made a network too modest or too sure, and a handful of clips proves little."""
+"""A temperature undoes what made a network too modest or too sure, and thresholds are those of best F1."""
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
-from train.models.temperature import calibrated, fit_temperature
+from train.models.calibration import best_thresholds, calibrated, fit_temperature
 from train.score.metrics import calibration
 
 
@@ -53,3 +54,21 @@ def test_right_about_a_handful_of_clips_is_not_always_right() -> None:
     assert calibrated(p, fit_temperature(p, labels))[0, 0] == pytest.approx(10 / 12, abs=0.02)
     sure = np.tile(np.array([[1, 0, 0]], np.float32), (9, 1))
     assert 0.7 < calibrated(sure, fit_temperature(sure, labels))[0, 0] <= 1
+
+
+def test_no_other_threshold_has_a_better_f1() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), 300).astype(np.float32)
+    labels = np.array([rng.choice(3, p=row / row.sum()) for row in p.astype(float)])
+    is_class = np.eye(3, dtype=bool)[labels]
+    found = best_thresholds(is_class, p, ("a", "b", "c"))
+    for i, name in enumerate("abc"):
+        best = max(f1_score(is_class[:, i], p[:, i] >= threshold) for threshold in np.linspace(0, 0.99, 400))
+        assert f1_score(is_class[:, i], p[:, i] >= found[name]) >= best
+
+
+def test_a_threshold_is_half_way_between_the_sides_and_a_class_without_clips_has_none() -> None:
+    is_class = np.array([[True, False], [True, False], [False, False]])
+    assert best_thresholds(is_class, np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8]]), ("dog", "cat")) == {
+        "dog": pytest.approx(0.5)
+    }

@@ -1,18 +1,18 @@
-"""Temperature: one number that makes a network's probabilities mean what they say, fitted on clips it never saw."""
+"""Calibration: a temperature and thresholds that make a network's probabilities usable, found on clips it never saw."""
 
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-# A temperature outside of these is no calibration any more: the network knows nothing, or there are hardly any clips.
+# A temperature beyond these calibrates nothing: the network knows nothing, or there are hardly any clips.
 _LOWEST, _HIGHEST = 0.05, 20.0
 
 _Float = TypeVar("_Float", bound=np.floating)
 
 
 def calibrated(probabilities: npt.NDArray[_Float], temperature: float) -> npt.NDArray[_Float]:
-    """Return softmax(log(p) / T), which leaves the most probable class what it is.
+    """Return softmax(log(p) / T), which keeps the order of the classes.
 
     Temperature scaling (C. Guo et al., ICML 2017) divides logits by T; up to a constant in each row, log(p) are those.
 
@@ -21,7 +21,7 @@ def calibrated(probabilities: npt.NDArray[_Float], temperature: float) -> npt.ND
     probabilities
         Of a softmax, shape (n, n_classes).
     temperature
-        T, above 0: more than 1 makes them more modest, less than 1 surer, and 1 leaves every bit as it is.
+        T, above 0: more than 1 makes the network less sure, less than 1 surer, and 1 changes no bit.
     """
     if temperature == 1:
         return probabilities
@@ -58,3 +58,34 @@ def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
 
     found = minimize_scalar(loss, bounds=(np.log(_LOWEST), np.log(_HIGHEST)), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
+
+
+def best_thresholds(
+    is_class: npt.NDArray[np.bool_], probabilities: npt.NDArray[np.floating], class_names: tuple[str, ...]
+) -> dict[str, float]:
+    """Return, for each class, the probability from which to accept it: the threshold of best F1.
+
+    Among thresholds of equal F1 it is the highest, half way down to the next lower probability. A class without any
+    positive has no threshold.
+
+    Parameters
+    ----------
+    is_class
+        Whether each clip or window is of each class, shape (n, n_classes).
+    probabilities
+        Shape (n, n_classes).
+    class_names
+        In the order of the columns.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    found = {}
+    for name, truth, p in zip(class_names, is_class.T, probabilities.T, strict=True):
+        if not truth.any():
+            continue
+        precision, recall, thresholds = precision_recall_curve(truth, p)
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        best = int(np.flatnonzero(f1[:-1] >= f1[:-1].max() - 1e-12)[-1])
+        lower = thresholds[best - 1] if best else 0.0
+        found[name] = round(float(thresholds[best] + lower) / 2, 6)
+    return found

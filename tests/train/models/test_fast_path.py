@@ -1,4 +1,4 @@
-"""What a model is trained through is the same function of the same variables as the model that is saved."""
+"""The fast path is the same function of the same weights as the model that is saved, and is trained as it."""
 
 from typing import Any
 
@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from train.backend.keras import keras
-from train.models.equivalent import equivalent, narrowest
-from train.models.narrow import build_to_train
-from train.models.recipes import RECIPES, build_model
+from train.models.fast_path import fast_to_train, fewest_columns
+from train.models.recipes import RECIPES, build_model, build_to_train
 
-SPARING = [name for name, recipe in RECIPES.items() if recipe.spares]
+NAMES = [name for name, recipe in RECIPES.items() if recipe.fast_path]
 
 
 def clips(n: int, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +41,7 @@ def by_column(kernel: np.ndarray, n_mels: int, n_filters: int) -> np.ndarray:
     return kernel.reshape(n_mels, -1, n_filters * kernel.shape[1])
 
 
-@pytest.mark.parametrize("name", SPARING)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("n_frames", [1, 31, 32, 33, 61, 90, 128, 900])
 def test_function_and_gradients_are_the_plain_models(name: str, n_frames: int) -> None:
     X, y = clips(3, n_frames)
@@ -50,20 +49,20 @@ def test_function_and_gradients_are_the_plain_models(name: str, n_frames: int) -
     pools = [layer for layer in plain.layers if isinstance(layer, keras.layers.MaxPooling2D)]
     _, n_mels, _, n_filters = pools[-1].output.shape
     expected, expected_gradients = gradients(plain, [v.value for v in plain.trainable_variables], X, y)
-    _, n_edge, n_like = narrowest(plain, n_frames)
-    spared = equivalent(plain, n_frames)
-    n_columns = spared.input_shape[2]
+    _, n_edge, n_alike = fewest_columns(plain, n_frames)
+    fast = fast_to_train(plain, n_frames)
+    n_columns = fast.input_shape[2]
     assert (X[:, :, n_columns:] == 0).all()
     # In the order of the plain model, the kernel that stands in for the first Dense's in its place.
-    (kernel,) = [v for v in spared.trainable_variables if not any(v is w for w in plain.weights)] or [None]
+    (kernel,) = [v for v in fast.trainable_variables if not any(v is w for w in plain.weights)] or [None]
     variables = [v if v.trainable else kernel for v in plain.weights]
-    probabilities, found_gradients = gradients(spared, [v.value for v in variables], X[:, :, :n_columns], y)
+    probabilities, found_gradients = gradients(fast, [v.value for v in variables], X[:, :, :n_columns], y)
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
     if kernel is not None:
         found = by_column(found_gradients[2 * len(pools)], n_mels, n_filters)
         n_clip = found.shape[1] - 1 - n_edge
-        # Of one like column what every like column of the plain model has.
-        repeats = [1] * n_clip + [n_like] + [1] * n_edge
+        # Of one alike column what every alike column of the plain model has.
+        repeats = [1] * n_clip + [n_alike] + [1] * n_edge
         found_gradients[2 * len(pools)] = np.repeat(found, repeats, axis=1).reshape(-1, kernel.shape[1])
     for found, wanted in zip(found_gradients, expected_gradients, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max() + 1e-7)
@@ -71,22 +70,22 @@ def test_function_and_gradients_are_the_plain_models(name: str, n_frames: int) -
 
 def test_one_second_takes_a_third_of_the_columns_and_long_clips_take_all() -> None:
     baseline = build_model("baseline", 3)
-    assert narrowest(baseline, 32).n_columns == 44
-    assert narrowest(baseline, 128).n_columns == narrowest(baseline, 4000).n_columns == 128
-    widths = [narrowest(baseline, n).n_columns for n in range(1, 129)]
+    assert fewest_columns(baseline, 32).n_input == 44
+    assert fewest_columns(baseline, 128).n_input == fewest_columns(baseline, 4000).n_input == 128
+    widths = [fewest_columns(baseline, n).n_input for n in range(1, 129)]
     assert widths == sorted(widths)
 
 
-@pytest.mark.parametrize("name", SPARING)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_gives_and_takes_the_weights_of_the_plain_model(name: str) -> None:
     plain = trained(name)
     weights = plain.get_weights()
-    spared = equivalent(plain, 32)
-    for found, wanted in zip(spared.get_weights(), weights, strict=True):
+    fast = fast_to_train(plain, 32)
+    for found, wanted in zip(fast.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(found, wanted)
     others = [w + 1 for w in weights]
-    spared.set_weights(others)
-    for found, wanted in zip(spared.get_weights(), others, strict=True):
+    fast.set_weights(others)
+    for found, wanted in zip(fast.get_weights(), others, strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 
@@ -106,18 +105,3 @@ def test_training_through_it_is_training_the_plain_model() -> None:
         moved, other = (wanted - before).ravel(), (found - before).ravel()
         assert np.dot(moved, other) > 0.99 * np.linalg.norm(moved) * np.linalg.norm(other)
         assert np.linalg.norm(other) == pytest.approx(np.linalg.norm(moved), rel=0.02)
-
-
-def test_adam_in_one_pass_is_kerass_adam() -> None:
-    from train.backend.adam import Adam
-
-    rng = np.random.default_rng(0)
-    steps = [rng.normal(0, 10.0**-i, (7, 5)).astype(np.float32) for i in range(6)]
-    results = []
-    for optimizer in (keras.optimizers.Adam(0.01), Adam(0.01)):
-        variable = keras.Variable(np.ones((7, 5), np.float32))
-        for gradient in steps:
-            optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
-        results.append([np.asarray(v) for v in (variable, *optimizer.variables)])
-    for ours, kerass in zip(*reversed(results), strict=True):
-        np.testing.assert_allclose(ours, kerass, rtol=1e-5, atol=1e-7)

@@ -1,0 +1,100 @@
+"""The forward pass of a model: spectrograms in, probabilities out, in as little work as gives the same."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from train.backend.types import Float32, Model
+from train.models.recipes import RECIPES, build_model, input_columns
+
+# A product of matrices takes rows 6 at a time with AVX2 and 8 with AVX-512, and rounds the rest in another way; each of
+# two threads has half of the rows.
+BATCH_SIZE = 48
+
+# Largest difference between the probabilities of a model and its narrow copy, on a spectrogram of noise.
+_TOLERANCE = 1e-4
+
+Forward = Callable[[npt.NDArray[Any]], Float32]
+
+
+def predict_rows(model: Model, X: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Float32:
+    """Return the model's probabilities for some rows of a cache, shape (n_rows, n_classes)."""
+    X = np.asarray(X)
+    probabilities_of = forward(model)
+    probabilities = np.empty((len(rows), model.output_shape[1]), np.float32)
+    for start in range(0, len(rows), BATCH_SIZE):
+        batch = slice(start, start + BATCH_SIZE)
+        probabilities[batch] = probabilities_of(X[rows[batch]])
+    return probabilities
+
+
+def forward(model: Model) -> Forward:
+    """Return the model as a function of spectrograms, shape (n, 128, 128, 1) -> (n, n_classes), traced once for any n.
+
+    Keras's own predict_on_batch() is traced again for every n, such as the last batch of a folder. A batch is filled up
+    to BATCH_SIZE, because matrix products of another size round in another way: the probabilities of a clip must not
+    depend on the other clips in its batch, or on its place among them.
+    """
+    from train.backend.keras import tf
+
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+    traced = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
+
+    def probabilities_of(batch: npt.NDArray[Any]) -> Float32:
+        n, batch = len(batch), batch.astype(np.float32, copy=False)
+        if n < BATCH_SIZE:
+            batch = np.concatenate((batch, np.zeros((BATCH_SIZE - n, *batch.shape[1:]), np.float32)))
+        return np.asarray(traced(batch))[:n]
+
+    return probabilities_of
+
+
+def narrow_forward(model: Model, name: str, n_frames: int) -> Forward:
+    """Return forward() of the model, on fewer columns if that gives the same for clips of at most `n_frames` frames.
+
+    Parameters
+    ----------
+    model
+        A trained model.
+    name
+        Its recipe according to the run directory, which may have come from anywhere. So both ways are compared on a
+        spectrogram of noise, and a model that is not of this recipe is used as it is.
+    n_frames
+        Every column of a spectrogram from there on is 0.
+
+    Returns
+    -------
+    callable
+        Spectrograms, shape (n, 128, 128, 1), to probabilities, shape (n, n_classes).
+    """
+    whole = forward(model)
+    copy = narrow_copy(model, name, n_frames)
+    if copy is None:
+        return whole
+    n_columns = copy.input_shape[2]
+    narrow = forward(copy)
+    noise = np.zeros((1, *model.input_shape[1:]), np.float32)
+    noise[:, :, :n_frames] = np.random.default_rng(0).random(noise[:, :, :n_frames].shape)
+    same = np.allclose(narrow(noise[:, :, :n_columns]), model(noise, training=False), rtol=0, atol=_TOLERANCE)
+    return (lambda batch: narrow(batch[:, :, :n_columns])) if same else whole
+
+
+def narrow_copy(model: Model, name: str, n_frames: int) -> Model | None:
+    """Return a model of the same weights on as few columns as its recipe allows; None if these are all of them."""
+    from train.models.fast_path import fast_copy
+
+    recipe = RECIPES.get(name)
+    try:
+        if recipe is not None and recipe.fast_path:
+            return fast_copy(model, n_frames)
+        n_columns = input_columns(name, n_frames) if recipe is not None else model.input_shape[2]
+        if n_columns == model.input_shape[2]:
+            return None
+        copy = build_model(name, model.output_shape[1], n_columns=n_columns)
+        copy.set_weights(model.get_weights())
+    except (AttributeError, IndexError, StopIteration, TypeError, ValueError):
+        # The model has other layers than the recipe.
+        return None
+    return copy
