@@ -10,7 +10,7 @@ import pytest
 import typer.testing
 
 from tests import ROOT
-from tests.helpers.commands import train
+from tests.helpers.commands import train, train_here
 from train.__main__ import app
 
 
@@ -36,7 +36,7 @@ def test_a_fit_ends_with_its_report_which_can_be_written_anew(
     page = Path(json.loads(fitted.stdout)["run"]) / "report.html"
     assert page.stat().st_size > 50_000
     page.unlink()
-    done = train("report", page.parent)
+    done = train_here("report", page.parent)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{page}\n", "")
     assert page.stat().st_size > 50_000
 
@@ -59,28 +59,6 @@ def test_an_option_that_is_given_twice_is_refused_by_name(arguments: list[str], 
     assert option in done.output
 
 
-def test_the_saved_model_loads_with_plain_keras_where_none_of_our_code_is(
-    fitted: "subprocess.CompletedProcess[str]", tmp_path: Path
-) -> None:
-    model = Path(json.loads(fitted.stdout)["run"]) / "model.keras"
-    code = (
-        "import sys, numpy, keras\n"
-        f"model = keras.models.load_model({str(model)!r})\n"
-        "p = model.predict(numpy.zeros((2, 128, 128, 1), 'float32'), verbose=0)\n"
-        "assert p.shape == (2, 3) and abs(p.sum(axis=1) - 1).max() < 1e-5\n"
-        "assert model.optimizer is not None\n"
-        "assert not {'train', 'cache', 'featurize'} & set(sys.modules)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-I", "-W", "error::UserWarning", "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
@@ -96,12 +74,19 @@ def test_the_saved_model_loads_with_plain_keras_where_none_of_our_code_is(
     ],
 )
 def test_a_mistake_is_one_line_on_stderr(arguments: list[str], code: int, complaint: str) -> None:
-    done = train(*arguments)
+    done = train_here(*arguments)
     assert done.returncode == code
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("python -m train: ")
     assert complaint in line
+
+
+def test_a_process_ends_as_a_command_here_does() -> None:
+    arguments = ("fit", "missing.h5")
+    there, here = train(*arguments), train_here(*arguments)
+    assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert here.returncode == 1
 
 
 def test_no_help_of_a_command_loads_what_only_training_needs() -> None:
