@@ -1,10 +1,17 @@
-"""Annotation, a label of a part of a recording, and Region, such a part as it is written."""
+"""Annotation, a label of a part of a recording; Problem, why a line is not one; Region, an annotation to write."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.shared.text import printable
+from cache.shared.text import human_count, printable
+
+# Problems of one kind that are told one by one, and examples where there are more.
+_N_NAMED = 5
+_N_EXAMPLES = 3
+
+FREQUENCIES = "the frequency bounds of its boxes are not used: a clip has all frequencies"
 
 
 class Annotation(NamedTuple):
@@ -15,11 +22,14 @@ class Annotation(NamedTuple):
     file
         The recording: as the table writes it, "" where it does not, and once it is found, its path.
     start, end
-        Seconds within the recording. A reader of a format gives what is there, which may be NaN.
+        Seconds within the recording; an infinite end is that of the recording. A reader of a format gives what is
+        there, which may be NaN.
     label
         The name of what is heard.
     table, line
         The table, and the number of its line, from 1.
+    channel
+        The channel in which it is labelled, from 1; 0: all of them.
     """
 
     file: str
@@ -28,11 +38,32 @@ class Annotation(NamedTuple):
     label: str
     table: Path
     line: int
+    channel: int = 0
 
     @property
     def where(self) -> str:
         """The line for people, "night.txt:12"."""
         return f"{printable(self.table.name)}:{self.line}"
+
+
+class Problem(NamedTuple):
+    """Something to tell about a line of a table, or with line 0 about the whole table.
+
+    Attributes
+    ----------
+    reason
+        What is wrong, in words.
+    kind
+        What problems that are told together have in common.
+    skipped
+        Whether the line is skipped for it. Otherwise it is used, and the user is told how.
+    """
+
+    table: Path
+    line: int
+    reason: str
+    kind: str
+    skipped: bool = True
 
 
 class Region(NamedTuple):
@@ -51,3 +82,26 @@ def seconds(text: str | None) -> float:
         return float(text if "." in text else text.replace(",", "."))
     except ValueError:
         return math.nan
+
+
+def told(problems: Iterable[Problem]) -> list[str]:
+    """Return problems as lines for the user: many of one kind are one line with examples."""
+    kinds: dict[tuple[bool, str], dict[tuple[Path, str], list[int]]] = {}
+    for table, line, reason, kind, skipped in problems:
+        kinds.setdefault((skipped, kind), {}).setdefault((table, reason), []).append(line)
+    said = []
+    for (skipped, _), found in kinds.items():
+        entries = [f"{_place(table, lines)}: {reason}" for (table, reason), lines in found.items()]
+        after = "; skipped" if skipped else ""
+        if len(entries) <= _N_NAMED:
+            said += [entry + after for entry in entries]
+        else:
+            n = human_count(sum(map(len, found.values())), "line")
+            rest = human_count(len(entries) - _N_EXAMPLES, "more case")
+            said.append(f"{n}{' skipped' * skipped}: {'; '.join(entries[:_N_EXAMPLES])}; and {rest} like these")
+    return said
+
+
+def _place(table: Path, lines: list[int]) -> str:
+    place = printable(str(table)) + (f":{lines[0]}" if lines[0] else "")
+    return place if len(lines) == 1 else f"{place} and {human_count(len(lines) - 1, 'more line')}"

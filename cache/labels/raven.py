@@ -1,34 +1,44 @@
-"""Raven's selection table: a row a view of each selection, under a header, with tabs between the columns."""
+"""Raven's selection table: a row for each view of each selection, with tabs or commas between the columns."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from cache.labels.annotation import Annotation, Region, seconds
+from cache.labels.annotation import FREQUENCIES, Annotation, Problem, Region, seconds
+from cache.labels.columns import (
+    FILE,
+    LABEL,
+    SCORE,
+    columns_of,
+    label_in,
+    numeric,
+    readable,
+    refuse_other_files,
+    wanted_column,
+)
+from cache.labels.table import Header, Row, column_name, header_of
 from cache.shared.errors import UserError
 from cache.shared.text import printable
 
 ENDING = ".selections.txt"
 _REQUIRED = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
-HEADER = "\t".join((*_REQUIRED, "Begin File", "Class", "Probability"))
+_WRITTEN = (*_REQUIRED, "Begin File", "Class", "Probability")
+HEADER = "\t".join(_WRITTEN)
 
-_BEGIN, _END, _OFFSET = "begin time (s)", "end time (s)", "file offset (s)"
-# What names the recording.
-_FILE = ("begin path", "begin file")
-# What holds the label, if it is there.
-_LABEL = ("species", "annotation", "label")
-# Beside what has a unit in parentheses, the columns that Raven itself fills in.
-_OWN = {"selection", "view", "channel", *_FILE, "end path", "end file", "begin date", "begin clock time", "end date"}
-_OWN |= {"end clock time", "begin date time", "begin hour", "file offset", "clip name", "notes"}
+_BEGIN, _END, _OFFSET = "begin time s", "end time s", "file offset s"
+_LOW, _HIGH = "low freq hz", "high freq hz"
+# Besides measurements, whose names end with a unit in parentheses, the columns that Raven itself fills in.
+_OWN = {"selection", "view", "channel", *FILE, "end path", "end file", "begin date", "begin clock time", "end date"}
+_OWN |= {"end clock time", "begin date time", "begin hour", "file offset", "clip name", "notes", ""}
 
 
 def recognises(lines: Sequence[str]) -> bool:
     """Whether these are the lines of a selection table."""
-    return {_BEGIN, _END} <= set(_cells(lines[0].casefold()) if lines else ())
+    return {_BEGIN, _END} <= header_of(lines).columns.keys()
 
 
-def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
-    """Yield the labels, each once though it may be there in a spectrogram's and in a waveform's view.
+def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> tuple[list[Annotation], list[Problem]]:
+    """Return the labels, each once though it may be there in a spectrogram's and in a waveform's view.
 
     Where selections run through recordings that follow each other, the column File Offset (s) has the start within the
     one that Begin File or Begin Path names.
@@ -38,54 +48,70 @@ def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> 
     UserError
         No column holds the label, or the table has several recordings and no offsets.
     """
-    names = _cells(lines[0])
-    plain = [name.casefold() for name in names]
-    rows = [(n, dict(zip(plain, _cells(line), strict=False))) for n, line in enumerate(lines[1:], 2) if line.strip()]
-    label = _label_column(names, [row for _, row in rows], label_column)
-    files = {_file(row) for _, row in rows} - {""}
-    if len(files) > 1 and _OFFSET not in plain:
+    header = header_of(lines)
+    rows, problems = readable(table, lines, header)
+    label = _label_column(header, rows, label_column)
+    refuse_other_files(header, rows, header.first_of(FILE), label)
+    files = {_file(header, row) for row in rows} - {""}
+    if len(files) > 1 and _OFFSET not in header.columns:
         raise UserError(
-            f"it is of {len(files)} recordings and has no column File Offset (s), without which nobody knows where in"
+            f"it has selections of {len(files)} recordings and no column File Offset (s), so it is not known where in"
             " each a selection lies; add that measurement in Raven"
         )
-    seen = set()
-    for number, row in rows:
-        start, end = seconds(row.get(_BEGIN)), seconds(row.get(_END))
-        view = (row.get("selection", ""), start, end, _file(row))
+    seen, found = set(), []
+    for row in rows:
+        start, end, offset = (seconds(_cell(header, row, name)) for name in (_BEGIN, _END, _OFFSET))
+        file, channel = _file(header, row), _channel(_cell(header, row, "channel"))
+        view = (_cell(header, row, "selection"), start, end, file, channel)
         if view[0] and view in seen:
             continue
         seen.add(view)
-        offset = seconds(row.get(_OFFSET))
         if not math.isnan(offset):
             start, end = offset, offset + (end - start)
-        yield Annotation(_file(row), start, end, row.get(label, ""), table, number)
+        name = "" if label is None else label_in(row.cells[label])
+        found.append(Annotation(file, start, end, name, table, row.number, channel))
+    if {column_name(name) for name in _WRITTEN} <= header.columns.keys() and {one.channel for one in found} == {1}:
+        # Predictions are of all channels, and Raven asks for a number.
+        return [one._replace(channel=0) for one in found], problems
+    if any(_cell(header, row, name) for row in rows for name in (_LOW, _HIGH)):
+        problems.append(Problem(table, 0, FREQUENCIES, FREQUENCIES, skipped=False))
+    return found, problems
 
 
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.split("\t")]
+def _cell(header: Header, row: Row, name: str) -> str:
+    column = header.first_of([name])
+    return "" if column is None else row.cells[column]
 
 
-def _file(row: dict[str, str]) -> str:
-    return next((row[name] for name in _FILE if row.get(name)), "")
+def _file(header: Header, row: Row) -> str:
+    return next((cell for name in FILE if (cell := _cell(header, row, name))), "")
 
 
-def _label_column(names: Sequence[str], rows: Sequence[dict[str, str]], wanted: str | None) -> str:
-    """Return the column of the label in small letters: that which is named, or else the likeliest."""
-    plain = [name.casefold() for name in names]
-    if wanted is not None:
-        if wanted.strip().casefold() in plain:
-            return wanted.strip().casefold()
-        raise UserError(f"it has no column {wanted}; it has {', '.join(names)}")
-    free = [name for name in plain if name not in _OWN and not name.endswith(")")]
-    # Scores and measurements are numbers; so is a name now and then.
-    worded = [name for name in free if any(math.isnan(seconds(row[name])) for row in rows if row.get(name))]
-    filled = [name for name in free if any(row.get(name) for row in rows)]
-    known = [name for name in _LABEL if name in filled]
-    if chosen := known[:1] or worded[-1:] or filled[-1:]:
+def _channel(cell: str) -> int:
+    return int(cell) if cell.isascii() and cell.isdigit() and len(cell) < 5 else 0
+
+
+def _label_column(header: Header, rows: Sequence[Row], wanted: str | None) -> int | None:
+    """Return the column of the label: the one that is named, or else the likeliest; None if there are no rows."""
+    if (named := wanted_column(header, wanted)) is not None:
+        return named
+    cells = {i: [row.cells[i] for row in rows] for i in range(len(header.names))}
+    free = [i for i, name in enumerate(header.names) if column_name(name) not in _OWN and not _has_unit(name)]
+    free = [i for i in free if not (column_name(header.names[i]) in SCORE and numeric(cells[i]))]
+    # Measurements are numbers; so is a name now and then.
+    filled = [i for i in free if any(cells[i])]
+    worded = [i for i in filled if not numeric(cells[i])]
+    known = sorted((LABEL.index(name), i) for i in filled if (name := column_name(header.names[i])) in LABEL)
+    if chosen := [i for _, i in known[:1]] or worded[-1:] or filled[-1:]:
         return chosen[0]
     if not rows:
-        return ""
-    raise UserError(f"none of its columns holds a label; it has {', '.join(names)}: name it with --label-column")
+        return None
+    raise UserError(f"none of its columns holds a label; it has {columns_of(header)}: name it with --label-column")
+
+
+def _has_unit(name: str) -> bool:
+    # "Delta Time (s)", and "Delta.Time..s." as R writes it.
+    return name.endswith(")") or (name.endswith(".") and ".." in name)
 
 
 def line(number: int, region: Region, recording: str, band: tuple[float, float]) -> str:

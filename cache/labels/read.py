@@ -1,35 +1,77 @@
-"""read_labels(): what tables of labels say of which segments of recordings, whatever program wrote them."""
+"""read_labels(): what tables of labels say of which parts of recordings, whatever program wrote them."""
 
 import math
 import os
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
-from cache.labels import audacity, raven, table
-from cache.labels.annotation import Annotation
+from cache.labels import audacity, columns, raven
+from cache.labels.annotation import Annotation, Problem
+from cache.labels.place import Place, index_of, own_folders, place_by_name, place_by_table
+from cache.labels.table import column_name, header_of, shown
 from cache.shared.errors import UserError
-from cache.shared.text import human_count, printable
-from cache.shared.tree import AUDIO_EXTENSIONS, walk
+from cache.shared.files import read_lines
 
-# A module each, that recognises its files and reads their marks.
-FORMATS = (raven, table, audacity)
+# A module for each, which recognises the lines of its tables and reads their annotations.
+FORMATS = (raven, columns, audacity)
 
-# What is looked at in a folder.
+# The files that are looked at in a folder.
 ENDINGS = (".txt", ".csv", ".tsv")
 
-# Of a table, lines that are named one by one.
-_N_NAMED = 20
+# Seconds: a shorter label is a slip, and no recording is longer.
+_SHORTEST, _LONGEST = 1e-4, 1e8
+# Labels of one name whose starts and ends differ by less are one label, rounded in two ways.
+_SAME_SECONDS = 1e-3
+# Bytes of a name that can be that of a folder.
+_LONGEST_NAME = 255
 
-Index = dict[str, list[Path]]
+
+class Labels(NamedTuple):
+    """What some tables say.
+
+    Attributes
+    ----------
+    annotations
+        In the order of the tables and their lines; `file` is the path of the recording.
+    empty
+        Recordings whose tables are there and empty: nothing calls in them.
+    problems
+        Lines and tables that were skipped, and what else is to be told.
+    """
+
+    annotations: list[Annotation]
+    empty: list[str]
+    problems: list[Problem]
+
+
+class _Table(NamedTuple):
+    """A table that was read.
+
+    Attributes
+    ----------
+    file
+        The table.
+    top
+        The folder in which it was found; None if it was named itself.
+    lines
+        Its lines; none if it cannot be used, and there is a problem then.
+    """
+
+    file: Path
+    top: Path | None
+    lines: list[str]
+    annotations: list[Annotation]
+    problems: list[Problem]
 
 
 def read_labels(
-    paths: Sequence[Path], recordings: Path | None, label_column: str | None, notify: Callable[[str], None]
-) -> list[Annotation]:
-    """Read tables of labels: Audacity's label tracks, Raven's selection tables, and CSV with file, start, end, label.
+    paths: Sequence[Path], recordings: Path | None, label_column: str | None = None, point: float = 0.0
+) -> Labels:
+    """Read tables of labels: Audacity's label tracks, Raven's selection tables, and tables with a header.
 
     Parameters
     ----------
@@ -38,189 +80,193 @@ def read_labels(
     recordings
         A folder in which, and below which, the recordings are looked for, as they are beside the tables.
     label_column
-        The column that holds the label; None: `label` of a CSV, and Species, Annotation, Label or the last free column
-        of a selection table.
-    notify
-        Takes what does not fit, a line each: it is left out.
-
-    Returns
-    -------
-    list of Annotation
-        In the order of the tables, and of their lines. A line that is there twice counts once.
+        The column that holds the label, in the tables that have it; None: the usual ones.
+    point
+        The length in seconds to give to labels of a point in time; 0: skip them.
 
     Raises
     ------
     UserError
-        A path is not there, or nothing can be made of a table.
+        A path is not there, nothing can be made of a table that was named, or no table has the column.
     """
-    index = lru_cache(maxsize=None)(_index)
-    labels: dict[tuple[str, float, float, str], Annotation] = {}
-    others: list[Path] = []
-    for file, is_named in _tables(paths):
-        lines = _lines(file)
-        kind = next((kind for kind in FORMATS if kind.recognises(lines)), None)
-        if kind is None:
-            if any(line.strip() for line in lines) and is_named:
-                raise UserError(
-                    f"{file} is no table of labels; give a label track of Audacity, a selection table of Raven, or a"
-                    " CSV with the columns file,start,end,label"
-                )
-            others.append(file)
-            continue
-        try:
-            annotations = list(kind.annotations(file, lines, label_column))
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from None
-        for label in _placed(file, _sound(file, annotations, notify), recordings, index, notify):
-            labels.setdefault(label[:4], label)
-    if others:
-        more = f" and {human_count(len(others) - 1, 'other file')}" if len(others) > 1 else ""
-        notify(f"{printable(str(others[0]))}{more}: no table of labels, or an empty one; left out")
-    return list(labels.values())
+    read = [_read(file, top, label_column) for file, top in _files(paths)]
+    if label_column:
+        _check_column(read, label_column)
+    labels = Labels([], [], list(_said_once(problem for table in read for problem in table.problems)))
+    places = _places(read, recordings)
+    found: list[Annotation] = []
+    for table in read:
+        for one in table.annotations:
+            one = one._replace(start=one.start + 0.0, end=one.end + 0.0)  # -0 is 0
+            if fault := _fault(one, point, table.lines):
+                labels.problems.append(Problem(one.table, one.line, *fault))
+                continue
+            place = places[table.file, one.file]
+            if place.note:
+                kind = "placed" if place.path else "recording"
+                labels.problems.append(Problem(one.table, one.line, place.note, kind, skipped=not place.path))
+            if place.path:
+                found.append(_timed(one._replace(file=place.path), point))
+        if not table.annotations and not table.problems:
+            place = places[table.file, ""]
+            if place.path:
+                labels.empty.append(place.path)
+            else:
+                labels.problems.append(Problem(table.file, 0, f"it is empty: {place.note}", "empty"))
+    labels.annotations.extend(_once(found, labels.problems))
+    return labels
 
 
 def tables(paths: Sequence[Path]) -> list[Path]:
     """Return the files that may be tables of labels, as read_labels() looks at them."""
-    return [file for file, _ in _tables(paths)]
+    return [file for file, _ in _files(paths) if file.is_file()]
 
 
-def _tables(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """Yield every file once, and whether it was named itself."""
+def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, Path | None]]:
+    """Yield every file once, with the folder in which it was found, or None if it was named itself."""
     seen = set()
+    found: list[tuple[Path, Path | None]]
     for path in paths:
         if path.is_dir():
-            visible = (Path(folder) / name for folder, names in _visible(path) for name in sorted(names))
-            found = [(file, False) for file in visible if file.suffix.lower() in ENDINGS]
-        elif path.is_file():
-            found = [(path, True)]
+            found = [(file, path) for file in _below(path) if file.suffix.lower() in ENDINGS]
+        elif path.exists():
+            found = [(path, None)]
         else:
             raise UserError(f"{path} is not there; give a table of labels, or a folder that holds such tables")
-        for file, is_named in found:
+        for file, top in found:
             if (real := os.path.realpath(file)) not in seen:
                 seen.add(real)
-                yield file, is_named
+                yield file, top
 
 
-def _visible(top: Path) -> Iterator[tuple[str, list[str]]]:
-    for folder, below, names in os.walk(top):
+def _below(top: Path) -> Iterator[Path]:
+    """Yield the files in a folder and below it, hidden ones not, through links, but each real folder once."""
+    seen = set()
+    for folder, below, names in os.walk(top, followlinks=True):
+        status = os.stat(folder)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         below[:] = sorted(name for name in below if not name.startswith("."))
-        yield folder, [name for name in names if not name.startswith(".")]
+        yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
 
 
-def _lines(file: Path) -> list[str]:
+def _read(file: Path, top: Path | None, label_column: str | None) -> _Table:
+    """Read a table; one that cannot be used is a problem if it was found, and an error if it was named."""
     try:
-        content = file.read_bytes()
-        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file} is no text in UTF-8; save it as such") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        lines = read_lines(file)
+        kind = next((kind for kind in FORMATS if kind.recognises(lines)), None)
+        if kind is not None:
+            return _Table(file, top, lines, *kind.annotations(file, lines, label_column))
+        if not any(map(str.strip, lines)):
+            return _Table(file, top, lines, [], [])
+        first = next(line for line in lines if line.strip())
+        raise UserError(f"it is not a table of labels: its first line is {shown(first)!r}; expected is {_EXPECTED}")
+    except UserError as error:
+        reason = re.sub(f"^{re.escape(str(file))} ", "it ", str(error))
+        if top is None:
+            raise UserError(f"{file}: {reason}") from None
+        return _Table(file, top, [], [], [Problem(file, 0, reason, "table")])
 
 
-def _sound(file: Path, annotations: Sequence[Annotation], notify: Callable[[str], None]) -> list[Annotation]:
-    """Return the marks that can be segments, and say of the others what is wrong with them."""
-    faults = [(mark, fault) for mark in annotations if (fault := _fault(mark))]
-    for mark, fault in faults[:_N_NAMED]:
-        notify(f"{printable(str(file))}:{mark.line}: {fault}; left out")
-    if len(faults) > _N_NAMED:
-        notify(f"{printable(str(file))}: and {human_count(len(faults) - _N_NAMED, 'more line')} like that; left out")
-    bad = {mark.line for mark, _ in faults}
-    return [mark for mark in annotations if mark.line not in bad]
+_EXPECTED = (
+    "a label track of Audacity (start, end and label with tabs between them), or a header with the columns of Raven"
+    " (Begin Time (s), End Time (s), Species), or file, start, end and label, or file and label for whole files"
+)
 
 
-def _fault(mark: Annotation) -> str:
-    if not (math.isfinite(mark.start) and math.isfinite(mark.end)):
-        return "its start or its end is no number of seconds"
-    if not mark.label:
-        return "it has no label"
-    if mark.start < 0:
-        return f"it starts {-mark.start:g} s before the recording"
-    if mark.end < mark.start:
-        return f"it ends at {mark.end:g} s, before its start at {mark.start:g} s"
-    if mark.end == mark.start:
-        return f"it has no length, it is a point at {mark.start:g} s"
-    return ""
+def _check_column(read: Iterable[_Table], label_column: str) -> None:
+    headers = {table.file: header_of(table.lines) for table in read if not audacity.recognises(table.lines)}
+    if any(column_name(label_column) in header.columns for header in headers.values()):
+        return
+    there = (f"; {file} has {columns.columns_of(header)}" for file, header in headers.items() if header.names)
+    raise UserError(f"no table has a column {label_column}{next(there, '')}")
 
 
-def _placed(
-    file: Path,
-    annotations: Sequence[Annotation],
-    recordings: Path | None,
-    index: Callable[[Path, bool], Index],
-    notify: Callable[[str], None],
-) -> Iterator[Annotation]:
-    """Yield the labels whose recording is found, and say how many belong to none."""
-    found: dict[str, Path | str] = {}
-    lost: Counter[str] = Counter()
-    for mark in annotations:
-        if mark.file not in found:
-            found[mark.file] = _recording(file, mark.file, recordings, index)
-        recording = found[mark.file]
-        if isinstance(recording, Path):
-            yield mark._replace(file=str(recording), start=round(mark.start, 6), end=round(mark.end, 6))
-        else:
-            lost[mark.file] += 1
-    for name, n in lost.items():
-        first = next(mark.line for mark in annotations if mark.file == name)
-        notify(f"{printable(str(file))}:{first}: {human_count(n, 'label')} left out: {found[name]}")
+def _places(read: Iterable[_Table], recordings: Path | None) -> dict[tuple[Path, str], Place]:
+    """Return the recording that each table means by each name in it, and by none, which is "".
+
+    A recording that a table means for sure is not also the one of another folder, on another machine.
+    """
+    indexed = lru_cache(maxsize=None)(index_of)
+    places: dict[tuple[Path, str], Place] = {}
+    for table in read:
+        own = own_folders(table.file, table.top, recordings, indexed)
+        for name in {one.file: None for one in table.annotations} or [""]:
+            places[table.file, name] = (
+                place_by_name(name, table.file, own, recordings, indexed)
+                if name
+                else place_by_table(table.file, own, recordings, indexed)
+            )
+    names: dict[str, set[str]] = {}
+    for (file, name), place in places.items():
+        names.setdefault(place.path, set()).add(name.replace("\\", "/") or str(file))
+    return {
+        key: Place("", f"there is no recording {shown(key[1])}; there is {place.path}, which has another name as well")
+        if place.is_guess and len(names[place.path]) > 1
+        else place
+        for key, place in places.items()
+    }
 
 
-def _recording(file: Path, name: str, recordings: Path | None, index: Callable[[Path, bool], Index]) -> Path | str:
-    """Return the recording that is meant by a name, or without one by the name of its table; or why there is none."""
-    beside, below = index(file.parent, False), index(recordings, True) if recordings is not None else {}
-    if name:
-        words = _words(name)
-        near = file.parent.joinpath(*words) if words else file.parent
-        for path in (Path(name), near):
-            if path.is_file() and path.suffix.lower() in AUDIO_EXTENSIONS and (path is near or path.is_absolute()):
-                return path
-        return _nearest([*beside.get(words[-1], ()), *below.get(words[-1], ())], words[:-1], name)
-    words = _words(str(file.parent.absolute()))
-    stem = _plain(file.name)
-    while "." in stem:
-        stem = stem.rpartition(".")[0]
-        if stem and (there := beside.get(stem) or below.get(stem)):
-            return _nearest(there, words, stem)
-    return f"there is no recording of the same name beside it{_or_in(recordings)}, and it names none"
+def _fault(one: Annotation, point: float, lines: Sequence[str]) -> tuple[str, str] | None:
+    """Return why an annotation cannot be used, and the kind of reason; None if it can."""
+    is_whole = one.end == math.inf
+    if not (math.isfinite(one.start) and (is_whole or math.isfinite(one.end))):
+        return f"its start or end is not a number of seconds: {shown(lines[one.line - 1])}", "number"
+    if not one.label:
+        return "it has no label", "no label"
+    if len(one.label.encode(errors="replace")) > _LONGEST_NAME:
+        return f"its label is too long for the name of a class: {shown(one.label)}", "long label"
+    if one.start < 0:
+        return f"it starts {-one.start:g} s before the recording", "start"
+    if one.end < one.start:
+        return f"it ends at {one.end:g} s, before its start at {one.start:g} s", "end"
+    if one.end == one.start and not point:
+        return f"it is a point label at {one.start:g} s, and a clip needs a length", "point"
+    if one.end != one.start and one.end - one.start < _SHORTEST:
+        return f"it lasts {one.end - one.start:.1g} s, too short for a clip", "short"
+    if max(one.start, 0.0 if is_whole else one.end) > _LONGEST:
+        return f"it ends at {one.end:g} s, and no recording is that long", "long"
+    return None
 
 
-def _or_in(recordings: Path | None) -> str:
-    return f" or in {recordings}" if recordings is not None else ""
+def _timed(one: Annotation, point: float) -> Annotation:
+    """Return an annotation to the microsecond, with a length around it if it is a point."""
+    start, end = one.start, one.end
+    if end == start:
+        start = max(0.0, start - point / 2)
+        end = start + point
+    return one._replace(start=round(start, 6), end=end if end == math.inf else round(end, 6))
 
 
-def _nearest(candidates: Sequence[Path], folders: Sequence[str], name: str) -> Path | str:
-    """Return the one whose folders end most like these."""
-    real = {os.path.realpath(path): path for path in reversed(candidates)}
-    if not real:
-        return f"there is no recording {printable(name)}"
-    shared = {path: _n_shared(_words(str(path.parent.absolute())), folders) for path in real.values()}
-    best = [path for path, n in shared.items() if n == max(shared.values())]
-    if len(best) > 1:
-        return f"{printable(name)} may be {best[0]} or {best[1]}; write more of the path in a column for the file"
-    return best[0]
+def _said_once(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Yield problems, but of notes on whole tables only the first of a kind."""
+    said = set()
+    for one in problems:
+        if one.line or one.skipped or one.kind not in said:
+            yield one
+        if not one.line:
+            said.add(one.kind)
 
 
-def _n_shared(a: Sequence[str], b: Sequence[str]) -> int:
-    n = 0
-    while n < min(len(a), len(b)) and a[-1 - n] == b[-1 - n]:
-        n += 1
-    return n
+def _once(found: Iterable[Annotation], problems: list[Problem]) -> Iterator[Annotation]:
+    """Yield each annotation once, though it may be there again, or nearly."""
+    kept: dict[tuple[str, str, int, int, int], Annotation] = {}
+    for one in found:
+        start, end = (round(time / _SAME_SECONDS) if time < math.inf else -1 for time in (one.start, one.end))
+        near = (
+            kept.get((one.file, one.label, one.channel, start + i, end + j)) for i, j in product((-1, 0, 1), repeat=2)
+        )
+        copy = next((other for other in near if other is not None and _is_near(one, other)), None)
+        if copy is None:
+            kept[one.file, one.label, one.channel, start, end] = one
+            yield one
+        elif (copy.start, copy.end) != (one.start, one.end):
+            problems.append(Problem(one.table, one.line, f"it is the label of {copy.where} to a millisecond", "copy"))
 
 
-def _index(folder: Path, deep: bool) -> Index:
-    """Return the audio files of a folder by their names, with and without the ending."""
-    found: Index = {}
-    for path in walk(folder, deep=deep)[0].audio:
-        name = _plain(path.rpartition("/")[2])
-        for key in (name, name.rpartition(".")[0]):
-            found.setdefault(key, []).append(folder / path)
-    return found
-
-
-def _words(path: str) -> list[str]:
-    return [word for word in _plain(path).replace("\\", "/").split("/") if word not in ("", ".")]
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+def _is_near(a: Annotation, b: Annotation) -> bool:
+    ends = a.end == b.end or abs(a.end - b.end) < _SAME_SECONDS
+    return ends and abs(a.start - b.start) < _SAME_SECONDS

@@ -1,49 +1,119 @@
-"""A table in CSV with the columns file, start, end and label; commas, semicolons or tabs between them."""
+"""A table of text with a header, as people's programs write it: its dialect, its columns, and its lines one by one."""
 
 import csv
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from cache.labels.annotation import Annotation, seconds
-from cache.shared.errors import UserError
+from cache.shared.text import plain, printable
 
-_FILE = ("file", "path")
-
-
-def recognises(lines: Sequence[str]) -> bool:
-    """Whether these are the lines of such a table."""
-    return {"start", "end"} <= set(_header(lines))
+_DELIMITERS = ",;\t"
+# Characters of a cell or a line that a message shows.
+_SHOWN = 80
 
 
-def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> Iterator[Annotation]:
-    """Yield the labels.
+class Header(NamedTuple):
+    """The line that names the columns.
 
-    Raises
-    ------
-    UserError
-        No column holds the label.
+    Attributes
+    ----------
+    number
+        Its number, from 1: blank lines and Excel's `sep=;` may come before it.
+    delimiter
+        What separates the cells: a comma, a semicolon or a tab.
+    names
+        The names of the columns, as they are written.
+    columns
+        The position of each column by its name as column_name() gives it; of two of one name, the first.
     """
-    header = _header(lines)
-    wanted = [name for name in ((label_column or "").strip().casefold(), "label") if name in header]
-    if not wanted:
-        raise UserError(f"it has no column label; it has {', '.join(header)}: name the right one with --label-column")
-    file = next((header.index(name) for name in _FILE if name in header), None)
-    start, end, name = header.index("start"), header.index("end"), header.index(wanted[0])
-    rows = csv.reader([f"{line}\n" for line in lines], delimiter=_delimiter(lines))
-    for row in rows:
-        if rows.line_num > 1 and any(row):
-            cells = row + [""] * (len(header) - len(row))
-            where = "" if file is None else cells[file].strip()
-            yield Annotation(
-                where, seconds(cells[start]), seconds(cells[end]), cells[name].strip(), table, rows.line_num
-            )
+
+    number: int
+    delimiter: str
+    names: list[str]
+    columns: dict[str, int]
+
+    def first_of(self, names: Iterable[str]) -> int | None:
+        """Return the position of the first of these columns that is there."""
+        return next((self.columns[name] for name in names if name in self.columns), None)
 
 
-def _header(lines: Sequence[str]) -> list[str]:
-    rows = csv.reader(lines[:1], delimiter=_delimiter(lines))
-    return [name.strip().casefold() for name in next(rows, [])]
+class Row(NamedTuple):
+    """A line below the header: one cell for each column, or the reason why the line cannot be read."""
+
+    number: int
+    cells: list[str]
+    fault: str = ""
 
 
-def _delimiter(lines: Sequence[str]) -> str:
-    first = lines[0] if lines else ""
-    return max(",;\t", key=first.count)
+def column_name(name: str) -> str:
+    """Return the name of a column as it is compared: "Begin Time (s)" and R's "Begin.Time..s." are "begin time s"."""
+    return re.sub(r"[\W_]+", " ", plain(name)).strip()
+
+
+def shown(text: str, most: int = _SHOWN) -> str:
+    """Return a cell or a line as a message shows it: printable, and not too long."""
+    text = printable(text)
+    return text if len(text) <= most else f"{text[:most]}.."
+
+
+def header_of(lines: Sequence[str]) -> Header:
+    """Return the header, which is the first line that is not blank; a header without names if there is none."""
+    filled = (i for i, line in enumerate(lines) if line.strip())
+    first = next(filled, None)
+    stated = re.fullmatch(r'"?sep=(.)"?', lines[first].rstrip("\n"), re.IGNORECASE) if first is not None else None
+    if stated:
+        first = next(filled, None)
+    if first is None:
+        return Header(0, ",", [], {})
+    found = {delimiter: _names(lines[first], delimiter) for delimiter in (stated[1] if stated else _DELIMITERS)}
+    delimiter = max(found, key=lambda delimiter: len(found[delimiter]))
+    names = found[delimiter]
+    columns = {column_name(name): i for i, name in reversed(list(enumerate(names)))}
+    return Header(first + 1, delimiter, names, columns)
+
+
+def _names(line: str, delimiter: str) -> list[str]:
+    try:
+        return _cells(line, delimiter)
+    except csv.Error:
+        return [cell.strip() for cell in line.split(delimiter)]
+
+
+def rows_of(lines: Sequence[str], header: Header) -> Iterator[Row]:
+    """Yield the lines below a header that are not blank, each read by itself, so that a bad one spoils no other."""
+    n = len(header.names)
+    for number, line in enumerate(lines[header.number :], header.number + 1):
+        try:
+            cells = _cells(line, header.delimiter)
+        except csv.Error as error:
+            yield Row(number, [], _fault(error))
+            continue
+        if not any(cells):
+            continue
+        if any(cells[n:]):
+            yield Row(number, [], _too_many(len(cells), n, header.delimiter))
+        else:
+            yield Row(number, cells[:n] + [""] * (n - len(cells)))
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t"), [])
+    except csv.Error:
+        # Some programs put blanks between a closing quotation mark and what follows.
+        tight = re.sub(rf'"[ ]+(?={re.escape(delimiter)}|$)', '"', line)
+        if tight == line:
+            raise
+        cells = next(csv.reader([tight], delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t"), [])
+    return [cell.strip() for cell in cells]
+
+
+def _fault(error: csv.Error) -> str:
+    if "field larger" in str(error):
+        return "one of its cells is too long"
+    return "a quotation mark is not closed in this line, or stands in the middle of a quoted cell"
+
+
+def _too_many(n_cells: int, n_columns: int, delimiter: str) -> str:
+    fault = f"it has {n_cells} cells, and the header has {n_columns}"
+    return f"{fault}; numbers with a decimal comma need quotation marks" if delimiter == "," else fault

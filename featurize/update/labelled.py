@@ -1,8 +1,10 @@
 """labelled_clips(): the segments of recordings that tables of labels name, and segments in which nothing is named."""
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.file.validate import is_folder_name
-from cache.labels.annotation import Annotation
-from cache.labels.read import read_labels
+from cache.labels.annotation import Annotation, Problem, told
+from cache.labels.read import Labels, read_labels
+from cache.shared.errors import UserError
 from cache.shared.segment import Segment
-from cache.shared.text import human_count, plain, printable
+from cache.shared.text import plain, printable
 from cache.shared.tree import is_utf8
 from featurize.audio.audio import ClipError
 from featurize.audio.decode import open_audio
@@ -60,33 +63,53 @@ class Labelling(NamedTuple):
         return bool(self.tables) and (self.widen or self.background > 0)
 
 
-def annotations_in(data: Path, labelling: Labelling, notify: Callable[[str], None]) -> list[Annotation]:
-    """Read the labels of the recordings in DATA, whose paths become relative to it, and say which cannot be used."""
+def labels_in(data: Path, labelling: Labelling) -> Labels:
+    """Read the labels of the recordings in DATA, to which their paths become relative.
+
+    Raises
+    ------
+    UserError
+        A table is not there, nothing can be made of one that was named, or no label of all can be used.
+    """
     if not labelling.tables:
-        return []
-    labels = read_labels(labelling.tables, data, labelling.column or None, notify)
-    relative = {path: _within(data, Path(path)) for path in {label.file for label in labels}}
-    outside = Counter(label.file for label in labels if not relative[label.file])
-    for recording, n in outside.items():
-        notify(
-            f"{human_count(n, 'label')} of {recording} left out: it is not in {data}, no file, or its name is not UTF-8"
-        )
-    for name, n in Counter(label.label for label in labels if not is_folder_name(label.label)).items():
-        notify(f"{human_count(n, 'label')} {printable(name)} left out: no class can be called so")
-    return [
-        label._replace(file=relative[label.file])
-        for label in labels
-        if relative[label.file] and is_folder_name(label.label)
-    ]
+        return Labels([], [], [])
+    read = read_labels(labelling.tables, data, labelling.column or None)
+    relative = {path: _within(data, Path(path)) for path in {*(one.file for one in read.annotations), *read.empty}}
+    shape = lru_cache(maxsize=None)(_shape)
+    labels = Labels([], [path for file in read.empty if (path := relative[file])], [*read.problems])
+    for one in read.annotations:
+        if not (path := relative[one.file]):
+            reason, kind = f"{printable(one.file)} {_outside(data, Path(one.file))}", "outside"
+        elif not is_folder_name(one.label):
+            reason, kind = f'"{printable(one.label)}" cannot be the name of a class', "class name"
+        elif one.end == math.inf and not shape(one.file)[0]:
+            reason, kind = f"it is the label of a whole file, and {printable(path)} does not tell its length", "whole"
+        else:
+            end = round(shape(one.file)[0], 6) if one.end == math.inf else one.end
+            # The channel of a recording that has one is the recording.
+            channel = 0 if one.channel == 1 and shape(one.file)[1] == 1 else one.channel
+            labels.annotations.append(one._replace(file=path, end=end, channel=channel))
+            continue
+        labels.problems.append(Problem(one.table, one.line, reason, kind))
+    if not labels.annotations:
+        raise UserError("; ".join(["none of the labels can be used", *told(labels.problems)]))
+    return labels
 
 
 def _within(data: Path, recording: Path) -> str:
-    """Return the path of a recording relative to DATA, with "/"; "" if it is no file in it."""
+    """Return the path of a recording relative to DATA, with "/"; "" if it is not a file in it."""
     for of in (os.path.abspath, os.path.realpath):
         path = os.path.relpath(of(recording), of(data)).replace(os.sep, "/")
         if not path.startswith("../") and is_utf8(path) and recording.is_file():
             return path
     return ""
+
+
+def _outside(data: Path, recording: Path) -> str:
+    """Return why _within() does not find a recording."""
+    if not recording.is_file():
+        return "is not a file"
+    return "lies outside of " + str(data) if is_utf8(str(recording)) else "has a name that is not UTF-8; rename it"
 
 
 def label_names(named: Iterable[Annotation]) -> list[str]:
@@ -119,7 +142,9 @@ def labelled_clips(
     UserError
         A table is not there, or nothing can be made of it.
     """
-    named = annotations_in(data, labelling, notify)
+    named, empty, problems = labels_in(data, labelling)
+    for line in told(problems):
+        notify(line)
     label_of = _label_of(class_names)
     index = {name: label_of.get(name, label_of.get(plain(name))) for name in {one.label for one in named}}
     unknown = Counter(one.label for one in named if index[one.label] is None)
@@ -132,11 +157,13 @@ def labelled_clips(
     chosen: dict[Segment, tuple[int, Annotation]] = {}
     spans: dict[str, list[Span]] = defaultdict(list)
     # Also what is no class is heard there.
+    for recording in empty:
+        spans[recording] = []
     for label in named:
         spans[label.file].append((label.start, label.end))
     for label in used:
         span = _widened(label, length) if labelling.widen else (label.start, label.end)
-        mine, segment = index[label.label], Segment(label.file, *span)
+        mine, segment = index[label.label], Segment(label.file, *span, label.channel)
         assert mine is not None
         spans[label.file].append(span)
         before = chosen.setdefault(segment, (mine, label))
@@ -204,7 +231,7 @@ def _unlabelled(
 
     They are drawn one by one, so that a label more costs those alone that it is in.
     """
-    seconds = _seconds(data / recording) or max(end for _, end in labelled)
+    seconds = _shape(str(data / recording))[0] or max((end for _, end in labelled), default=0.0)
     rng = np.random.default_rng(int.from_bytes(sha256(recording.encode()).digest()[:8]))
     starts = np.round(rng.random(_N_DRAWS * n) * max(0.0, seconds - length), 3)
     taken: list[Span] = []
@@ -224,6 +251,8 @@ def _unlabelled(
 
 def _is_free(starts: npt.NDArray[np.float64], length: float, spans: Sequence[Span]) -> npt.NDArray[np.bool_]:
     """Say which of these starts begin a segment of a length that meets none of the spans."""
+    if not spans:
+        return np.ones(len(starts), bool)
     first, last = np.array(sorted(spans)).T
     # Of the spans that begin before the segment ends, the one that ends last.
     before = np.searchsorted(first, starts + length) - 1
@@ -240,10 +269,10 @@ def _widest_gap(spans: Iterable[Span], seconds: float) -> Span:
     return max([*gaps, (end, seconds)], key=lambda gap: gap[1] - gap[0])
 
 
-def _seconds(recording: Path) -> float:
-    """Return the length that a recording's header states; 0 if it is not known."""
+def _shape(recording: str) -> tuple[float, int]:
+    """Return the seconds and the channels that a recording's header states; zeros if it cannot be read."""
     try:
-        with open_audio(str(recording)) as audio:
-            return audio.n_samples / audio.sr
+        with open_audio(recording) as audio:
+            return audio.n_samples / audio.sr, audio.n_channels
     except ClipError:
-        return 0.0
+        return 0.0, 0

@@ -10,7 +10,7 @@ from cache.shared.errors import UserError
 from cache.shared.text import human_count, plain, printable
 from cache.shared.tree import SUBSETS, Tree, folder_names, is_background, is_utf8, walk
 from featurize.audio.find import CLASS_NAMES, nearest
-from featurize.update.labelled import BACKGROUND, Labelling, annotations_in, label_names, usual_length
+from featurize.update.labelled import BACKGROUND, Labelling, label_names, labels_in, usual_length
 
 # Instead of names: every folder that has audio in it, and every label.
 ALL = "all"
@@ -75,7 +75,7 @@ def asked(
         raise UserError(f"{data} is not a folder; give the folder that holds a folder of clips per class")
     labelling = _labelling(old, labels, label_column, widen, background)
     # Whoever makes clips of them says what is wrong with them.
-    named = annotations_in(data, labelling, lambda line: None)
+    named = labels_in(data, labelling).annotations
     labelled = label_names(named)
     if classes and list(classes) != [ALL]:
         names = tuple(_class_of(name, data, labelled, notify) for name in classes)

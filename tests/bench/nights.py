@@ -43,7 +43,7 @@ def recorded(file: Path, track: Path, seed: int) -> None:
 def corrected(said: Path, track: Path) -> tuple[int, int]:
     """Give labels that match a call its name and ends, and drop the rest; return how many there were and are."""
     folder = said.parent
-    wrong, true = (list(read_labels([file], folder, None, print)) for file in (said, track))
+    wrong, true = (read_labels([file], folder).annotations for file in (said, track))
     matched = same(np.array([(one.start, one.end) for one in true]), np.array([(one.start, one.end) for one in wrong]))
     heard = [one for one, is_heard in zip(true, matched.any(axis=1).tolist(), strict=True) if is_heard]
     regions = [Region(one.start, one.end, one.label, 1.0) for one in heard]

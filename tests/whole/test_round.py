@@ -61,7 +61,7 @@ def test_twice_round(tiny: str, tmp_path: Path) -> None:
         run, file = open_run(folder), tables / f"{name}{LABELS[format].ENDING}"
         source = Source(data / f"{name}.wav", f"{name}.wav")
         deliver(run, [source], lambda sources, run=run: predict(run, sources), Output(format, file, single=True))
-        said = [Region(one.start, one.end, one.label, 1.0) for one in read_labels([file], data, None, print)]
+        said = [Region(one.start, one.end, one.label, 1.0) for one in read_labels([file], data).annotations]
         corrected(file, format, said, calls[name])
         featurize(data, cache_file)
         folder, _ = fit(cache_file, tmp_path / f"with-{name}", **asked)

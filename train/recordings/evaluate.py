@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.labels.annotation import Annotation
+from cache.labels.annotation import Annotation, told
 from cache.labels.read import read_labels
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
@@ -83,10 +83,10 @@ def _labels_of(
     home = recordings if recordings.is_dir() else recordings.parent
     # In any case and Unicode form, as where labels become clips.
     class_of = {plain(name): name for name in run.class_names}
-    labels = [
-        label._replace(label=class_of.get(plain(label.label), label.label))
-        for label in read_labels(tables, home, label_column, notice)
-    ]
+    labels, _, problems = read_labels(tables, home, label_column)
+    for line in told(problems):
+        notice(line)
+    labels = [label._replace(label=class_of.get(plain(label.label), label.label)) for label in labels]
     others = Counter(label.label for label in labels if label.label not in run.class_names)
     if others:
         listed = ", ".join(f"{printable(name)} {n}" for name, n in others.most_common(8))

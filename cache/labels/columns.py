@@ -1,0 +1,140 @@
+"""A table of labels with a header: which of its columns are the recording, the start, the end and the label."""
+
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from cache.labels.annotation import Annotation, Problem, seconds
+from cache.labels.table import Header, Row, column_name, header_of, rows_of, shown
+from cache.shared.errors import UserError
+from cache.shared.tree import AUDIO_EXTENSIONS
+
+# The usual names of the columns, as column_name() gives them, those first that say the most.
+FILE = (
+    *("begin path", "begin file", "file", "path", "filename", "file name", "filepath", "file path", "fname", "audio"),
+    *("audio file", "audio filename", "audio path", "recording", "wav", "wav file", "wavfile", "sound file"),
+)
+# UrbanSound8K's, whose start and end lie in another file, out of which the clip was cut.
+_WHOLE_FILE = "slice file name"
+_START = (
+    *("begin time s", "start", "start s", "start time", "start time s", "start seconds", "start sec", "onset"),
+    *("onset s", "onset time", "begin", "begin s", "begin time", "begin sec", "tmin"),
+)
+_END = (
+    *("end time s", "end", "end s", "end time", "end seconds", "end sec", "offset", "offset s", "offset time"),
+    *("stop", "stop s", "stop time", "tmax"),
+)
+LABEL = (
+    *("species", "annotation", "label", "class", "event label", "common name", "category", "species name"),
+    *("scientific name", "class name", "label name", "primary label"),
+)
+# Characters of the names of a table's columns in a message.
+_MOST_SHOWN = 400
+
+# Numbers in a column of such a name are how probable the label is.
+SCORE = frozenset({"probability", "confidence", "score"})
+# R and pandas write one of these where there is no value.
+_MISSING = frozenset({"na", "nan", "n a"})
+# `predict --format csv` writes these columns.
+_PREDICTIONS = frozenset({"run", "kind", "path", "start", "end", "class"})
+
+
+def recognises(lines: Sequence[str]) -> bool:
+    """Whether these are the lines of a table with columns for a start and an end, or for a file and something more."""
+    header = header_of(lines)
+    has_times = header.first_of(_START) is not None and header.first_of(_END) is not None
+    return has_times or (file_column(header) is not None and len(header.names) > 1)
+
+
+def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> tuple[list[Annotation], list[Problem]]:
+    """Return the labels, and the lines that cannot be read; without times, a label is that of the whole file.
+
+    Raises
+    ------
+    UserError
+        No column holds the label, or it is not known which one names the recording or gives the times.
+    """
+    header = header_of(lines)
+    rows, problems = readable(table, lines, header)
+    label = wanted_column(header, label_column)
+    if label is None and header.columns.keys() >= _PREDICTIONS:
+        raise UserError(
+            "it is a table of predictions, not of labels; `predict` writes labels with --format raven or audacity"
+        )
+    if label is None and (label := header.first_of(("label", *LABEL))) is None:
+        raise UserError(
+            f"it has no column for the label (label, species, class, ..); it has {columns_of(header)}: name the right"
+            " one with --label-column"
+        )
+    file, start, end = file_column(header), header.first_of(_START), header.first_of(_END)
+    if file is not None and column_name(header.names[file]) == _WHOLE_FILE:
+        start = end = None
+    refuse_other_files(header, rows, file, label)
+    if (start is None) != (end is None):
+        there, lacking = ("start", "end") if end is None else ("end", "start")
+        raise UserError(f"it has a column for the {there} and none for the {lacking}; it has {columns_of(header)}")
+    if start is None and file is None:
+        raise UserError(f"it has no columns for start and end, nor for the file; it has {columns_of(header)}")
+    if start is None and rows:
+        problems.append(Problem(table, 0, "its labels have no times, so each is that of a whole file", "whole", False))
+    found = []
+    for number, cells, _ in rows:
+        span = (0.0, math.inf) if start is None or end is None else (seconds(cells[start]), seconds(cells[end]))
+        name = "" if file is None else cells[file]
+        if file is not None and not name:
+            problems.append(Problem(table, number, "it does not name its recording", "file"))
+        else:
+            found.append(Annotation(name, *span, label_in(cells[label]), table, number))
+    return found, problems
+
+
+def readable(table: Path, lines: Sequence[str], header: Header) -> tuple[list[Row], list[Problem]]:
+    """Return the rows below a header, and why lines cannot be read as such."""
+    rows = list(rows_of(lines, header))
+    problems = [
+        Problem(table, row.number, f"{row.fault}: {shown(lines[row.number - 1])}", row.fault)
+        for row in rows
+        if row.fault
+    ]
+    return [row for row in rows if not row.fault], problems
+
+
+def file_column(header: Header) -> int | None:
+    """Return the column that names the recording."""
+    return header.first_of((_WHOLE_FILE, *FILE))
+
+
+def wanted_column(header: Header, label_column: str | None) -> int | None:
+    """Return the column that the user named for the label, if this table has it."""
+    return None if not label_column else header.first_of([column_name(label_column)])
+
+
+def label_in(cell: str) -> str:
+    """Return the label in a cell; "" for what R and pandas write where there is none."""
+    return "" if column_name(cell) in _MISSING else cell
+
+
+def columns_of(header: Header) -> str:
+    """Return the names of the columns for a message."""
+    return shown(", ".join(header.names), _MOST_SHOWN)
+
+
+def refuse_other_files(header: Header, rows: Sequence[Row], file: int | None, label: int | None) -> None:
+    """Raise a UserError if the recordings stand in a column that is not known as theirs.
+
+    The table's own name would be taken for that of its recording, and the labels be cut out of the wrong one.
+    """
+    if file is not None:
+        return
+    for i, name in enumerate(header.names):
+        audio = (row.cells[i] for row in rows if row.cells[i].lower().endswith(tuple(AUDIO_EXTENSIONS)))
+        if i != label and (example := next(audio, None)):
+            raise UserError(
+                f"its column {shown(name)} holds names of audio files ({shown(example)}), and is not known to name the"
+                " recording; call the column file"
+            )
+
+
+def numeric(cells: Collection[str]) -> bool:
+    """Whether there are cells with something in them, all of them numbers."""
+    return any(cells) and not any(math.isnan(seconds(cell)) for cell in cells if cell)
