@@ -25,6 +25,7 @@ import train.__main__ as train_command
 from cache.shared import cli as terminal
 from tests import ROOT
 from train.models.recipes import RECIPES
+from train.report.sections import hint
 from train.runs.record import Record, TrainedOn
 from train.runs.results import Score
 
@@ -113,13 +114,22 @@ def test_a_quiet_command_prints_nothing_but_what_was_asked_for_and_errors(tones:
 def test_a_quiet_fit_prints_no_summary_and_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half = Score(2, 2, 0.5, (0.1, 0.9), 0.5, {}, [])
     record = Record(
-        "finished", "fit", "", ["dog"], {}, 2, TrainedOn("f.h5", ""), {}, metrics=half, warnings=["a doubt"]
+        "finished",
+        "fit",
+        "",
+        ["dog"],
+        {},
+        2,
+        TrainedOn("f.h5", ""),
+        {"model": "baseline"},
+        metrics=half,
+        warnings=["a doubt"],
     )
     monkeypatch.setattr("train.fitting.fit.fit", lambda *_, **__: (tmp_path, record))
     monkeypatch.setattr("train.report.report.report_finished", lambda *_: tmp_path / "report.html")
     monkeypatch.setattr("train.commands.screen.fit_summary", lambda *_: "the summary")
     for arguments, stdout, stderr in (
-        ([], f"the summary\nreport: {tmp_path / 'report.html'}\n", "warning: a doubt\n"),
+        ([], f"the summary\nreport: {tmp_path / 'report.html'}\n{hint(record)}\n", "warning: a doubt\n"),
         (["--quiet"], "", ""),
     ):
         done = CliRunner().invoke(train_command.app, ["fit", "f.h5", *arguments])

@@ -125,6 +125,7 @@ def _refuse_others(run: Path, given: set[str], asked: dict[str, Any]) -> None:
 
 def _show(folder: Path, record: "Record", summary: Callable[[Path, "Record"], str], as_json: bool) -> None:
     from train.report.report import report_finished
+    from train.report.sections import hint
     from train.runs.record import as_json as record_as_json
 
     for line in record.warnings:
@@ -133,3 +134,5 @@ def _show(folder: Path, record: "Record", summary: Callable[[Path, "Record"], st
     page = report_finished(folder)
     if page and not as_json:
         summarise(f"report: {printable(str(page))}")
+    if not as_json and (better := hint(record)):
+        summarise(better)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cache.shared.text import human_count, human_percent, human_seconds, human_size, printable
-from train.report.sections import few_groups, hint
+from train.report.sections import few_groups
 from train.runs.record import Record
 from train.runs.results import LeakProbe, Score
 from train.score.metrics import are_few
@@ -36,8 +36,6 @@ def fit_summary(folder: Path, record: Record) -> str:
     else:
         title = f"test: {human_count(record.metrics.n, 'clip')} never trained on"
         lines += ["", *score_lines(record.metrics, title, record.sanity, record.leak_probe)]
-    if said := hint(record):
-        lines += ["", said]
     return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record.seconds)})"])
 
 

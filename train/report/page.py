@@ -29,7 +29,7 @@ def render(report: Mapping[str, object], template: str = "report.html") -> str:
         Which of `templates`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
@@ -43,6 +43,7 @@ def render(report: Mapping[str, object], template: str = "report.html") -> str:
         "percent": lambda share: Markup(f"{100 * share:.1f}{_THIN}%"),
         "number": lambda n: Markup(f"{n:,}".replace(",", _THIN)),
         "seconds": lambda seconds: Markup(human_seconds(seconds).replace(" ", _THIN)),
+        "prose": lambda text: Markup(escape(printable(text)).replace(" %", f"{_THIN}%")),
         "size": lambda n_bytes: Markup(human_size(n_bytes).replace(" ", _THIN)),
     }
     script = (_FOLDER / "report.js").read_text(encoding="utf-8")

@@ -35,7 +35,7 @@ _SECTIONS = {
     "curves": "Learning curves",
     "calibration": "Calibration",
     "mistakes": "Mistakes",
-    "uncertain": "Right, but least certain",
+    "uncertain": "Correct, but least certain",
     "data": "Data",
     "settings": "Settings and versions",
 }

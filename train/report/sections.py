@@ -133,7 +133,7 @@ def hint(record: Record) -> str:
     """Say what there is instead, if a run has a model of the course notebook."""
     if record.model not in NOTEBOOK_MODELS:
         return ""
-    return f"{record.model} is the course notebook's model; --model compact is smaller and makes far fewer mistakes"
+    return f"{record.model} is the course notebook's model; --model compact (MODEL=compact) makes fewer mistakes"
 
 
 def scores(record: Record, metrics: Score) -> list[Bar]:

@@ -107,7 +107,7 @@ def test_the_notebooks_model_says_which_is_better_and_the_others_do_not(tones_ca
     record = read_record(made_fit(tmp_path / "run", tones_cache))
     for model, is_said in (("baseline", True), ("dropout", True), ("compact", False), ("tiny", False)):
         of = replace(record, options={**record.options, "model": model})
-        assert ("--model compact" in fit_summary(tmp_path, of)) == is_said
+        assert ("--model compact" in sections.hint(of)) == is_said
         write_record(tmp_path / "run", of)
         page = write_report(tmp_path / "run").read_text(encoding="utf-8")
         assert ("course notebook" in page) == is_said
