@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cache.file.layout import CacheError
     from cache.file.reader import Cache, open_cache
+    from cache.shared.errors import CacheError
 
 __all__ = ["Cache", "CacheError", "open_cache"]
 

@@ -52,7 +52,7 @@ def verify(file: File = Path("data/features.h5"), quiet: Quiet = False, as_json:
     Example: python -m cache verify data/features.h5 --quiet && cp data/features.h5 /backup
     """
     from cache.file.reader import open_cache
-    from cache.look.verify import check_rows
+    from cache.look.info import check_rows
 
     n_rows = check_rows(open_cache(file))
     if as_json:

@@ -13,8 +13,10 @@ All that HDF5 allocates after X goes to the end of the file, because the file ha
 fills the gap before X with small datasets, and datasets of some sizes end in the 64 bytes of the seal.
 """
 
+import hashlib
 import io
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,21 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cache.file.journal import write_all
-from cache.file.layout import ALIGNMENT, ROW_SHAPE, SEAL_OFFSET, CacheError, Columns, seal
+from cache.file.columns import ROW_SHAPE, Columns
 from cache.shared.cli import signals_held
+from cache.shared.errors import CacheError, DamagedCache
+from cache.shared.files import write_all
+
+# X starts on a multiple of this: rows stay aligned to the file system's blocks, so that a file system which shares
+# blocks can share whole rows between the old cache and the new one.
+ALIGNMENT = 65536
+
+# The last bytes before X hold a seal: magic, where X ends, where the file ends, sha256 of all that is not X. It is
+# checked before HDF5 sees the file, because HDF5 may loop for ever over a damaged structure.
+_SEAL = struct.Struct("<8sQQ32s")
+_SEAL_MAGIC = b"melseal1"
+SEAL_OFFSET = ALIGNMENT - 64
+_SEAL_BLOCK = 1 << 20
 
 # The v110 format has checksums in its structures, which the earliest has not.
 OPTIONS = {
@@ -72,6 +86,31 @@ def write_around_rows(
         x_end = ALIGNMENT + n_rows * int(np.prod(ROW_SHAPE)) * dtype.itemsize
         write_all(rows.fileno(), seal(rows.fileno(), x_end, raw.end), SEAL_OFFSET)
         os.fsync(rows.fileno())
+
+
+def seal(file: int, x_end: int, end: int) -> bytes:
+    """Return the seal of a file whose X lies from ALIGNMENT to `x_end`, and which ends at `end`."""
+    digest = hashlib.sha256(os.pread(file, SEAL_OFFSET, 0))
+    for start in range(x_end, end, _SEAL_BLOCK):
+        digest.update(os.pread(file, min(_SEAL_BLOCK, end - start), start))
+    return _SEAL.pack(_SEAL_MAGIC, x_end, end, digest.digest())
+
+
+def is_sealed(file: int) -> bool:
+    """Whether a file has a seal.
+
+    Raises
+    ------
+    DamagedCache
+        It has one that does not fit its content.
+    """
+    found = os.pread(file, _SEAL.size, SEAL_OFFSET)
+    if len(found) < _SEAL.size or not found.startswith(_SEAL_MAGIC):
+        return False
+    _, x_end, end, _ = _SEAL.unpack(found)
+    if end != os.fstat(file).st_size or not ALIGNMENT <= x_end <= end or seal(file, x_end, end) != found:
+        raise DamagedCache("its structure or its metadata is not what was written")
+    return True
 
 
 def lay_out(

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.journal import Partial, row_offset, write_all
-from cache.file.layout import ALIGNMENT, CacheError
+from cache.file.container import ALIGNMENT
+from cache.file.journal import Partial, row_offset
 from cache.file.reader import Cache, open_cache
+from cache.shared.errors import CacheError
+from cache.shared.files import write_all
 from cache.shared.text import human_size
 
 # Copied at once: between two of these a signal is answered.

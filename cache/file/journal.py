@@ -13,46 +13,16 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import ALIGNMENT, COLUMNS, ROW_SHAPE, Columns
-from cache.shared.files import open_regular
+from cache.file.columns import COLUMNS, ROW_SHAPE, WIDTHS, Columns, Rejected, Row
+from cache.file.container import ALIGNMENT
+from cache.shared.files import open_regular, write_all
 
 PARTIAL_VERSION = 1
-
-# How wide a text may be in memory; the longest that libsndfile has for a format is half of that.
-_WIDTHS = {"sha256": 64, "format": 32, "remark": 128}
-
-
-class Row(NamedTuple):
-    """What the cache says of one clip; the fields are those of `cache.file.layout.COLUMNS`."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    n_frames: int
-    duration: float
-    sr: int
-    format: str
-    crc32: int
-    remark: str = ""
-    inode: int = 0
-    start: float = 0.0
-    end: float = 0.0
-
-
-class Rejected(NamedTuple):
-    """A clip that could not be used; a size of -1 never matches a file, so such a clip is tried again."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    reason: str
-    inode: int = 0
 
 
 @dataclass
@@ -70,7 +40,7 @@ class Partial:
     slots
         Of every usable row, where it lies, by path.
     columns
-        What each row is, by slot, as in `cache.file.layout.COLUMNS` without the path; longer than there are slots.
+        What each row is, by slot, as in `cache.file.columns.COLUMNS` without the path; longer than there are slots.
     rejected
         The clips found unusable, by path.
     """
@@ -267,31 +237,22 @@ def _keep(partial: Partial, slots: range, rows: Sequence[Row]) -> None:
 
 
 def _encoded(name: str, values: Sequence[Any]) -> Sequence[Any]:
-    if name not in _WIDTHS:
+    if name not in WIDTHS:
         return values
     # A text that is too long loses its end, but never half a character.
-    width = _WIDTHS[name]
+    width = WIDTHS[name]
     texts = [value.encode() for value in values]
     return [text if len(text) <= width else text[:width].decode(errors="ignore").encode() for text in texts]
 
 
 def _columns(n_slots: int) -> Columns:
-    kinds = {name: f"S{_WIDTHS[name]}" if kind == "S" else kind for name, kind in COLUMNS.items() if name != "path"}
+    kinds = {name: f"S{WIDTHS[name]}" if kind == "S" else kind for name, kind in COLUMNS.items() if name != "path"}
     return {name: np.zeros(n_slots, kind) for name, kind in kinds.items()}
 
 
 def _reject(partial: Partial, clip: Rejected) -> None:
     partial.rejected[clip.path] = clip
     partial.slots.pop(clip.path, None)
-
-
-def write_all(file: int, data: bytes | memoryview, offset: int | None = None) -> None:
-    """Write all of `data` at `offset`, or where the file stands; a full disk is an OSError, never a short file."""
-    view = memoryview(data).cast("B")
-    while view:
-        n = os.write(file, view) if offset is None else os.pwrite(file, view, offset)
-        view = view[n:]
-        offset = None if offset is None else offset + n
 
 
 def close_partial(partial: Partial) -> None:

@@ -1,57 +1,20 @@
 """publish(): finished rows become the cache, whole or not at all."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.columns import COLUMNS, REJECTED, X_DTYPES, Columns, Rejected, fingerprint
 from cache.file.container import write_around_rows
 from cache.file.gather import gather_rows
-from cache.file.journal import Partial, Rejected, close_partial, gathered_path
-from cache.file.layout import (
-    COLUMNS,
-    FORMAT,
-    FORMAT_VERSION,
-    REJECTED,
-    X_DTYPES,
-    Columns,
-    fingerprint,
-)
+from cache.file.header import Header
+from cache.file.journal import Partial, close_partial, gathered_path
 from cache.file.reader import Cache, open_cache
-from cache.file.settings import Setting
 from cache.shared.files import sync_directory
-from cache.shared.tree import is_utf8
-
-
-@dataclass(frozen=True)
-class Header:
-    """What holds for every row of a cache; see the attributes in `cache.file.layout`."""
-
-    settings: Mapping[str, Setting]
-    feature_version: int
-    class_names: tuple[str, ...]
-    dtype: str
-    versions: Mapping[str, str] = field(default_factory=dict)
-    data_dir: str = "."
-    max_per_class: int = 0
-    tables: tuple[str, ...] = ()
-    label_column: str = ""
-    widen: bool = False
-    label_length: float = 0.0
-    background: int = 0
-
-    @property
-    def determines_rows(self) -> dict[str, object]:
-        """The part that a row's bytes depend on."""
-        return {
-            "settings": dict(self.settings),
-            "feature_version": self.feature_version,
-            "dtype": self.dtype,
-        }
 
 
 def publish(
@@ -101,13 +64,13 @@ def publish(
     columns = _columns(clips, source, old, partial)
     rows: Columns = {"y": np.eye(len(header.class_names), dtype="<f4")[labels], **columns}
     arrays: Columns = {**rows, **_rejected(rejected)}
-    attributes = _attributes(header, rows)
+    header = replace(header, fingerprint=fingerprint(header, rows))
     in_place = partial.n_slots == len(source) and np.array_equal(source, -1 - np.arange(len(source)))
     file = partial.rows_path if in_place else gathered_path(partial.rows_path)
     try:
         if not in_place:
             gather_rows(file, source, old, partial, notify)
-        write_around_rows(file, len(source), X_DTYPES[header.dtype], arrays, attributes)
+        write_around_rows(file, len(source), X_DTYPES[header.dtype], arrays, header.attributes())
         open_cache(file)
         file.replace(cache_file)
     except BaseException:
@@ -116,7 +79,7 @@ def publish(
         raise
     sync_directory(cache_file.parent)
     discard(partial)
-    return str(attributes["fingerprint"])
+    return header.fingerprint
 
 
 def discard(partial: Partial) -> None:
@@ -157,23 +120,3 @@ def _array(values: Sequence[Any], kind: str) -> npt.NDArray[Any]:
 def _narrow(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     # As wide as the longest value and no wider, so that the file does not remember rows that have gone.
     return column.astype(f"S{max(1, int(np.strings.str_len(column).max()))}")
-
-
-def _attributes(header: Header, rows: Columns) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        **header.settings,
-        "class_names": list(header.class_names),
-        "feature_version": header.feature_version,
-        "fingerprint": fingerprint(header.settings, header.feature_version, header.class_names, header.dtype, rows),
-        "versions": json.dumps(dict(header.versions), sort_keys=True),
-        # HDF5 keeps text as UTF-8 only.
-        "data_dir": header.data_dir if is_utf8(header.data_dir) else "",
-        "max_per_class": header.max_per_class,
-        "tables": json.dumps(header.tables),
-        "label_column": header.label_column,
-        "widen": header.widen,
-        "label_length": header.label_length,
-        "background": header.background,
-    }

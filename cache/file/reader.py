@@ -1,11 +1,12 @@
-"""open_cache(): check that a file is a whole and well-formed cache, then map it."""
+"""Cache: a cache that is open. open_cache(): check that a file is a whole and well-formed cache, then map it."""
 
-import json
 import math
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,40 +14,23 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import (
-    ALIGNMENT,
-    ATTRIBUTES,
-    COLUMNS,
-    FORMAT,
-    FORMAT_VERSION,
-    REJECTED,
-    SEAL,
-    SEAL_MAGIC,
-    SEAL_OFFSET,
-    VERSION_1_DIGEST,
-    X_DTYPES,
-    CacheError,
-    Columns,
-    DamagedCache,
-    MissingCache,
-    lacking,
-    metadata_digest,
-    seal,
-)
-from cache.file.settings import SETTINGS, Setting
-from cache.file.validate import check_arrays, check_attributes
-from cache.shared.errors import UserError
+from cache.file.columns import COLUMNS, CUT_SHORT, REJECTED, X_DTYPES, Columns
+from cache.file.container import is_sealed
+from cache.file.header import Header, format_version_of, lacking
+from cache.file.settings import Setting
+from cache.file.validate import check_arrays
+from cache.shared.errors import CacheError, DamagedCache, MissingCache, UserError
 from cache.shared.files import LFS_REMEDY, is_lfs_pointer, open_regular
 
-_REMEDY = "; make it anew with `python -m featurize`"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_DATASETS = ("X", "y", *COLUMNS, *REJECTED)
-_ATTRIBUTES = (*ATTRIBUTES, *SETTINGS)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cache:
     """An open cache; every array is mapped read-only from the file and costs no memory until it is read.
+
+    It reads like a sequence of (x, y): `len(cache)`, `cache[7]`, `cache[10:20]`, `cache[[3, 1]]`. A pickle of it holds
+    the file's path and fingerprint, and whoever loads it opens that file again.
 
     Attributes
     ----------
@@ -57,29 +41,11 @@ class Cache:
     y
         One-hot labels, shape (N, n_classes), float32.
     columns
-        A row a clip, shape (N,), by the names in `cache.file.layout.COLUMNS`; strings are UTF-8 bytes.
+        A value for each clip, shape (N,), by the fields of `cache.file.columns.Row`; texts are UTF-8 bytes.
     rejected
-        A row a clip that could not be used, by the names in `cache.file.layout.REJECTED`.
-    class_names
-        The position is the label index.
-    settings
-        The feature settings, by the names in `cache.file.settings.SETTINGS`.
-    feature_version
-        Version of the code that computed X.
-    fingerprint
-        64 hexadecimal digits naming the content.
-    versions
-        The libraries that made it.
-    data_dir
-        DATA as it was when the cache was written, relative to the cache's directory; "" if it has no name in UTF-8.
-    max_per_class
-        How many clips of each class the cache was asked for; 0 for all.
-    format_version
-        Of the file: what an earlier version does not record is empty or 0.
-    tables
-        The tables of labels it was asked for, and folders of them, relative to the cache's directory.
-    label_column, widen, label_length, background
-        How they are read, see the attributes in `cache.file.layout`.
+        A value for each clip that could not be used, by the names in `cache.file.columns.REJECTED`.
+    header
+        What holds for all rows, and how the cache was asked for.
     """
 
     file: Path
@@ -87,32 +53,50 @@ class Cache:
     y: npt.NDArray[np.float32]
     columns: Columns
     rejected: Columns
-    class_names: tuple[str, ...]
-    settings: dict[str, Setting]
-    feature_version: int
-    fingerprint: str
-    versions: dict[str, str]
-    data_dir: str
-    max_per_class: int = 0
-    format_version: int = FORMAT_VERSION
-    tables: tuple[str, ...] = ()
-    label_column: str = ""
-    widen: bool = False
-    label_length: float = 0.0
-    background: int = 0
+    header: Header
 
     def __len__(self) -> int:
         return len(self.X)
 
+    def __getitem__(self, rows: Any) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.float32]]:
+        """Return X and y of a row, or of several, as NumPy indexes the first axis of an array."""
+        return self.X[rows], self.y[rows]
+
+    def __repr__(self) -> str:
+        return f"<Cache {str(self.file)!r}: {len(self)} clips of {len(self.class_names)} classes, {self.header.dtype}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_again, (str(self.file.absolute()), self.fingerprint)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; the position is the label index."""
+        return self.header.class_names
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """The feature settings, by the names in `cache.file.settings.SETTINGS`."""
+        return dict(self.header.settings)
+
+    @property
+    def feature_version(self) -> int:
+        """Version of the code that computed X."""
+        return self.header.feature_version
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that name the content."""
+        return self.header.fingerprint
+
     @property
     def data_folder(self) -> str:
         """DATA as an absolute path: looked for from where the file lies, and then from where a link to it does."""
-        return self._from_here(self.data_dir)
+        return self._from_here(self.header.data_dir)
 
     @property
     def table_paths(self) -> list[Path]:
         """The tables of labels and folders of them as absolute paths, looked for as DATA is."""
-        return [Path(self._from_here(path)) for path in self.tables]
+        return [Path(self._from_here(path)) for path in self.header.tables]
 
     def _from_here(self, relative: str) -> str:
         # The inverse of os.path.relpath(), by which they are recorded.
@@ -120,7 +104,7 @@ class Cache:
         paths = [os.path.abspath(f"{os.path.dirname(home)}/{relative}") for home in homes]  # noqa: PTH100, PTH120
         return next((path for path in paths if os.path.exists(path)), paths[0])  # noqa: PTH110
 
-    @property
+    @cached_property
     def labels(self) -> npt.NDArray[np.intp]:
         """Label index of every row, shape (N,)."""
         labels: npt.NDArray[np.intp] = self.y.argmax(axis=1)
@@ -134,13 +118,71 @@ class Cache:
     @property
     def paths(self) -> list[str]:
         """Path of every row's clip, relative to DATA."""
-        return [path.decode() for path in self.columns["path"].tolist()]
+        return _decoded(self.columns["path"])
 
     @property
     def rejections(self) -> list[tuple[str, str]]:
         """(path, reason) of every clip that could not be used."""
-        pairs = zip(self.rejected["rejected_path"].tolist(), self.rejected["rejected_reason"].tolist(), strict=True)
-        return [(path.decode(), reason.decode()) for path, reason in pairs]
+        return list(zip(*(_decoded(self.rejected[f"rejected_{name}"]) for name in ("path", "reason")), strict=True))
+
+    @property
+    def remarks(self) -> list[tuple[str, str]]:
+        """(path, remark) of every clip of which there is something to say although it has a row."""
+        rows = np.flatnonzero(self.columns["remark"] != b"")
+        return list(zip(*(_decoded(self.columns[name][rows]) for name in ("path", "remark")), strict=True))
+
+    @property
+    def n_cut_short(self) -> int:
+        """How many clips are shorter than their header states."""
+        return sum(remark.startswith(CUT_SHORT) for _, remark in self.remarks)
+
+    @property
+    def silent(self) -> list[str]:
+        """Path of every clip whose spectrogram is zero throughout, which the crc32 of its row tells."""
+        zeros = zlib.crc32(bytes(self.X.nbytes // len(self)))
+        return _decoded(self.columns["path"][self.columns["crc32"] == zeros])
+
+    @property
+    def conflicts(self) -> list[list[str]]:
+        """Paths of clips that have the same content and not the same class, a list for each content."""
+        return [_decoded(self.columns["path"][rows]) for rows in self._repeats if len({*self.labels[rows]}) > 1]
+
+    @property
+    def duplicates(self) -> list[list[str]]:
+        """Paths of clips that have the same content and the same class, a list for each content."""
+        return [_decoded(self.columns["path"][rows]) for rows in self._repeats if len({*self.labels[rows]}) == 1]
+
+    @property
+    def n_duplicates(self) -> int:
+        """How many clips repeat an earlier clip of their own class."""
+        return sum(len(rows) - len({*self.labels[rows]}) for rows in self._repeats)
+
+    @cached_property
+    def _repeats(self) -> list[list[int]]:
+        """The rows of the clips that share their content with others, a list for each content, in the cache's order."""
+        _, which, counts = np.unique(self.columns["sha256"], return_inverse=True, return_counts=True)
+        rows_of: dict[int, list[int]] = {}
+        for row in np.flatnonzero(counts[which] > 1).tolist():
+            rows_of.setdefault(int(which[row]), []).append(row)
+        return list(rows_of.values())
+
+
+def _decoded(texts: npt.NDArray[np.bytes_]) -> list[str]:
+    return [text.decode() for text in texts.tolist()]
+
+
+def _open_again(file: str, fingerprint: str) -> Cache:
+    """Open the cache of a pickle.
+
+    Raises
+    ------
+    CacheError
+        The file is not there any more, or holds another cache.
+    """
+    cache = open_cache(file)
+    if cache.fingerprint != fingerprint:
+        raise CacheError(f"{file} has changed since the cache was pickled; open it again with open_cache()")
+    return cache
 
 
 def open_cache(file: str | os.PathLike[str]) -> Cache:
@@ -172,8 +214,10 @@ def open_cache(file: str | os.PathLike[str]) -> Cache:
     try:
         with open_regular(path) as raw:
             return _read(path, raw)
+    except DamagedCache as error:
+        raise DamagedCache(f"{path}: {error}; make it again with `python -m featurize`") from None
     except CacheError as error:
-        raise type(error)(f"{path}: {error}") from None
+        raise CacheError(f"{path}: {error}") from None
     except UserError:
         raise CacheError(f"{path}: it is not a file; give the cache that `python -m featurize` wrote") from None
     except FileNotFoundError:
@@ -188,71 +232,25 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
         if is_lfs_pointer(os.pread(raw.fileno(), 100, 0)):
             raise CacheError(LFS_REMEDY)
         raise CacheError("it is not an HDF5 file; give the cache that `python -m featurize` wrote")
-    is_sealed = _is_sealed(raw)
+    # A file without a seal may be another program's.
+    has_seal = is_sealed(raw.fileno())
     with _hdf5(raw) as h5:
-        attributes = _attributes(h5)
-        version = attributes["format_version"]
-        wanted = [name for name in _DATASETS if name not in lacking(version)]
-        if set(h5) != set(wanted):
-            odd = min(set(h5) ^ set(wanted))[:40]
-            raise DamagedCache(f"it has other datasets than this format, {odd!r} is lacking or too much")
+        missing = lacking(format_version_of(h5.attrs))
+        wanted = {"X", "y", *COLUMNS, *REJECTED} - {*missing}
+        if odd := {*h5} ^ wanted:
+            raise DamagedCache(f"it has other datasets than this format, {min(odd)[:40]!r} is lacking or too much")
+        if not has_seal:
+            raise DamagedCache("its seal is gone, so its metadata cannot be trusted")
         arrays = {name: _map(h5, name, raw) for name in wanted}
         X = arrays.pop("X")
-        if version == 1:
-            _check_digest(attributes, arrays)
-        elif not is_sealed:
-            raise DamagedCache("its seal is gone, so its metadata cannot be trusted")
-        _complete(attributes, arrays, lacking(version))
-        check_attributes(attributes)
-        check_arrays(attributes, X, arrays)
-    return Cache(
-        file=path,
-        X=X,
-        y=arrays["y"],
-        columns={name: arrays[name] for name in COLUMNS},
-        rejected={name: arrays[name] for name in REJECTED},
-        class_names=tuple(attributes["class_names"]),
-        settings={name: attributes[name] for name in SETTINGS},
-        feature_version=attributes["feature_version"],
-        fingerprint=attributes["fingerprint"],
-        versions=json.loads(attributes["versions"]),
-        data_dir=attributes["data_dir"],
-        max_per_class=attributes["max_per_class"],
-        format_version=attributes["format_version"],
-        tables=tuple(json.loads(attributes["tables"])),
-        label_column=attributes["label_column"],
-        widen=attributes["widen"],
-        label_length=attributes["label_length"],
-        background=attributes["background"],
-    )
-
-
-def _check_digest(attributes: dict[str, Any], arrays: Columns) -> None:
-    if attributes.pop(VERSION_1_DIGEST) != metadata_digest(attributes, arrays):
-        raise DamagedCache("its metadata does not match its checksum")
-
-
-def _complete(attributes: dict[str, Any], arrays: Columns, missing: dict[str, object]) -> None:
-    """Add what a cache of an earlier version does not record."""
-    for name, value in missing.items():
-        if name in _ATTRIBUTES:
-            attributes[name] = value
-        else:
-            beside = "rejected_path" if name in REJECTED else "path"
-            kind = {**COLUMNS, **REJECTED}[name]
-            arrays[name] = np.full(arrays[beside].shape, value, "S1" if kind == "S" else kind)
-
-
-def _is_sealed(raw: BinaryIO) -> bool:
-    # A file without a seal may be another program's, or the first program's that wrote caches.
-    file = raw.fileno()
-    found = os.pread(file, SEAL.size, SEAL_OFFSET)
-    if len(found) < SEAL.size or not found.startswith(SEAL_MAGIC):
-        return False
-    _, x_end, end, _ = SEAL.unpack(found)
-    if end != os.fstat(file).st_size or not ALIGNMENT <= x_end <= end or seal(file, x_end, end) != found:
-        raise DamagedCache("its structure or its metadata is not what was written")
-    return True
+        header = Header.read(h5.attrs, X.dtype.name)
+    for name in missing.keys() & {*COLUMNS, *REJECTED}:
+        like = arrays["rejected_path" if name in REJECTED else "path"]
+        kind = {**COLUMNS, **REJECTED}[name]
+        arrays[name] = np.full(like.shape, missing[name], "S1" if kind == "S" else kind)
+    check_arrays(header, X, arrays)
+    columns, rejected = ({name: arrays[name] for name in names} for names in (COLUMNS, REJECTED))
+    return Cache(path, X, arrays["y"], columns, rejected, header)
 
 
 @contextmanager
@@ -261,39 +259,11 @@ def _hdf5(raw: BinaryIO) -> Iterator[h5py.File]:
     try:
         with h5py.File(raw, "r") as h5:
             yield h5
-    except DamagedCache as error:
-        raise DamagedCache(f"{error}{_REMEDY}") from None
     except CacheError:
         raise
     # HDF5 and h5py answer damage with whatever exception the layer that met it raises.
     except Exception:
-        raise DamagedCache(f"it is not a whole HDF5 file{_REMEDY}") from None
-
-
-def _attributes(h5: h5py.File) -> dict[str, Any]:
-    names = set(h5.attrs)
-    if _value(h5, "format", names) != FORMAT:
-        raise CacheError("it is an HDF5 file, but not a cache; give the one that `python -m featurize` wrote")
-    version = _value(h5, "format_version", names)
-    # Exactly, because True is an int too.
-    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        raise CacheError(
-            f"it has format version {str(version)[:20]}, and this program reads versions 1 to {FORMAT_VERSION};"
-            " use the program that made it, or make another cache with `python -m featurize`"
-        )
-    wanted = {*_ATTRIBUTES} - {*lacking(version)} | ({VERSION_1_DIGEST} if version == 1 else set())
-    if odd := names ^ wanted:
-        raise DamagedCache(f"it has other attributes than this format, {min(odd)[:40]!r} is lacking or too much")
-    return {name: _value(h5, name, names) for name in wanted}
-
-
-def _value(h5: h5py.File, name: str, names: set[str]) -> Any:
-    """Return an attribute as the plain Python value that the writer was given."""
-    if name not in names:
-        return None
-    value = h5.attrs[name]
-    # numpy scalars and arrays have tolist().
-    return value.tolist() if hasattr(value, "tolist") else value
+        raise DamagedCache("it is not a whole HDF5 file") from None
 
 
 def _map(h5: h5py.File, name: str, raw: BinaryIO) -> npt.NDArray[Any]:

@@ -1,87 +1,22 @@
-"""Whether what a cache says agrees with itself: a checksum tells damage, not a file that was made to mislead."""
+"""Whether what a cache says of its clips agrees: a checksum tells damage, but not a file that was made to mislead."""
 
-import json
-import math
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import COLUMNS, REJECTED, ROW_SHAPE, Columns, DamagedCache, fingerprint
-from cache.file.settings import SETTINGS
+from cache.file.columns import COLUMNS, REJECTED, ROW_SHAPE, Columns, fingerprint
+from cache.file.header import Header
+from cache.shared.errors import DamagedCache
 from cache.shared.segment import segment_of
 from cache.shared.tree import SUBSETS
 
-_TYPES: dict[str, type] = dict.fromkeys(("fingerprint", "versions", "data_dir", "tables", "label_column"), str)
-_COUNTS = ("max_per_class", "background")
-_TYPES |= {"feature_version": int, "widen": bool, "label_length": float} | dict.fromkeys(_COUNTS, int)
 
-
-def check_attributes(found: Mapping[str, Any]) -> None:
-    """Check the type and, where not every value makes sense, the value of each root attribute.
-
-    Raises
-    ------
-    DamagedCache
-        One is not what the format says.
-    """
-    for name, kind in {**SETTINGS, **_TYPES}.items():
-        value = found[name]
-        # Exactly, because True is an int too.
-        if type(value) is not kind or not _makes_sense(value):
-            raise DamagedCache(f"its attribute {name!r} makes no sense")
-    for name in (*_COUNTS, "label_length"):
-        if found[name] < 0:
-            raise DamagedCache(f"its attribute {name!r} makes no sense")
-    names = found["class_names"]
-    if not (isinstance(names, list) and names and all(isinstance(n, str) and is_folder_name(n) for n in names)):
-        raise DamagedCache("its class names are not names of folders")
-    if len(set(names)) < len(names):
-        raise DamagedCache("it names a class twice")
-    versions, tables = _from_json(found["versions"]), _from_json(found["tables"])
-    if not (isinstance(versions, dict) and _are_texts(versions.values())):
-        raise DamagedCache("its attribute 'versions' makes no sense")
-    if not (isinstance(tables, list) and _are_texts(tables) and not any("\0" in path for path in tables)):
-        raise DamagedCache("its attribute 'tables' makes no sense")
-
-
-def _from_json(text: str) -> object:
-    try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value
-
-
-def _are_texts(values: Iterable[object]) -> bool:
-    return all(isinstance(value, str) and _is_text(value) for value in values)
-
-
-def is_folder_name(name: str) -> bool:
-    """Whether a class name can be the name of a folder in DATA, and of nothing outside of it."""
-    return _is_text(name) and bool(name) and name not in (".", "..") and not set("/\0").intersection(name)
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _makes_sense(value: object) -> bool:
-    return _is_text(value) if isinstance(value, str) else not isinstance(value, float) or math.isfinite(value)
-
-
-def check_arrays(attributes: Mapping[str, Any], X: npt.NDArray[Any], arrays: Columns) -> None:
+def check_arrays(header: Header, X: npt.NDArray[Any], arrays: Columns) -> None:
     """Check every dataset but the values of X.
 
     Parameters
     ----------
-    attributes
-        The root attributes, checked.
     X
         The rows; only their shape is looked at.
     arrays
@@ -92,21 +27,17 @@ def check_arrays(attributes: Mapping[str, Any], X: npt.NDArray[Any], arrays: Col
     DamagedCache
         A shape or a value is not what the format says, or they do not agree with each other.
     """
-    class_names = tuple(attributes["class_names"])
-    _shapes(X, arrays, len(class_names))
+    _shapes(X, arrays, len(header.class_names))
     y = arrays["y"]
     if not (np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()):
         raise DamagedCache("its labels are not one-hot")
     for name, kind in {**COLUMNS, **REJECTED}.items():
         if kind == "S" and not _is_utf8(arrays[name]):
             raise DamagedCache(f"{name!r} is not UTF-8")
-    _paths(arrays["path"], arrays["end"] > 0, y.argmax(axis=1), class_names)
+    _paths(arrays["path"], arrays["end"] > 0, y.argmax(axis=1), header.class_names)
     _numbers(arrays)
     _segments(arrays)
-    settings = {name: attributes[name] for name in SETTINGS}
-    columns = {name: arrays[name] for name in ("y", *COLUMNS)}
-    version, dtype = attributes["feature_version"], X.dtype.name
-    if attributes["fingerprint"] != fingerprint(settings, version, class_names, dtype, columns):
+    if header.fingerprint != fingerprint(header, arrays):
         raise DamagedCache("its fingerprint is not that of its content")
 
 

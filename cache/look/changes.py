@@ -72,7 +72,7 @@ def changes(cache: Cache) -> Changes:
         if reason := dict(tree.unreadable).get(folder):
             return Changes(data, reason=f"{data}/{folder}: {reason}")
         tree.audio = [path for path in tree.audio if path not in recordings]
-        looked = look_at(data, tree, cache.max_per_class or None)
+        looked = look_at(data, tree, cache.header.max_per_class or None)
         found |= {path: (clip.size, clip.mtime_ns) for path, clip in looked.clips.items()}
         found |= dict.fromkeys(looked.rejected, _UNKNOWN)
         others += tree.others
@@ -107,7 +107,7 @@ def _n_newer(cache: Cache) -> int:
         newer = sum(file.stat().st_mtime_ns > made for file in tables(there))
     except (OSError, UserError):
         newer = 1
-    return newer + len(cache.tables) - len(there)
+    return newer + len(cache.header.tables) - len(there)
 
 
 def _places(data: str, class_name: str) -> list[str]:

@@ -1,15 +1,16 @@
-"""The screen of `python -m cache info`: all that is in a cache but its rows, as text or as JSON."""
+"""What is in a cache but its rows, as text or as JSON; and whether its rows are whole."""
 
 import textwrap
 import time
+import zlib
 from typing import Any
 
 import numpy as np
 
-from cache.file.layout import ABOVE, ROW_SHAPE
+from cache.file.columns import ABOVE, ROW_SHAPE
 from cache.file.reader import Cache
 from cache.look import changes
-from cache.look.remarks import n_cut_short, remarks
+from cache.shared.errors import CacheError
 from cache.shared.text import files_by_kind, human_count, human_seconds, human_size, printable
 
 # Clips of a kind that are named in the text; --json has them all.
@@ -27,17 +28,17 @@ def as_json(cache: Cache) -> dict[str, Any]:
         "settings": cache.settings,
         "feature_version": cache.feature_version,
         "fingerprint": cache.fingerprint,
-        "versions": cache.versions,
+        "versions": cache.header.versions,
         "data": changes.as_json(changes.changes(cache)),
-        "max_per_class": cache.max_per_class,
+        "max_per_class": cache.header.max_per_class,
         "tables": [str(path) for path in cache.table_paths],
-        "label_column": cache.label_column,
-        "widen": cache.widen,
-        "background": cache.background,
+        "label_column": cache.header.label_column,
+        "widen": cache.header.widen,
+        "background": cache.header.background,
         "n_stretches": int(np.count_nonzero(cache.columns["end"])),
         "n_longer": int(np.count_nonzero(cache.columns["duration"] > _seconds_shown(cache))),
-        "n_cut_short": n_cut_short(cache),
-        "remarks": [{"path": path, "remark": remark} for path, remark in remarks(cache)],
+        "n_cut_short": cache.n_cut_short,
+        "remarks": [{"path": path, "remark": remark} for path, remark in cache.remarks],
         "rejected": [{"path": path, "reason": reason} for path, reason in cache.rejections],
     }
 
@@ -61,12 +62,12 @@ def as_text(cache: Cache, width: int | None = None) -> str:
         "format": ", ".join(f"{name.decode()} ({k})" for name, k in zip(formats, n_files, strict=True)),
         "settings": ", ".join(f"{name} {value}" for name, value in cache.settings.items()),
         "made by": f"feature code {cache.feature_version}, "
-        + ", ".join(f"{name} {version}" for name, version in cache.versions.items()),
+        + ", ".join(f"{name} {version}" for name, version in cache.header.versions.items()),
         "fingerprint": cache.fingerprint,
         "asked for": ", ".join(cache.class_names)
         + f"; {cache.X.dtype.name}; "
-        + (f"the first {cache.max_per_class} of each class" if cache.max_per_class else "all clips"),
-        **({"labels": _labels(cache)} if cache.tables else {}),
+        + (f"the first {cache.header.max_per_class} of each class" if cache.header.max_per_class else "all clips"),
+        **({"labels": _labels(cache)} if cache.header.tables else {}),
         "data": _since(found),
         "rejected": human_count(len(cache.rejections), "clip"),
     }
@@ -79,10 +80,10 @@ def as_text(cache: Cache, width: int | None = None) -> str:
     for name, value in (*facts.items(), *of_each.items(), *rest.items()):
         lines += _folded(printable(name), printable(value), width)
     lines += _named(cache.rejections)
-    if said := remarks(cache):
+    if said := cache.remarks:
         n_high = sum(ABOVE in remark for _, remark in said)
         high = f", {n_high} mostly above {float(cache.settings['sr']) / 2000:g} kHz" if n_high else ""
-        counted = f"{human_count(len(said), 'clip')}, {n_cut_short(cache)} of them cut short{high}"
+        counted = f"{human_count(len(said), 'clip')}, {cache.n_cut_short} of them cut short{high}"
         lines += _folded("remarks", counted, width)
         lines += _named(said)
     return "\n".join(map(printable, lines))
@@ -107,8 +108,10 @@ def _seconds_shown(cache: Cache) -> float:
 def _labels(cache: Cache) -> str:
     """Say which tables of labels a cache was asked for, and how they are read."""
     segments = human_count(int(np.count_nonzero(cache.columns["end"])), "segment")
-    how = [f"column {cache.label_column}"] * bool(cache.label_column) + ["widened to the median"] * cache.widen
-    how += [f"{cache.background} of each recording without a label"] * bool(cache.background)
+    how = [f"column {cache.header.label_column}"] * bool(cache.header.label_column) + [
+        "widened to the median"
+    ] * cache.header.widen
+    how += [f"{cache.header.background} of each recording without a label"] * bool(cache.header.background)
     return "; ".join([f"{segments} from {', '.join(map(str, cache.table_paths))}", *how])
 
 
@@ -141,3 +144,32 @@ def _folded(name: str, value: str, width: int | None) -> list[str]:
     if width is None or len(line) <= width:
         return [line]
     return textwrap.wrap(line, width, subsequent_indent=" " * 13, break_long_words=False, break_on_hyphens=False)
+
+
+def check_rows(cache: Cache) -> int:
+    """Check every row's crc32 and range.
+
+    Returns
+    -------
+    int
+        How many rows there are.
+
+    Raises
+    ------
+    CacheError
+        A row's bytes are not those that were written, or its values are not within [0, 1]; names the first one's clip.
+    """
+    damaged = [i for i, expected in enumerate(cache.columns["crc32"].tolist()) if not _is_whole(cache, i, expected)]
+    if damaged:
+        path = printable(cache.columns["path"][damaged[0]].decode())
+        raise CacheError(
+            f"{cache.file}: {len(damaged)} of {len(cache)} rows are damaged, the first is row {damaged[0]} ({path});"
+            " delete the file and make it again with `python -m featurize`"
+        )
+    return len(cache)
+
+
+def _is_whole(cache: Cache, i: int, expected: int) -> bool:
+    row = cache.X[i]
+    # NaN fails every comparison, so it is caught here too.
+    return zlib.crc32(np.ascontiguousarray(row).data) == expected and bool((row >= 0).all() and (row <= 1).all())

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.mel_scale import band
 from cache.file.reader import Cache
+from cache.look.mel_scale import band
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
 from cache.shared.segment import segment_of

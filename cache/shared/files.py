@@ -136,6 +136,15 @@ def replacing(file: Path, sync: bool = False) -> Iterator[Path]:
         sync_directory(file.parent)
 
 
+def write_all(file: int, data: bytes | memoryview, offset: int | None = None) -> None:
+    """Write all of `data` at `offset`, or where the file stands; a full disk is an OSError, never a short file."""
+    view = memoryview(data).cast("B")
+    while view:
+        n = os.write(file, view) if offset is None else os.pwrite(file, view, offset)
+        view = view[n:]
+        offset = None if offset is None else offset + n
+
+
 def own_folder(folder: Path) -> Path:
     """Make a folder within another, if it is not there yet, and return it.
 

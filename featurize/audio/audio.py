@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import CUT_SHORT
+from cache.file.columns import CUT_SHORT
 from cache.shared.errors import UserError
 
 Float32 = npt.NDArray[np.float32]

@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.file.journal import Rejected
+from cache.file.columns import Rejected
 from cache.shared.errors import UserError
 from cache.shared.segment import Segment
 from cache.shared.text import files_by_kind, human_count

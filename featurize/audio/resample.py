@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cache.file.layout import ABOVE
+from cache.file.columns import ABOVE
 from featurize.audio.audio import Audio, Decoded, Float32, Reading
 
 # Up to so many samples are resampled in one go.

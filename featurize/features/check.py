@@ -49,7 +49,7 @@ def compare(data: Path, cache_file: Path, n_rows: int) -> str:
     if differences[worst] > tolerance:
         raise UserError(
             f"{path} differs from librosa by {differences[worst]:.2g}, more than {tolerance:.2g};"
-            f" please report it with the clip, and with these versions: {cache.versions}"
+            f" please report it with the clip, and with these versions: {cache.header.versions}"
         )
     return f"{len(rows)} rows differ from librosa by at most {differences[worst]:.2g} ({path})"
 

@@ -14,9 +14,9 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import ROW_SHAPE
-from cache.file.mel_scale import hz_to_mel, mel_to_hz
+from cache.file.columns import ROW_SHAPE
 from cache.file.settings import MelSettings
+from cache.look.mel_scale import hz_to_mel, mel_to_hz
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from featurize.audio.audio import ClipError

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.validate import is_folder_name
+from cache.file.header import is_folder_name
 from cache.labels.annotation import Annotation, Problem, told
 from cache.labels.read import Labels, read_labels
 from cache.shared.errors import UserError

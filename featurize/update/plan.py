@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.journal import Partial, Rejected
-from cache.file.layout import FORMAT_VERSION, Columns
-from cache.file.publish import Header
+from cache.file.columns import Columns, Rejected
+from cache.file.header import Header
+from cache.file.journal import Partial
 from cache.file.reader import Cache
 from featurize.audio.find import Clip, Found
 from featurize.workers.batch import Task
@@ -133,10 +133,7 @@ def settle(plan: Plan, old: Cache | None, partial: Partial) -> None:
 
 def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
     """Whether the old cache is already what this plan would publish."""
-    if old is None or plan.tasks or old.max_per_class != header.max_per_class or old.format_version < FORMAT_VERSION:
-        return False
-    asked = ("class_names", "tables", "label_column", "widen", "label_length", "background")
-    if any(getattr(old, name) != getattr(header, name) for name in asked):
+    if old is None or plan.tasks or old.header.request != header.request:
         return False
     clips, source = usable(plan)
     if _known_bad(old, None) != plan.rejected or not np.array_equal(source, np.arange(len(old))):

@@ -4,9 +4,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.file.layout import CacheError, MissingCache
 from cache.file.reader import Cache, open_cache
-from cache.shared.errors import UserError
+from cache.shared.errors import CacheError, MissingCache, UserError
 from cache.shared.text import human_count, plain, printable
 from cache.shared.tree import SUBSETS, Tree, folder_names, is_background, is_utf8, walk
 from featurize.audio.find import CLASS_NAMES, nearest
@@ -83,7 +82,7 @@ def asked(
             raise UserError(f"a class is named twice: {', '.join(map(printable, classes))}")
     elif old is not None and not classes:
         names = old.class_names
-        if old.background and not labelling.background and BACKGROUND not in (*class_folders(data), *labelled):
+        if old.header.background and not labelling.background and BACKGROUND not in (*class_folders(data), *labelled):
             names = tuple(name for name in names if name != BACKGROUND)
     else:
         recordings = {one.file for one in named}
@@ -94,9 +93,9 @@ def asked(
     if labelling.background and BACKGROUND not in names:
         names = (*names, BACKGROUND)
     if labelling.has_length:
-        before = old.label_length if old is not None else 0.0
+        before = old.header.label_length if old is not None else 0.0
         labelling = labelling._replace(length=usual_length(named, names, before, notify))
-    limit = (old.max_per_class if old else 0) if max_per_class is None else max_per_class
+    limit = (old.header.max_per_class if old else 0) if max_per_class is None else max_per_class
     return Asked(names, limit, dtype or (old.X.dtype.name if old else "float32"), labelling)
 
 
@@ -122,7 +121,8 @@ def _labelling(
         if label_column or widen or background:
             raise UserError("--label-column, --widen and --background are about labels; give a table with --labels")
         return Labelling()
-    before = Labelling() if old is None else Labelling((), old.label_column, old.widen, old.background)
+    kept = None if old is None else old.header
+    before = Labelling() if kept is None else Labelling((), kept.label_column, kept.widen, kept.background)
     return Labelling(
         tables,
         before.column if label_column is None else label_column,

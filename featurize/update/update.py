@@ -11,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cache.file.columns import X_DTYPES
+from cache.file.header import Header
 from cache.file.journal import Partial, close_partial, open_partial, partial_paths
-from cache.file.layout import X_DTYPES, DamagedCache, MissingCache
-from cache.file.publish import Header, discard, publish
+from cache.file.publish import discard, publish
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import MelSettings
-from cache.shared.errors import Interrupted, UserError
+from cache.shared.errors import DamagedCache, Interrupted, MissingCache, UserError
 from cache.shared.files import locked
 from cache.shared.text import human_count, human_size
 from featurize.audio.find import CLASS_NAMES, Found, find_clips
@@ -231,7 +232,7 @@ def _old_cache(job: Job) -> tuple[Cache | None, str, bool]:
     except MissingCache:
         return None, "", False
     except DamagedCache as error:
-        return None, str(error).split("; make it anew")[0], True
+        return None, str(error).split("; make it again")[0], True
     return old, why_recompute(old, job.header), False
 
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.journal import Rejected, Row
-from cache.file.layout import ROW_SHAPE
+from cache.file.columns import ROW_SHAPE, Rejected, Row
 from cache.file.settings import MelSettings
 from cache.shared.segment import recording_of
 from featurize.audio.audio import Audio, ClipError, Reading

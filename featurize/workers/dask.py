@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import ROW_SHAPE, X_DTYPES
+from cache.file.columns import ROW_SHAPE, X_DTYPES
 from cache.file.settings import MelSettings
 from cache.shared.cluster import Cluster, Needs, check_this_worker, connected, needs_of, portable
 from cache.shared.errors import UserError

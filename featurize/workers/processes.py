@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.layout import ROW_SHAPE, X_DTYPES
+from cache.file.columns import ROW_SHAPE, X_DTYPES
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from cache.shared.process import keep_freed_memory

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.journal import Rejected
-from cache.file.layout import ROW_SHAPE
+from cache.file.columns import ROW_SHAPE, Rejected
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from featurize.workers.batch import Done, Task, units

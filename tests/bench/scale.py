@@ -100,8 +100,8 @@ def writer(scratch: Path) -> Iterator[str]:
     """Say what the one writer takes from workers that have their rows ready: a stub instead of a computation."""
     import numpy as np
 
-    from cache.file.journal import Row, append, close_partial, open_partial
-    from cache.file.layout import ROW_SHAPE, X_DTYPES
+    from cache.file.columns import ROW_SHAPE, X_DTYPES, Row
+    from cache.file.journal import append, close_partial, open_partial
 
     for dtype in ("float32", "float16"):
         X = np.random.default_rng(0).random((N_WRITER_ROWS, *ROW_SHAPE), np.float32).astype(X_DTYPES[dtype])

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cache import open_cache
-from cache.file.layout import ALIGNMENT
-from cache.look.verify import check_rows
+from cache.file.container import ALIGNMENT
+from cache.look.info import check_rows
 from featurize import build
 from featurize.update.summary import as_json
 from tests import ROOT

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED, X_DTYPES
+from cache.file.columns import COLUMNS, REJECTED, X_DTYPES
+from cache.file.header import ATTRIBUTES
 from cache.file.settings import SETTINGS, MelSettings
 from tests import ROOT
 from train.exporters.formats import ExportFormat

@@ -15,7 +15,7 @@ import pytest
 
 from cache import open_cache
 from cache.file.settings import MelSettings
-from cache.look.verify import check_rows
+from cache.look.info import check_rows
 from cache.shared.errors import UserError
 from featurize import build
 from featurize.workers.processes import processes

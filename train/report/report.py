@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cache import Cache, open_cache
-from cache.file.layout import CacheError
 from cache.shared.cli import complain
-from cache.shared.errors import Interrupted, UserError
+from cache.shared.errors import CacheError, Interrupted, UserError
 from cache.shared.files import own_folder, replacing
 from train.models.calibration import calibrated
 from train.report import figures, sections
@@ -111,7 +110,7 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
     if data is None:
         data = was.parent.resolve() / record.cache.data_dir if cache is None else data_folder(cache, was)
     curves, metrics = _curves(folder), record.metrics
-    repeats = sections.repeats(cache) if cache is not None else sections.Repeats([], [])
+    repeats = sections.Repeats(cache.conflicts, cache.duplicates) if cache is not None else sections.Repeats([], [])
     found = None
     report: dict[str, object] = {
         **sections.head(folder, record)._asdict(),

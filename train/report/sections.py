@@ -5,8 +5,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from cache import Cache
-from cache.look.repeats import equal_content
 from cache.shared.text import human_percent, human_seconds
 from train.dataset.splits import SPLITS
 from train.runs.record import Record
@@ -206,16 +204,6 @@ def clips(record: Record) -> Clips:
     per_class_scores = record.metrics.per_class if record.metrics else {}
     rows = [(name, [score.n // record.n_repeats]) for name, score in per_class_scores.items()]
     return Clips(["clips"], capped(rows), [("all clips", [record.cache.n_clips]), ("groups", [record.n_groups])])
-
-
-def repeats(cache: Cache) -> Repeats:
-    """Return the clips of equal content."""
-    labels, paths = cache.labels, cache.columns["path"]
-    found = Repeats([], [])
-    for rows in equal_content(cache):
-        is_conflict = len({int(labels[row]) for row in rows}) > 1
-        (found.conflicts if is_conflict else found.duplicates).append([paths[row].decode() for row in rows])
-    return found
 
 
 def settings(record: Record) -> list[tuple[str, Pairs]]:

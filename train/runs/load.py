@@ -52,10 +52,11 @@ def data_folder(cache: Cache, was: Path | None = None) -> Path:
     """
     places = [cache.file.absolute(), cache.file.resolve(), *([was] if was else [])]
     # As the system follows "..": featurize took a link in the cache's path by its name, and a run may not have.
+    data = cache.header.data_dir
     found = [
         folder
         for place in places
-        for folder in (Path(os.path.normpath(place.parent / cache.data_dir)), place.parent.resolve() / cache.data_dir)
+        for folder in (Path(os.path.normpath(place.parent / data)), place.parent.resolve() / data)
     ]
     return next((folder for folder in found if folder.is_dir()), found[0])
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
+from cache.file.header import is_folder_name
 from cache.file.settings import SETTINGS, Setting
-from cache.file.validate import is_folder_name
 from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
 from train.dataset.splits import SPLITS
@@ -52,8 +52,9 @@ class TrainedOn:
     @classmethod
     def of(cls, cache: Cache) -> Self:
         """Describe a cache."""
-        dtype = cast(Literal["float32", "float16"], cache.X.dtype.name)
-        return cls(str(cache.file.absolute()), cache.fingerprint, len(cache), dtype, cache.data_dir, cache.versions)
+        file, header = str(cache.file.absolute()), cache.header
+        dtype = cast(Literal["float32", "float16"], header.dtype)
+        return cls(file, header.fingerprint, len(cache), dtype, header.data_dir, dict(header.versions))
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,11 @@ import soundfile
 
 from cache import CacheError, open_cache
 from cache.__main__ import app
-from cache.file.layout import (
-    ALIGNMENT,
-    COLUMNS,
-    FORMAT_VERSION,
-    REJECTED,
-    SEAL_OFFSET,
-    SINCE,
-    VERSION_1_DIGEST,
-    fingerprint,
-    metadata_digest,
-    seal,
-)
+from cache.file.columns import COLUMNS, REJECTED, fingerprint
+from cache.file.container import ALIGNMENT, SEAL_OFFSET, seal
+from cache.file.header import FORMAT_VERSION, Header
 from cache.file.settings import SETTINGS
-from cache.look.verify import check_rows
+from cache.look.info import check_rows
 from featurize import build
 from tests import ROOT
 
@@ -75,9 +66,8 @@ def forge(content, tmp_path):
             try:
                 settings = {name: attrs[name] for name in SETTINGS}
                 names = tuple(attrs["class_names"])
-                attrs["fingerprint"] = fingerprint(
-                    settings, attrs["feature_version"], names, data["X"].dtype.name, data
-                )
+                header = Header(settings, attrs["feature_version"], names, data["X"].dtype.name)
+                attrs["fingerprint"] = fingerprint(header, data)
             except (KeyError, TypeError, AttributeError):
                 pass
         # All that HDF5 writes on multiples of ALIGNMENT, so that there is room for the seal.
@@ -190,10 +180,7 @@ def same(cache, other):
     pairs = [(cache.X, other.X), (cache.y, other.y)]
     pairs += [(cache.columns[name], other.columns[name]) for name in COLUMNS]
     pairs += [(cache.rejected[name], other.rejected[name]) for name in REJECTED]
-    names = ("class_names", "settings", "feature_version", "fingerprint", "versions", "data_dir")
-    return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in pairs) and all(
-        getattr(cache, name) == getattr(other, name) for name in names
-    )
+    return cache.header == other.header and all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in pairs)
 
 
 def flips(file, offsets, rng):
@@ -540,21 +527,17 @@ def test_control_characters_from_a_file_are_shown_escaped(forge, content, capsys
 
 
 @pytest.mark.parametrize("version", range(1, FORMAT_VERSION))
-def test_a_cache_of_an_earlier_version_is_read_and_brought_up_without_computing_a_row(forge, content, data, version):
-    lacking = {name for since, added in SINCE.items() if since > version for name in added}
-    attributes = {"format_version": version}
-    if version == 1:
-        arrays = {name: array for name, array in content[1].items() if name not in {*lacking, "X"}}
-        said = {name: value for name, value in content[0].items() if name not in lacking}
-        attributes[VERSION_1_DIGEST] = metadata_digest(said | attributes, arrays)
-    file = forge(attributes=attributes, without=lacking)
-    old = open_cache(file)
-    assert old.format_version == version
-    assert not old.columns["end"].any()
-    result = build(data, file)
-    # Version 1 has no inodes: contents are compared.
-    assert (result.n_computed, result.n_reused) == (0, len(old))
-    assert (result.cache.format_version, result.cache.fingerprint) == (FORMAT_VERSION, old.fingerprint)
+def test_a_cache_of_an_earlier_version_is_left_alone_with_what_to_do(forge, data, version):
+    file = forge(attributes={"format_version": version})
+    before = file.read_bytes()
+    line = refused_everywhere(file)
+    assert f"it has format version {version}" in line
+    assert "delete it and run `python -m featurize` again" in line
+    with pytest.raises(CacheError, match="delete it and run"):
+        build(data, file)
+    assert file.read_bytes() == before
+    file.unlink()
+    assert build(data, file).cache.header.format_version == FORMAT_VERSION
 
 
 @pytest.mark.parametrize(

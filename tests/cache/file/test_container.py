@@ -1,6 +1,7 @@
 """The container: whatever the number of clips, classes and letters, HDF5 leaves the place of the seal alone."""
 
 import os
+from dataclasses import replace
 from typing import NamedTuple
 
 import h5py
@@ -8,18 +9,9 @@ import numpy as np
 import pytest
 
 from cache import open_cache
-from cache.file.container import OPTIONS, lay_out, write_around_rows
-from cache.file.layout import (
-    ALIGNMENT,
-    ATTRIBUTES,
-    COLUMNS,
-    FORMAT,
-    FORMAT_VERSION,
-    REJECTED,
-    ROW_SHAPE,
-    X_DTYPES,
-    fingerprint,
-)
+from cache.file.columns import COLUMNS, REJECTED, ROW_SHAPE, X_DTYPES, fingerprint
+from cache.file.container import ALIGNMENT, OPTIONS, lay_out, write_around_rows
+from cache.file.header import Header
 from cache.file.settings import MelSettings
 from tests.helpers.amounts import amount
 
@@ -59,13 +51,8 @@ def filled(n, size):
 
 def header(arrays, size):
     settings, class_names = MelSettings().as_dict(), tuple(f"c{i}" for i in range(size.n_classes))
-    texts = dict.fromkeys(("versions", "data_dir", "label_column"), "{}") | {"tables": "[]"}
-    numbers = {"max_per_class": 0, "background": 0, "widen": False, "label_length": 0.0, "feature_version": 1}
-    named = {"format": FORMAT, "format_version": FORMAT_VERSION, "class_names": list(class_names)}
-    named["fingerprint"] = fingerprint(settings, 1, class_names, size.dtype, arrays)
-    attributes = {**settings, **texts, **numbers, **named}
-    assert attributes.keys() == {*settings, *ATTRIBUTES}
-    return attributes
+    made = Header(settings, 1, class_names, size.dtype)
+    return replace(made, fingerprint=fingerprint(made, arrays)).attributes()
 
 
 def sparse(file, n, size):

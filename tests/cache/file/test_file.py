@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from cache import open_cache
-from cache.file.layout import ATTRIBUTES, COLUMNS, REJECTED
-from cache.file.settings import SETTINGS
+from cache.file.columns import COLUMNS, REJECTED
+from cache.file.header import ATTRIBUTES
 from featurize import build
 from tests import ROOT
 
@@ -73,7 +73,7 @@ def test_the_columns_say_what_the_files_are(made):
 def test_the_attributes_hold_every_setting_by_its_librosa_name(made):
     with h5py.File(made / "features.h5") as h5:
         attributes = dict(h5.attrs)
-    assert set(attributes) == {*ATTRIBUTES, *SETTINGS}
+    assert set(attributes) == {*ATTRIBUTES}
     assert list(attributes["class_names"]) == ["dog", "cat", "bird"]
     assert [attributes[name] for name in ("sr", "n_fft", "hop_length", "n_mels")] == [16000, 1024, 512, 128]
     assert len(attributes["fingerprint"]) == 64

@@ -1,4 +1,4 @@
-"""Versions of the format: what caches of each hold is settled, and those of earlier ones stay what they are."""
+"""Versions of the format: what a cache of this version holds is settled, and a later version can take it in."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ import pytest
 import soundfile
 
 from cache import open_cache
-from cache.file.layout import ATTRIBUTES, COLUMNS, FORMAT_VERSION, REJECTED, SINCE, lacking
+from cache.file.columns import COLUMNS, REJECTED
+from cache.file.header import ATTRIBUTES, FORMAT_VERSION, SINCE, Header, lacking
 from cache.file.settings import SETTINGS, MelSettings
 from featurize import build
 
-# What came with each version; a name may be a column's and an attribute's.
+# What came with each version since 3; a name may be a column's and an attribute's.
 NAMES = {
-    1: "amin center class_names crc32 data_dir duration feature_version fingerprint fmax fmin format format"
-    " format_version hop_length htk mono mtime_ns n_fft n_frames n_frames n_mels norm pad_mode path power ref"
-    " rejected_mtime_ns rejected_path rejected_reason rejected_size res_type sha256 size sr sr top_db versions window",
-    2: "inode max_per_class rejected_inode remark",
-    3: "background end label_column label_length start tables widen",
+    3: "amin background center class_names crc32 data_dir duration end feature_version fingerprint fmax fmin format"
+    " format format_version hop_length htk inode label_column label_length max_per_class mono mtime_ns n_fft n_frames"
+    " n_frames n_mels norm pad_mode path power ref rejected_inode rejected_mtime_ns rejected_path rejected_reason"
+    " rejected_size remark res_type sha256 size sr sr start tables top_db versions widen window",
 }
 
 
@@ -41,18 +41,20 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def later(monkeypatch):
-    """Make this the program of the next version, which has a setting more."""
-    for module in ("cache.file.publish", "cache.file.reader", "featurize.update.plan"):
-        monkeypatch.setattr(f"{module}.FORMAT_VERSION", FORMAT_VERSION + 1)
-    monkeypatch.setattr("cache.file.reader._ATTRIBUTES", (*ATTRIBUTES, *SETTINGS, "preemphasis"))
+    """Make this the program of the next version, which has a setting and a column more."""
+    monkeypatch.setattr("cache.file.header.FORMAT_VERSION", FORMAT_VERSION + 1)
+    defaults = Header.__init__.__defaults__
+    monkeypatch.setattr(Header.__init__, "__defaults__", (*defaults[:-1], FORMAT_VERSION + 1))
+    monkeypatch.setattr("cache.file.header.ATTRIBUTES", (*ATTRIBUTES, "preemphasis"))
     monkeypatch.setitem(SETTINGS, "preemphasis", float)
-    monkeypatch.setitem(SINCE, FORMAT_VERSION + 1, {"preemphasis": 0.0})
+    monkeypatch.setitem(COLUMNS, "loudness", "<f4")
+    monkeypatch.setitem(SINCE, FORMAT_VERSION + 1, {"preemphasis": 0.0, "loudness": 0.0})
 
 
-@pytest.mark.parametrize("version", range(1, FORMAT_VERSION + 1))
+@pytest.mark.parametrize("version", range(3, FORMAT_VERSION + 1))
 def test_caches_of_a_version_hold_what_they_always_held(version):
-    found = [name for name in (*COLUMNS, *REJECTED, *ATTRIBUTES, *SETTINGS) if name not in lacking(version)]
-    expected = " ".join(NAMES.get(since, "") for since in range(1, version + 1)).split()
+    found = [name for name in (*COLUMNS, *REJECTED, *ATTRIBUTES) if name not in lacking(version)]
+    expected = " ".join(NAMES.get(since, "") for since in range(3, version + 1)).split()
     assert sorted(found) == sorted(expected), (
         f"there are caches of format version {version}: for a name that is new raise FORMAT_VERSION, say in SINCE what"
         " earlier caches have in its place, and list it here under the new version"
@@ -64,11 +66,13 @@ def test_a_cache_from_before_a_setting_keeps_its_fingerprint_and_its_rows(data, 
     file.write_bytes((data / "features.h5").read_bytes())
     old = open_cache(file)
     assert old.settings["preemphasis"] == 0.0
+    assert old.columns["loudness"].tolist() == [0.0] * len(old)
     result = build(data, file, settings=LaterSettings())
     assert (result.n_computed, result.n_reused) == (0, len(old))
     new = open_cache(file)
-    assert (new.format_version, new.fingerprint) == (FORMAT_VERSION + 1, old.fingerprint)
+    assert (new.header.format_version, new.fingerprint) == (FORMAT_VERSION + 1, old.fingerprint)
     assert new.settings == old.settings
+    assert new.columns["loudness"].dtype == np.dtype("<f4")
 
 
 def test_another_value_of_a_new_setting_is_another_cache(data, tmp_path, later):

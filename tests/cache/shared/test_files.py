@@ -135,7 +135,7 @@ def test_no_file_of_a_run_or_beside_a_cache_makes_a_command_wait(odd_file: Path,
     run.mkdir()
     for name in ("run.json", "split.csv", "history.csv", "predictions.csv", "content.csv"):
         odd_file.rename(run / name)
-        for read in (read_record, read_split, read_history, read_predictions):
+        for read in (read_record, read_split, read_history, lambda run: read_predictions(run, ("dog",))):
             with pytest.raises(UserError):
                 read(run)
         (run / name).rename(odd_file)

@@ -117,7 +117,7 @@ def test_what_was_asked_for_is_remembered_and_a_further_table_adds_to_it(field: 
     first, _, _ = made(field, night, background=2, widen=True, classes=["frog", "owl"])
     again, _, result = made(field)
     assert (again.fingerprint, result.n_computed) == (first.fingerprint, 0)
-    assert (again.table_paths, again.background, again.widen) == ([night], 2, True)
+    assert (again.table_paths, again.header.background, again.header.widen) == ([night], 2, True)
     more, _, _ = made(field, day)
     assert more.table_paths == [night, day]
     assert {recording_of(path) for path in more.paths} == {"night.wav", "sub/day.flac"}
@@ -232,11 +232,11 @@ def test_background_is_where_nothing_is_labelled_of_median_length_and_the_same_a
     track(field / "night.wav", [*SPANS, (hit, until, "frog"), (4.0, 5.05, "owl"), (5.0, 6.05, "owl")])
     track(field / "sub/day.flac", [*SPANS, (4.0, 5.05, "owl"), (5.0, 6.05, "owl")])
     longer, said, _ = made(field)
-    assert longer.label_length == moved.label_length == 1.0
+    assert longer.header.label_length == moved.header.label_length == 1.0
     assert not any("the median label" in line for line in said)
     track(field / "night.wav", [(1, 4, "frog")] * 2 + [(5 + i / 10, 8 + i / 10, "owl") for i in range(20)])
     longest, said, _ = made(field)
-    assert longest.label_length == 3.0
+    assert longest.header.label_length == 3.0
     assert "the median label has 3 s, and had 1 s: what is widened to it, and background, is made anew" in said
 
 
@@ -322,11 +322,11 @@ def test_options_of_labels_without_labels_and_recordings_elsewhere_are_refused(f
     assert any(line.endswith("lost.wav is not a file; skipped") for line in said)
 
 
-def test_caches_of_earlier_versions_have_no_segment(tones_cache: Path) -> None:
+def test_a_cache_of_whole_clips_has_no_segment(tones_cache: Path) -> None:
     cache = open_cache(tones_cache)
     assert not cache.columns["start"].any()
     assert not cache.columns["end"].any()
-    assert (cache.tables, cache.background) == ((), 0)
+    assert (cache.header.tables, cache.header.background) == ((), 0)
 
 
 def test_a_report_plays_the_segment(field: Path, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import soundfile
 
 from cache import open_cache
 from cache.look.info import as_json, as_text
-from cache.look.remarks import remarks
 from cache.shared.errors import UserError
 from featurize import build
 from featurize.update import summary
@@ -283,7 +282,7 @@ def test_info_counts_clips_whose_sound_is_mostly_too_high_and_no_run_dwells_on_t
     long = np.sin(2 * np.pi * 15000 * np.arange(48000 * 8) / 48000)
     soundfile.write(data / "cat" / "long.flac", 0.5 * long, 48000)
     result, _ = run(data)
-    said = dict(remarks(result.cache))
+    said = dict(result.cache.remarks)
     assert list(said) == ["dog/bat.wav", "cat/long.flac"]
     for remark in said.values():
         assert re.fullmatch(r"(9\d|100)% of its energy is above 8 kHz, which the features leave out", remark)

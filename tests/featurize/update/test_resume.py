@@ -13,8 +13,8 @@ import pytest
 
 from cache import open_cache
 from cache.file import gather, journal
-from cache.file.layout import ALIGNMENT, CacheError
-from cache.shared.errors import UserError
+from cache.file.container import ALIGNMENT
+from cache.shared.errors import CacheError, UserError
 from cache.shared.text import human_size
 from featurize import build
 from featurize.update import compute

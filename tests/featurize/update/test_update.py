@@ -13,7 +13,7 @@ import soundfile
 
 from cache import open_cache
 from cache.file.settings import MelSettings
-from cache.look.verify import check_rows
+from cache.look.info import check_rows
 from cache.shared.errors import UserError
 from featurize import build, featurize_clip
 from featurize.update.summary import as_json, as_text
@@ -263,10 +263,15 @@ def test_the_needed_space_is_said_and_missing_space_is_an_error_before_any_work(
 
 def test_the_plan_of_an_unchanged_folder_opens_no_clip(data, monkeypatch):
     run(data)
-    opened = []
-    monkeypatch.setattr(os, "open", lambda *arguments, **_: opened.append(arguments))
+    opened, open_file = [], os.open
+
+    def noted(path, *arguments, **named):
+        opened.append(str(path))
+        return open_file(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", noted)
     run(data)
-    assert opened == []
+    assert set(opened) == {str(data / "features.h5")}
 
 
 def command(data, *arguments):

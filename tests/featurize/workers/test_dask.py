@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from cache import open_cache
-from cache.file.layout import ALIGNMENT, ROW_SHAPE
+from cache.file.columns import ROW_SHAPE
+from cache.file.container import ALIGNMENT
 from cache.file.settings import MelSettings
 from cache.shared.cluster import connected, needs_of
 from cache.shared.errors import UserError

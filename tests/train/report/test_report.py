@@ -284,7 +284,7 @@ def test_a_cache_and_clips_that_have_moved_are_found_where_they_are_said_to_be(
     disk.mkdir(parents=True)
     shutil.copy(odd_cache, disk / "features.h5")
     link.symlink_to(disk / "features.h5")
-    data = odd_cache.parent / open_cache(odd_cache).data_dir
+    data = odd_cache.parent / open_cache(odd_cache).header.data_dir
     whole = Page(write_report(odd_run))
     n_players = len(whole.of_tag("audio"))
     assert n_players

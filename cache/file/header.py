@@ -1,0 +1,198 @@
+"""Header: what a cache says of itself as a whole; here every root attribute of the file is written down once."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self, get_type_hints
+
+from cache.file.settings import SETTINGS, Setting
+from cache.shared.errors import CacheError, DamagedCache
+from cache.shared.tree import is_utf8
+
+FORMAT = "melcache"
+FORMAT_VERSION = 3
+_OLDEST_VERSION = 3
+
+# The one place where a later version takes in caches of earlier ones: by version the columns, root attributes and
+# feature settings that came with it, each with the value that an earlier cache has instead.
+SINCE: dict[int, dict[str, Any]] = {}
+
+
+def lacking(version: int) -> dict[str, Any]:
+    """Return what a cache of a format version lacks, by name, with the value it has instead."""
+    return {name: value for since, added in SINCE.items() if since > version for name, value in added.items()}
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a class name can be the name of a folder in DATA, and of nothing outside of it."""
+    return is_utf8(name) and bool(name) and name not in (".", "..") and not set("/\0").intersection(name)
+
+
+def _is_count(value: float) -> bool:
+    return value >= 0
+
+
+def _are_versions(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) and is_utf8(text) for text in value.values())
+
+
+def _are_paths(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(p, str) and is_utf8(p) and "\0" not in p for p in value)
+
+
+def _are_class_names(value: Any) -> bool:
+    are_names = isinstance(value, list) and all(isinstance(name, str) and is_folder_name(name) for name in value)
+    return are_names and len(set(value)) == len(value) > 0
+
+
+def _stored(default: Any, check: Callable[[Any], bool], is_json: bool = False) -> Any:
+    """Return a field with a check of the value in the file, which for a table or a list may be JSON."""
+    return field(default=default, metadata={"check": check, "is_json": is_json})
+
+
+@dataclass(frozen=True)
+class Header:
+    """What holds for every row of a cache, and how the cache was asked for.
+
+    Each field but `settings` and `dtype` is a root attribute of the same name; each setting is one of its own.
+
+    Attributes
+    ----------
+    settings
+        The feature settings, by the names in `cache.file.settings.SETTINGS`.
+    feature_version
+        Version of the code that computes X.
+    class_names
+        The position is the label index.
+    dtype
+        Element type of X, a key of `cache.file.columns.X_DTYPES`.
+    fingerprint
+        64 hexadecimal digits that name the content, see `cache.file.columns.fingerprint`; "" before there is any.
+    versions
+        The libraries that made the cache, with their versions; JSON in the file.
+    data_dir
+        DATA when the cache was written, relative to the folder of the cache; "" if it has no name in UTF-8.
+    max_per_class
+        How many clips of each class were asked for; 0 for all.
+    tables
+        The tables of labels, and folders of them, relative to the folder of the cache; JSON in the file.
+    label_column
+        The column that holds the label; "" for the usual ones.
+    widen
+        Whether short labels are widened to the median.
+    label_length
+        Seconds of segments that are widened or without a label; 0 if there are none.
+    background
+        How many segments without a label are taken of each labelled recording.
+    format_version
+        That of the file.
+    """
+
+    settings: Mapping[str, Setting]
+    feature_version: int
+    class_names: tuple[str, ...] = field(metadata={"check": _are_class_names})
+    dtype: str
+    fingerprint: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict, metadata={"check": _are_versions, "is_json": True})
+    data_dir: str = ""
+    max_per_class: int = _stored(0, _is_count)
+    tables: tuple[str, ...] = _stored((), _are_paths, is_json=True)
+    label_column: str = ""
+    widen: bool = False
+    label_length: float = _stored(0.0, _is_count)
+    background: int = _stored(0, _is_count)
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def determines_rows(self) -> dict[str, object]:
+        """The part that the bytes of a row depend on."""
+        return {"settings": dict(self.settings), "feature_version": self.feature_version, "dtype": self.dtype}
+
+    @property
+    def request(self) -> Self:
+        """The part that was asked for: headers of the same request are equal in it."""
+        return replace(self, fingerprint="", versions={}, data_dir="")
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the root attributes, as h5py writes them."""
+        own = {name: getattr(self, name) for name in _FIELDS}
+        own["versions"] = dict(sorted(self.versions.items()))
+        # HDF5 keeps text as UTF-8 only.
+        own["data_dir"] = self.data_dir if is_utf8(self.data_dir) else ""
+        own |= {name: json.dumps(own[name]) for name, stored in _FIELDS.items() if stored.get("is_json")}
+        return {"format": FORMAT, **self.settings, **own, "class_names": list(self.class_names)}
+
+    @classmethod
+    def read(cls, attributes: Mapping[str, Any], dtype: str) -> Self:
+        """Check the root attributes of a file, and return what they say.
+
+        Raises
+        ------
+        DamagedCache
+            One is missing, or too much, or not what the format says.
+        """
+        missing = lacking(format_version_of(attributes))
+        if odd := {*attributes} ^ ({*ATTRIBUTES} - {*missing}):
+            raise DamagedCache(f"it has other attributes than this format, {min(odd)[:40]!r} is lacking or too much")
+        found = {name: missing[name] if name in missing else _plain(attributes[name]) for name in ATTRIBUTES}
+        settings = {name: _checked(name, found[name], kind, {}) for name, kind in SETTINGS.items()}
+        hints = get_type_hints(cls)
+        own = {name: _checked(name, found[name], hints[name], stored) for name, stored in _FIELDS.items()}
+        own |= {name: tuple(own[name]) for name in ("class_names", "tables")}
+        return cls(settings=settings, dtype=dtype, **own)
+
+
+# How each field is stored that is an attribute, by its name.
+_FIELDS = {one.name: one.metadata for one in fields(Header) if one.name not in ("settings", "dtype")}
+# The names of all root attributes.
+ATTRIBUTES = ("format", *_FIELDS, *SETTINGS)
+
+
+def format_version_of(attributes: Mapping[str, Any]) -> int:
+    """Return the version of the format that a file has.
+
+    Raises
+    ------
+    CacheError
+        The file is not a cache, or has a version that this program does not read.
+    """
+    if _plain(attributes.get("format")) != FORMAT:
+        raise CacheError("it is an HDF5 file, but not a cache; give the one that `python -m featurize` wrote")
+    version = _plain(attributes.get("format_version"))
+    # Exactly, because True is an int too.
+    if type(version) is not int or version not in range(_OLDEST_VERSION, FORMAT_VERSION + 1):
+        raise CacheError(
+            f"it has format version {str(version)[:20]}, and this program reads version {FORMAT_VERSION};"
+            " delete it and run `python -m featurize` again, or use the program that made it"
+        )
+    return version
+
+
+def _plain(value: Any) -> Any:
+    """Return the plain Python value that the writer was given."""
+    # numpy scalars and arrays have tolist().
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _checked(name: str, value: Any, kind: Any, stored: Mapping[str, Any]) -> Any:
+    """Return the value of an attribute, out of its JSON; a DamagedCache if it makes no sense."""
+    if stored.get("is_json"):
+        value = _from_json(value)
+    # Exactly, because True is an int too. A table or a list has its own check.
+    elif (
+        (kind in (str, int, float, bool) and type(value) is not kind)
+        or (kind is float and not math.isfinite(value))
+        or (kind is str and not is_utf8(value))
+    ):
+        value = None
+    if value is None or not stored.get("check", lambda _: True)(value):
+        raise DamagedCache(f"its attribute {name!r} makes no sense")
+    return value
+
+
+def _from_json(text: object) -> object:
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
