@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from cache.shared.errors import UserError
 from featurize import build, featurize_clip
 from featurize.features.row import FEATURE_VERSION
 from tests import ROOT
+from tests.helpers.commands import train_here
+from tests.helpers.made_runs import made_crossval
 from train import export
 from train.exporters.formats import ExportFormat, ExportInput, format_called, format_named
 from train.models.recipes import build_model
-from train.runs.directory import open_run
+from train.runs.directory import Run, open_run
 from train.runs.load import load_model
 
 FORMATS = list(ExportFormat)
@@ -46,11 +49,17 @@ def made(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return {format: (file, export(run, file, format, WAVEFORM)) for format, file in files.items()}
 
 
+@cache
+def _opened(run: Path) -> tuple[Run, Any]:
+    opened = open_run(run)
+    return opened, load_model(opened)
+
+
 def probabilities_of(run: Path, X: np.ndarray) -> np.ndarray:
     """What plain Keras makes of spectrograms, its logarithms divided by the temperature of the run."""
-    opened = open_run(run)
+    opened, model = _opened(run)
     assert opened.temperature != 1
-    logits = np.log(load_model(opened).predict(X, verbose=0)) / opened.temperature
+    logits = np.log(model.predict(X, verbose=0)) / opened.temperature
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
@@ -73,20 +82,26 @@ def waveforms() -> dict[str, np.ndarray]:
     }
 
 
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """What featurize makes of each of the waveforms."""
+    folder = tmp_path_factory.mktemp("waveforms")
+    for number, y in enumerate(waveforms().values()):
+        soundfile.write(folder / f"{number}.wav", y.astype(np.float32), 16000, subtype="FLOAT")
+    return {name: featurize_clip(folder / f"{number}.wav") for number, name in enumerate(waveforms())}
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_waveform_of_any_kind_gives_what_featurize_and_the_model_give(
-    format: ExportFormat, made: Made, run: Path, tmp_path: Path
+    format: ExportFormat, made: Made, run: Path, features: dict[str, np.ndarray]
 ) -> None:
     _, exported = format_called(format).open_file(made[format][0])
-    for name, y in waveforms().items():
-        file = tmp_path / "clip.wav"
-        soundfile.write(file, y.astype(np.float32), 16000, subtype="FLOAT")
-        expected = featurize_clip(file)
+    probabilities = probabilities_of(run, np.stack(list(features.values())))
+    for (name, y), expected in zip(waveforms().items(), probabilities, strict=True):
         outputs = exported(y.astype(np.float32)[None])
         assert outputs["features"].shape == (1, 128, 128, 1)
-        assert np.abs(outputs["features"][0] - expected).max() <= 1e-3, name
-        probabilities = probabilities_of(run, expected[None])
-        assert np.abs(outputs["probabilities"] - probabilities).max() <= 1e-3, name
+        assert np.abs(outputs["features"][0] - features[name]).max() <= 1e-3, name
+        assert np.abs(outputs["probabilities"] - expected).max() <= 1e-3, name
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -284,8 +299,8 @@ def test_a_missing_package_is_one_line_that_says_how_to_install_it(
         export(tmp_path / "run", tmp_path / "out", ExportFormat(format), WAVEFORM)
 
 
-def test_what_is_no_finished_fit_is_refused(run: Path, tmp_path: Path) -> None:
-    crossval = changed_run(run, tmp_path / "crossval", lambda record: record.update(command="crossval"))
+def test_what_is_no_finished_fit_is_refused(run: Path, tones_cache: Path, tmp_path: Path) -> None:
+    crossval = made_crossval(tmp_path / "crossval", tones_cache)
     unfinished = changed_run(run, tmp_path / "unfinished", lambda record: record.update(state="unfinished"))
     (tmp_path / "empty").mkdir()
     complaints = {
@@ -312,10 +327,9 @@ def test_without_a_format_the_ending_says_it(run: Path, tmp_path: Path) -> None:
 
     for end, format in ((".onnx", "onnx"), (".ONNX", "onnx"), (".tflite", "tflite")):
         assert format_named(None, Path(f"model{end}")) == format
-    command = [sys.executable, "-m", "train", "export", run, tmp_path / "model.tflite", "--input", "features", "--json"]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["format"] == "tflite"
+    said = train_here("export", run, tmp_path / "model.tflite", "--input", "features", "--json")
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["format"] == "tflite"
     for name in ("model", "model.bin"):
         done = typer.testing.CliRunner().invoke(app, ["export", str(run), str(tmp_path / name)])
         assert done.exit_code == 2
