@@ -1,24 +1,28 @@
 """Splits that are given: by the folders of DATA, by a table, or by a list for each side."""
 
-import csv
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
+from cache.labels.columns import columns_of, file_column
+from cache.labels.table import header_of, rows_of, shown
 from cache.shared.errors import UserError
+from cache.shared.files import read_lines
 from cache.shared.segment import recording_of
 from cache.shared.text import human_count
 from cache.shared.tree import SUBSETS, subsets_of
 from train.dataset.splits import SPLITS, split_clips
 
-# In a table, what names the clip.
-_PATH_COLUMNS = ("path", "file")
-# Instead of a table: no split that is given.
+# The column of a table that holds the subsets; those for the clip are named as in tables of labels.
+_SPLIT = "split"
+# The word that stands for a table, and ignores every split that is given.
 RANDOM = "random"
+# Faults of a table that are named.
+_N_NAMED = 5
 
 Sides = npt.NDArray[np.int8]
 
@@ -37,25 +41,21 @@ def choose_split(
 
     Parameters
     ----------
-    cache
-        Holds the clips.
     groups
         Group index of every clip; see clip_groups().
     val, test
-        Shares as for split_clips(): of all clips, or for a side that a given split lacks of its training clips.
-    seed
-        Decides what is random.
+        Shares of all clips, as for split_clips(); where the given split lacks a side, of its training clips.
     table
-        A CSV file with the columns `path` (or `file`) and `split`; "random": no given split counts.
+        A table with the columns `path` (or `file`) and `split`; "random": given splits are ignored.
     val_list, test_list
-        A text file with a path a line. A clip that neither a list nor the table names is a training clip.
+        Text files with a path on each line. A clip that neither a list nor the table names is a training clip.
 
     Returns
     -------
     side : ndarray of int8, shape (N,)
         Index into `SPLITS` of every clip.
     remarks : list of str
-        What does not fit, a line each: paths of a file that no clip has, groups on two sides.
+        A line for each thing that does not fit: paths that no clip has, groups on two sides, a side without a class.
 
     Raises
     ------
@@ -84,15 +84,22 @@ def choose_split(
     remarks += _shared(cache.paths, groups, side)
     if not (side == 0).any():
         raise UserError("the split that is given leaves no clips to train on")
-    lacking = [name for label, name in enumerate(cache.class_names) if not (cache.labels[side == 0] == label).any()]
-    if lacking:
+    if lacking := _lacking(cache, side == 0):
         raise UserError(f"the split that is given leaves no clip of {', '.join(lacking)} to train on")
+    for i in (1, 2):
+        if (side == i).any() and (lacking := _lacking(cache, side == i)):
+            remarks.append(f"the split that is given has no clip of {', '.join(lacking)} in {SPLITS[i]}")
     _make_missing(side, cache, groups, val, test, seed)
     return side, remarks
 
 
+def _lacking(cache: Cache, rows: npt.NDArray[np.bool_]) -> list[str]:
+    """Return the classes of which none of these rows is."""
+    return [name for label, name in enumerate(cache.class_names) if not (cache.labels[rows] == label).any()]
+
+
 def _make_missing(side: Sides, cache: Cache, groups: npt.NDArray[np.intp], val: float, test: float, seed: int) -> None:
-    """Take the sides of which there is no clip from the training clips."""
+    """Take the clips of a side that has none from the training clips."""
     val, test = (0.0 if (side == i).any() else share for i, share in ((1, val), (2, test)))
     if val or test:
         rows = np.flatnonzero(side == 0)
@@ -101,7 +108,7 @@ def _make_missing(side: Sides, cache: Cache, groups: npt.NDArray[np.intp], val: 
 
 
 def _shared(paths: Sequence[str], groups: npt.NDArray[np.intp], side: Sides) -> list[str]:
-    """Say how many groups have clips on two sides, and name two such clips."""
+    """Return a remark that counts the groups that have clips on two sides, and names two such clips."""
     first: dict[int, int] = {}
     apart: dict[int, tuple[int, int]] = {}
     for row, group in enumerate(groups.tolist()):
@@ -124,7 +131,7 @@ def _assign(
 ) -> None:
     """Put the clips that a file names on their sides."""
     unknown = []
-    # Who names a recording means all of its segments.
+    # The name of a recording stands for all of its segments.
     files = [recording_of(path) for path in paths]
     names = [name for name, _ in named]
     matches = zip(match_paths(names, paths), match_paths(names, files), strict=True)
@@ -156,14 +163,12 @@ def match_paths(names: Sequence[str], paths: Sequence[str]) -> list[list[int]]:
     ----------
     names
         Paths as somebody wrote them: longer or shorter than those of the cache, in any Unicode form.
-    paths
-        The paths of the cache.
 
     Returns
     -------
     list of list of int
-        For each name the rows whose path ends as it does, or as which it ends, in whole parts; of an equal path that
-        row alone.
+        For each name the rows whose path ends with it, or which it ends with, in whole parts; only the row of an equal
+        path if there is one.
     """
     parts = [_parts(path) for path in paths]
     rows_of: dict[str, list[int]] = {}
@@ -184,29 +189,29 @@ def _parts(path: str) -> list[str]:
 
 
 def _read_table(file: Path) -> list[tuple[str, str]]:
-    lines = _read_lines(file)
-    reader = csv.DictReader(lines)
-    header = {name.strip().lower(): name for name in reader.fieldnames or ()}
-    column = next((header[name] for name in _PATH_COLUMNS if name in header), None)
-    if column is None or "split" not in header:
-        raise UserError(f"{file} needs the columns path (or file) and split; it has {', '.join(header) or 'none'}")
-    named = []
-    for row in reader:
-        split = (row[header["split"]] or "").strip()
-        if split.lower() not in SUBSETS:
-            raise UserError(f"{file}, line {reader.line_num}: the split is {split!r}; write train, val or test")
-        named.append((row[column], SUBSETS[split.lower()]))
+    """Return the path of each line of a table, and the name of its subset."""
+    lines = read_lines(file)
+    header = header_of(lines)
+    path, split = file_column(header), header.first_of([_SPLIT])
+    if path is None or split is None:
+        raise UserError(f"{file} needs the columns path (or file) and split; it has {columns_of(header) or 'none'}")
+    named, faults = [], []
+    for row in rows_of(lines, header):
+        if fault := row.fault or _fault(row.cells[path], row.cells[split]):
+            faults.append(f"line {row.number}: {fault}")
+        else:
+            named.append((row.cells[path], SUBSETS[row.cells[split].lower()]))
+    if faults:
+        more = f"; and {human_count(len(faults) - _N_NAMED, 'more line')}" if len(faults) > _N_NAMED else ""
+        raise UserError(f"{file}, {'; '.join(faults[:_N_NAMED])}{more}")
     return named
 
 
+def _fault(path: str, split: str) -> str:
+    if not path:
+        return "it has no path"
+    return "" if split.lower() in SUBSETS else f"the split is {shown(split)!r}; write train, val or test"
+
+
 def _read_list(file: Path) -> list[str]:
-    return [line.strip() for line in _read_lines(file) if line.strip()]
-
-
-def _read_lines(file: Path) -> Iterable[str]:
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file} is no text in UTF-8") from None
+    return [path for line in read_lines(file) if (path := line.strip().strip('"'))]

@@ -140,6 +140,35 @@ def test_a_table_that_cannot_be_used_is_one_line(lines: list[str], complaint: st
         split(clips(), table=file(tmp_path, *lines))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_is_read_in_the_dialects_of_tables_of_labels(separator: str, encoding: str, tmp_path: Path) -> None:
+    paths = clips()
+    sides = ["train", "val", "test", "train", "dev"] * 4
+    rows = [["Filename", "Split"], *([f'"{path}"', f" {side} "] for path, side in zip(paths, sides, strict=True))]
+    text = "\r\n".join([f"sep={separator}", "", *(separator.join(row) for row in rows)])
+    (tmp_path / "split.csv").write_bytes(text.encode(encoding))
+    found, remarks = split(paths, table=str(tmp_path / "split.csv"))
+    assert list(found.values()) == [{"dev": "val"}.get(side, side) for side in sides]
+    assert remarks == []
+
+
+def test_every_line_of_a_table_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    table = file(tmp_path, "split,path", "train,dog/0.wav", "train", "later,dog/1.wav", "a,b,c", 'test,"dog/2.wav')
+    with pytest.raises(UserError) as error:
+        split(clips(), table=table)
+    text = str(error.value)
+    assert "line 3: it has no path" in text
+    assert "line 4: the split is 'later'; write train, val or test" in text
+    assert "line 5: it has 3 cells, and the header has 2" in text
+    assert "line 6: a quotation mark is not closed" in text
+
+
+def test_a_side_that_is_given_without_a_clip_of_a_class_is_remarked() -> None:
+    _, remarks = split([*clips("train/"), *clips("val/", 2), "test/dog/0.wav"])
+    assert remarks == ["the split that is given has no clip of cat in test"]
+
+
 def test_a_table_that_is_not_there_or_comes_with_lists_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         split(clips(), table=str(tmp_path / "missing.csv"))
