@@ -76,12 +76,13 @@ class Region(NamedTuple):
 
 
 def seconds(text: str | None) -> float:
-    """Return a number that is written with a decimal point or a decimal comma; NaN for anything else."""
+    """Return a finite number that is written with a decimal point or a decimal comma; NaN for anything else."""
     text = (text or "").strip()
     try:
-        return float(text if "." in text else text.replace(",", "."))
+        number = float(text if "." in text else text.replace(",", "."))
     except ValueError:
         return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def told(problems: Iterable[Problem]) -> list[str]:

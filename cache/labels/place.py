@@ -82,7 +82,7 @@ def index_of(folder: Path, deep: bool) -> Index:
     index = Index(folder, {}, set())
     for path in walk(folder, deep=deep)[0].audio:
         index.files.setdefault(plain(_stem(path.rpartition("/")[2])), []).append(path)
-        index.folders.update(_folders(path))
+        index.folders.update(map(plain, _folders(path)))
     return index
 
 
@@ -111,8 +111,8 @@ def place_by_name(name: str, table: Path, own: Sequence[str], home: Path | None,
     candidates = _candidates(words[-1], [indexed(top, top != table.parent) for top in tops])
     if len(words) == 1:
         return _nearest([(one, _telling(one.folders)) for one in candidates], own, "/".join([*own, name]))
-    given = [plain(word) for word in words[:-1]]
-    place = _nearest([(one, [plain(one.root.absolute().name), *one.folders]) for one in candidates], given, name)
+    given = words[:-1]
+    place = _nearest([(one, [one.root.absolute().name, *one.folders]) for one in candidates], given, name)
     if place.path or not is_absolute:
         return place
     return _guess(candidates, name, given, indexed(home, True).folders if home else set()) or place
@@ -126,7 +126,7 @@ def _guess(candidates: Sequence[_Candidate], name: str, given: Sequence[str], kn
     """
     shared = [_n_shared(one.folders, given) for one in candidates]
     best = [one for one, n in zip(candidates, shared, strict=True) if n == max(shared)]
-    if len(best) != 1 or (max(shared) < len(given) and given[-1 - max(shared)] in known):
+    if len(best) != 1 or (max(shared) < len(given) and plain(given[-1 - max(shared)]) in known):
         return None
     return Place(str(best[0].root / best[0].path), f"{shown(name)} is taken for {best[0].path}", is_guess=True)
 
@@ -155,8 +155,8 @@ def own_folders(table: Path, top: Path | None, home: Path | None, indexed: Index
     if top is not None:
         return _telling(_folders(table.relative_to(top).as_posix()))
     known = indexed(home, True).folders if home else set()
-    folders = [plain(word) for word in table.parent.absolute().parts]
-    return [*takewhile(known.__contains__, reversed(folders))][::-1]
+    folders = table.parent.absolute().parts
+    return [*takewhile(lambda name: plain(name) in known, reversed(folders))][::-1]
 
 
 def _candidates(name: str, indices: Sequence[Index]) -> list[_Candidate]:
@@ -200,15 +200,15 @@ def _nearest(candidates: Sequence[tuple[_Candidate, list[str]]], given: Sequence
 def _n_shared(a: Sequence[str], b: Sequence[str]) -> int:
     """Return how many folders two paths have in common, from the last one on."""
     pairs = zip(reversed(a), reversed(b), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return sum(1 for _ in takewhile(lambda pair: plain(pair[0]) == plain(pair[1]), pairs))
 
 
 def _telling(folders: Sequence[str]) -> list[str]:
-    return [name for name in folders if name not in _GENERIC]
+    return [name for name in folders if plain(name) not in _GENERIC]
 
 
 def _folders(path: str) -> list[str]:
-    return [plain(word) for word in path.split("/")[:-1]]
+    return path.split("/")[:-1]
 
 
 def _words(path: str) -> list[str]:
