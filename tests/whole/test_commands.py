@@ -129,7 +129,12 @@ def test_a_quiet_fit_prints_no_summary_and_no_warning(tmp_path: Path, monkeypatc
     monkeypatch.setattr("train.report.report.report_finished", lambda *_: tmp_path / "report.html")
     monkeypatch.setattr("train.commands.screen.fit_summary", lambda *_: "the summary")
     for arguments, stdout, stderr in (
-        ([], f"the summary\nreport: {tmp_path / 'report.html'}\n{hint(record)}\n", "warning: a doubt\n"),
+        (
+            [],
+            f"the summary\nreport: {tmp_path / 'report.html'}\nnext: python -m train predict {tmp_path} FILE\n"
+            f"{hint(record)}\n",
+            "warning: a doubt\n",
+        ),
         (["--quiet"], "", ""),
     ):
         done = CliRunner().invoke(train_command.app, ["fit", "f.h5", *arguments])

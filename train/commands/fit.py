@@ -130,9 +130,14 @@ def _show(folder: Path, record: "Record", summary: Callable[[Path, "Record"], st
 
     for line in record.warnings:
         notice(f"warning: {line}")
-    print(json.dumps(record_as_json(folder, record))) if as_json else summarise(summary(folder, record))
-    page = report_finished(folder)
-    if page and not as_json:
+    if as_json:
+        print(json.dumps(record_as_json(folder, record)))
+        report_finished(folder)
+        return
+    summarise(summary(folder, record))
+    if page := report_finished(folder):
         summarise(f"report: {printable(str(page))}")
-    if not as_json and (better := hint(record)):
+    then = f"predict {folder} FILE" if record.command == "fit" else f"suspects {folder}"
+    summarise(printable(f"next: python -m train {then}"))
+    if better := hint(record):
         summarise(better)

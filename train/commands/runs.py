@@ -23,10 +23,10 @@ def report(
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a run's report.html and its figures anew.
+    """Write a run's report.html and its figures again.
 
-    `fit` and `crossval` end with this. Spectrograms and players are in the page when the cache and the clips are where
-    they were.
+    `fit` and `crossval` end with this. The page shows spectrograms and plays clips if the cache and the clips can be
+    found.
 
     Example: python -m train report runs/first
     """
@@ -128,6 +128,8 @@ def suspects(
 
     n = write_suspects(run, out)
     summarise(printable(f"{human_count(n, 'suspect')}: {out}"))
+    if n:
+        summarise(printable(f"next: listen to them in {run / 'report.html'}"))
 
 
 def summary(

@@ -1,32 +1,24 @@
-"""render(): a report as one HTML page that needs nothing beside itself."""
+"""render(): a report as one HTML page that needs no other file."""
 
 import base64
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from cache.shared.text import human_seconds, human_size, printable
 from train.report.figures import COLOURS, FONTS
 
 _FOLDER = Path(__file__).parent / "templates"
 
-# Between a number and its unit: as wide as typesetters have it, and never broken.
+# Stands between a number and its unit, where no line may end.
 _THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def render(report: Mapping[str, object], template: str = "report.html") -> str:
-    """Return the page.
+    """Return the page of a template in `templates`, filled with a report.
 
-    Every string of `report` is data: it is escaped, and what could not be seen or would turn the text around is shown
-    as `printable()` shows it. A policy in the page itself keeps it from the network and from any script but its own.
-
-    Parameters
-    ----------
-    report
-        What the template names.
-    template
-        Which of `templates`.
+    Every string of the report is data: it is escaped, and invisible or text-reversing characters are shown as
+    `printable()` shows them. A policy in the page keeps it from the network and from any script but its own.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup, escape
@@ -60,8 +52,8 @@ def render(report: Mapping[str, object], template: str = "report.html") -> str:
     return page
 
 
-def _visible(value: Any) -> Any:
-    # What is printable as a whole, such as a picture's million characters, need not be looked at one by one.
+def _visible(value: object) -> object:
+    # isprintable() looks at a picture's million characters at once, printable() at each.
     if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
     return printable(value)

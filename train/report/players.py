@@ -1,4 +1,4 @@
-"""players(): the audio file behind each clip, as a page can play it, or why it cannot."""
+"""players(): a player for each clip of a page, or the reason why there is none."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from cache.shared.segment import Segment, segment_of
 
-# Past either, a page links to the file instead of holding it.
+# A page links to a larger file, or to files beyond this sum, instead of embedding them.
 MAX_CLIP_BYTES = 400_000
 MAX_PAGE_BYTES = 4_000_000
 
@@ -23,29 +23,24 @@ _WAV_EXTENSIBLE = 0xFFFE
 
 
 class Player(NamedTuple):
-    """What plays a clip: a data URI or a relative link as `source`, or else in `reason` why nothing does."""
+    """The `source` that plays a clip, a data URI or a relative link; without one, the `reason` why nothing does."""
 
     source: str
     reason: str = ""
 
 
 def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None]]) -> list[Player]:
-    """Find what plays each clip on a page.
+    """Return a player for each clip: the first small ones are embedded, up to `MAX_PAGE_BYTES`; the others are linked.
 
     Parameters
     ----------
     data
         DATA, the folder that the paths are relative to.
     page_folder
-        Where the page lies, for relative links.
+        The folder of the page, for relative links.
     clips
-        Path and, if it is known, sha256 of each. They may come from a file that somebody else has made, so what leads
-        out of DATA is not opened, and what is no audio is not shown.
-
-    Returns
-    -------
-    list of Player
-        One a clip. The first small ones are embedded, up to `MAX_PAGE_BYTES` of them; the others are linked.
+        Path and, if it is known, sha256 of each. They may come from a file that somebody else has made, so a path that
+        leads out of DATA is not opened, and a file that is not audio is not shown.
     """
     found, budget = [], MAX_PAGE_BYTES
     for path, sha256 in clips:
@@ -53,8 +48,8 @@ def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None
             content, mime = _playable(data, path, sha256)
         except FileNotFoundError:
             lost = "the original clip" if data.is_dir() else "the folder of clips"
-            how = "" if data.is_dir() else "; say where it is with report --data"
-            found.append(Player("", f"{lost} is not there any more{how}"))
+            how = "" if data.is_dir() else "; give its place with report --data"
+            found.append(Player("", f"{lost} is gone{how}"))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             found.append(Player("", f"the original clip cannot be played here: {reason}"))
@@ -80,7 +75,7 @@ def _playable(data: Path, path: str, sha256: str | None) -> tuple[bytes | None, 
     """Return the content of a clip that is small enough to embed, and its MIME type."""
     segment = segment_of(path)
     original = _original(data, segment.recording if segment else path)
-    if original.exists() and not original.is_file():  # opening a pipe would wait for its other end for ever
+    if original.exists() and not original.is_file():  # opening a pipe would wait for ever
         raise ValueError("it is not a file any more")
     with original.open("rb") as file:
         mime = _mime_type(file.read(_HEAD_BYTES))
@@ -101,13 +96,13 @@ def _sha256(original: Path, segment: Segment | None) -> str:
 
 @lru_cache(maxsize=64)
 def _digest(original: Path, mtime_ns: int) -> str:
-    # Of a recording of hours, many segments may be on one page.
+    # Many segments of one long recording may be on a page.
     with original.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cut(original: Path, segment: Segment) -> bytes | None:
-    """Return a WAV of a segment; None if it is too long to embed, or its recording can be linked only."""
+    """Return a WAV of a segment; None if it is too long to embed, or libsndfile cannot read its recording."""
     import soundfile
 
     try:

@@ -1,7 +1,7 @@
 """draw_preview(): a picture of clips as the cache holds them and as training varies them."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from cache.shared.files import replacing
 from train.dataset.augment import augment, mix
 from train.models import recipes as models
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 N_CLIPS_PER_CLASS = 2
 N_VARIATIONS = 3
 
@@ -20,28 +23,21 @@ Rows = npt.NDArray[np.intp]
 
 
 def draw_preview(cache_file: Path, out: Path, model: str, seed: int) -> int:
-    """Draw some clips of every class, each beside what a model's augmentation makes of it.
+    """Draw some clips of every class beside what a model's augmentation makes of them; return how many clips.
 
     Parameters
     ----------
-    cache_file
-        What `python -m featurize` wrote.
     out
-        The picture; its extension says of which format (png, svg, pdf).
+        The picture; its extension is .png, .svg or .pdf.
     model
-        Whose recipe to show.
+        The name of the model whose recipe is shown.
     seed
         Chooses the clips and how they are varied.
-
-    Returns
-    -------
-    int
-        How many clips it shows.
 
     Raises
     ------
     UserError
-        The model's recipe varies nothing, the cache cannot be used, or the picture's format is none of these.
+        The model's recipe varies nothing, the cache cannot be used, or the picture has another extension.
     """
     settings = models.recipe(model).augmentation
     if settings is None:
@@ -74,7 +70,7 @@ def _draw(
     columns: list[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float32]]],
     names: list[str],
     class_names: tuple[str, ...],
-) -> Any:
+) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.6 * len(columns), 1.9 * len(names) + 0.4), layout="constrained")
@@ -95,7 +91,9 @@ def _draw(
 
 def _label(y: npt.NDArray[np.float32], class_names: tuple[str, ...]) -> str:
     shares = [(float(share), name) for share, name in zip(y, class_names, strict=True) if share >= 0.005]
-    return " + ".join(name if share > 0.995 else f"{share:.0%} {name}" for share, name in sorted(shares, reverse=True))
+    return " + ".join(
+        name if share > 0.995 else f"{100 * share:.0f} % {name}" for share, name in sorted(shares, reverse=True)
+    )
 
 
 def _plain(text: str) -> str:

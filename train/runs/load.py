@@ -1,15 +1,16 @@
-"""A run in use: whether a cache fits it, and its model.keras, which may come from anyone, as a Keras model."""
+"""load_model() and cache_for(): the model of a run, whose file may come from anyone, and a cache that fits the run."""
 
 import json
 import os
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from cache import Cache, open_cache
+from cache.file.layout import ROW_SHAPE
 from cache.shared.errors import UserError
 from cache.shared.files import LFS_REMEDY, is_lfs_pointer
+from train.backend.types import Model
 from train.runs.directory import Run
 
 _MAX_CONFIG_BYTES = 10_000_000
@@ -20,12 +21,10 @@ def cache_for(run: Run, file: Path | None, otherwise: str) -> Cache:
 
     Parameters
     ----------
-    run
-        The run.
     file
         None: its own cache, where it was.
     otherwise
-        Ends the sentence that this is gone: what to do.
+        What to do if that is gone: the end of the sentence that says so.
 
     Raises
     ------
@@ -41,17 +40,15 @@ def cache_for(run: Run, file: Path | None, otherwise: str) -> Cache:
 
 
 def data_folder(cache: Cache, was: Path | None = None) -> Path:
-    """Return the folder of a cache's clips, found from where the cache is, from what it is a link to, or where it was.
+    """Return the folder of a cache's clips, which the cache names relative to itself.
 
     Parameters
     ----------
-    cache
-        Knows the folder from its own place.
     was
-        Where the cache was when a run was trained on it.
+        Where the cache was when a run was trained on it, if that may have been elsewhere.
     """
     places = [cache.file.absolute(), cache.file.resolve(), *([was] if was else [])]
-    # As the system follows "..": featurize took a link in the cache's path by its name, and a run may not have.
+    # A ".." behind a link means one folder by name and another for the system; featurize and a run may differ in it.
     data = cache.header.data_dir
     found = [
         folder
@@ -65,7 +62,7 @@ def refuse_mismatch(run: Run, cache: Cache) -> None:
     """Raise a UserError unless a cache has the classes and the features that a run was trained on."""
     if cache.class_names != run.class_names:
         raise UserError(
-            f"{cache.file} has the classes {', '.join(cache.class_names)}, and {run.folder} was trained on "
+            f"{cache.file} has the classes {', '.join(cache.class_names)}, but {run.folder} was trained on "
             f"{', '.join(run.class_names)}, in this order; featurize with --classes {','.join(run.class_names)}"
         )
     differ = [
@@ -79,13 +76,8 @@ def refuse_mismatch(run: Run, cache: Cache) -> None:
         raise UserError(f"{cache.file} has other features than {run.folder} was trained on: {', '.join(differ)}")
 
 
-def load_model(run: Run) -> Any:
-    """Load the model of a run without compiling it; only layers that Keras itself brings are accepted.
-
-    Returns
-    -------
-    keras.Model
-        Input (batch, 128, 128, 1), output (batch, n_classes) probabilities.
+def load_model(run: Run) -> Model:
+    """Load the model of a run without compiling it; only Keras's own layers are accepted.
 
     Raises
     ------
@@ -107,29 +99,28 @@ def load_model(run: Run) -> Any:
             return _checked(_load(archive, config), len(run.class_names))
     except UserError as error:
         raise UserError(f"{file} {error}") from None
-    # A damaged file fails in whichever of zipfile, JSON, HDF5 and Keras meets the damage, each with its own exceptions.
+    # zipfile, JSON, HDF5 and Keras each fail with exceptions of their own over a damaged file.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{file} is damaged or no Keras model ({reason}); train again") from None
+        raise UserError(f"{file} is damaged or not a Keras model ({reason}); train again") from None
 
 
-def _load(archive: zipfile.ZipFile, config: dict[str, Any]) -> Any:
-    """Do what keras.models.load_model() does without its copies of the file in memory, the optimiser's part included.
+def _load(archive: zipfile.ZipFile, config: dict[str, object]) -> Model:
+    """Load a model as keras.models.load_model() does, but without its copies of the file and the optimiser in memory.
 
-    Extracting also compares the checksum, which Keras does not when it reads a file in place.
+    Extracting the weights compares their checksum, which Keras does not do when it reads a file in place.
     """
     from train.backend.keras import keras
 
     config.pop("compile_config", None)
-    model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    model: Model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     with TemporaryDirectory() as folder:
         model.load_weights(archive.extract("model.weights.h5", folder))
     return model
 
 
-def _refuse_code(node: Any) -> None:
-    # Before Keras touches it: safe_mode refuses marshalled lambdas, and this everything else that is not a layer of
-    # Keras itself.
+def _refuse_code(node: object) -> None:
+    # Keras's safe_mode refuses marshalled lambdas only; this refuses everything that is not a layer of Keras itself.
     if isinstance(node, list):
         for item in node:
             _refuse_code(item)
@@ -146,8 +137,9 @@ def _refuse_code(node: Any) -> None:
         _refuse_code(value)
 
 
-def _checked(model: Any, n_classes: int) -> Any:
-    if model.input_shape != (None, 128, 128, 1) or model.output_shape != (None, n_classes):
+def _checked(model: Model, n_classes: int) -> Model:
+    shapes: tuple[object, object] = (model.input_shape, model.output_shape)
+    if shapes != ((None, *ROW_SHAPE), (None, n_classes)):
         raise UserError(
             f"takes {model.input_shape} to {model.output_shape}, which does not fit the {n_classes} classes in run.json"
         )

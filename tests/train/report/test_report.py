@@ -269,7 +269,7 @@ def test_without_the_cache_and_the_clips_the_page_is_written_and_says_what_is_mi
     assert "there is no such cache" in page.text
     assert page_names(page) == []
     assert page.of_tag("audio") == []
-    lost = "No player: the folder of clips is not there any more; say where it is with report --data."
+    lost = "No player: the folder of clips is gone; give its place with report --data."
     assert page.text.count(lost) >= 4
     assert "--cache" in page.text
     check_tables(page, odd_run)
@@ -434,7 +434,7 @@ def test_a_clip_that_cannot_be_played_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "data" / "dog" / "now.wav").write_bytes(encoded("WAV", "PCM_16", noise(100)))
     (tmp_path / "data" / "dog" / "folder.wav").mkdir()
     clips = {
-        ("dog/gone.wav", None): "not there any more",
+        ("dog/gone.wav", None): "the original clip is gone",
         ("dog/old.aiff", None): "browsers do not play this kind of file (.aiff)",
         ("dog/now.wav", "0" * 64): "its content has changed since",
         ("dog/folder.wav", None): "it is not a file any more",
