@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cache import Cache, open_cache
-from cache.file.layout import ROW_SHAPE
+from cache.file.columns import ROW_SHAPE
 from cache.shared.errors import UserError
 from cache.shared.files import LFS_REMEDY, is_lfs_pointer
 from train.backend.types import Model
