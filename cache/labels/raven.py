@@ -58,6 +58,7 @@ def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> 
             f"it has selections of {len(files)} recordings and no column File Offset (s), so it is not known where in"
             " each a selection lies; add that measurement in Raven"
         )
+    is_ours = {column_name(name) for name in _WRITTEN} <= header.columns.keys()
     seen, found = set(), []
     for row in rows:
         start, end, offset = (seconds(_cell(header, row, name)) for name in (_BEGIN, _END, _OFFSET))
@@ -68,10 +69,10 @@ def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> 
         seen.add(view)
         if not math.isnan(offset):
             start, end = offset, offset + (end - start)
-        name = "" if label is None else label_in(row.cells[label])
+        name = "" if label is None else row.cells[label] if is_ours else label_in(row.cells[label])
         found.append(Annotation(file, start, end, name, table, row.number, channel))
-    if {column_name(name) for name in _WRITTEN} <= header.columns.keys() and {one.channel for one in found} == {1}:
-        # Predictions are of all channels, and Raven asks for a number.
+    if is_ours and {one.channel for one in found} <= {1}:
+        # Predictions are of all channels and frequencies, and Raven asks for numbers.
         return [one._replace(channel=0) for one in found], problems
     if any(_cell(header, row, name) for row in rows for name in (_LOW, _HIGH)):
         problems.append(Problem(table, 0, FREQUENCIES, FREQUENCIES, skipped=False))
@@ -118,5 +119,11 @@ def line(number: int, region: Region, recording: str, band: tuple[float, float])
     """Return the row of a region, the one of this number, over a band of frequencies in Hz."""
     low, high = band
     times = f"{region.start:.6f}\t{region.end:.6f}\t{low:.1f}\t{high:.1f}"
-    label = f"{printable(recording)}\t{printable(region.label)}\t{region.probability:.4f}"
+    label = f"{_quoted(recording)}\t{_quoted(region.label)}\t{region.probability:.4f}"
     return f"{number}\tSpectrogram 1\t1\t{times}\t{label}"
+
+
+def _quoted(name: str) -> str:
+    """Return the text of a cell, which is read without quotation marks if it begins with one."""
+    text = printable(name)
+    return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text

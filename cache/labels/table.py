@@ -97,15 +97,26 @@ def rows_of(lines: Sequence[str], header: Header) -> Iterator[Row]:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
+    if delimiter == "\t":
+        return [_unquoted(cell.strip()) for cell in line.split("\t")]
     try:
-        cells = next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t"), [])
+        cells = next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True), [])
     except csv.Error:
         # Some programs put blanks between a closing quotation mark and what follows.
         tight = re.sub(rf'"[ ]+(?={re.escape(delimiter)}|$)', '"', line)
         if tight == line:
             raise
-        cells = next(csv.reader([tight], delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t"), [])
+        cells = next(csv.reader([tight], delimiter=delimiter, strict=True, skipinitialspace=True), [])
     return [cell.strip() for cell in cells]
+
+
+def _unquoted(cell: str) -> str:
+    """Return a cell between tabs, where programs but Excel and R take quotation marks for themselves."""
+    if re.fullmatch(r'"(?:[^"]|"")*"', cell):
+        return cell[1:-1].replace('""', '"').strip()
+    if cell.startswith('"') and cell.count('"') % 2:
+        raise csv.Error("unclosed quotation mark")
+    return cell
 
 
 def _fault(error: csv.Error) -> str:
