@@ -46,7 +46,7 @@ def _keras(
     from train.backend.keras import keras, reseed, seed_everything
     from train.dataset.batches import Batches
     from train.fitting.compiled import compile_steps
-    from train.models.inference import predict_rows
+    from train.models.inference import forward, predict_rows
     from train.models.recipes import build_model, build_to_train
 
     started = time.perf_counter()
@@ -79,7 +79,7 @@ def _keras(
         accuracy = float("nan")
         if len(val):
             whole.set_weights(model.get_weights())
-            accuracy = float((predict_rows(whole, cache.X, val).argmax(axis=1) == cache.labels[val]).mean())
+            accuracy = float((predict_rows(forward(whole), cache.X, val).argmax(axis=1) == cache.labels[val]).mean())
         scoring += time.perf_counter() - paused
         yield time.perf_counter() - started - scoring, accuracy
 

@@ -250,7 +250,7 @@ def run_fold(job: FoldJob) -> FoldResult:
     """
     from train.backend.keras import keras, seed_everything
     from train.fitting.loop import train_by_recipe
-    from train.models.inference import predict_rows
+    from train.models.inference import forward, predict_rows
 
     cache, _, folds = _folds_of(job._replace(which=0))
     fold, options = folds[job.which], job.options
@@ -261,7 +261,7 @@ def run_fold(job: FoldJob) -> FoldResult:
     title = f"repeat {fold.repeat} fold {fold.number}"
     model, history, best = train_by_recipe(cache, options, fold.train, fold.val, title=title)
     seconds = time.perf_counter() - started
-    probabilities = predict_rows(model, cache.X, fold.test)
+    probabilities = predict_rows(forward(model), cache.X, fold.test)
     predicted = {"network": probabilities.argmax(axis=1)} | {
         name: guess(cache, fold.train, fold.test, options.seed) for name, guess in BASELINES.items()
     }

@@ -11,10 +11,13 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.shared.errors import UserError
 from cache.shared.files import own_folder, replacing
+from train.backend.types import Model
 from train.dataset.given import choose_split
 from train.dataset.splits import SPLITS, clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, resumable
 from train.fitting.options import Options, checked, options_of, takes_options
+from train.models.network import FILE, MODEL_FILE, Forward, NoNetwork, write_network
+from train.models.recipes import recipe
 from train.runs.directory import LOGS, held, new_run
 from train.runs.record import (
     FINISHED,
@@ -161,21 +164,22 @@ def _train_alone(
     from train.backend.keras import seed_everything
     from train.fitting.loop import train_by_recipe
     from train.models.calibration import best_thresholds, calibrated, fit_temperature
-    from train.models.inference import predict_rows
+    from train.models.inference import forward, predict_rows
 
     started = time.perf_counter()
     seed_everything(options.seed, options.deterministic)
     train_rows, val_rows, test_rows = (np.flatnonzero(split == side) for side in range(len(SPLITS)))
     model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title)
-    temperature, thresholds = None, {}
+    temperature, thresholds, probabilities_of = None, {}, forward(model)
     if len(val_rows):
-        validated, labels = predict_rows(model, cache.X, val_rows), cache.labels[val_rows]
+        validated, labels = predict_rows(probabilities_of, cache.X, val_rows), cache.labels[val_rows]
         temperature = fit_temperature(validated, labels)
         is_class = np.eye(len(cache.class_names), dtype=bool)[labels]
         thresholds = best_thresholds(is_class, calibrated(validated, temperature), cache.class_names)
-    probabilities = calibrated(predict_rows(model, cache.X, test_rows), temperature or 1.0)
+    probabilities = calibrated(predict_rows(probabilities_of, cache.X, test_rows), temperature or 1.0)
     metrics, sanity, probe = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
-    _save_model(model, folder / "model.keras")
+    _save_model(model, folder / MODEL_FILE)
+    without_network = _save_network(folder, model, options.model, cache.X[train_rows[:16]], probabilities_of)
     record = replace(
         record,
         n_parameters=model.count_params(),
@@ -188,7 +192,7 @@ def _train_alone(
         metrics=metrics,
         sanity=sanity,
         leak_probe=probe,
-        warnings=[*record.warnings, *warnings(metrics, sanity, probe)],
+        warnings=[*record.warnings, *without_network, *warnings(metrics, sanity, probe)],
         versions=versions(),
         state=FINISHED,
         seconds=round(time.perf_counter() - started, 3),
@@ -225,3 +229,14 @@ def _save_model(model: Any, file: Path) -> None:
     model.optimizer.build(model.trainable_variables)
     with replacing(file, sync=True) as beside:
         model.save(beside)
+
+
+def _save_network(
+    folder: Path, model: Model, name: str, rows: npt.NDArray[np.floating], probabilities_of: Forward
+) -> list[str]:
+    """Write the network for the light runtime, and return a warning if it could not be."""
+    try:
+        write_network(folder, model, recipe(name).variable_width, rows, probabilities_of(rows))
+    except NoNetwork as error:
+        return [f"predict will start TensorFlow, which takes seconds: {FILE} could not be written ({error})"]
+    return []

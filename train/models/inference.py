@@ -1,4 +1,7 @@
-"""The forward pass of a model: spectrograms in, probabilities out, in as little work as gives the same."""
+"""The forward pass of a model: spectrograms in, probabilities out, in as little work as gives the same.
+
+A finished run computes by its `network.onnx`, and by Keras where that cannot be used.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.shared.cli import notice
 from train.backend.types import Float32, Model
-from train.models.recipes import RECIPES, build_model, input_columns
+from train.models.network import Forward, Network, NoNetwork, open_network
+from train.models.recipes import N_COLUMNS, RECIPES, build_model, input_columns
+from train.runs.directory import Run
+from train.runs.load import load_model
 
 # A product of matrices takes rows 6 at a time with AVX2 and 8 with AVX-512, and rounds the rest in another way; each of
 # two threads has half of the rows.
@@ -16,18 +23,36 @@ BATCH_SIZE = 48
 # Largest difference between the probabilities of a model and its narrow copy, on a spectrogram of noise.
 _TOLERANCE = 1e-4
 
-Forward = Callable[[npt.NDArray[Any]], Float32]
+
+def forward_of(run: Run) -> Callable[[int], Forward]:
+    """Open the model of a run.
+
+    Returns
+    -------
+    callable
+        The forward pass for spectrograms every column of which is 0 from a number of frames on, given that number:
+        spectrograms, shape (n, 128, 128, 1), to probabilities, shape (n, n_classes).
+
+    Raises
+    ------
+    UserError
+        Neither the network nor the model can be loaded.
+    """
+    try:
+        network = open_network(run.folder, len(run.class_names))
+    except NoNetwork as error:
+        notice(f"{run.folder}: TensorFlow computes, which takes seconds to start, because {error}")
+        model = load_model(run)
+        return lambda n_frames: narrow_forward(model, run.record.model, n_frames)
+    return lambda n_frames: narrow_network(network, run.record.model, n_frames)
 
 
-def predict_rows(model: Model, X: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Float32:
-    """Return the model's probabilities for some rows of a cache, shape (n_rows, n_classes)."""
+def predict_rows(probabilities_of: Forward, X: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Float32:
+    """Return the probabilities for some rows of a cache, shape (n_rows, n_classes)."""
     X = np.asarray(X)
-    probabilities_of = forward(model)
-    probabilities = np.empty((len(rows), model.output_shape[1]), np.float32)
-    for start in range(0, len(rows), BATCH_SIZE):
-        batch = slice(start, start + BATCH_SIZE)
-        probabilities[batch] = probabilities_of(X[rows[batch]])
-    return probabilities
+    # Without rows, a forward pass of none tells the number of classes.
+    starts = range(0, max(len(rows), 1), BATCH_SIZE)
+    return np.concatenate([probabilities_of(X[rows[start : start + BATCH_SIZE]]) for start in starts])
 
 
 def forward(model: Model) -> Forward:
@@ -70,14 +95,22 @@ def narrow_forward(model: Model, name: str, n_frames: int) -> Forward:
         Spectrograms, shape (n, 128, 128, 1), to probabilities, shape (n, n_classes).
     """
     whole = forward(model)
-    copy = narrow_copy(model, name, n_frames)
-    if copy is None:
-        return whole
-    n_columns = copy.input_shape[2]
-    narrow = forward(copy)
-    noise = np.zeros((1, *model.input_shape[1:]), np.float32)
+    copy = narrow_copy(model, name, n_frames) if n_frames < N_COLUMNS else None
+    return whole if copy is None else _narrow_if_same(whole, forward(copy), copy.input_shape[2], n_frames)
+
+
+def narrow_network(network: Network, name: str, n_frames: int) -> Forward:
+    """Return the forward pass of a network, on fewer columns as narrow_forward() does for a model."""
+    n_columns = input_columns(name, n_frames) if name in RECIPES and network.is_variable else N_COLUMNS
+    if n_columns == N_COLUMNS:
+        return network.forward
+    return _narrow_if_same(network.forward, network.forward, n_columns, n_frames)
+
+
+def _narrow_if_same(whole: Forward, narrow: Forward, n_columns: int, n_frames: int) -> Forward:
+    noise = np.zeros((1, 128, N_COLUMNS, 1), np.float32)
     noise[:, :, :n_frames] = np.random.default_rng(0).random(noise[:, :, :n_frames].shape)
-    same = np.allclose(narrow(noise[:, :, :n_columns]), model(noise, training=False), rtol=0, atol=_TOLERANCE)
+    same = np.allclose(narrow(noise[:, :, :n_columns]), whole(noise), rtol=0, atol=_TOLERANCE)
     return (lambda batch: narrow(batch[:, :, :n_columns])) if same else whole
 
 

@@ -12,15 +12,15 @@ was taken because its file takes 0.02 s to write (`train.models.graph`), where T
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cache.shared.files import replacing
+from train.backend.types import Float32, Model
 
-Probabilities = npt.NDArray[np.float32]
-Forward = Callable[[npt.NDArray[Any]], Probabilities]
+Forward = Callable[[npt.NDArray[Any]], Float32]
 
 FILE = "network.onnx"
 MODEL_FILE = "model.keras"
@@ -39,9 +39,22 @@ class NoNetwork(Exception):
     """There is no network.onnx that can be used; the message ends the sentence "the network cannot be used: ..."."""
 
 
-def write_network(
-    folder: Path, model: Any, variable_width: bool, rows: npt.NDArray[Any], expected: Probabilities
-) -> None:
+class Network(NamedTuple):
+    """An open network.onnx.
+
+    Attributes
+    ----------
+    forward
+        Spectrograms, shape (n, 128, 128, 1) of any type, to probabilities, shape (n, n_classes).
+    is_variable
+        Whether it takes any other number of columns that is a multiple of its stride, too.
+    """
+
+    forward: Forward
+    is_variable: bool
+
+
+def write_network(folder: Path, model: Model, variable_width: bool, rows: npt.NDArray[Any], expected: Float32) -> None:
     """Write network.onnx beside a `model.keras`, if it computes what the model does.
 
     Parameters
@@ -75,43 +88,26 @@ def write_network(
         beside.write_bytes(graph)
 
 
-def open_network(folder: Path, n_classes: int) -> Forward:
+def open_network(folder: Path, n_classes: int) -> Network:
     """Open the network.onnx of a run.
-
-    Parameters
-    ----------
-    folder
-        The run directory.
-    n_classes
-        How many probabilities a row has.
-
-    Returns
-    -------
-    callable
-        Spectrograms, shape (n, 128, n_columns, 1) of any type, to probabilities, shape (n, n_classes). The number of
-        columns is 128; for a network of variable width it may be any multiple of its stride.
 
     Raises
     ------
     NoNetwork
-        There is no such file, it was written from another `model.keras`, or it is damaged.
+        There is no such file, it was written from another `model.keras`, it is damaged, or it has other classes.
     """
-    try:
-        graph = (folder / FILE).read_bytes()
-    except FileNotFoundError:
-        raise NoNetwork(f"{FILE} is missing") from None
-    session = _session(graph)
-    if session.get_modelmeta().custom_metadata_map.get(_DIGEST) != _digest(folder / MODEL_FILE):
+    file = folder / FILE
+    if not file.is_file():
+        raise NoNetwork(f"{FILE} is missing")
+    session = _session(file.read_bytes())
+    model_file = folder / MODEL_FILE
+    own = session.get_modelmeta().custom_metadata_map.get(_DIGEST)
+    if not model_file.is_file() or own != _digest(model_file):
         raise NoNetwork(f"{FILE} was written from another {MODEL_FILE}")
     shapes = [tensor.shape for tensor in (*session.get_inputs(), *session.get_outputs())]
     if len(shapes) != 2 or shapes[0][1] != 128 or shapes[0][3:] != [1] or shapes[1][1:] != [n_classes]:
         raise NoNetwork(f"{FILE} takes {shapes[0]} to {shapes[1:]}, which does not fit the {n_classes} classes")
-    return _forward(session)
-
-
-def has_variable_width(folder: Path) -> bool:
-    """Whether the network of a run takes spectrograms of fewer columns."""
-    return isinstance(_session((folder / FILE).read_bytes()).get_inputs()[0].shape[2], str)
+    return Network(_forward(session), isinstance(shapes[0][2], str))
 
 
 def _session(graph: bytes) -> Any:
@@ -134,15 +130,14 @@ def _session(graph: bytes) -> Any:
 def _forward(session: Any) -> Forward:
     given = session.get_inputs()[0].name
 
-    def probabilities_of(rows: npt.NDArray[Any]) -> Probabilities:
-        return np.concatenate(
-            [_of_part(rows[start : start + _N_AT_A_TIME]) for start in range(0, len(rows), _N_AT_A_TIME)]
-        )
+    def probabilities_of(rows: npt.NDArray[Any]) -> Float32:
+        starts = range(0, max(len(rows), 1), _N_AT_A_TIME)
+        return np.concatenate([_of_part(rows[start : start + _N_AT_A_TIME]) for start in starts])
 
-    def _of_part(rows: npt.NDArray[Any]) -> Probabilities:
+    def _of_part(rows: npt.NDArray[Any]) -> Float32:
         part = np.zeros((_N_AT_A_TIME, *rows.shape[1:]), np.float32)
         part[: len(rows)] = rows
-        probabilities: Probabilities = session.run(None, {given: part})[0][: len(rows)]
+        probabilities: Float32 = session.run(None, {given: part})[0][: len(rows)]
         return probabilities
 
     return probabilities_of

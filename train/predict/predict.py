@@ -19,12 +19,13 @@ from featurize.audio.resample import mono_blocks
 from featurize.audio.sndfile import open_stream
 from featurize.features.row import FEATURE_VERSION, computable, n_frames_of, spectrogram
 from train.models.calibration import calibrated
-from train.models.inference import BATCH_SIZE, Forward, forward
+from train.models.inference import BATCH_SIZE, forward_of
+from train.models.network import Forward
+from train.models.recipes import N_COLUMNS
 from train.predict.results import Kind, Recording, Window
 from train.predict.sources import Clip, Source, find_sources
 from train.predict.windows import Windows, cuts, thresholds_of, windows_of
 from train.runs.directory import Run, open_run
-from train.runs.load import load_model
 
 # Batches that may be featurized ahead, and parts without a spectrogram, such as missing files, that one may hold.
 _N_AHEAD = 4
@@ -244,10 +245,7 @@ def _network(
     run: Run, windows: Windows, settings: MelSettings
 ) -> Callable[[Sequence[_Part]], Iterator[dict[str, float]]]:
     """Return the model of a run as a function of parts; those without a spectrogram have no probabilities."""
-    # Not at the top: TensorFlow takes seconds, and a mistake in the command should be told before.
-    from train.models.inference import narrow_forward
-
-    model = load_model(run)
+    of_frames = forward_of(run)
     forwards: dict[Kind, Forward] = {}
     # A window is a whole number of samples at the rate of its recording, so it may be a millisecond longer.
     n_frames = n_frames_of(round((windows.seconds + 1e-3) * settings.sr) + 1, settings)
@@ -258,7 +256,7 @@ def _network(
             yield from ({} for _ in batch)
             return
         if kind not in forwards:
-            forwards[kind] = forward(model) if kind is Kind.CLIP else narrow_forward(model, run.record.model, n_frames)
+            forwards[kind] = of_frames(N_COLUMNS if kind is Kind.CLIP else n_frames)
         rows = np.stack([part.x.astype(np.float32, copy=False) for part in batch if part.x is not None])
         values = iter(calibrated(forwards[kind](rows), run.temperature).tolist())
         for part in batch:

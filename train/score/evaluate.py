@@ -11,9 +11,10 @@ from cache import Cache
 from cache.shared.errors import UserError
 from train.dataset.splits import clip_groups
 from train.models.calibration import calibrated
-from train.models.inference import predict_rows
+from train.models.inference import forward_of, predict_rows
+from train.models.recipes import N_COLUMNS
 from train.runs.directory import Run, open_run
-from train.runs.load import cache_for, load_model
+from train.runs.load import cache_for
 from train.runs.results import Score
 from train.runs.tables import read_split
 from train.score.metrics import calibration, score
@@ -71,7 +72,7 @@ def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> Evalua
     file = None if cache_file is None else Path(cache_file)
     cache = cache_for(run, file, f"so say where it is: `python -m train evaluate {folder} CACHE`")
     rows, scored, n_seen = _rows_to_score(run, cache)
-    probabilities = calibrated(predict_rows(load_model(run), cache.X, rows), run.temperature)
+    probabilities = calibrated(predict_rows(forward_of(run)(N_COLUMNS), cache.X, rows), run.temperature)
     true, predicted = cache.labels[rows], probabilities.argmax(axis=1)
     groups = clip_groups(cache.paths, cache.columns["sha256"], run.record.group_by)[rows]
     return Evaluation(

@@ -1,11 +1,17 @@
 """The network of a run for onnxruntime computes what Keras computes, and never answers for another model."""
 
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
+from tests import ROOT
 from tests.helpers.tiny import build_tiny
 from train.models.network import FILE, MODEL_FILE, TOLERANCE, NoNetwork, open_network, write_network
 from train.models.recipes import RECIPES, build_model
+from train.predict.predict import classify
 
 N_CLASSES = 4
 
@@ -50,17 +56,19 @@ def folder(model, tmp_path):
 
 def test_it_computes_what_keras_does(model, folder):
     x = rows(37, seed=2)
-    np.testing.assert_allclose(open_network(folder, N_CLASSES)(x), keras_says(model[0], x), rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(
+        open_network(folder, N_CLASSES).forward(x), keras_says(model[0], x), rtol=0, atol=TOLERANCE
+    )
 
 
 def test_rows_of_half_precision_are_taken(model, folder):
     x = rows(5, seed=3).astype(np.float16)
     expected = keras_says(model[0], x.astype(np.float32))
-    np.testing.assert_allclose(open_network(folder, N_CLASSES)(x), expected, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(open_network(folder, N_CLASSES).forward(x), expected, rtol=0, atol=TOLERANCE)
 
 
 def test_neither_the_number_of_rows_nor_the_place_of_one_changes_a_bit(folder):
-    network, x = open_network(folder, N_CLASSES), rows(40, seed=4)
+    network, x = open_network(folder, N_CLASSES).forward, rows(40, seed=4)
     together = network(x)
     for n in (1, 2, 7, 16, 17, 33):
         for start in (0, 3, 7):
@@ -74,7 +82,7 @@ def test_a_model_that_adapts_gets_the_same_from_fewer_columns(tmp_path):
     expected = keras_says(compact, x)
     (tmp_path / MODEL_FILE).write_bytes(b"a model")
     write_network(tmp_path, compact, RECIPES["compact"].variable_width, x, expected)
-    network = open_network(tmp_path, N_CLASSES)
+    network = open_network(tmp_path, N_CLASSES).forward
     for n_columns in (40, 64, 128):
         np.testing.assert_allclose(network(x[:, :, :n_columns]), expected, rtol=0, atol=TOLERANCE)
 
@@ -120,3 +128,41 @@ def test_a_layer_that_is_not_known_is_named_and_nothing_is_kept(tmp_path):
     with pytest.raises(NoNetwork, match="a layer GaussianNoise"):
         write_network(tmp_path, odd, False, rows(1), np.zeros((1, 2), np.float32))
     assert list(tmp_path.iterdir()) == [tmp_path / MODEL_FILE]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("predict", "RUN", "CLIP"), ("evaluate", "RUN", "CACHE"), ("suspects", "RUN", "--out", "OUT"), ("report", "RUN")],
+    ids=lambda command: command[0],
+)
+def test_a_command_that_uses_a_run_starts_no_tensorflow(command, run, tones, tones_cache, tmp_path):
+    mine = shutil.copytree(run, tmp_path / "run")
+    clip = next(tones.rglob("*.wav"))
+    given = {"RUN": mine, "CLIP": clip, "CACHE": tones_cache, "OUT": tmp_path / "suspects.csv"}
+    words = [str(given.get(word, word)) for word in command]
+    code = "import sys, runpy; sys.modules.update(tensorflow=None, keras=None)\n"
+    code += f"sys.argv = ['train', *{words!r}]; runpy.run_module('train', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_run_whose_model_was_changed_is_computed_by_keras_with_a_line(run, tones, tmp_path, capsys):
+    mine = shutil.copytree(run, tmp_path / "run")
+    clip = next(tones.rglob("*.wav"))
+    (before,) = classify(mine, clip)
+    model = keras_model(mine / MODEL_FILE)
+    model.layers[-1].bias.assign([0.0, 0.0, 50.0])
+    model.save(mine / MODEL_FILE)
+    capsys.readouterr()
+    (after,) = classify(mine, clip)
+    assert after.probabilities != before.probabilities
+    assert max(after.probabilities, key=after.probabilities.get) == list(after.probabilities)[2]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "TensorFlow computes, which takes seconds to start, because network.onnx was written from another" in said
+
+
+def keras_model(file):
+    from train.backend.keras import keras
+
+    return keras.models.load_model(file)
