@@ -16,7 +16,7 @@ from cache.labels.read import read_labels
 from data.synthesize import CALLS
 from train.predict.results import LABELS
 from train.predict.sinks import label_text
-from train.recordings.score import same
+from train.recordings.match import overlapping
 
 SR, SECONDS, N_CALLS = 16000, 600, 30
 ENDING = LABELS["audacity"].ENDING
@@ -44,7 +44,8 @@ def corrected(said: Path, track: Path) -> tuple[int, int]:
     """Give labels that match a call its name and ends, and drop the rest; return how many there were and are."""
     folder = said.parent
     wrong, true = (read_labels([file], folder).annotations for file in (said, track))
-    matched = same(np.array([(one.start, one.end) for one in true]), np.array([(one.start, one.end) for one in wrong]))
+    spans = [np.array([(one.start, one.end) for one in labels]).reshape(-1, 2) for labels in (true, wrong)]
+    matched = overlapping(*spans)
     heard = [one for one, is_heard in zip(true, matched.any(axis=1).tolist(), strict=True) if is_heard]
     regions = [Region(one.start, one.end, one.label, 1.0) for one in heard]
     said.write_text(label_text("audacity", "", regions))

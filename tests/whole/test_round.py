@@ -17,7 +17,7 @@ from train.predict.results import LABELS
 from train.predict.sinks import label_text
 from train.predict.sources import Source
 from train.recordings.evaluate import evaluate_recordings
-from train.recordings.score import same
+from train.recordings.match import overlapping
 from train.runs.directory import open_run
 
 SECONDS = 40
@@ -38,7 +38,9 @@ def recorded(file: Path, seed: int) -> list[Region]:
 
 def corrected(file: Path, format: str, wrong: list[Region], true: list[Region]) -> None:
     """What a person makes of labels: a call gets its right name and its right ends, and the rest goes."""
-    heard = same(np.array([one[:2] for one in true]), np.array([one[:2] for one in wrong]).reshape(-1, 2)).any(axis=1)
+    heard = overlapping(np.array([one[:2] for one in true]), np.array([one[:2] for one in wrong]).reshape(-1, 2)).any(
+        axis=1
+    )
     kept = [one for one, is_heard in zip(true, heard.tolist(), strict=True) if is_heard]
     assert kept
     file.write_text(label_text(format, file.name.split(".")[0] + ".wav", kept, (0.0, 8000.0)))
@@ -69,7 +71,7 @@ def test_twice_round(tiny: str, tmp_path: Path) -> None:
     assert len(cache) >= n_first + 2 * (8 + 6)
     (tables / "last.txt").write_text(label_text("audacity", "last.wav", calls["last"]))
     result = evaluate_recordings(folder, data / "last.wav", [tables / "last.txt"], None, False)
-    assert result["n_labels"] == 9
-    found = {name: one["events"]["recall"]["value"] for name, one in result["per_class"].items()}
+    assert result.n_labels == 9
+    found = {name: one.events.recall.value for name, one in result.per_class.items()}
     assert found == {"dog": 1, "cat": 1, "bird": 1}
-    assert result["misses"] == []
+    assert result.misses == []

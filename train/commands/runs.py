@@ -51,7 +51,10 @@ def evaluate(
         str | None, typer.Option(metavar="NAME", help="The column that is the label.", show_default="the likeliest")
     ] = None,
     keep_thresholds: Annotated[
-        bool, typer.Option("--keep-thresholds", help="Let `predict --threshold auto` use what is best on them.")
+        bool,
+        typer.Option(
+            "--keep-thresholds", help="Keep the thresholds that are best on them for `predict --threshold auto`."
+        ),
     ] = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -62,8 +65,9 @@ def evaluate(
     feature settings and classes are the run's.
 
     Recordings are classified as `predict` does, and held against label tracks of Audacity, selection tables of Raven,
-    or a CSV with file,start,end,label: over windows, and over events, which are found when a detection overlaps them by
-    at least half of the shorter. RUN gets a page of it, recordings.html, that plays the worst errors.
+    or a CSV with file,start,end,label: over windows, and over events. A detection is right if labels cover half of it,
+    and an event is found if right detections cover half of it. RUN gets a page, recordings.html, with the worst errors
+    to see and to hear.
 
     Example: python -m train evaluate runs/first
 
@@ -106,10 +110,15 @@ def _evaluate_recordings(
     if keep_thresholds:
         report_finished(run)
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps(result.as_dict()))
     else:
         summarise(screen.recordings_summary(result))
         summarise(f"report: {printable(str(page))}")
+        summarise(
+            f"next: python -m train predict {printable(str(run))} RECORDINGS --threshold auto"
+            if keep_thresholds
+            else "next: listen to the errors in the report; --keep-thresholds keeps the best thresholds"
+        )
 
 
 def suspects(

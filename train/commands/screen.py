@@ -1,6 +1,6 @@
 """Screens that the commands end with: scores, tables and verdicts as plain text, 80 columns wide."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ from train.runs.results import LeakProbe, Score
 from train.score.metrics import are_few
 
 if TYPE_CHECKING:
+    from train.recordings.evaluate import RecordingsScore
+    from train.recordings.score import Measure
     from train.score.evaluate import Evaluation
 
 _MAX_NAME = 20
@@ -69,36 +71,51 @@ def evaluate_summary(result: "Evaluation") -> str:
     return "\n".join([*lines, *["", "every clip counted as a group of its own"] * alone])
 
 
-def recordings_summary(result: Mapping[str, Any]) -> str:
+def recordings_summary(result: "RecordingsScore") -> str:
     """Return the summary of evaluate_recordings(), each figure over its 95 % interval."""
-    n, hours = human_count(result["n_recordings"], "recording"), result["hours"]
-    lines = [f"{printable(result['run'])} on {n}, {hours:.2f} h, {human_count(result['n_labels'], 'label')}"]
-    width = max(12, *(len(_short(name)) for name in result["per_class"]))
-    for level in ("events", "windows"):
-        titles = ["precision", "recall", "F1", "AP", *["alarms/h"] * (level == "events")]
-        lines += ["", f"  {f'over {level}':<{width}}" + "".join(f"{title:>12}" for title in titles)]
-        for name, one in result["per_class"].items():
-            shares = [one[level][measure] for measure in ("precision", "recall", "f1", "average_precision")]
-            cells = [_with_interval(share, 100, " %") for share in shares]
-            cells += [_with_interval(one["false_alarms_per_hour"], 1, "")] * (level == "events")
-            lines.append(f"  {_short(name):<{width}}" + "".join(f"{value:>12}" for value, _ in cells))
-            if result["n_recordings"] > 1:
-                lines.append(" " * (2 + width) + "".join(f"{ends:>12}" for _, ends in cells))
-    at = {name: one["threshold"] for name, one in result["per_class"].items()}
-    lines += ["", f"at the thresholds {_thresholds(at)}"]
-    if "kept_thresholds" in result:
-        lines.append(f"kept for `predict --threshold auto`: {_thresholds(result['kept_thresholds'])}")
-    if result["n_recordings"] == 1:
+    n, length = human_count(result.n_recordings, "recording"), human_seconds(3600 * result.hours)
+    lines = [f"{printable(result.run)} on {n}, {length}, {human_count(result.n_labels, 'label')}"]
+    for name in ("events", "windows"):
+        rows = [[f"over {name}", "precision", "recall", "F1", "AP", *["alarms/h"] * (name == "events")]]
+        for class_name, one in result.per_class.items():
+            level = one.events if name == "events" else one.windows
+            shares = (level.precision, level.recall, level.f1, level.average_precision)
+            cells = [_with_interval(share, _share) for share in shares]
+            cells += [_with_interval(one.false_alarms_per_hour, _rate)] * (name == "events")
+            rows.append([_short(class_name), *(value for value, _ in cells)])
+            if result.n_recordings > 1:
+                rows.append(["  95 % interval", *(ends for _, ends in cells)])
+        lines += ["", *_aligned(rows)]
+    lines += ["", f"at the thresholds {_thresholds({name: one.threshold for name, one in result.per_class.items()})}"]
+    if result.kept_thresholds is not None:
+        lines.append(f"kept for `predict --threshold auto`: {_thresholds(result.kept_thresholds)}")
+    if result.n_recordings == 1:
         lines.append("a single recording has no intervals")
     return "\n".join(lines)
 
 
-def _with_interval(measure: Mapping[str, Any], scale: int, unit: str) -> tuple[str, str]:
-    value, ends = measure["value"], measure["interval"]
+def _with_interval(measure: "Measure", shown: Callable[[float], str]) -> tuple[str, str]:
+    unit = " %" if shown is _share else ""
     return (
-        "none" if value is None else f"{scale * value:.1f}{unit}",
-        f"{scale * ends[0]:.1f}-{scale * ends[1]:.1f}" if ends else "",
+        "none" if measure.value is None else f"{shown(measure.value)}{unit}",
+        "-".join(map(shown, measure.interval)) if measure.interval else "",
     )
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table as lines: its first column to the left, the others to the right."""
+    first, *others = ([row[i] for row in rows] for i in range(len(rows[0])))
+    columns = [[f"{cell:<{max(map(len, first))}}" for cell in first]]
+    columns += [[f"{cell:>{max(map(len, column))}}" for cell in column] for column in others]
+    return [f"  {'  '.join(cells)}".rstrip() for cells in zip(*columns, strict=True)]
 
 
 def _thresholds(of: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Segments: the detections as files of sound, at their recordings' own rate and in their own channels."""
+"""Parts of recordings: detections as files of sound, in all channels at their own rate, and as spectrograms."""
 
 import errno
 import os
@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
+from cache.file.settings import MelSettings
 from cache.labels.annotation import Region
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
@@ -17,11 +20,14 @@ from cache.shared.segment import samples_of
 from cache.shared.text import human_count, printable
 from featurize.audio.audio import Audio, ClipError
 from featurize.audio.decode import open_audio
+from featurize.features.row import computable, n_frames_of, spectrogram
 from train.predict.detections import Detections
 from train.predict.results import Kind
 from train.predict.sinks import Found, refuse_equal_names
 from train.predict.sources import Source
 from train.runs.directory import Run
+
+Float32 = npt.NDArray[np.float32]
 
 # The longest name that common file systems take.
 _MAX_NAME_BYTES = 255
@@ -121,6 +127,53 @@ def _write(
         except _TooLoudError:
             loud.append(i)
     return loud
+
+
+class Shown(NamedTuple):
+    """A spectrogram in [0, 1], shape (n_mels, n_frames), and from when to when in its recording, in seconds."""
+
+    x: Float32
+    start: float
+    end: float
+
+
+def spectrograms(run: Run, path: Path, spans: Sequence[tuple[float, float]]) -> list[Shown | None]:
+    """Return the spectrograms of parts of a recording, with the settings of a run; for a long part, of its middle.
+
+    Parameters
+    ----------
+    run, path
+        The run and the recording.
+    spans
+        Start and end of each part, in seconds.
+
+    Returns
+    -------
+    list of Shown or None
+        None for a part behind the end of the recording.
+
+    Raises
+    ------
+    ClipError
+        The recording cannot be read.
+    """
+    settings = computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked before
+    seconds_shown = settings.n_frames * settings.hop_length / settings.sr
+    parts: list[list[Float32]] = [[] for _ in spans]
+    with open_audio(str(path)) as audio:
+        for i, samples in audio.pieces([samples_of(start, end, audio.sr) for start, end in spans]):
+            parts[i].append(samples)
+    found: list[Shown | None] = []
+    for (start, _), part in zip(spans, parts, strict=True):
+        if not part:
+            found.append(None)
+            continue
+        y = np.concatenate(part)
+        seconds = len(y) / audio.sr
+        x = spectrogram(y, audio.sr, settings)[:, : n_frames_of(round(seconds * settings.sr), settings), 0]
+        middle, half = start + seconds / 2, min(seconds_shown, seconds) / 2
+        found.append(Shown(x, middle - half, middle + half))
+    return found
 
 
 def _file_name(name: str, region: Region) -> str:

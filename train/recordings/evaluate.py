@@ -3,9 +3,8 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,14 +17,79 @@ from cache.shared.tree import is_background
 from train.predict.predict import predict
 from train.predict.results import Kind, Recording, Window
 from train.predict.sources import find_sources
-from train.recordings.score import Floats, Heard, answers, detections, same, score
+from train.recordings.match import Floats, detections, match, overlapping
+from train.recordings.score import ClassScore, Heard, event_seconds, score
 from train.runs.directory import Run, open_run
 from train.runs.record import write_record
 
 
+@dataclass(frozen=True)
+class Error:
+    """A false alarm or a miss.
+
+    Attributes
+    ----------
+    recording
+        The path of the recording.
+    start, end
+        Where the detection or the label is, in seconds.
+    class_name
+        Its class.
+    probability
+        The highest probability of that class in the windows there.
+    instead
+        The classes of the labels that are there, or of the windows.
+    """
+
+    recording: str
+    start: float
+    end: float
+    class_name: str
+    probability: float
+    instead: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RecordingsScore:
+    """The score of a run on labelled recordings.
+
+    Attributes
+    ----------
+    run, recordings
+        The run directory and the recordings, as they were given.
+    n_recordings, n_labels, hours
+        How much there was.
+    per_class
+        At the threshold that the run has for a class, or 0.
+    false_alarms, misses
+        At the same thresholds: the most probable false alarms first, and the least probable misses.
+    kept_thresholds
+        By class, what the run keeps for `predict --threshold auto`; None if that was not asked for.
+    """
+
+    run: str
+    recordings: str
+    n_recordings: int
+    n_labels: int
+    hours: float
+    per_class: dict[str, ClassScore]
+    false_alarms: list[Error]
+    misses: list[Error]
+    kept_thresholds: dict[str, float] | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        found = asdict(self)
+        for kind in ("false_alarms", "misses"):
+            found[kind] = [
+                {"class" if key == "class_name" else key: x for key, x in one.items()} for one in found[kind]
+            ]
+        return {name: value for name, value in found.items() if value is not None}
+
+
 def evaluate_recordings(
     folder: Path, recordings: Path, tables: Sequence[Path], label_column: str | None, keep_thresholds: bool
-) -> dict[str, Any]:
+) -> RecordingsScore:
     """Score a run on recordings.
 
     Parameters
@@ -37,14 +101,7 @@ def evaluate_recordings(
     tables, label_column
         The labels: see cache.labels.read.read_labels().
     keep_thresholds
-        Whether the run takes over the thresholds that are best here, for `predict --threshold auto`.
-
-    Returns
-    -------
-    dict
-        `run`, `recordings`, `n_recordings`, `n_labels`, `hours`; `per_class`, with what train.recordings.score.score()
-        says at the threshold that the run has of a class, or 0; `false_alarms`, the most probable first, and `misses`,
-        the least probable first; with `keep_thresholds`, `kept_thresholds` by class.
+        Whether the run keeps the thresholds that are best here, for `predict --threshold auto`.
 
     Raises
     ------
@@ -55,25 +112,28 @@ def evaluate_recordings(
     names = {name: i for i, name in enumerate(run.class_names) if not is_background(name)}
     labels = _labels_of(run, recordings, tables, label_column, list(names))
     heard = _heard(run, recordings, labels, list(names))
+    every = list(heard.values())
     thresholds = {name: float(run.record.thresholds.get(name, 0.0)) for name in names}
-    found = [_errors(path, one, names, thresholds) for path, one in heard.items()]
-    result: dict[str, Any] = {
-        "run": str(folder),
-        "recordings": str(recordings),
-        "n_recordings": len(heard),
-        "n_labels": sum(len(spans) for one in heard.values() for spans in one.labels.values()),
-        "hours": sum(one.seconds for one in heard.values()) / 3600,
-        "per_class": {name: score(list(heard.values()), name, i, thresholds[name]) for name, i in names.items()},
-        "false_alarms": sorted((row for alarms, _ in found for row in alarms), key=lambda row: -row["probability"]),
-        "misses": sorted((row for _, misses in found for row in misses), key=lambda row: row["probability"]),
-    }
+    events = {name: event_seconds(every, name) for name in names}
+    errors = [_errors(path, one, names, thresholds, events) for path, one in heard.items()]
+    per_class = {name: score(every, name, i, thresholds[name]) for name, i in names.items()}
+    kept = None
     if keep_thresholds:
-        best = {name: one["best_threshold"] for name, one in result["per_class"].items()}
-        result["kept_thresholds"] = kept = {name: at for name, at in best.items() if at is not None}
+        kept = {name: one.best_threshold for name, one in per_class.items() if one.best_threshold is not None}
         where = f"{human_count(len(heard), 'recording')} in {recordings}"
         record = replace(run.record, thresholds={**run.record.thresholds, **kept}, thresholds_of=where)
         write_record(folder, record)
-    return result
+    return RecordingsScore(
+        run=str(folder),
+        recordings=str(recordings),
+        n_recordings=len(heard),
+        n_labels=sum(len(spans) for one in every for spans in one.labels.values()),
+        hours=sum(one.seconds for one in every) / 3600,
+        per_class=per_class,
+        false_alarms=sorted((one for alarms, _ in errors for one in alarms), key=lambda one: -one.probability),
+        misses=sorted((one for _, misses in errors for one in misses), key=lambda one: one.probability),
+        kept_thresholds=kept,
+    )
 
 
 def _labels_of(
@@ -91,15 +151,18 @@ def _labels_of(
     if others:
         listed = ", ".join(f"{printable(name)} {n}" for name, n in others.most_common(8))
         rest = f" and {len(others) - 8} more" if len(others) > 8 else ""
-        notice(f"{human_count(others.total(), 'label')} not scored, of no class of {run.folder}: {listed}{rest}")
+        n = human_count(others.total(), "label")
+        notice(f"{n} not scored, because {run.folder} has no such classes: {listed}{rest}")
     labels = [label for label in labels if label.label in names]
     if not labels:
-        raise UserError(f"there are no labels of {', '.join(names)}, the classes of {run.folder}, so nothing to score")
+        raise UserError(
+            f"there are no labels of {', '.join(names)}, the classes of {run.folder}, so there is nothing to score"
+        )
     return labels
 
 
 def _heard(run: Run, recordings: Path, labels: Sequence[Annotation], names: list[str]) -> dict[Path, Heard]:
-    """Classify the recordings, and put their labels beside what comes of it."""
+    """Classify the recordings, and put their labels beside the probabilities."""
     of: dict[str, list[Annotation]] = {}
     for label in labels:
         of.setdefault(os.path.realpath(label.file), []).append(label)
@@ -115,7 +178,9 @@ def _heard(run: Run, recordings: Path, labels: Sequence[Annotation], names: list
             times = _spans([(window.start, window.end) for window in windows])
             heard[one.path] = Heard(one.end, times, np.array(p), spans)
             if late := [label.where for label in own if label.start >= one.end]:
-                notice(f"{one.path}: {human_count(len(late), 'label')} past its end, as {late[0]}: never found")
+                notice(
+                    f"{one.path}: {human_count(len(late), 'label')} past its end, such as {late[0]}; these are misses"
+                )
         if one.kind is Kind.REJECTED:
             notice(f"{one.path}: {one.reason}; not scored")
         if one.kind is not Kind.WINDOW:
@@ -123,11 +188,12 @@ def _heard(run: Run, recordings: Path, labels: Sequence[Annotation], names: list
     if not heard:
         raise UserError(f"none of the recordings in {recordings} can be used")
     if of:
-        n = sum(map(len, of.values()))
-        notice(f"{human_count(n, 'label')} not scored, of {human_count(len(of), 'recording')} not used: {min(of)} ..")
+        n, unused = human_count(sum(map(len, of.values())), "label"), human_count(len(of), "recording")
+        notice(f"{n} not scored, because {unused} cannot be used or {recordings} does not hold them: {min(of)} ..")
     empty = [path for path, one in heard.items() if not any(map(len, one.labels.values()))]
     if empty:
-        notice(f"{human_count(len(empty), 'recording')} without labels, where all is false alarm: {min(empty)} ..")
+        n = human_count(len(empty), "recording")
+        notice(f"{n} without labels, where every detection counts as a false alarm: {min(empty)} ..")
     return heard
 
 
@@ -136,34 +202,28 @@ def _spans(pairs: Sequence[tuple[float, float]]) -> Floats:
 
 
 def _errors(
-    path: Path, heard: Heard, names: dict[str, int], thresholds: dict[str, float]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the false alarms of a recording and its misses, each with what is there or was heard instead."""
+    path: Path, heard: Heard, names: dict[str, int], thresholds: dict[str, float], events: dict[str, float]
+) -> tuple[list[Error], list[Error]]:
+    """Return the false alarms of a recording and its misses."""
     alarms, misses = [], []
     every = [(name, span) for name, spans in heard.labels.items() for span in spans]
     spans = _spans([(span[0], span[1]) for _, span in every])
-    for name, label in names.items():
-        p, labels = answers(heard, label), heard.labels[name]
-        segments, windows = detections(heard.windows, p >= thresholds[name])
-        is_right = same(segments, labels)
-        for i in np.flatnonzero(~is_right.any(axis=1)).tolist():
-            there = {every[j][0] for j in np.flatnonzero(same(segments[i : i + 1], spans)[0])}
-            alarms.append(_row(path, name, segments[i], float(p[windows[i]].max()), sorted(there)))
-        for j in np.flatnonzero(~is_right.any(axis=0)).tolist():
-            on = np.flatnonzero(same(heard.windows, labels[j : j + 1])[:, 0])
-            probable = heard.probabilities[on, label].max(initial=0.0)
-            instead = {other for other, k in names.items() if (answers(heard, k)[on] >= thresholds[other]).any()}
-            misses.append(_row(path, name, labels[j], float(probable), sorted(instead - {name})))
+    is_on = {name: heard.answers(k) >= thresholds[name] for name, k in names.items()}
+    for name, k in names.items():
+        labels = heard.labels[name]
+        found, members = detections(heard.windows, is_on[name], events[name])
+        is_right, is_found = match(found, labels)
+        for i in np.flatnonzero(~is_right).tolist():
+            there = {every[j][0] for j in np.flatnonzero(overlapping(found[i : i + 1], spans)[0])}
+            probable = float(heard.probabilities[members[i], k].max())
+            alarms.append(Error(str(path), *_ends(found[i]), name, probable, tuple(sorted(there))))
+        for j in np.flatnonzero(~is_found).tolist():
+            near = np.flatnonzero(overlapping(heard.windows, labels[j : j + 1])[:, 0])
+            probable = float(heard.probabilities[near, k].max(initial=0.0))
+            instead = {other for other in names if is_on[other][near].any()}
+            misses.append(Error(str(path), *_ends(labels[j]), name, probable, tuple(sorted(instead - {name}))))
     return alarms, misses
 
 
-def _row(path: Path, name: str, span: Floats, probability: float, instead: list[str]) -> dict[str, Any]:
-    start, end = span.tolist()
-    return {
-        "recording": str(path),
-        "start": start,
-        "end": end,
-        "class": name,
-        "probability": probability,
-        "instead": instead,
-    }
+def _ends(span: Floats) -> tuple[float, float]:
+    return float(span[0]), float(span[1])

@@ -1,17 +1,23 @@
 """write_page(): what evaluate_recordings() found as a page to look at, with the worst errors to listen to."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+from cache.shared.errors import UserError
 from cache.shared.files import own_folder, replacing
 from cache.shared.segment import Segment
+from cache.shared.text import human_count, human_seconds
 from train.predict.rows import clock
-from train.recordings.score import LEVELS
-from train.report.figures import as_picture, as_png, drawing, thresholds_figure
+from train.predict.segments import spectrograms
+from train.recordings.evaluate import Error, RecordingsScore
+from train.recordings.score import ClassScore
+from train.report.cards import Picture, picture_of
+from train.report.figures import Thresholds, as_picture, as_png, drawing, thresholds_figure
 from train.report.page import render
-from train.report.players import players
+from train.report.players import Player, players
+from train.runs.directory import Run, open_run
 
 # What a page shows at most, so that it stays a page.
 MAX_PLAYED = 15
@@ -28,37 +34,49 @@ _SECTIONS = {
 }
 
 
-def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
+class ErrorCard(NamedTuple):
+    """An error as the page shows it: when it is, what plays it, and its spectrogram if the recording can be read."""
+
+    error: Error
+    when: str
+    player: Player
+    picture: Picture | None
+
+
+class ThresholdRow(NamedTuple):
+    """A row of the table of thresholds: a class, a threshold, precision and recall over windows and over events."""
+
+    class_name: str
+    threshold: float
+    shares: list[float | None]
+
+
+def write_page(folder: Path, result: RecordingsScore) -> Path:
     """Write `recordings.html` into a run directory, and its figure into `figures`."""
-    shown = dict(list(result["per_class"].items())[:MAX_CLASSES])
+    shown = dict(list(result.per_class.items())[:MAX_CLASSES])
     with drawing():
-        figure = thresholds_figure(shown)
+        figure = thresholds_figure({name: _thresholds(one) for name, one in shown.items()})
         picture, png = as_picture(figure), as_png(figure)
-    rows = [
-        (name, at, [[one["curve"][level][measure][i] for measure in ("precision", "recall")] for level in LEVELS])
-        for name, one in shown.items()
-        for i, at in enumerate(one["curve"]["threshold"])
-        if round(at * 10, 9) in range(1, 10)
-    ]
-    lead = f"{result['n_labels']:,} labels in {result['n_recordings']:,} recordings of {result['hours']:.2f} hours"
+    run, recordings, length = open_run(folder), Path(result.recordings), human_seconds(3600 * result.hours)
+    n_labels, n_recordings = human_count(result.n_labels, "label"), human_count(result.n_recordings, "recording")
+    errors = {"false_alarms": result.false_alarms, "misses": result.misses}
     page = render(
         {
-            **result,
             "title": folder.resolve().name,
             "model": "recordings",
             "kind": "A run on labelled recordings",
-            "started": result["recordings"],
-            "took": f"{result['hours']:.2f} h",
-            "lead": f"{lead}, classified window by window.",
+            "started": result.recordings,
+            "took": length,
+            "lead": f"{n_labels} in {n_recordings}, {length} in all, classified window by window.",
             "sections": _SECTIONS,
+            "n_recordings": result.n_recordings,
+            "n_classes": len(result.per_class),
+            "kept_thresholds": result.kept_thresholds,
             "shown": shown,
             "curve": picture,
-            "rows": rows,
-            "n_errors": {kind: len(result[kind]) for kind in ("false_alarms", "misses")},
-            "cards": {
-                kind: _cards(folder, Path(result["recordings"]), result[kind][:MAX_PLAYED])
-                for kind in ("false_alarms", "misses")
-            },
+            "rows": [row for name, one in shown.items() for row in _rows(name, one)],
+            "n_errors": {kind: len(every) for kind, every in errors.items()},
+            "cards": {kind: _cards(run, recordings, every[:MAX_PLAYED]) for kind, every in errors.items()},
         },
         "recordings.html",
     )
@@ -69,16 +87,47 @@ def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
     return folder / "recordings.html"
 
 
-def _cards(folder: Path, recordings: Path, errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    home = recordings if recordings.is_dir() else recordings.parent
-    segments = [Segment(os.path.relpath(one["recording"], home), *_played(one)).path for one in errors]
-    found = players(home, folder, [(segment, None) for segment in segments])
+def _thresholds(one: ClassScore) -> Thresholds:
+    curve = one.curve
+    return Thresholds(curve.threshold, curve.events.precision, curve.events.recall, one.threshold)
+
+
+def _rows(name: str, one: ClassScore) -> list[ThresholdRow]:
+    """Return a row for every tenth."""
+    curve = one.curve
+    lines = (curve.windows.precision, curve.windows.recall, curve.events.precision, curve.events.recall)
     return [
-        {**one, "when": f"{clock(one['start'])} - {clock(one['end'])}", "player": player}
+        ThresholdRow(name, at, shares)
+        for at, *shares in zip(curve.threshold, *lines, strict=True)
+        if round(at * 10, 9) in range(1, 10)
+    ]
+
+
+def _cards(run: Run, recordings: Path, errors: Sequence[Error]) -> list[ErrorCard]:
+    home = recordings if recordings.is_dir() else recordings.parent
+    segments = [Segment(os.path.relpath(one.recording, home), *_played(one)).path for one in errors]
+    found = players(home, run.folder, [(segment, None) for segment in segments])
+    pictures = _pictures(run, errors)
+    return [
+        ErrorCard(one, f"{clock(one.start)} - {clock(one.end)}", player, pictures[one])
         for one, player in zip(errors, found, strict=True)
     ]
 
 
-def _played(one: Mapping[str, Any]) -> tuple[float, float]:
-    middle, half = (one["start"] + one["end"]) / 2, min(_LONGEST, one["end"] - one["start"]) / 2 + _AROUND
+def _pictures(run: Run, errors: Sequence[Error]) -> dict[Error, Picture | None]:
+    """Return the spectrogram of what is played of each error; each recording is read once."""
+    pictures: dict[Error, Picture | None] = dict.fromkeys(errors)
+    for recording in dict.fromkeys(one.recording for one in errors):
+        own = [one for one in errors if one.recording == recording]
+        try:
+            shown = spectrograms(run, Path(recording), [_played(one) for one in own])
+        except UserError:
+            # It has changed since it was classified; the player of each error says so.
+            continue
+        pictures |= {one: None if x is None else picture_of(*x) for one, x in zip(own, shown, strict=True)}
+    return pictures
+
+
+def _played(one: Error) -> tuple[float, float]:
+    middle, half = (one.start + one.end) / 2, min(_LONGEST, one.end - one.start) / 2 + _AROUND
     return max(0.0, middle - half), middle + half

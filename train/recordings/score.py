@@ -1,23 +1,19 @@
-"""How good predictions of recordings are, held against labels: counts of windows and of events, and their measures."""
+"""How good the predictions of recordings are, held against labels: counts of windows and of events, and measures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from train.predict.detections import joined
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+from train.recordings.match import Bools, Floats, covered, detections, lengths, match, overlapping
 
 # Of the curves: every hundredth, and finer towards both ends, where a network that is sure has most of its answers.
 THRESHOLDS = np.unique([0, *(k / 10_000 for k in (1, 10, 50, 9950, 9990, 9999)), *(k / 100 for k in range(1, 100))])
-LEVELS = ("windows", "events")
-MEASURES = ("precision", "recall", "f1", "average_precision")
 N_RESAMPLED = 1000
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class Heard:
     windows
         Start and end of each window in seconds, shape (n, 2).
     probabilities
-        Shape (n, n_classes); all 0 of a silent window.
+        Shape (n, n_classes); all 0 for a silent window.
     labels
         Start and end of the labels of each class, by its name, shape (m, 2).
     """
@@ -41,138 +37,209 @@ class Heard:
     probabilities: Floats
     labels: Mapping[str, Floats]
 
+    def answers(self, label: int) -> Floats:
+        """Return how probable a class is in each window where it is the most probable one, elsewhere -1, shape (n,)."""
+        p = self.probabilities
+        return np.where((p.argmax(axis=1) == label) & p.any(axis=1), p[:, label], -1.0)
 
-def same(a: Floats, b: Floats) -> Bools:
-    """Tell which segments are of the same event: they overlap by at least half of the shorter, shape (len(a), len(b)).
 
-    Each may match several: the intersection criterion of C. Bilen et al. (ICASSP 2020), with half of the shorter.
+@dataclass(frozen=True)
+class Measure:
+    """A measure, None where there is nothing to measure, and its 95 % interval, None for a single recording."""
+
+    value: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Level:
+    """The measures of a class over windows or over events, of which there are n."""
+
+    n: int
+    precision: Measure
+    recall: Measure
+    f1: Measure
+    average_precision: Measure
+
+
+@dataclass(frozen=True)
+class Line:
+    """Precision and recall at each threshold of a curve."""
+
+    precision: list[float | None]
+    recall: list[float | None]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision and recall by threshold."""
+
+    threshold: list[float]
+    windows: Line
+    events: Line
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """The score of a class.
+
+    Attributes
+    ----------
+    threshold
+        The probability from which the class is detected.
+    best_threshold
+        The one of best F1 over events, the middle of the highest that are as good; None without events.
+    windows, events
+        The measures at the threshold.
+    false_alarms_per_hour
+        By the hours of sound without a label of the class.
+    curve
+        The measures at other thresholds.
     """
-    overlap = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])
-    shorter = np.minimum((a[:, 1] - a[:, 0])[:, None], (b[:, 1] - b[:, 0])[None])
-    return overlap >= np.maximum(0.5 * shorter - 1e-6, 1e-9)
+
+    threshold: float
+    best_threshold: float | None
+    windows: Level
+    events: Level
+    false_alarms_per_hour: Measure
+    curve: Curve
 
 
-def answers(heard: Heard, label: int) -> Floats:
-    """Return how probable a class is in each window of which it is the most probable one, elsewhere -1, shape (n,)."""
-    p = heard.probabilities
-    return np.where((p.argmax(axis=1) == label) & p.any(axis=1), p[:, label], -1.0)
+class Counts(NamedTuple):
+    """Numbers by threshold, each of shape (.., n_thresholds): of what is found, of false alarms, of what is there."""
+
+    found: Ints
+    false: Ints
+    there: Ints
+
+    def added(self, weights: npt.NDArray[np.integer]) -> "Counts":
+        """Return the counts of recordings added up, each as often as its weight says, weights (.., n_recordings)."""
+        return Counts(*(np.tensordot(weights, one, 1) for one in self))
+
+    def precision(self) -> Floats:
+        """Return the share of what is found among that and the false alarms; NaN where there are neither."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.found / (self.found + self.false))
+
+    def recall(self) -> Floats:
+        """Return the share of what is there that is found; NaN where there is nothing."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.found / self.there)
+
+    def f1(self) -> Floats:
+        """Return the harmonic mean of the two; NaN where there is nothing."""
+        with np.errstate(invalid="ignore"):
+            f1 = 2 * self.found / (self.found + self.false + self.there)
+        return np.where(self.there > 0, f1, np.nan)
+
+    def average_precision(self) -> Floats:
+        """Return the sum of the precisions, each times the recall that its threshold adds to the higher ones.
+
+        As scikit-learn defines it; the same at all thresholds. Over events, recall may fall again at a lower threshold,
+        because detections run together; that takes nothing away.
+        """
+        reached = np.flip(np.maximum.accumulate(np.flip(self.recall(), axis=-1), axis=-1), axis=-1)
+        higher = np.concatenate((reached[..., 1:], np.zeros_like(reached[..., :1])), axis=-1)
+        area = ((reached - higher) * np.nan_to_num(self.precision())).sum(axis=-1, keepdims=True)
+        return np.broadcast_to(area, reached.shape)
 
 
-def detections(windows: Floats, is_on: Bools) -> tuple[Floats, list[slice]]:
-    """Join the windows of a class into detections, shape (n, 2), each with the slice of its windows."""
-    segments, members = joined(windows, is_on.astype(np.int8))
-    on = [i for i, one in enumerate(members) if is_on[one.start]]
-    return segments[on], [members[i] for i in on]
+def event_seconds(recordings: Sequence[Heard], name: str) -> float:
+    """Return how long an event of a class is: the median of its labels, and no less than a window."""
+    labels, windows = (
+        np.concatenate([lengths(spans) for spans in every])
+        for every in ([one.labels[name] for one in recordings], [one.windows for one in recordings])
+    )
+    return float(max(np.median(labels) if len(labels) else 0.0, np.median(windows)))
 
 
-def counts(heard: Heard, name: str, label: int, thresholds: Floats) -> Ints:
-    """Count what a recording has of a class, shape (n_thresholds, 2, 4).
+def count(heard: Heard, name: str, label: int, thresholds: Floats, event: float) -> tuple[Counts, Counts]:
+    """Count what a recording has of a class, over windows and over events.
 
-    At each threshold, over windows and over events: the right ones of those that are predicted, those, the found ones
-    of those that there are, and those. A window is of a class if it matches one of its labels.
+    A window is of the class if it overlaps one of its labels by at least half of the shorter.
     """
-    p, labels = answers(heard, label), heard.labels[name]
-    truth = same(heard.windows, labels).any(axis=1)
-    found = np.zeros((len(thresholds), len(LEVELS), len(MEASURES)), np.int64)
-    before = None
+    p, labels = heard.answers(label), heard.labels[name]
+    truth = overlapping(heard.windows, labels).any(axis=1)
+    of_windows, of_events = np.zeros((2, 3, len(thresholds)), np.int64)
+    before: Bools | None = None
     for i, threshold in enumerate(thresholds):
         is_on = p >= threshold
         if before is not None and (is_on == before).all():
-            found[i] = found[i - 1]
+            of_windows[:, i], of_events[:, i] = of_windows[:, i - 1], of_events[:, i - 1]
             continue
         before = is_on
-        n_right = int((is_on & truth).sum())
-        found[i, 0] = n_right, is_on.sum(), n_right, truth.sum()
-        matches = same(detections(heard.windows, is_on)[0], labels)
-        found[i, 1] = matches.any(axis=1).sum(), matches.shape[0], matches.any(axis=0).sum(), matches.shape[1]
-    return found
+        of_windows[:, i] = (is_on & truth).sum(), (is_on & ~truth).sum(), truth.sum()
+        is_right, is_found = match(detections(heard.windows, is_on, event)[0], labels)
+        of_events[:, i] = is_found.sum(), (~is_right).sum(), len(labels)
+    return Counts(*of_windows), Counts(*of_events)
 
 
-def measures(counted: Ints | Floats) -> Floats:
-    """Return precision, recall, F1 and average precision, NaN where there is nothing to measure.
-
-    Average precision is the sum of the precisions, each times the recall that its threshold adds to the higher ones, as
-    scikit-learn defines it. Of events, recall may fall again where detections run together, which takes nothing away.
-
-    Parameters
-    ----------
-    counted
-        What counts() says, added up, shape (..., n_thresholds, n_levels, 4), by rising threshold.
-
-    Returns
-    -------
-    ndarray
-        Shape (..., n_thresholds, n_levels, 4); the average precision is the same at all thresholds.
-    """
-    right, predicted, found, there = np.moveaxis(np.asarray(counted, float), -1, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision, recall = right / predicted, found / there
-        at_all = np.nan_to_num(precision)
-        f1 = np.where(there > 0, np.nan_to_num(2 * at_all * recall / (at_all + recall)), np.nan)
-    reached = np.flip(np.maximum.accumulate(np.flip(recall, axis=-2), axis=-2), axis=-2)
-    higher = np.concatenate((reached[..., 1:, :], np.zeros_like(reached[..., :1, :])), axis=-2)
-    area = ((reached - higher) * at_all).sum(axis=-2, keepdims=True)
-    return np.stack((precision, recall, f1, np.broadcast_to(area, recall.shape)), axis=-1)
-
-
-def score(recordings: Sequence[Heard], name: str, label: int, threshold: float) -> dict[str, Any]:
+def score(recordings: Sequence[Heard], name: str, label: int, threshold: float) -> ClassScore:
     """Score the predictions of a class.
+
+    The intervals are 95 % percentile intervals of the bootstrap over recordings (B. Efron, 1979).
 
     Parameters
     ----------
     recordings
         At least one.
     name, label
-        Of the class: its name, and its column of the probabilities.
+        The class: its name, and its column of the probabilities.
     threshold
-        From which probability on it is detected.
-
-    Returns
-    -------
-    dict
-        `threshold`, and `best_threshold`, the one of best F1 over events, the middle of the highest that are as good,
-        None without events; for "windows" and "events": `n`, how many are of the class, and the MEASURES at the
-        threshold; `false_alarms_per_hour`; and the `curve`: `threshold`, and for both `precision` and `recall`. A
-        measure has a `value`, None where there is nothing to measure, and its `interval`: the 95 % percentile interval
-        of the bootstrap over recordings (B. Efron, 1979), None of a single one.
+        The probability from which it is detected.
     """
     thresholds = np.unique([*THRESHOLDS, threshold])
     at = int(np.searchsorted(thresholds, threshold))
-    counted = np.stack([counts(heard, name, label, thresholds) for heard in recordings])
-    hours = np.array([heard.seconds for heard in recordings]) / 3600
+    event = event_seconds(recordings, name)
+    counted = [count(heard, name, label, thresholds, event) for heard in recordings]
+    windows, events = (Counts(*np.stack(level, axis=1)) for level in zip(*counted, strict=True))
+    unlabelled = np.array([_unlabelled_hours(heard, name) for heard in recordings])
     n = len(recordings)
-    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), N_RESAMPLED)
-    resampled = np.tensordot(drawn, counted, 1)
-    summed = counted.sum(axis=0)
-    whole, varied = measures(summed), measures(resampled)[:, at]
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), N_RESAMPLED if n > 1 else 0)
+    of_windows, of_events = (
+        _Resampled(level.added(np.ones(n, int)), level.added(drawn)) for level in (windows, events)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alarms = _measure(
+            of_events.summed.false[at] / unlabelled.sum(), of_events.drawn.false[:, at] / (drawn @ unlabelled)
+        )
+    return ClassScore(
+        threshold=threshold,
+        best_threshold=_best(thresholds, of_events.summed.f1()),
+        windows=of_windows.level(at),
+        events=of_events.level(at),
+        false_alarms_per_hour=alarms,
+        curve=Curve(thresholds.tolist(), _line(of_windows.summed), _line(of_events.summed)),
+    )
 
-    def told(value: float, values: Floats) -> dict[str, Any]:
-        known = values[np.isfinite(values)]
-        ends = np.percentile(known, (2.5, 97.5)).tolist() if n > 1 and len(known) else None
-        return {"value": float(value) if np.isfinite(value) else None, "interval": ends}
 
-    def alarms(counted: Ints) -> Any:
-        return counted[..., at, 1, 1] - counted[..., at, 1, 0]
+class _Resampled(NamedTuple):
+    """The counts of all recordings, and of those that the bootstrap draws, (n_drawn, n_thresholds)."""
 
-    return {
-        "threshold": threshold,
-        "best_threshold": _best(thresholds, whole[:, LEVELS.index("events"), MEASURES.index("f1")]),
-        **{
-            level: {
-                "n": int(summed[at, i, 3]),
-                **{measure: told(whole[at, i, j], varied[:, i, j]) for j, measure in enumerate(MEASURES)},
-            }
-            for i, level in enumerate(LEVELS)
-        },
-        "false_alarms_per_hour": told(alarms(summed) / hours.sum(), alarms(resampled) / (drawn @ hours)),
-        "curve": {
-            "threshold": thresholds.tolist(),
-            **{
-                level: {measure: _or_none(whole[:, i, j]) for j, measure in enumerate(MEASURES[:2])}
-                for i, level in enumerate(LEVELS)
-            },
-        },
-    }
+    summed: Counts
+    drawn: Counts
+
+    def level(self, at: int) -> Level:
+        """Return the measures at a threshold."""
+        measures = (Counts.precision, Counts.recall, Counts.f1, Counts.average_precision)
+        return Level(
+            int(self.summed.there[at]), *(_measure(of(self.summed)[at], of(self.drawn)[:, at]) for of in measures)
+        )
+
+
+def _measure(value: float, drawn: Floats) -> Measure:
+    known = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(known, (2.5, 97.5)).tolist() if len(known) else (0.0, 0.0)
+    return Measure(float(value) if np.isfinite(value) else None, (low, high) if len(known) else None)
+
+
+def _unlabelled_hours(heard: Heard, name: str) -> float:
+    whole = np.array([[0.0, heard.seconds]])
+    return float(heard.seconds - covered(whole, heard.labels[name])[0]) / 3600
+
+
+def _line(counts: Counts) -> Line:
+    return Line(_or_none(counts.precision()), _or_none(counts.recall()))
 
 
 def _best(thresholds: Floats, f1: Floats) -> float | None:

@@ -129,6 +129,10 @@ def _picture(cache: Cache, row: int) -> Picture:
     last = first + min(n, n_kept)
     frame = float(cache.settings["hop_length"]) / float(cache.settings["sr"])
     ends = min(last * frame, float(cache.columns["duration"][row]))
-    picture = spectrogram_png(np.asarray(cache.X[row, :, : last - first, 0], np.float32))
-    source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    return Picture(source, f"{first * frame:.2f} s", f"{ends:.2f} s")
+    return picture_of(np.asarray(cache.X[row, :, : last - first, 0], np.float32), first * frame, ends)
+
+
+def picture_of(x: npt.NDArray[np.floating], start: float, end: float) -> Picture:
+    """Return a spectrogram in [0, 1], shape (n_mels, n_frames), that lasts from start to end in seconds."""
+    source = f"data:image/png;base64,{base64.b64encode(spectrogram_png(x)).decode()}"
+    return Picture(source, f"{start:.2f} s", f"{end:.2f} s")

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -211,8 +211,17 @@ def calibration_figure(bins: Sequence[Bin], counted: str) -> "Figure":
     return figure
 
 
-def thresholds_figure(per_class: Mapping[str, Mapping[str, Any]]) -> "Figure":
-    """Draw how precision and recall of events go with the threshold, a panel a class, from its `curve`."""
+class Thresholds(NamedTuple):
+    """Precision and recall of a class by threshold, None where there is nothing to measure; and the one in use."""
+
+    threshold: Sequence[float]
+    precision: Sequence[float | None]
+    recall: Sequence[float | None]
+    used: float
+
+
+def thresholds_figure(per_class: Mapping[str, Thresholds]) -> "Figure":
+    """Draw how precision and recall of each class change with the threshold, a panel a class."""
     from matplotlib.figure import Figure
 
     n_columns = min(3, len(per_class))
@@ -220,10 +229,11 @@ def thresholds_figure(per_class: Mapping[str, Mapping[str, Any]]) -> "Figure":
     figure = Figure(figsize=(3.4 * n_columns, 2.7 * n_rows), layout="constrained")
     panels = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).flat
     for panel, (name, one) in zip(panels, per_class.items(), strict=False):
-        for measure, colour, line in (("precision", "accent", "-"), ("recall", "wrong", "--")):
-            values = [np.nan if value is None else value for value in one["curve"]["events"][measure]]
-            panel.plot(one["curve"]["threshold"], values, line, color=COLOURS[colour][0], label=measure)
-        panel.axvline(one["threshold"], color=COLOURS["muted"][0], linewidth=0.8, linestyle=(0, (2, 3)))
+        drawn = (("precision", one.precision, "accent", "-"), ("recall", one.recall, "wrong", "--"))
+        for measure, shares, colour, line in drawn:
+            values = [np.nan if value is None else value for value in shares]
+            panel.plot(one.threshold, values, line, color=COLOURS[colour][0], label=measure)
+        panel.axvline(one.used, color=COLOURS["muted"][0], linewidth=0.8, linestyle=(0, (2, 3)))
         panel.set_title(_short(name), fontsize=9)
         panel.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0.2, 0.4, 0.6, 0.8))
         _percent_axis(panel.xaxis)

@@ -5,26 +5,26 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from cache.shared.errors import UserError
-from tests import ROOT
+from tests.helpers.commands import train
 from tests.helpers.tones import tone
 from train.__main__ import app
 from train.commands.screen import recordings_summary
 from train.predict.results import Kind, Recording, Window
 from train.predict.sources import Source
 from train.predict.windows import thresholds_of
-from train.recordings.evaluate import evaluate_recordings
+from train.recordings.evaluate import RecordingsScore, evaluate_recordings
 from train.recordings.page import write_page
+from train.recordings.score import ClassScore, Curve, Level, Line, Measure
 from train.report.report import write_report
 from train.runs.directory import Run, open_run
 
@@ -84,40 +84,57 @@ def good_ears(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("good_ears")
 def test_every_figure_is_what_was_mixed(mine: Path, yard: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = evaluate_recordings(mine, yard, [yard], None, False)
-    assert (result["n_recordings"], result["n_labels"]) == (2, 5)
-    assert result["hours"] == pytest.approx(36 / 3600)
-    values = {
-        name: [one["events"][measure]["value"] for measure in ("precision", "recall")]
-        for name, one in result["per_class"].items()
-    }
+    assert (result.n_recordings, result.n_labels) == (2, 5)
+    assert result.hours == pytest.approx(36 / 3600)
+    values = {name: [one.events.precision.value, one.events.recall.value] for name, one in result.per_class.items()}
     assert values == {"dog": [pytest.approx(2 / 3), 1], "cat": [1, 0.5], "bird": [1, 1]}
-    assert result["per_class"]["dog"]["events"]["average_precision"]["value"] == 1
-    assert result["per_class"]["dog"]["false_alarms_per_hour"]["value"] == pytest.approx(100)
-    (alarm,), (miss,) = result["false_alarms"], result["misses"]
-    assert (alarm["class"], alarm["recording"], alarm["instead"]) == ("dog", str(yard / "one.wav"), [])
-    assert (alarm["start"], alarm["end"], alarm["probability"]) == (10.125, 11.875, 0.7)
-    assert (miss["class"], miss["start"], miss["end"], miss["probability"]) == ("cat", 14, 15, 0)
+    dog = result.per_class["dog"]
+    assert dog.events.average_precision.value == 1
+    # Of the 36 s, 4 are labelled dog.
+    assert dog.false_alarms_per_hour.value == pytest.approx(3600 / 32)
+    (alarm,), (miss,) = result.false_alarms, result.misses
+    assert (alarm.class_name, alarm.recording, alarm.instead) == ("dog", str(yard / "one.wav"), ())
+    assert (alarm.start, alarm.end, alarm.probability) == (10.125, 11.875, 0.7)
+    assert (miss.class_name, miss.start, miss.end, miss.probability) == ("cat", 14, 15, 0)
     said = capsys.readouterr().err
-    assert "1 label not scored, of no class of" in said
+    assert "1 label not scored, because" in said
     assert "wind 1" in said
-    assert max(map(len, recordings_summary(result | {"run": "runs/first"}).splitlines())) <= 80
+
+
+def test_the_summary_names_its_lines_and_keeps_its_columns_apart() -> None:
+    def score_of(share: float, alarms: float) -> ClassScore:
+        one, rate = Measure(share, (share, share)), Measure(alarms, (alarms / 2, 2 * alarms))
+        level, line = Level(9, one, one, one, one), Line([], [])
+        return ClassScore(0.5, 0.5, level, level, rate, Curve([], line, line))
+
+    per_class = {"dog": score_of(1.0, 0.0), "a" * 20: score_of(0.1, 1234.5), "cat": score_of(1.0, 123_456.7)}
+    result = RecordingsScore("runs/first", "night", 2, 120, 40 / 3600, per_class, [], [])
+    first, *lines = recordings_summary(result).splitlines()
+    assert first == "runs/first on 2 recordings, 40.0 s, 120 labels"
+    tables = [line for line in lines if line.startswith("  ")]
+    assert {len(re.split(r" {2,}", line.strip())) for line in tables} == {5, 6}
+    assert sum("95 % interval" in line for line in tables) == 6
+    assert "1,234" in "".join(tables)
+    assert max(map(len, lines)) <= 100
+    short = RecordingsScore("runs/first", "night", 2, 120, 2.0, {"dog": score_of(1.0, 12.3)}, [], [])
+    assert max(map(len, recordings_summary(short).splitlines())) <= 80
 
 
 @pytest.mark.usefixtures("good_ears")
-def test_thresholds_that_are_kept_leave_out_what_nobody_labelled(mine: Path, yard: Path) -> None:
-    kept = evaluate_recordings(mine, yard, [yard], None, True)["kept_thresholds"]
+def test_thresholds_that_are_kept_exclude_sounds_that_nobody_labelled(mine: Path, yard: Path) -> None:
+    kept = evaluate_recordings(mine, yard, [yard], None, True).kept_thresholds
     assert kept["dog"] == pytest.approx((0.7 + 0.96) / 2, abs=0.02)
     assert thresholds_of(open_run(mine)) == kept
     again = evaluate_recordings(mine, yard, [yard], None, False)
-    assert again["false_alarms"] == []
-    assert again["per_class"]["dog"]["threshold"] == kept["dog"]
+    assert again.false_alarms == []
+    assert again.per_class["dog"].threshold == kept["dog"]
     report = write_report(mine).read_text(encoding="utf-8")
     assert f"2 recordings in {yard}" in report
     assert f'data-value="{kept["dog"]}"' in report
 
 
 @pytest.mark.usefixtures("good_ears")
-def test_the_page_plays_the_false_alarm_and_the_miss(mine: Path, yard: Path) -> None:
+def test_the_page_plays_and_shows_the_false_alarm_and_the_miss(mine: Path, yard: Path) -> None:
     text = write_page(mine, evaluate_recordings(mine, yard, [yard], None, False)).read_text(encoding="utf-8")
     players = re.findall(r"audio/wav;base64,([^\"]+)", text)
     alarm, miss = (soundfile.read(io.BytesIO(base64.b64decode(one))) for one in players)
@@ -126,17 +143,24 @@ def test_the_page_plays_the_false_alarm_and_the_miss(mine: Path, yard: Path) -> 
     original, _ = soundfile.read(yard / "one.wav")
     np.testing.assert_allclose(alarm[0], original[round(9.625 * 16000) :][: len(alarm[0])], atol=1e-4)
     assert not miss[0].any()
+    # As many columns as frames; the tone in the middle of the one, and nothing in the other.
+    pictures = [imread(io.BytesIO(base64.b64decode(one))) for one in re.findall(r"image/png;base64,([^\"]+)", text)]
+    assert [one.shape[:2] for one in pictures] == [(128, 1 + 44000 // 512), (128, 1 + 32000 // 512)]
+    assert pictures[0][:, 40].std() > 0.05
+    assert pictures[1].std(axis=(0, 1)).max() < 1e-5
+    assert re.search(r"<details>.*Precision, events.*</details>", text, re.DOTALL)
     assert (mine / "figures" / "recordings.png").stat().st_size > 5000
 
 
 def test_the_command_scores_what_predict_finds(mine: Path, yard: Path) -> None:
-    command = [sys.executable, "-m", "train", "evaluate", mine, "--recordings", yard, "--labels", yard, "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = train("evaluate", mine, "--recordings", yard, "--labels", yard, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert {name: one["events"]["recall"]["value"] for name, one in result["per_class"].items()} == {
         "dog": 1, "cat": 0.5, "bird": 1,
     }  # fmt: skip
+    assert result["misses"][0].keys() == {"recording", "start", "end", "class", "probability", "instead"}
+    assert "kept_thresholds" not in result
     assert (mine / "recordings.html").exists()
 
 

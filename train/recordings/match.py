@@ -1,0 +1,93 @@
+"""match(): which detections are right and which labels are found, by how much of each the others cover.
+
+The criteria are those of C. Bilen et al., "A framework for the robust evaluation of sound event detection" (ICASSP
+2020): a detection is right if labels of its class cover a share of it (detection tolerance criterion), and a label is
+found if right detections cover a share of it (ground truth intersection criterion).
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from train.predict.detections import joined
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+# Both shares; their authors' example has the same.
+TOLERANCE = INTERSECTION = 0.5
+
+# Shares are compared to within so much, for times are rounded when they are written.
+_ROUNDING = 1e-6
+
+
+def covered(spans: Floats, others: Floats) -> Floats:
+    """Return how many seconds of each span lie in one or more of the others, shape (len(spans),)."""
+    if not len(others):
+        return np.zeros(len(spans))
+    others = others[np.argsort(others[:, 0])]
+    reached = np.maximum.accumulate(others[:, 1])
+    is_first = np.concatenate(([True], others[1:, 0] > reached[:-1]))
+    starts, ends = others[is_first, 0], reached[np.concatenate((is_first[1:], [True]))]
+    until_end = np.cumsum(ends - starts)
+    edges = np.column_stack((starts, ends)).ravel()
+    seconds = np.column_stack((until_end - (ends - starts), until_end)).ravel()
+    until = np.interp(spans, edges, seconds)
+    return np.asarray(until[:, 1] - until[:, 0])
+
+
+def match(detections: Floats, labels: Floats) -> tuple[Bools, Bools]:
+    """Return which detections are right, and which labels are found.
+
+    Parameters
+    ----------
+    detections, labels
+        Start and end of each in seconds, all of one class, shape (n, 2) and (m, 2).
+    """
+    is_right = covered(detections, labels) >= TOLERANCE * lengths(detections) - _ROUNDING
+    is_found = covered(labels, detections[is_right]) >= INTERSECTION * lengths(labels) - _ROUNDING
+    return is_right, is_found
+
+
+def lengths(spans: Floats) -> Floats:
+    """Return the seconds of each span."""
+    return np.asarray(spans[:, 1] - spans[:, 0])
+
+
+def detections(windows: Floats, is_on: Bools, event: float) -> tuple[Floats, list[slice]]:
+    """Join the windows of a class as predict() does, and cut what is as long as several events into equal parts.
+
+    Without the cut, a network that always answers the same would have one endless detection: one false alarm in a
+    night, or none if half of the night is labelled.
+
+    Parameters
+    ----------
+    windows
+        Start and end of each window in seconds, shape (n, 2).
+    is_on
+        Whether a window is of the class, shape (n,).
+    event
+        How long an event of the class is, in seconds.
+
+    Returns
+    -------
+    detections
+        Start and end of each, shape (m, 2).
+    members
+        The windows of each; parts of one detection share theirs.
+    """
+    segments, members = joined(windows, is_on.astype(np.int8))
+    on = [i for i, one in enumerate(members) if is_on[one.start]]
+    starts, ends = segments[on].T
+    n_parts = np.maximum(1, ((ends - starts) / event + _ROUNDING).astype(int))
+    whole = np.repeat(np.arange(len(on)), n_parts)
+    part = np.arange(len(whole)) - np.repeat(np.cumsum(n_parts) - n_parts, n_parts)
+    step = ((ends - starts) / n_parts)[whole]
+    first = starts[whole] + part * step
+    return np.column_stack((first, first + step)), [members[on[i]] for i in whole.tolist()]
+
+
+def overlapping(a: Floats, b: Floats) -> Bools:
+    """Tell which spans overlap by at least half of the shorter, shape (len(a), len(b))."""
+    overlap = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])
+    shorter = np.minimum(lengths(a)[:, None], lengths(b)[None])
+    return np.asarray(overlap >= np.maximum(0.5 * shorter - _ROUNDING, 1e-9))
