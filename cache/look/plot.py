@@ -14,7 +14,6 @@ from cache.file.reader import Cache
 from cache.look.mel_scale import band
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
-from cache.shared.segment import segment_of
 from cache.shared.text import human_count, human_seconds, printable
 
 N_CLIPS_PER_CLASS = 4
@@ -124,7 +123,7 @@ def _draw_clip(ax: Any, cache: Cache, row: int) -> Any:
     elif n_clip > n_frames:
         shown += f", the middle {n_frames * seconds:.1f} s"
     path = cache.columns["path"][row].decode()
-    name = _shortened(drawable(path if segment_of(path) else path.partition("/")[2]))
+    name = _shortened(drawable(path if cache.columns["end"][row] > 0 else path.partition("/")[2]))
     ax.set_title(f"{name}\n{shown}", fontsize=8)
     return image
 
