@@ -20,7 +20,7 @@ from cache.file.header import Header, format_version_of, lacking
 from cache.file.settings import Setting
 from cache.file.validate import check_arrays
 from cache.shared.errors import CacheError, DamagedCache, MissingCache, UserError
-from cache.shared.files import LFS_REMEDY, is_lfs_pointer, open_regular
+from cache.shared.files import LFS_REMEDY, as_path, is_lfs_pointer, open_regular
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -210,7 +210,7 @@ def open_cache(file: str | os.PathLike[str]) -> Cache:
     CacheError
         It is something else, a cache of a newer format among them, or cannot be read.
     """
-    path = Path(file)
+    path = as_path(file, "cache")
     try:
         with open_regular(path) as raw:
             return _read(path, raw)

@@ -102,6 +102,20 @@ def is_lfs_pointer(head: bytes) -> bool:
     return head.startswith(_LFS_POINTER)
 
 
+def as_path(value: object, name: str) -> Path:
+    """Return an argument that names a file or a folder as a path.
+
+    Raises
+    ------
+    UserError
+        It cannot be a path; the message has the argument's name.
+    """
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise UserError(f"{name} is {value!r}; it must be a path")
+    return Path(text)
+
+
 @contextmanager
 def replacing(file: Path, sync: bool = False) -> Iterator[Path]:
     """Make an empty file beside `file` for the block to write, and give it that name when the block ends.

@@ -57,7 +57,7 @@ def export(
     input = input_named(input)
     _refuse_existing(out)
     writer = format_called(format)
-    opened = open_run(Path(run))
+    opened = open_run(run)
     cache = cache_for(
         opened,
         None if cache_file is None else Path(cache_file),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.shared.cli import complain, is_watched
 from cache.shared.errors import UserError
+from cache.shared.files import as_path
 from cache.shared.text import human_percent, human_seconds
 from train.dataset.folds import Fold, Rows, make_folds, shared_by_folds
 from train.dataset.splits import clip_groups, refuse_one_class
@@ -112,7 +113,7 @@ def crossval(
     refuse_one_class(cache.file, cache.class_names)
     job = FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, 1 if fold_by else n_repeats, fold_by)
     _, groups, folds = _folds_of(job)
-    folder = new_run(None if run is None else Path(run), f"crossval-{options.model}")
+    folder = new_run(None if run is None else as_path(run, "run"), f"crossval-{options.model}")
     asked = {**asdict(options), "folds": max(fold.number for fold in folds), "repeats": job.n_repeats}
     record = replace(
         start_record("crossval", cache, asked | ({"fold_by": fold_by} if fold_by else {})),

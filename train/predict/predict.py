@@ -62,7 +62,7 @@ def classify(
     UserError
         The run or the threshold cannot be used.
     """
-    opened = open_run(Path(run))
+    opened = open_run(run)
     least = _least(opened, threshold)
     return predict(opened, find_sources(clips), threshold=least)
 

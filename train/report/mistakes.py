@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.errors import UserError
-from cache.shared.files import replacing
+from cache.shared.files import as_path, replacing
 from cache.shared.text import human_percent
 from train.runs.record import read_record
 from train.runs.tables import Predictions, read_predictions
@@ -65,8 +65,9 @@ def write_suspects(run: str | Path, out: str | Path) -> int:
     UserError
         `out` exists, or the run has no predictions that can be read.
     """
-    class_names, out = read_record(Path(run)).class_names, Path(out)
-    tested = read_predictions(Path(run), class_names)
+    folder, out = as_path(run, "run"), as_path(out, "out")
+    class_names = read_record(folder).class_names
+    tested = read_predictions(folder, class_names)
     clips, mean = find_suspects(tested), tested.mean
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists already; give another --out, or delete it first")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cache import Cache, open_cache
 from cache.shared.cli import complain
 from cache.shared.errors import CacheError, Interrupted, UserError
-from cache.shared.files import own_folder, replacing
+from cache.shared.files import as_path, own_folder, replacing
 from train.models.calibration import calibrated
 from train.report import figures, sections
 from train.report.cards import Card, Originals, clip_cards
@@ -72,13 +72,13 @@ def write_report(folder: str | Path, cache_file: str | Path | None = None, data:
     UserError
         The directory is missing, is not a run, is not finished or is damaged, or `cache_file` is not its cache.
     """
-    folder = Path(folder)
+    folder = as_path(folder, "run")
     record = read_record(folder)
     if record.state != FINISHED:
         raise UserError(f"{folder} is not finished, so there is nothing to report yet")
     with figures.drawing():
-        cache_path, data_path = (None if path is None else Path(path) for path in (cache_file, data))
-        page, pictures = _compose(folder, record, cache_path, data_path)
+        moved = (None if path is None else as_path(path, "cache_file or data") for path in (cache_file, data))
+        page, pictures = _compose(folder, record, *moved)
     drawn = own_folder(folder / "figures")
     files = {drawn / f"{name}.png": picture for name, picture in pictures.items()}
     for file, content in {**files, folder / "report.html": page.encode()}.items():

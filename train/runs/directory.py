@@ -22,7 +22,7 @@ from pathlib import Path
 from cache.file.settings import SETTINGS, Setting
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
-from cache.shared.files import locked, own_folder
+from cache.shared.files import as_path, locked, own_folder
 from train.runs.record import FINISHED, Record, read_record
 
 LOGS = "tensorboard"
@@ -102,7 +102,7 @@ def open_run(folder: str | Path) -> Run:
     UserError
         The directory is missing, is not a run, is damaged, or its fit was interrupted.
     """
-    folder = Path(folder)
+    folder = as_path(folder, "run")
     record = read_record(folder)
     if record.command != "fit":
         raise UserError(f"{folder} is a cross-validation, which has no model; make one with `python -m train fit`")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from cache.shared.errors import UserError
+from cache.shared.files import as_path
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import read_predictions, read_split
 
@@ -94,7 +95,7 @@ class Comparison:
     warnings: list[str]
 
 
-def compare(paths: str | Path | Sequence[str | Path], sort: str = "accuracy") -> Comparison:
+def compare(paths: str | Path | list[Path] | list[str] | tuple[str | Path, ...], sort: str = "accuracy") -> Comparison:
     """Read the records of some runs and compare them.
 
     Parameters
@@ -111,7 +112,7 @@ def compare(paths: str | Path | Sequence[str | Path], sort: str = "accuracy") ->
     """
     if sort not in SORTS:
         raise UserError(f"sort is {sort!r}, expected one of {', '.join(SORTS)}")
-    named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    named = [as_path(path, "a run") for path in (paths if isinstance(paths, list | tuple) else [paths])]
     entries, warnings = [], []
     for folder, is_named in _run_folders(named):
         try:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.errors import UserError
+from cache.shared.files import as_path
 from train.dataset.splits import clip_groups
 from train.models.calibration import calibrated
 from train.models.inference import forward_of, predict_rows
@@ -69,7 +70,7 @@ def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> Evalua
         The run or the cache cannot be used, or they do not fit each other.
     """
     run = open_run(folder)
-    file = None if cache_file is None else Path(cache_file)
+    file = None if cache_file is None else as_path(cache_file, "cache_file")
     cache = cache_for(run, file, f"so say where it is: `python -m train evaluate {folder} CACHE`")
     rows, scored, n_seen = _rows_to_score(run, cache)
     probabilities = calibrated(predict_rows(forward_of(run)(N_COLUMNS), cache.X, rows), run.temperature)

@@ -1,0 +1,70 @@
+"""train from Python: what is no path, run or column of a comparison is an error that can be read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache.shared.errors import UserError
+from tests.helpers.made_runs import made_crossval, made_fit
+from train import evaluate
+from train.report.mistakes import write_suspects
+from train.report.report import write_report
+from train.runs.directory import open_run
+from train.score.compare import compare
+
+OPENERS: dict[str, Callable[[Any], object]] = {
+    "evaluate": evaluate,
+    "report": write_report,
+    "compare": compare,
+    "suspects": lambda run: write_suspects(run, "suspects.csv"),
+    "open": open_run,
+}
+
+
+@pytest.mark.parametrize("name", OPENERS)
+@pytest.mark.parametrize("run", [5, None, b"runs/x", "", "a\0b", {"runs/x": 1}, 1.5, True])
+def test_what_is_not_a_path_is_an_error_that_says_so(
+    name: str, run: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"run is .*it must be a path"):
+        OPENERS[name](run)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["evaluate", "report", "suspects", "open"])
+def test_a_list_of_runs_is_not_taken_for_one(name: str) -> None:
+    with pytest.raises(UserError, match="it must be a path"):
+        OPENERS[name](["runs/x"])
+
+
+@pytest.mark.parametrize("name", OPENERS)
+def test_a_run_that_is_not_there_is_an_error_that_names_it(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="none"):
+        OPENERS[name](str(tmp_path / "none"))
+
+
+def test_paths_may_be_text_and_one_run_need_not_be_in_a_list(
+    tones_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made_fit(tmp_path / "first", tones_cache)
+    made_crossval(tmp_path / "second", tones_cache)
+    assert write_report("first", str(tones_cache)).exists()
+    assert write_suspects("second", "suspects.csv") == len(Path("suspects.csv").read_text().splitlines()) - 1
+    assert [entry.folder.name for entry in compare("first").entries] == ["first"]
+    assert {entry.folder.name for entry in compare(["first", Path("second")]).entries} == {"first", "second"}
+
+
+def test_other_orders_and_places_than_there_are_name_those_that_there_are(tones_cache: Path, tmp_path: Path) -> None:
+    folder = made_fit(tmp_path / "run", tones_cache)
+    for sort in ("best", None, 3):
+        with pytest.raises(UserError, match="expected one of accuracy, seconds, run"):
+            compare(folder, sort)  # type: ignore[arg-type]
+    for arguments in ({"cache_file": 5}, {"data": 5}):
+        with pytest.raises(UserError, match="it must be a path"):
+            write_report(folder, **arguments)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="out is 5; it must be a path"):
+        write_suspects(folder, 5)  # type: ignore[arg-type]
