@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -63,8 +62,7 @@ class Reading(Generic[T, R]):
         self.result = yield from self._generator
 
 
-@dataclass(frozen=True)
-class Audio:
+class Audio(NamedTuple):
     """An open clip.
 
     Attributes

@@ -207,6 +207,9 @@ def _is_chunk(file: int, at: int) -> bool:
 def first_frame(file: int, size: int) -> int | None:
     """Return where an MP3 begins, behind its tags and other bytes: at the first of three Layer III frames in a row."""
     start = _after_tags(file, size)
+    # It nearly always begins right there.
+    if _frames_at(file, start):
+        return start
     data = os.pread(file, _JUNK_BYTES, start)
     at = data.find(b"\xff")
     while at >= 0:

@@ -15,8 +15,6 @@ _RESAMPLED_WHOLE = 1 << 18
 # Channels cancel if together they are at most two steps of 16 bits, and each alone so many times as much.
 _QUIET = 2.0**-14
 _CANCELLED = 100
-# So many samples nearly always show that a clip is not quiet.
-_PROBED = 1024
 
 # A clip is named if more than this share of its energy lies where the features do not reach.
 _MUCH = 0.5
@@ -86,10 +84,11 @@ def _mixed(audio: Audio, room: Float32 | None = None) -> Waveform:
         out = None if room is None or n + len(block) > len(room) else room[n : n + len(block)]
         y = _mean(block, audio.scale, out)
         n += len(block)
-        if block.shape[1] > 1 and peak_mixed < _QUIET:
-            peak_mixed = max(peak_mixed, _peak(y[:_PROBED]))
+        if audio.n_channels > 1 and peak_mixed < _QUIET:
+            # One sample is nearly always enough to show that the clip is not quiet.
+            peak_mixed = max(peak_mixed, abs(float(y[len(y) // 2])))
             if peak_mixed < _QUIET:
-                peak_mixed = max(peak_mixed, _peak(y))
+                peak_mixed = max(peak_mixed, float(y.max()), -float(y.min()))
                 peak_channel = max(peak_channel, audio.scale * float(block.max()))
         yield y
     return Sound(blocks.result, 0.0, peak_mixed < _QUIET and peak_channel > _CANCELLED * peak_mixed)
@@ -111,10 +110,6 @@ def _mean(block: Float32, scale: float, out: Float32 | None) -> Float32:
     return out
 
 
-def _peak(y: Float32) -> float:
-    return max(float(y.max()), -float(y.min()))
-
-
 def _resampled_whole(audio: Audio, sr: int) -> Waveform:
     # The same bits as from the stream, in four fifths of the time, or half of it where the clip is short.
     y, n = np.empty(audio.n_samples, np.float32), 0
@@ -125,6 +120,8 @@ def _resampled_whole(audio: Audio, sr: int) -> Waveform:
         n += len(block)
     result = resampled(y[:n], audio.sr, sr)
     yield result
+    if audio.sr < sr:  # nothing can be lost
+        return blocks.result
     return blocks.result._replace(lost=1 - _energy(result, sr) / max(_energy(y[:n], audio.sr), _NO_ENERGY))
 
 

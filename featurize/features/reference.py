@@ -1,7 +1,7 @@
-"""The compiled loops in a few lines of numpy: what they compute, what their tests compare, and what stands in for them.
+"""The reference: the window, the filterbank and the compiled loops in a few lines of numpy, which their tests compare.
 
-Read this first; `fft` and `kernel` say the same in machine code. Where LLVM makes none for a processor, `twin_kernel`
-computes, at a fraction of the speed; its rows are the kernel's to within 1e-5.
+Read this first; `fft` and `kernel` say the same in machine code. `reference_kernel` takes their place where there is no
+machine code, at a fraction of the speed; its rows are the kernel's to within 1e-5.
 """
 
 import ctypes
@@ -11,11 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.settings import MelSettings
+from cache.look.mel_scale import hz_to_mel, mel_to_hz
+
 Float32 = npt.NDArray[np.float32]
 
 
 class Kernel(NamedTuple):
-    """The two loops, which are given pointers as integers and trust them, and what they want to be given.
+    """The two loops, which take addresses and trust them, and the tables that they need.
 
     Attributes
     ----------
@@ -43,11 +46,37 @@ class Kernel(NamedTuple):
     engine: object
 
 
+def hann_window(settings: MelSettings) -> Float32:
+    """Return the periodic Hann window, as `scipy.signal.get_window("hann", n_fft)` has it, shape (n_fft,)."""
+    turns = 2 * np.pi * np.arange(settings.n_fft) / settings.n_fft
+    window: Float32 = (0.5 - 0.5 * np.cos(turns)).astype(np.float32)
+    return window
+
+
+def mel_filterbank(settings: MelSettings) -> Float32:
+    """Triangles on the mel scale, each of unit area in Hz, as `librosa.filters.mel(norm="slaney")` makes them.
+
+    Returns
+    -------
+    ndarray
+        Weights, shape (n_mels, 1 + n_fft // 2), float32.
+    """
+    bins = np.fft.rfftfreq(settings.n_fft, 1 / settings.sr)
+    lowest, highest = hz_to_mel([settings.fmin, settings.fmax])
+    corners = mel_to_hz(np.linspace(lowest, highest, settings.n_mels + 2))
+    widths = np.diff(corners)
+    distance = corners[:, None] - bins
+    rising = -distance[:-2] / widths[:-1, None]
+    falling = distance[2:] / widths[1:, None]
+    triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    return (triangles * (2.0 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32)
+
+
 def power_spectrum(frames: Float32, window: Float32) -> Float32:
     """Return the power of the bins of every frame, from (n_frames, n_fft) to (n_frames, 1 + n_fft // 2), in float32.
 
-    By scipy, whose transform takes float32 through the same steps as the compiled one; numpy's rounds otherwise, and
-    then a row may differ by more than 1e-5 where a clear tone stands over near silence.
+    scipy's transform takes float32 through the same steps as the compiled one. numpy's rounds otherwise, and a row
+    could differ by more than 1e-5 where a clear tone stands over near silence.
     """
     import scipy.fft
 
@@ -77,7 +106,7 @@ def normalise(mel: Float32, peak: float, floors: Float32) -> Float32:
     mel
         The powers, (n_mels, n_frames).
     peak
-        The largest power of the clip, also of the frames that are not in `mel`.
+        The largest power of the clip, including the frames that are not in `mel`.
     floors
         The least power, the dynamic range as a ratio of powers, and what is added to the range of levels.
     """
@@ -89,13 +118,7 @@ def normalise(mel: Float32, peak: float, floors: Float32) -> Float32:
 
 
 def reference_kernel(window: Float32, filterbank: Float32, hop_length: int, n_frames: int, mel_stride: int) -> Kernel:
-    """Return the functions above behind the pointers that `featurize.features.kernel.compile_kernel` gives its own.
-
-    Parameters
-    ----------
-    window, filterbank, hop_length, n_frames, mel_stride
-        See there.
-    """
+    """Return the functions above with the parameters of `featurize.features.kernel.compile_kernel`."""
     n_fft, n_mels = len(window), len(filterbank)
 
     def mel_at(address: int, n: int) -> Float32:

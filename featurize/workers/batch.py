@@ -16,7 +16,7 @@ from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
 from featurize.audio.pieces import cut, open_clip
 from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
-from featurize.features.row import n_frames_of, write_spectrogram
+from featurize.features.row import computable, n_frames_of, write_spectrogram
 
 Float32 = npt.NDArray[np.float32]
 
@@ -177,7 +177,9 @@ def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.ND
     out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
     n_samples, sound = write_row(audio, settings, out)
     seconds = settings.n_frames * settings.hop_length / settings.sr
-    remarks = sound.decoded.remark, sound_remark(audio, sound, out, seconds, settings.sr)
+    remark = sound_remark(audio, sound, out, seconds, settings.sr)
+    if sound.decoded.remark:
+        remark = f"{sound.decoded.remark}; {remark}" if remark else sound.decoded.remark
     if out is not x:
         x[...] = out
     return Row(
@@ -190,7 +192,7 @@ def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.ND
         audio.sr,
         audio.format,
         zlib.crc32(x.data),
-        "; ".join(filter(None, remarks)),
+        remark,
         clip.inode,
         *clip.span,
     )
@@ -199,9 +201,10 @@ def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.ND
 def row_of(path: str, settings: MelSettings | None) -> Float32:
     """Compute the row of one clip; see `featurize.featurize_clip`."""
     out = np.empty(ROW_SHAPE, np.float32)
+    settings = computable(settings) if settings else MelSettings()
     try:
         with open_clip(path) as audio:
-            write_row(audio, settings or MelSettings(), out)
+            write_row(audio, settings, out)
     except ClipError as error:
         gone = not Path(recording_of(path)).exists() and not Path(path).exists()
         raise ClipError(f"{path}: {'there is no such file' if gone else error}", error.passing) from None

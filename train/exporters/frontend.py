@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.file.settings import MelSettings
-from featurize.features.row import mel_filterbank
+from featurize.features.reference import mel_filterbank
 from train.backend.keras import keras, tf
 
 Float32 = npt.NDArray[np.float32]

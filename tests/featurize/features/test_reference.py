@@ -10,7 +10,7 @@ import pytest
 import featurize.features.kernel
 from cache import open_cache
 from cache.file.settings import MelSettings
-from featurize.features import llvm, reference, row
+from featurize.features import buffers, llvm, reference, row
 from featurize.features.kernel import compile_kernel
 from tests import ROOT
 from tests.helpers.oracle import row_of
@@ -59,8 +59,8 @@ def twins(monkeypatch):
 
 
 def forget():
-    row._kernel.cache_clear()
-    row._workspace.cache_clear()
+    buffers._kernel.cache_clear()
+    buffers._PER_THREAD.buffers.clear()
 
 
 def test_the_toy_example_compiles_and_adds_two_vectors():

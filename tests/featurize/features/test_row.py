@@ -6,7 +6,8 @@ import pytest
 
 from cache.file.settings import SETTINGS, MelSettings
 from cache.shared.errors import UserError
-from featurize.features.row import computable, mel_filterbank, n_frames_of, write_spectrogram
+from featurize.features.reference import mel_filterbank
+from featurize.features.row import computable, n_frames_of, write_spectrogram
 from tests.helpers.oracle import NOTEBOOK, row_of
 
 SETTING = MelSettings()
