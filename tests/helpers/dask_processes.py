@@ -7,7 +7,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,24 @@ SETTINGS = {
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "None",
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
 }
+
+
+# Run in a worker: `code` makes `new` of `was`, and it takes the place of what is called `name`.
+CHANGE = """
+import pkgutil, sys
+place, _, name = {name!r}.rpartition(".")
+place = pkgutil.resolve_name(place)
+was = getattr(place, name)
+{code}
+setattr(place, name, new)
+sys.unchanged = place, name, was
+"""
+CHANGE_BACK = "import sys; setattr(*sys.unchanged)"
+
+
+def changing(name: str, code: str) -> str:
+    """Write a program that puts what `code` calls `new` in the place of the attribute with this dotted name."""
+    return CHANGE.format(name=name, code=code)
 
 
 class DaskProcesses:
@@ -46,9 +65,28 @@ class DaskProcesses:
         self._wait_for(name, "Registered to")
         return worker
 
-    def stop_workers(self) -> None:
-        _kill(self.workers)
-        self.workers = []
+    @contextmanager
+    def changed(self, name: str, code: str, *workers: int) -> Iterator[None]:
+        """Have running workers changed as `changing` says, all of them or those of these numbers."""
+        self.run(changing(name, code), *workers)
+        yield
+        self.run(CHANGE_BACK, *workers)
+
+    def run(self, code: str, *workers: int) -> None:
+        """Run a program in the workers of these numbers, or in all."""
+        import distributed
+
+        addresses = [self.address_of(number) for number in workers] or None
+        with distributed.Client(self.address, set_as_default=False) as client:
+            client.run(exec, code, {}, workers=addresses)
+
+    def address_of(self, worker: int) -> str:
+        return self.log(f"worker{worker}").split("Start worker at:")[1].split()[0]
+
+    def stop_workers(self, first: int = 0) -> None:
+        """End the workers from this number on."""
+        _kill(self.workers[first:])
+        del self.workers[first:]
 
     def stop(self) -> None:
         _kill([*self.workers, self.scheduler])

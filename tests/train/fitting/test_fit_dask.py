@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests import ROOT
-from tests.helpers.commands import train
-from tests.helpers.dask_processes import DaskProcesses
+from tests.helpers.commands import train, train_here
+from tests.helpers.dask_processes import DaskProcesses, changing
 from tests.helpers.tables import table
 from train.fitting import dask as cluster
 
@@ -42,7 +42,7 @@ def test_a_cross_validation_on_a_cluster_is_the_local_one_to_the_bit(
     dask: DaskProcesses, tones_cache: Path, tmp_path: Path
 ) -> None:
     command = ("crossval", tones_cache, "--folds", "2", *OF_FIT, "--json", "--run")
-    here = train(*command, tmp_path / "here")
+    here = train_here(*command, tmp_path / "here")
     there = train(*command, tmp_path / "there", "--scheduler", dask.file, "--dashboard")
     assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr + dask.log("worker0")
     said = [line for line in there.stderr.splitlines() if not line.startswith("warning: ")]
@@ -56,8 +56,8 @@ def test_a_sweep_on_a_cluster_leaves_whole_runs_where_it_was_told(
     dask: DaskProcesses, tones_cache: Path, tmp_path: Path
 ) -> None:
     # Relative to a working directory that the worker does not have.
-    runs = os.path.relpath(tmp_path / "sweep", ROOT)
-    done = train("sweep", tones_cache, "--grid", "seed=5", *OF_FIT, "--runs", runs, "--scheduler", dask.address)
+    runs = os.path.relpath(tmp_path / "sweep")
+    done = train_here("sweep", tones_cache, "--grid", "seed=5", *OF_FIT, "--runs", runs, "--scheduler", dask.address)
     assert done.returncode == 0, done.stderr + dask.log("worker0")
     (run,) = (tmp_path / "sweep").glob("*/model.keras")
     record = json.loads((run.parent / "run.json").read_text())
@@ -67,25 +67,28 @@ def test_a_sweep_on_a_cluster_leaves_whole_runs_where_it_was_told(
 def test_a_worker_that_cannot_see_the_cache_or_has_other_code_is_named_before_work(
     dask: DaskProcesses, tones_cache: Path, tmp_path: Path
 ) -> None:
-    unseen = "import pathlib; see = pathlib.Path.open\n" + (
-        "def blind(path, *rest, **options):\n"
+    blind = (
+        "def new(path, *rest, **options):\n"
         f"    if str(path) == {str(tones_cache)!r}: raise PermissionError(13, 'Permission denied', str(path))\n"
-        "    return see(path, *rest, **options)\n"
-        "pathlib.Path.open = blind\n"
+        "    return was(path, *rest, **options)\n"
     )
-    other_code = "import train.fitting.dask; train.fitting.dask.__file__ = '/nowhere/fit/dask.py'"
-    for preload, complaint in (
-        (unseen, f"cannot read {tones_cache} (Permission denied); every worker must see it under this name"),
-        (other_code, "has training code e3b0c44298fc, and this machine has "),
+    for name, code, complaint in (
+        (
+            "pathlib.Path.open",
+            blind,
+            f"cannot read {tones_cache} (Permission denied); every worker must see it under this name",
+        ),
+        (
+            "train.fitting.dask.__file__",
+            "new = '/nowhere/fit/dask.py'",
+            "has training code e3b0c44298fc, and this machine has ",
+        ),
     ):
-        worker = dask.add_worker(preload)
-        done = train("crossval", tones_cache, *OF_FIT, "--run", tmp_path / "run", "--scheduler", dask.address)
-        worker.kill()
-        worker.wait()
+        with dask.changed(name, code):
+            done = train_here("crossval", tones_cache, *OF_FIT, "--run", tmp_path / "run", "--scheduler", dask.address)
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
-        assert line.startswith("python -m train: worker tcp://127.0.0.1:")
-        assert complaint in line
+        assert line.startswith(f"python -m train: worker {dask.address_of(0)} {complaint}")
         assert not (tmp_path / "run").exists()
 
 
@@ -93,19 +96,23 @@ def test_a_fold_that_ends_its_process_or_its_workers_and_a_scheduler_that_goes_a
     tones_cache: Path, tmp_path: Path
 ) -> None:
     dask = DaskProcesses(tmp_path)
-    end = "import os, time, train.fitting.dask as c\ndef end(*rest): {how}\nc.{what} = end\n"
+    end = "import os, time\ndef new(*rest): {how}"
+    work = "train.fitting.dask._work"
     try:
-        for preload, complaint in (
-            ("import sys; sys.executable = '/bin/false'", "a run on worker tcp://127.0.0.1:"),
-            (end.format(what="_work", how="os._exit(1)"), "a run ended its workers, one after another"),
-            (end.format(what="_work", how=f"os.kill({dask.scheduler.pid}, 9); time.sleep(60)"), "has gone; start it"),
+        for name, code, complaint in (
+            ("sys.executable", "new = '/bin/false'", "a run on worker tcp://127.0.0.1:"),
+            (work, end.format(how="os._exit(1)"), "a run ended its workers, one after another"),
+            (work, end.format(how=f"os.kill({dask.scheduler.pid}, 9); time.sleep(60)"), "has gone; start it"),
         ):
-            dask.add_worker(preload)
-            done = train("crossval", tones_cache, *OF_FIT, "--run", tmp_path / complaint[-7:], "--scheduler", dask.file)
+            if not any(worker.poll() is None for worker in dask.workers):
+                dask.add_worker()
+            dask.run(changing(name, code))
+            done = train_here(
+                "crossval", tones_cache, *OF_FIT, "--run", tmp_path / complaint[-7:], "--scheduler", dask.file
+            )
             assert done.returncode == 1
             assert complaint in done.stderr
             assert len(done.stderr.splitlines()) == 1, done.stderr
-            dask.stop_workers()
     finally:
         dask.stop()
 
@@ -126,6 +133,6 @@ def test_a_result_counts_however_long_its_process_takes_to_end(tmp_path: Path, m
 
 
 def test_the_dashboard_is_that_of_a_cluster(tones_cache: Path) -> None:
-    done = train("crossval", tones_cache, "--dashboard")
+    done = train_here("crossval", tones_cache, "--dashboard")
     assert done.returncode == 2
     assert "name it with --scheduler" in done.stderr
