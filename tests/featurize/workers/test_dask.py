@@ -23,28 +23,28 @@ from featurize.workers.batch import Task, featurize_batch
 from featurize.workers.dask import cluster_workers
 from tests import ROOT
 from tests.helpers.commands import complaints, start, wait_for_rows
-from tests.helpers.dask_processes import DaskProcesses
+from tests.helpers.dask_processes import DaskProcesses, changing
 from tests.helpers.sounds import noise
 from tests.helpers.tones import write_clips
 
 distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
-# Run first by a worker: every clip takes a while, and is written down.
+# What opens a clip, and what takes its place: every clip takes a while, and is written down.
+OPEN = "featurize.workers.batch.open_audio"
 SLOW = """
-import os, time, featurize.workers.batch
-open_audio = featurize.workers.batch.open_audio
-def open_slowly(path, *rest):
+import os, time
+def new(path, *rest):
     time.sleep({delay})
     with open({log!r}, "a") as log:
         print(os.getpid(), "/".join(path.split("/")[-2:]), file=log)
     {how}
-    return open_audio(path, *rest)
-featurize.workers.batch.open_audio = open_slowly
+    return was(path, *rest)
 """
 
 
 @pytest.fixture(scope="module")
 def dask(tmp_path_factory):
+    """A scheduler whose workers are those of one test."""
     processes = DaskProcesses(tmp_path_factory.mktemp("dask"))
     yield processes
     processes.stop()
@@ -52,9 +52,19 @@ def dask(tmp_path_factory):
 
 @pytest.fixture
 def workers(dask):
-    """Adds workers to the scheduler of all tests, for one test."""
+    """Adds workers to that scheduler, for one test."""
     yield dask.add_worker
     dask.stop_workers()
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    """A scheduler with two workers, which no test leaves otherwise than it found them."""
+    processes = DaskProcesses(tmp_path_factory.mktemp("standing"))
+    processes.add_worker()
+    processes.add_worker()
+    yield processes
+    processes.stop()
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +86,7 @@ def slow(folder, how="pass", delay=0.05):
 
 
 def held(folder):
-    """As `slow`, but go on after the first of its four batches only once `folder` has a file called "go"."""
+    """As `slow`, but go on after the first batches only once `folder` has a file called "go"."""
     log, go = str(folder / "log"), str(folder / "go")
     return slow(folder, f"while len(list(open({log!r}))) > 40 and not os.path.exists({go!r}): time.sleep(0.01)")
 
@@ -111,12 +121,11 @@ def assert_same(cache_file, expected, without=()):
         assert cache.fingerprint == expected.fingerprint
 
 
-def test_every_executor_gives_the_same_bytes(dask, workers, data):
-    workers()
+def test_every_executor_gives_the_same_bytes(standing, data):
     settings = MelSettings()
     batch = [Task(clip, "") for clip in find_clips(data).clips[30:50]]
     expected = featurize_batch(str(data), batch, settings, np.empty((len(batch), *ROW_SHAPE), np.float32))
-    with distributed.Client(dask.address, set_as_default=False) as client:
+    with distributed.Client(standing.address, set_as_default=False) as client:
         for executor in (ThreadPoolExecutor(2), ProcessPoolExecutor(1), client.get_executor(pure=False)):
             with executor:
                 room = np.empty((len(batch), *ROW_SHAPE), np.float32)
@@ -126,11 +135,9 @@ def test_every_executor_gives_the_same_bytes(dask, workers, data):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_a_cluster_makes_the_same_cache_to_the_bit(dask, workers, data, tmp_path, dtype):
-    workers()
-    workers()
+def test_a_cluster_makes_the_same_cache_to_the_bit(standing, data, tmp_path, dtype):
     expected = build(data, tmp_path / "expected.h5", dtype=dtype).cache
-    scheduler = dask.file if dtype == "float16" else dask.address
+    scheduler = standing.file if dtype == "float16" else standing.address
     # Relative, as most people type it; the workers have a working directory of their own.
     folder = os.path.relpath(data)
     with run(folder, scheduler, tmp_path / "f.h5", "--json", "--dtype", dtype, "--dashboard") as process:
@@ -144,10 +151,10 @@ def test_a_cluster_makes_the_same_cache_to_the_bit(dask, workers, data, tmp_path
 
 
 def test_a_worker_that_joins_gets_work_and_one_that_is_killed_is_done_without(dask, workers, data, expected, tmp_path):
-    first = workers(held(tmp_path))
+    first = workers(changing(OPEN, held(tmp_path)))
     with run(data, dask.address, tmp_path / "features.h5") as process:
         wait_for_rows(tmp_path, process, 1)
-        second = workers(slow(tmp_path))
+        second = workers(changing(OPEN, slow(tmp_path)))
         (tmp_path / "go").touch()
         while len(clips_by_process(tmp_path).get(second.pid, [])) < 3:
             assert process.poll() is None, process.stderr.read()
@@ -159,11 +166,14 @@ def test_a_worker_that_joins_gets_work_and_one_that_is_killed_is_done_without(da
     assert_same(tmp_path / "features.h5", expected)
 
 
-def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(dask, workers, data, expected, tmp_path):
-    killer = expected.paths[50]
+def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(dask, workers, data, tmp_path):
+    # Few, because a worker is started again for every half, quarter .. of the batch until the clip is alone.
+    few = {"max_per_class": 8}
+    expected = build(data, tmp_path / "expected.h5", **few).cache
+    killer = expected.paths[20]
     for _ in range(2):
-        workers(slow(tmp_path, f"path.endswith({killer!r}) and os._exit(1)", 0), "--nanny")
-    with run(data, dask.address, tmp_path / "features.h5", "--json") as process:
+        workers(changing(OPEN, slow(tmp_path, f"path.endswith({killer!r}) and os._exit(1)", 0)), "--nanny")
+    with run(data, dask.address, tmp_path / "features.h5", "--json", "--max-per-class", 8) as process:
         out, err = process.communicate(timeout=90)
     assert process.returncode == 0, err
     # While both nannies start their worker again, the cluster has none.
@@ -172,16 +182,15 @@ def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(d
     assert reasons.keys() == {"cat/broken.wav", killer}
     assert "the worker that computes it dies of it" in reasons[killer]
     assert sorted(open_cache(tmp_path / "features.h5").paths) == sorted(set(expected.paths) - {killer})
-    assert build(data, tmp_path / "features.h5").n_computed == 1
+    assert build(data, tmp_path / "features.h5", **few).n_computed == 1
     assert_same(tmp_path / "features.h5", expected)
 
 
 @pytest.mark.parametrize(
     "how", ["its worker dies after it was fetched", "lost, it is computed again, and its worker dies"]
 )
-def test_a_worker_that_dies_on_the_heels_of_a_result_leaves_no_future_without_an_end(dask, workers, monkeypatch, how):
-    workers()
-    with connected(dask.address, needs_of(dict), print, dashboard=False) as cluster:
+def test_a_worker_that_dies_on_the_heels_of_a_result_leaves_no_future_without_an_end(standing, monkeypatch, how):
+    with connected(standing.address, needs_of(dict), print, dashboard=False) as cluster:
         fetch = cluster.client._gather
 
         async def fetch_and_lose(futures, **options):
@@ -203,7 +212,7 @@ def test_a_worker_that_dies_on_the_heels_of_a_result_leaves_no_future_without_an
 def test_when_the_scheduler_is_lost_every_finished_row_is_kept(data, expected, tmp_path):
     dask = DaskProcesses(tmp_path)
     try:
-        dask.add_worker(slow(tmp_path))
+        dask.add_worker(changing(OPEN, slow(tmp_path)))
         with run(data, dask.address, tmp_path / "features.h5") as process:
             wait_for_rows(tmp_path, process, 1)
             dask.scheduler.kill()
@@ -239,18 +248,18 @@ def count_for_a_minute(crew):
         time.sleep(0.1)
 
 
-def test_an_interrupt_keeps_finished_rows_and_leaves_nothing_to_do_on_the_cluster(
-    dask, workers, data, expected, tmp_path
-):
-    workers(slow(tmp_path))
-    with run(data, dask.address, tmp_path / "features.h5") as process:
+def test_an_interrupt_keeps_finished_rows_and_leaves_nothing_to_do_on_the_cluster(standing, data, expected, tmp_path):
+    with (
+        standing.changed(OPEN, slow(tmp_path)),
+        run(data, standing.address, tmp_path / "features.h5") as process,
+    ):
         wait_for_rows(tmp_path, process, 1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     (line,) = complaints(err)
     assert "of 121 clips are finished and kept; run the same command again to go on" in line
-    with distributed.Client(dask.address, set_as_default=False) as client:
+    with distributed.Client(standing.address, set_as_default=False) as client:
         deadline = time.monotonic() + 60
         while client.run_on_scheduler(n_tasks):
             assert time.monotonic() < deadline
@@ -264,63 +273,69 @@ def n_tasks(dask_scheduler):
 
 
 BLIND = """
-import os
-scandir = os.scandir
-def blind(path="."):
+def new(path="."):
     if str(path) == {folder!r}:
         raise FileNotFoundError(2, "No such file or directory", path)
-    return scandir(path)
-os.scandir = blind
+    return was(path)
 """
+SIGHTLESS = "cannot read {folder} (No such file or directory); every worker must see it under this name"
 UNFIT = {
-    "feature code": (
-        "import featurize.features.row; featurize.features.row.FEATURE_VERSION = 0",
-        "has feature code 0, and this machine",
-    ),
+    "feature code": ("featurize.workers.dask.FEATURE_VERSION", "new = 0", "has feature code 0, and this machine"),
     "library": (
-        "import importlib.metadata as m; v = m.version; m.version = lambda n: '1.0' if n == 'soxr' else v(n)",
+        "featurize.workers.dask.version",
+        "new = lambda name: '1.0' if name == 'soxr' else was(name)",
         "has soxr 1.0, and this machine has ",
     ),
-    "package": (
-        f"import sys; sys.path[:] = [path for path in sys.path if path != {str(ROOT)!r}]",
-        "has no package cache; install this project there",
-    ),
-    "data": (BLIND, "cannot read {folder} (No such file or directory); every worker must see it under this name"),
+    "data": ("os.scandir", BLIND, SIGHTLESS),
+}
+WITHOUT_US = f"import sys; sys.path[:] = [path for path in sys.path if path != {str(ROOT)!r}]"
+UNFIT_FROM_THE_START = {
+    "data": (changing("os.scandir", BLIND), SIGHTLESS),
+    "package": (WITHOUT_US, "has no package cache; install this project there"),
 }
 
 
-@pytest.mark.parametrize("what", UNFIT)
-def test_an_unfit_worker_is_named_before_work_starts(dask, workers, data, tmp_path, what):
-    preload, complaint = (text.replace("{folder!r}", repr(str(data / "cat"))) for text in UNFIT[what])
-    complaint = complaint.replace("{folder}", str(data / "cat"))
-    workers()
-    workers(preload)
-    with run(data, dask.address, tmp_path / "features.h5") as process:
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    (line,) = complaints(err)
-    address = dask.log("worker1").split("Start worker at:")[1].split()[0]
-    assert line.startswith(f"python -m featurize: worker {address} {complaint}")
+def refusal(data, scheduler, tmp_path):
+    """The error with which a run ends before it has left anything."""
+    with pytest.raises(UserError) as error:
+        build(data, tmp_path / "features.h5", scheduler=scheduler)
     assert list(tmp_path.iterdir()) == []
+    return str(error.value)
 
 
-@pytest.mark.parametrize("what", ["data", "package"])
-def test_an_unfit_worker_that_joins_later_is_refused_too(dask, workers, data, tmp_path, what):
-    preload, complaint = (text.replace("{folder!r}", repr(str(data / "cat"))) for text in UNFIT[what])
-    complaint = complaint.replace("{folder}", str(data / "cat"))
-    workers(held(tmp_path))
-    with run(data, dask.address, tmp_path / "features.h5") as process:
-        wait_for_rows(tmp_path, process, 1)
-        workers(preload)
-        (tmp_path / "go").touch()
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 1, err
-    (line,) = complaints(err)
-    address = dask.log("worker1").split("Start worker at:")[1].split()[0]
-    # Which of our packages is asked for first differs.
-    line = line.replace("package featurize", "package cache")
-    assert line.startswith(f"python -m featurize: worker {address} {complaint}")
-    assert "finished clips are kept" in line
+@pytest.mark.parametrize("what", UNFIT)
+def test_an_unfit_worker_is_named_before_work_starts(standing, data, tmp_path, what):
+    name, code, complaint = (text.replace("{folder!r}", repr(str(data / "cat"))) for text in UNFIT[what])
+    with standing.changed(name, code, 1):
+        line = refusal(data, standing.address, tmp_path)
+    assert line.startswith(f"worker {standing.address_of(1)} {complaint}".replace("{folder}", str(data / "cat")))
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("what", UNFIT_FROM_THE_START)
+def test_an_unfit_worker_that_joins_is_refused_during_a_run_and_before_the_next(standing, data, tmp_path, what):
+    preload, complaint = (text.replace("{folder!r}", repr(str(data / "cat"))) for text in UNFIT_FROM_THE_START[what])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "next").mkdir()
+    try:
+        with (
+            standing.changed(OPEN, held(tmp_path), 0, 1),
+            run(data, standing.address, tmp_path / "run" / "features.h5") as process,
+        ):
+            wait_for_rows(tmp_path / "run", process, 1)
+            standing.add_worker(preload)
+            (tmp_path / "go").touch()
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 1, err
+        (line,) = complaints(err)
+        assert "finished clips are kept" in line
+        line = line.removeprefix("python -m featurize: ")
+        for refused in (line, refusal(data, standing.address, tmp_path / "next")):
+            expected = f"worker {standing.address_of(2)} {complaint}".replace("{folder}", str(data / "cat"))
+            # Which of our packages is asked for first differs.
+            assert refused.replace("package featurize", "package cache").startswith(expected)
+    finally:
+        standing.stop_workers(2)
 
 
 def test_a_scheduler_that_cannot_be_reached_is_one_line(data, tmp_path):
@@ -336,13 +351,16 @@ def test_a_scheduler_that_cannot_be_reached_is_one_line(data, tmp_path):
         str(tmp_path / "other.json"): "other.json is not the file that `dask scheduler --scheduler-file` writes",
     }
     # All at once, because each waits for an answer for some seconds.
-    processes = {scheduler: run(data, scheduler, tmp_path / f"{i}.h5") for i, scheduler in enumerate(complaints_of)}
-    for scheduler, process in processes.items():
-        with process:
-            _, err = process.communicate(timeout=60)
-        assert process.returncode == 1
-        (line,) = complaints(err)
-        assert complaints_of[scheduler] in line
+    with ThreadPoolExecutor(len(complaints_of)) as all_at_once:
+
+        def refused(number, scheduler):
+            (tmp_path / str(number)).mkdir()
+            return refusal(data, scheduler, tmp_path / str(number))
+
+        lines = list(all_at_once.map(refused, range(len(complaints_of)), complaints_of))
+    for line, complaint in zip(lines, complaints_of.values(), strict=True):
+        assert complaint in line
+        assert "\n" not in line
     web.server_close()
 
 
@@ -383,13 +401,12 @@ def test_without_a_scheduler_no_run_loads_dask(data, tmp_path):
     assert not {"distributed", "dask", "tornado"} & set(err.split())
 
 
-def test_segments_of_recordings_are_what_they_are_here(dask, workers, tmp_path):
+def test_segments_of_recordings_are_what_they_are_here(standing, tmp_path):
     (tmp_path / "field").mkdir()
     for number in range(3):
         soundfile.write(tmp_path / f"field/r{number}.flac", noise(3 * 16000, seed=number), 16000)
         (tmp_path / f"field/r{number}.txt").write_text("0.5\t1.0\ta\n0.75\t2.5\tb\n")
-    workers()
-    with run(tmp_path / "field", dask.address, tmp_path / "f.h5", "--labels", tmp_path / "field") as process:
+    with run(tmp_path / "field", standing.address, tmp_path / "f.h5", "--labels", tmp_path / "field") as process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert_same(tmp_path / "f.h5", build(tmp_path / "field", tmp_path / "here.h5", labels=[tmp_path / "field"]).cache)
