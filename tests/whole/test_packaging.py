@@ -78,13 +78,18 @@ def test_a_foreign_package_in_the_way_is_one_line_that_says_where(name, as_packa
 @pytest.mark.parametrize(
     ("library", "package", "arguments"),
     [
-        ("tensorflow", "train", ("fit", "CACHE", "--epochs", "1")),
-        ("sklearn", "train", ("crossval", "CACHE", "--folds", "2")),
+        ("tensorflow", "train", ("fit", "CACHE", "--epochs", "1", "--run", "RUN")),
+        ("sklearn", "train", ("crossval", "CACHE", "--folds", "2", "--run", "RUN")),
         ("librosa", "featurize", ("DATA", "--cache", "CACHE", "--check", "2")),
     ],
 )
-def test_a_command_that_lacks_its_extra_says_what_installs_it(library, package, arguments, tones, tones_cache):
-    given = [{"CACHE": str(tones_cache), "DATA": str(tones)}.get(word, word) for word in arguments]
+def test_a_command_that_lacks_its_extra_says_what_installs_it(
+    library, package, arguments, tones, tones_cache, tmp_path
+):
+    given = [
+        {"CACHE": str(tones_cache), "DATA": str(tones), "RUN": str(tmp_path / "run")}.get(word, word)
+        for word in arguments
+    ]
     code = f"import sys, runpy; sys.modules[{library!r}] = None; sys.argv = [{package!r}, *sys.argv[1:]]\n"
     line = [sys.executable, "-c", code + f"runpy.run_module({package!r}, run_name='__main__')", *given]
     refused = done(*line)
@@ -93,3 +98,4 @@ def test_a_command_that_lacks_its_extra_says_what_installs_it(library, package, 
         f"this needs {library}, which is not installed; install it with `pip install 'melcache[train]'`"
         in refused.stderr
     )
+    assert not list(tmp_path.iterdir()), "something was begun that cannot be finished"

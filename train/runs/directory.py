@@ -17,6 +17,7 @@ The tables are written and read by train.runs.tables.
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from cache.file.settings import SETTINGS, Setting
@@ -69,7 +70,11 @@ def new_run(run: Path | None, name: str) -> Path:
     ------
     UserError
         There is something there already.
+    ModuleNotFoundError
+        Nothing can be trained here, so no directory is made.
     """
+    if find_spec("tensorflow") is None:
+        raise ModuleNotFoundError("TensorFlow is not installed", name="tensorflow")
     if run is not None:
         if (run / CHECKPOINT / "lock").exists():
             with held(run):
