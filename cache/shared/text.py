@@ -5,6 +5,9 @@ import sys
 import unicodedata
 from collections.abc import Mapping
 
+# How a formula begins in a spreadsheet.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def printable(name: str) -> str:
     r"""Return `name` with everything escaped that could move a cursor or end a line.
@@ -32,6 +35,16 @@ def human_count(n: int, noun: str) -> str:
 def human_percent(share: float) -> str:
     """Return a share in [0, 1] as people write it: 73.3 %."""
     return f"{100 * share:.1f} %"
+
+
+def as_cell(text: str) -> str:
+    """Return a text as a cell of CSV that no spreadsheet takes for a formula: with an apostrophe before = + - @."""
+    return f"'{text}" if text.lstrip("'")[:1] in _FORMULA else text
+
+
+def from_cell(cell: str) -> str:
+    """Return the text that `as_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'")[:1] in _FORMULA else cell
 
 
 def files_by_kind(counts: Mapping[str, int]) -> str:

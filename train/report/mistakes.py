@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from cache.shared.errors import UserError
 from cache.shared.files import as_path, replacing
-from cache.shared.text import human_percent
+from cache.shared.text import as_cell, human_percent
 from train.runs.record import read_record
 from train.runs.tables import Predictions, read_predictions
 
@@ -77,7 +77,8 @@ def write_suspects(run: str | Path, out: str | Path) -> int:
         for clip in clips.tolist():
             label, other = tested.labels[clip], mean[clip].argmax()
             probabilities = (f"{mean[clip, which]:.6f}" for which in (other, label))
-            writer.writerow((tested.paths[clip], class_names[label], class_names[other], *probabilities))
+            texts = map(as_cell, (tested.paths[clip], class_names[label], class_names[other]))
+            writer.writerow((*texts, *probabilities))
     return len(clips)
 
 

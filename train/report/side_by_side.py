@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cache.shared.text import human_count, human_percent, human_seconds, printable
+from cache.shared.text import as_cell, human_count, human_percent, human_seconds, printable
 from train.score.compare import Comparison, Entry
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -95,7 +95,8 @@ def as_csv(comparison: Comparison) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, rows[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({name: as_cell(value) if isinstance(value, str) else value for name, value in row.items()})
     return out.getvalue().removesuffix("\n")
 
 

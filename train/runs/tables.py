@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cache import Cache
 from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
+from cache.shared.text import as_cell, from_cell
 from train.dataset.splits import SPLITS
 
 # A table of a run has a line a clip, and up to some kilobytes of probabilities in it.
@@ -163,7 +164,7 @@ def write_predictions(
     names, paths, labels = cache.class_names, cache.paths, cache.labels
     header: tuple[str, ...] = ("path", "class", "predicted", *(f"p_{name}" for name in names))
     lines: Iterable[tuple[object, ...]] = (
-        (paths[row], names[labels[row]], names[p.argmax()], *(f"{value:.6g}" for value in p.tolist()))
+        (*map(as_cell, (paths[row], names[labels[row]], names[p.argmax()])), *(f"{value:.6g}" for value in p.tolist()))
         for row, p in zip(rows.tolist(), probabilities, strict=True)
     )
     if folds is not None:
@@ -217,7 +218,7 @@ def _column(file: Path, table: _Table, name: str) -> list[str]:
         at = table.header.index(name)
     except ValueError:
         raise _damaged(file, f"its column {name} is missing") from None
-    return [row[at] for row in table.rows]
+    return [from_cell(row[at]) for row in table.rows]
 
 
 def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
