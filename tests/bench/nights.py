@@ -2,10 +2,13 @@
 
 FOLDER/nights and FOLDER/check hold recordings of ten minutes: calls of data/synthesize.py, mixed into noise, with label
 tracks beside them. The last four of the nights have theirs in FOLDER/truth. With --correct, the labels that a model
-gave to these four become what a person would make of them.
+gave to these four become those that a person would make of them. With --circle, all commands of the section are run.
 """
 
 import argparse
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import soundfile
 from cache.labels.annotation import Region
 from cache.labels.read import read_labels
 from data.synthesize import CALLS
+from tests import ROOT
 from train.predict.results import LABELS
 from train.predict.sinks import label_text
 from train.recordings.match import overlapping
@@ -52,26 +56,64 @@ def corrected(said: Path, track: Path) -> tuple[int, int]:
     return len(wrong), len(heard)
 
 
+def make(folder: Path, seed: int) -> None:
+    """Write the recordings and their label tracks."""
+    nights, check, truth = (folder / name for name in ("nights", "check", "truth"))
+    for place in (nights, check, truth):
+        place.mkdir(parents=True)
+    for i in range(N_LABELLED + N_UNLABELLED):
+        tracks = nights if i < N_LABELLED else truth
+        recorded(nights / f"night{i}.wav", tracks / f"night{i}.wav{ENDING}", 1000 * seed + i)
+    for i in range(N_CHECK):
+        recorded(check / f"check{i}.wav", check / f"check{i}.wav{ENDING}", 1000 * seed + 100 + i)
+
+
+def correct(folder: Path) -> None:
+    """Turn the labels that a model gave to the unlabelled nights into those that a person would make of them."""
+    n_said = n_kept = 0
+    for i in range(N_LABELLED, N_LABELLED + N_UNLABELLED):
+        name = f"night{i}.wav{ENDING}"
+        said, kept = corrected(folder / "nights" / name, folder / "truth" / name)
+        n_said, n_kept = n_said + said, n_kept + kept
+    print(f"of {n_said} labels {n_kept} stayed", flush=True)
+
+
+def circle(folder: Path, seed: int) -> None:
+    """Run the commands of the section, and show what they print."""
+
+    def show(command: str) -> None:
+        print(f"$ python -m {command}", flush=True)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-m", *command.split()], cwd=folder, env=environment, check=True)
+
+    fit = f"train fit nights/features.h5 --model compact --val 0.25 --test 0.25 --seed {seed} --run runs/"
+    evaluate = "train evaluate --recordings check --labels check runs/"
+    unlabelled = " ".join(f"nights/night{i}.wav" for i in range(N_LABELLED, N_LABELLED + N_UNLABELLED))
+    show("featurize nights --labels nights --background 30")
+    show(f"{fit}round1")
+    show(f"{evaluate}round1 --keep-thresholds")
+    show(f"train predict runs/round1 {unlabelled} --threshold auto --format audacity --out nights")
+    correct(folder)
+    show("featurize nights")
+    show(f"{fit}round2")
+    for option in ("", " --keep-thresholds", ""):
+        show(f"{evaluate}round2{option}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.nights", description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--correct", action="store_true")
+    parser.add_argument("--seed", type=int, default=0, help="other recordings, and other weights to begin with")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--correct", action="store_true", help="only correct the labels that a model gave")
+    choice.add_argument("--circle", action="store_true", help="run all commands of the section, in some minutes")
     given = parser.parse_args()
-    nights, check, truth = (given.folder / name for name in ("nights", "check", "truth"))
-    unlabelled = [f"night{i}" for i in range(N_LABELLED, N_LABELLED + N_UNLABELLED)]
     if given.correct:
-        for name in unlabelled:
-            n_said, n_kept = corrected(nights / f"{name}.wav{ENDING}", truth / f"{name}{ENDING}")
-            print(f"{name}: of {n_said} labels {n_kept} stayed")
+        correct(given.folder)
         return
-    for folder in (nights, check, truth):
-        folder.mkdir(parents=True)
-    for i in range(N_LABELLED):
-        recorded(nights / f"night{i}.wav", nights / f"night{i}{ENDING}", i)
-    for i, name in enumerate(unlabelled, N_LABELLED):
-        recorded(nights / f"{name}.wav", truth / f"{name}{ENDING}", i)
-    for i in range(N_CHECK):
-        recorded(check / f"check{i}.wav", check / f"check{i}{ENDING}", 100 + i)
+    make(given.folder, given.seed)
+    if given.circle:
+        circle(given.folder, given.seed)
 
 
 if __name__ == "__main__":
