@@ -10,6 +10,7 @@ from cache.shared.text import printable
 
 ENDING = ".labels.txt"
 HEADER = ""
+TO_OPEN = "import them in Audacity (File, Import, Labels)"
 
 # Lines that are looked at for two numbers: the first of all may be the bad one.
 _N_TRIED = 3

@@ -24,6 +24,7 @@ ENDING = ".selections.txt"
 _REQUIRED = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
 _WRITTEN = (*_REQUIRED, "Begin File", "Class", "Probability")
 HEADER = "\t".join(_WRITTEN)
+TO_OPEN = "open them in Raven (File, Open Selection Table)"
 
 _BEGIN, _END, _OFFSET = "begin time s", "end time s", "file offset s"
 _LOW, _HIGH = "low freq hz", "high freq hz"

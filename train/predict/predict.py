@@ -75,7 +75,7 @@ def _least(run: Run, threshold: float | str | Mapping[str, float]) -> dict[str, 
     if unknown := least.keys() - set(run.class_names):
         raise UserError(f"{run.folder} has no class {min(unknown)}; its classes are {', '.join(run.class_names)}")
     for p in least.values():
-        if not (isinstance(p, int | float) and 0 <= p <= 1):
+        if not (isinstance(p, int | float | np.floating) and 0 <= p <= 1):
             raise UserError(f'threshold is {p!r}; give a number from 0 to 1, numbers by class, or "auto"')
     return {name: float(least.get(name, 0.0)) for name in run.class_names}
 

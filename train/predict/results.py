@@ -10,7 +10,8 @@ from cache.labels import audacity, raven
 # Formats with a row for each file and window, see train.predict.rows.
 ROWS = ("text", "csv", "json")
 
-# Labels to open beside the sound: modules, each with the ENDING of its files, their HEADER and the line() of a region.
+# Labels to open beside the sound: modules, each with the ENDING of its files, their HEADER, the line() of a region, and
+# in words what to do TO_OPEN them.
 LABELS = {"audacity": audacity, "raven": raven}
 
 PredictFormat = StrEnum("PredictFormat", [*ROWS, *LABELS])  # type: ignore[misc]  # mypy wants to read the names here

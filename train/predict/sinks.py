@@ -100,7 +100,8 @@ class Labels:
         """Say how many labels went into how many files."""
         if not self.n_files:
             return ""
-        return f"{human_count(self.n_labels, 'label')} in {human_count(self.n_files, 'file')}"
+        what = f"{human_count(self.n_labels, 'label')} in {human_count(self.n_files, 'file')}"
+        return f"{what}; next: {self.format.TO_OPEN} and correct them"
 
 
 def _encoded(lines: Iterable[str]) -> bytes:

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -229,6 +231,114 @@ def test_two_recordings_never_share_a_file_of_labels(run: Path, tmp_path: Path) 
         deliver(open_run(run), sources, lambda _: [], Output("raven", tmp_path / "labels"))
     with pytest.raises(UserError, match="give a folder"):
         deliver(open_run(run), sources, lambda _: [], Output("raven"))
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a dog, two of silence, and two of a cat."""
+    file = tmp_path_factory.mktemp("yard") / "yard.wav"
+    soundfile.write(file, np.concatenate((tone("dog", 2), np.zeros(32000), tone("cat", 2))), 16000)
+    return file
+
+
+def test_text_shows_detections_and_every_window_only_if_asked(run: Path, yard: Path) -> None:
+    done = train_here("predict", run, yard)
+    *detections, whole = done.stdout.splitlines()
+    labels = [line.split("\t") for line in train_here("predict", run, yard, "--format", "audacity").stdout.splitlines()]
+    for line, (start, end, name) in zip(detections, labels, strict=True):
+        times = f"{clock(float(start))} - {clock(float(end))}"
+        assert re.fullmatch(rf"{re.escape(f'{yard}  {times}: {name}')}  \([01]\.\d{{3}}\)", line)
+    assert {name for _, _, name in labels} >= {"dog", "cat"}
+    assert whole.startswith(f"{yard}: 6.00 s in 23 windows: ")
+    assert "no class" in whole
+    assert done.stderr == ""
+    windows = train_here("predict", run, yard, "--windows").stdout.splitlines()
+    assert len(windows) == 23 + 1
+    assert windows[-1] == whole
+    assert any(line.endswith(": silent") for line in windows)
+    assert train_here("predict", run, yard, "--windows", "--format", "csv").returncode == 2
+
+
+def test_labels_end_with_how_many_there_are_and_what_to_do_with_them(run: Path, yard: Path, tmp_path: Path) -> None:
+    command = ("predict", run, yard, "--format", "audacity", "--out")
+    said = train_here(*command, tmp_path / "labels.txt")
+    n = len((tmp_path / "labels.txt").read_text().splitlines())
+    assert (
+        said.stderr == f"{n} labels in 1 file; next: import them in Audacity (File, Import, Labels) and correct them\n"
+    )
+    assert said.stdout == ""
+    assert train_here(*command, tmp_path / "quiet.txt", "--quiet").stderr == ""
+
+
+def test_each_class_may_have_its_own_threshold(run: Path, yard: Path) -> None:
+    def classes(*thresholds: str) -> set[str]:
+        options = [word for one in thresholds for word in ("--threshold", one)]
+        rows = csv.DictReader(io.StringIO(train_here("predict", run, yard, "--format", "csv", *options).stdout))
+        return {row["class"] for row in rows} - {""}
+
+    assert classes() >= {"dog", "cat"}
+    assert "dog" not in classes("dog=1")
+    assert classes("1", "dog=0") == {"dog"}
+    assert classes("auto", "dog=1") == classes("dog=1", "auto")
+    assert "dog" not in classes("auto", "dog=1")
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "complaint"),
+    [
+        (["high"], "high is neither a number from 0 to 1, nor auto, nor CLASS=P"),
+        (["dog=1.5"], "dog=1.5 is neither"),
+        (["dog="], "dog= is neither"),
+        (["nan"], "nan is neither"),
+        (["0.5", "0.6"], "given twice for all classes"),
+        (["auto", "0.6"], "given twice for all classes"),
+        (["dog=0.5", "dog=0.6"], "given twice for dog"),
+        (["doog=0.5"], "has no class doog; its classes are dog, cat, bird"),
+    ],
+)
+def test_a_threshold_that_makes_no_sense_is_bad_usage(thresholds: list[str], complaint: str, run: Path) -> None:
+    done = train_here("predict", run, "x.wav", *(word for one in thresholds for word in ("--threshold", one)))
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_without_validation_says_how_to_get_thresholds(run: Path, yard: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text()) | {"temperature": None, "thresholds": {}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    done = train_here("predict", tmp_path / "run", yard, "--threshold", "auto")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "trained without validation clips" in line
+    for remedy in ("--threshold P", "--val 0.15", "--keep-thresholds"):
+        assert remedy in line
+    of_classes = [word for name in record["class_names"] for word in ("--threshold", f"{name}=0.5")]
+    assert train_here("predict", tmp_path / "run", yard, "--threshold", "auto", *of_classes).returncode == 0
+
+
+@pytest.mark.parametrize("format", ["csv", "json"])
+def test_rows_of_any_class_and_any_recording_are_read_back(format: str, run: Path, tmp_path: Path) -> None:
+    names = ["1", "0.5", "Class", "dog, cat", 'say "hi"', "=1+1", "-", "line\nbreak", "käuzchen"]
+    opened = open_run(run)
+    opened = replace(opened, record=replace(opened.record, class_names=names))
+    sources = [Source(Path(f"{name} {i}.wav"), "x") for i, name in enumerate([*names, *HOSTILE])]
+    given = [names[i % len(names)] for i in range(len(sources))]
+    p = dict.fromkeys(names, 0.1)
+    known = {s.path: Recording(s.path, Kind.CLIP, 1.0, name, p) for s, name in zip(sources, given, strict=True)}
+    output = Output(format, tmp_path / "out", resume=True)
+    deliver(opened, sources, lambda left: [known[s.path] for s in left], output)
+    content = (tmp_path / "out").read_bytes()
+    deliver(opened, sources, lambda left: [known[s.path] for s in left], output)
+    assert (tmp_path / "out").read_bytes() == content
+    lines = content.decode()
+    rows = (
+        [json.loads(line) for line in lines.splitlines()]
+        if format == "json"
+        else list(csv.DictReader(io.StringIO(lines, newline="")))
+    )
+    assert len(rows) == len(sources)
+    assert [row["class"].removeprefix("'") for row in rows] == given
 
 
 def test_a_killed_command_goes_on_and_standard_input_is_the_file(run: Path, folder: Path, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from cache import open_cache
 from cache.shared.errors import UserError
 from featurize import featurize_clip
 from tests.helpers.tables import predictions
-from train.models.inference import forward
-from train.predict.predict import predict
+from train.models.inference import forward_of
+from train.predict.predict import classify, predict
 from train.predict.results import Recording, Window
 from train.predict.rows import as_json
 from train.predict.sources import find_sources
@@ -44,11 +45,11 @@ def test_a_file_becomes_the_row_of_the_cache_to_the_bit(
 ) -> None:
     seen: list[np.ndarray] = []
 
-    def watched(model: Any) -> Any:
-        probabilities_of = forward(model)
-        return lambda batch: (seen.append(batch), probabilities_of(batch))[1]
+    def watched(run: Run) -> Any:
+        of_frames = forward_of(run)
+        return lambda n_frames: lambda batch: (seen.append(batch), of_frames(n_frames)(batch))[1]
 
-    monkeypatch.setattr("train.predict.predict.forward", watched)
+    monkeypatch.setattr("train.predict.predict.forward_of", watched)
     cache = open_cache(tones_cache)
     list(predict_files(open_run(run), [tones / path for path in cache.paths]))
     assert (np.concatenate(seen) == cache.X).all()
@@ -73,6 +74,60 @@ def test_a_folder_stands_for_its_audio_files_and_bad_ones_do_not_stop_the_rest(
     assert [row["path"] for row in printed] == [str(one.path) for one in found]
     assert sum(printed[1]["probabilities"].values()) == pytest.approx(1)
     assert all(row["kind"] == "rejected" and row["reason"] for row in printed if row is not printed[1])
+
+
+def test_sound_in_memory_is_classified_as_the_file_that_holds_it(run: Path, tones: Path) -> None:
+    paths = sorted(tones.rglob("*.wav"))[:3]
+    sounds = [soundfile.read(path, dtype="float32") for path in paths]
+    of_files = [one.probabilities for one in classify(run, *paths)]
+    assert [one.probabilities for one in classify(run, *sounds)] == of_files
+    assert [one.probabilities for one in classify(run, (sounds[0][0].astype(float), 16000.0))] == of_files[:1]
+
+
+def test_clips_come_one_by_one_or_in_lists(run: Path, tones: Path) -> None:
+    paths = sorted(tones.rglob("*.wav"))[:3]
+    sound = soundfile.read(paths[0])
+    for given in ((paths,), (paths[0], paths[1:]), ([str(paths[0])], (paths[1], paths[2])), (iter(paths),)):
+        assert [one.path for one in classify(run, *given)] == paths
+    names = [str(one.path) for one in classify(run, [sound, paths[1]], sound)]
+    assert names == ["clip 1", str(paths[1]), "clip 3"]
+
+
+@pytest.mark.parametrize(
+    ("clip", "complaint"),
+    [
+        (3, "not int"),
+        (np.zeros(9), "not ndarray"),
+        ((np.zeros(9, np.int16), 16000), "floats"),
+        ((np.zeros((9, 2)), 16000), "mono"),
+        ((np.zeros(0), 16000), "mono"),
+        ((np.ones(9), 0), "sample rate"),
+        ((np.ones(9), 44100.5), "sample rate"),
+        ((np.ones(9), "44100"), "sample rate"),
+    ],
+)
+def test_what_is_no_clip_is_one_line(clip: Any, complaint: str, run: Path) -> None:
+    with pytest.raises(UserError, match=complaint):
+        classify(run, clip)
+
+
+def test_samples_that_are_no_numbers_cost_their_own_clip(run: Path, tones: Path) -> None:
+    sound = soundfile.read(next(tones.rglob("*.wav")))
+    bad, good = classify(run, [(np.full(8000, np.nan), 16000), sound])
+    assert "NaN" in bad.reason
+    assert good.label
+
+
+def test_a_threshold_is_a_number_numbers_by_class_or_auto(run: Path, tones: Path) -> None:
+    paths = sorted((tones / "dog").glob("*.wav"))[:4]
+    for threshold in (0, 1, 0.5, np.float32(0.5), {"dog": 0.5}, {}, "auto"):
+        assert len(list(classify(run, paths, threshold=threshold))) == 4
+    assert {one.label for one in classify(run, paths, threshold={"dog": 1.0})} <= {"", "cat", "bird"}
+    for threshold in (-0.1, 1.1, np.nan, "high", None, {"dog": 2}, {"dog": "x"}):
+        with pytest.raises(UserError, match="threshold is"):
+            classify(run, paths, threshold=threshold)
+    with pytest.raises(UserError, match="no class doog"):
+        classify(run, paths, threshold={"doog": 0.5})
 
 
 def change_record(run: Path, folder: Path, **changes: object) -> Path:
