@@ -4,15 +4,17 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
 
 if TYPE_CHECKING:
     import typer
+    from tqdm import tqdm
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -216,5 +218,30 @@ def summarise(text: str) -> None:
 
 
 def is_watched() -> bool:
-    """Whether somebody looks at stderr, and so at progress: it is a terminal, and `--quiet` was not given."""
-    return not _quiet and sys.stderr.isatty()
+    """Whether somebody sees progress: stderr is a terminal or a notebook, and `--quiet` was not given."""
+    return not _quiet and (sys.stderr.isatty() or in_notebook())
+
+
+def in_notebook() -> bool:
+    """Whether this code runs in a kernel of Jupyter."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+def progress_bar(total: int, **settings: Any) -> "tqdm[Any]":
+    """Return a bar on stderr that goes when it is done; in a notebook it is a widget, if there are widgets.
+
+    Parameters
+    ----------
+    total
+        How many units there are.
+    settings
+        What else tqdm takes.
+    """
+    if in_notebook():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where there are no widgets, a line of text does
+            from tqdm.auto import tqdm
+    else:
+        from tqdm import tqdm
+    return tqdm(total=total, leave=False, disable=not is_watched(), file=sys.stderr, **settings)

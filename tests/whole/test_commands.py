@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from types import NoneType
+from types import NoneType, SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -148,6 +148,26 @@ def test_nobody_watches_what_is_no_terminal_or_quiet(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("sys.stderr.isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
         terminal.be_quiet(is_quiet)
         assert terminal.is_watched() == (is_terminal and not is_quiet)
+
+
+def test_a_bar_is_shown_at_a_terminal_and_in_a_notebook_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shows_a_bar() -> bool:
+        with terminal.progress_bar(3) as bar:
+            return not bar.disable
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    assert not shows_a_bar()
+    python = SimpleNamespace(get_ipython=lambda: None)
+    notebook = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=None))
+    for shell, expected in ((python, False), (notebook, True)):
+        monkeypatch.setitem(sys.modules, "IPython", shell)
+        assert (terminal.is_watched(), shows_a_bar()) == (expected, expected)
+    terminal.be_quiet(True)
+    assert not shows_a_bar()
+    terminal.be_quiet(False)
+    monkeypatch.setitem(sys.modules, "IPython", python)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert shows_a_bar()
 
 
 def test_a_terminal_gets_lines_of_its_width_without_colours_and_a_file_gets_them_whole(tones_cache: Path) -> None:

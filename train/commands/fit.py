@@ -50,7 +50,7 @@ def fit(
             raise typer.BadParameter(f"the fit goes on with its own options; leave out {option}", param_hint="--resume")
         folder, record = fits.resume_fit(resume, cache if "cache" in given else None)
     else:
-        folder, record = fits.fit(cache, run, tensorboard=tensorboard, **asked)
+        folder, record = fits.fit(cache, run, tensorboard=tensorboard, notify=lambda _warning: None, **asked)
     _show(folder, record, screen.fit_summary, as_json)
 
 
@@ -105,7 +105,14 @@ def crossval(
     else:
         with many.where(scheduler, dashboard, cache) as run_all:
             folder, record = validation.crossval(
-                cache, run, n_folds=folds, n_repeats=repeats, fold_by=fold_by, run_all=run_all, **asked
+                cache,
+                run,
+                n_folds=folds,
+                n_repeats=repeats,
+                fold_by=fold_by,
+                run_all=run_all,
+                notify=lambda _warning: None,
+                **asked,
             )
     _show(folder, record, screen.crossval_summary, as_json)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from cache import Cache
 from cache.shared.errors import UserError
 from cache.shared.text import human_count
-from train.dataset.splits import names_by, split_clips
+from train.dataset.splits import groups_apart, names_by, refuse_few_groups, split_clips
 
 Rows = npt.NDArray[np.intp]
 
@@ -39,12 +39,12 @@ def make_folds(
     val
         Share of all clips that is taken from each training part to choose the epoch.
     seed
-        The same seed gives the same folds.
+        A seed gives one set of folds.
     n_folds, n_repeats
-        How many, and how often they are drawn anew.
+        How many folds, and how often they are drawn.
     fold_by
-        A regular expression whose one group captures, in the path of every clip, the fold that tests it; there are
-        then as many folds as it captures names, in their order, and they are not drawn anew.
+        A regular expression whose one (group) captures, in the path of every clip, the name of the fold that tests it.
+        Then there is a fold for each name, in their order, and a single repeat.
 
     Raises
     ------
@@ -61,8 +61,8 @@ def make_folds(
         train = np.setdiff1d(np.arange(len(labels)), test)
         within = np.unique(groups[train], return_inverse=True)[1]
         share = val * len(labels) / len(train)
-        side = split_clips(labels[train], within, cache.class_names, share, 0.0, seed + repeat - 1)
-        folds.append(Fold(repeat, number, train[side == 0], train[side == 1], test))
+        subset = split_clips(labels[train], within, cache.class_names, share, 0.0, seed + repeat - 1)
+        folds.append(Fold(repeat, number, train[subset == 0], train[subset == 1], test))
     return folds
 
 
@@ -71,17 +71,12 @@ def shared_by_folds(paths: list[str], groups: Rows, folds: list[Fold]) -> list[s
     fold_of = np.zeros(len(paths), np.intp)
     for fold in folds:
         fold_of[fold.test] = fold.number
-    first: dict[int, int] = {}
-    apart: dict[int, tuple[int, int]] = {}
-    for row, group in enumerate(groups.tolist()):
-        before = first.setdefault(group, row)
-        if fold_of[before] != fold_of[row]:
-            apart.setdefault(group, (before, row))
-    if not apart:
+    apart = groups_apart(groups, fold_of)
+    if apart is None:
         return []
-    a, b = next(iter(apart.values()))
+    a, b = apart.clips
     return [
-        f"{human_count(len(apart), 'group')} of one speaker, recording or content in several folds, so the score "
+        f"{human_count(apart.n_groups, 'group')} of one speaker, recording or content in several folds, so the score "
         f"flatters, such as {paths[a]} (fold {fold_of[a]}) and {paths[b]} (fold {fold_of[b]})"
     ]
 
@@ -92,10 +87,7 @@ def _drawn_folds(
     from sklearn.model_selection import StratifiedGroupKFold
 
     labels = cache.labels
-    n_groups = [len(np.unique(groups[labels == label])) for label in range(len(cache.class_names))]
-    if min(n_groups) < n_folds:
-        found = ", ".join(f"{name} {n}" for name, n in zip(cache.class_names, n_groups, strict=True))
-        raise UserError(f"--folds {n_folds} needs as many independent groups of each class; there are: {found}")
+    refuse_few_groups(cache, groups, n_folds, f"--folds {n_folds} needs as many: ask for fewer folds, add recordings")
     for repeat in range(n_repeats):
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed + repeat)
         for number, (_, test) in enumerate(splitter.split(labels, labels, groups), start=1):
@@ -116,7 +108,7 @@ def _named_folds(paths: list[str], fold_by: str) -> list[Rows]:
         {str(name) for name in names}, key=lambda name: [int(w) if w.isdecimal() else w for w in _words(name)]
     )
     if len(found) < 2:
-        raise UserError(f"--fold-by {fold_by!r} finds one fold only, {found[0]!r}, in all paths; it takes two at least")
+        raise UserError(f"--fold-by {fold_by!r} finds one fold only, {found[0]!r}, in all paths; it needs at least two")
     return [np.flatnonzero([name == fold for name in names]) for fold in found]
 
 

@@ -1,4 +1,4 @@
-"""Splits that are given: by the folders of DATA, by a table, or by a list for each side."""
+"""Splits that are given: by the folders of DATA, by a table, or by a list for each subset."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from cache.shared.files import read_lines
 from cache.shared.segment import recording_of
 from cache.shared.text import human_count
 from cache.shared.tree import SUBSETS, subsets_of
-from train.dataset.splits import SPLITS, split_clips
+from train.dataset.splits import SPLITS, groups_apart, refuse_few_groups, split_clips
 
 # The column of a table that holds the subsets; those for the clip are named as in tables of labels.
 _SPLIT = "split"
@@ -24,7 +24,7 @@ RANDOM = "random"
 # Faults of a table that are named.
 _N_NAMED = 5
 
-Sides = npt.NDArray[np.int8]
+Subsets = npt.NDArray[np.int8]
 
 
 def choose_split(
@@ -36,7 +36,7 @@ def choose_split(
     table: str | None = None,
     val_list: str | None = None,
     test_list: str | None = None,
-) -> tuple[Sides, list[str]]:
+) -> tuple[Subsets, list[str]]:
     """Put every clip into train, validation or test, as it is given or else at random.
 
     Parameters
@@ -44,7 +44,7 @@ def choose_split(
     groups
         Group index of every clip; see clip_groups().
     val, test
-        Shares of all clips, as for split_clips(); where the given split lacks a side, of its training clips.
+        Shares of all clips, as for split_clips(); where the given split lacks a subset, of its training clips.
     table
         A table with the columns `path` (or `file`) and `split`; "random": given splits are ignored.
     val_list, test_list
@@ -52,45 +52,52 @@ def choose_split(
 
     Returns
     -------
-    side : ndarray of int8, shape (N,)
+    subset : ndarray of int8, shape (N,)
         Index into `SPLITS` of every clip.
     remarks : list of str
-        A line for each thing that does not fit: paths that no clip has, groups on two sides, a side without a class.
+        A line for each thing that does not fit: paths that no clip has, groups in two subsets, a subset without a
+        class.
 
     Raises
     ------
     UserError
-        A file cannot be read, names no clip, or contradicts itself; or not every side can hold every class.
+        A file cannot be read, names no clip, or contradicts itself; or a subset that is drawn cannot have clips of
+        every class.
     """
     if table is not None and (val_list is not None or test_list is not None):
-        raise UserError("--split has all sides in it; leave out --val-list and --test-list, or --split")
+        raise UserError("--split names all subsets; leave out --val-list and --test-list, or --split")
     remarks: list[str] = []
-    side = np.full(len(cache), -1, np.int8)
+    subset = np.full(len(cache), -1, np.int8)
     if table is not None and table != RANDOM:
-        _assign(side, cache.paths, _read_table(Path(table)), Path(table), remarks)
+        _assign(subset, cache.paths, _read_table(Path(table)), Path(table), remarks)
     for name, file in (("val", val_list), ("test", test_list)):
         if file is not None:
-            _assign(side, cache.paths, [(path, name) for path in _read_list(Path(file))], Path(file), remarks)
+            _assign(subset, cache.paths, [(path, name) for path in _read_list(Path(file))], Path(file), remarks)
     if table is None and val_list is None and test_list is None:
         for row, found in enumerate(subsets_of(cache.paths, cache.class_names)):
-            side[row] = -1 if found is None else SPLITS.index(found)
-    if (side == -1).all():
-        return split_clips(cache.labels, groups, cache.class_names, val, test, seed), remarks
-    n_unnamed = int(np.count_nonzero(side == -1))
-    if n_unnamed and (side == 0).any():
-        clip = cache.paths[int(np.argmax(side == -1))]
-        remarks.append(f"the split that is given does not name {human_count(n_unnamed, 'clip')}, such as {clip}: train")
-    side[side == -1] = 0
-    remarks += _shared(cache.paths, groups, side)
-    if not (side == 0).any():
-        raise UserError("the split that is given leaves no clips to train on")
-    if lacking := _lacking(cache, side == 0):
-        raise UserError(f"the split that is given leaves no clip of {', '.join(lacking)} to train on")
+            subset[row] = -1 if found is None else SPLITS.index(found)
+    if (subset == -1).all():
+        _draw(subset, np.arange(len(cache)), cache, groups, val, test, seed)
+        return subset, remarks
+    n_unnamed = int(np.count_nonzero(subset == -1))
+    if n_unnamed and (subset == 0).any():
+        clip = cache.paths[int(np.argmax(subset == -1))]
+        remarks.append(
+            f"the given split does not name {human_count(n_unnamed, 'clip')}, such as {clip}: used for training"
+        )
+    subset[subset == -1] = 0
+    remarks += _shared(cache.paths, groups, subset)
+    if not (subset == 0).any():
+        raise UserError("the given split leaves no clips to train on")
+    if lacking := _lacking(cache, subset == 0):
+        raise UserError(f"the given split leaves no clip of {', '.join(lacking)} to train on")
     for i in (1, 2):
-        if (side == i).any() and (lacking := _lacking(cache, side == i)):
-            remarks.append(f"the split that is given has no clip of {', '.join(lacking)} in {SPLITS[i]}")
-    _make_missing(side, cache, groups, val, test, seed)
-    return side, remarks
+        if (subset == i).any() and (lacking := _lacking(cache, subset == i)):
+            remarks.append(f"the given split has no clip of {', '.join(lacking)} in {SPLITS[i]}")
+    val, test = (0.0 if (subset == i).any() else share for i, share in ((1, val), (2, test)))
+    if val or test:
+        _draw(subset, np.flatnonzero(subset == 0), cache, groups, val, test, seed)
+    return subset, remarks
 
 
 def _lacking(cache: Cache, rows: npt.NDArray[np.bool_]) -> list[str]:
@@ -98,38 +105,40 @@ def _lacking(cache: Cache, rows: npt.NDArray[np.bool_]) -> list[str]:
     return [name for label, name in enumerate(cache.class_names) if not (cache.labels[rows] == label).any()]
 
 
-def _make_missing(side: Sides, cache: Cache, groups: npt.NDArray[np.intp], val: float, test: float, seed: int) -> None:
-    """Take the clips of a side that has none from the training clips."""
-    val, test = (0.0 if (side == i).any() else share for i, share in ((1, val), (2, test)))
-    if val or test:
-        rows = np.flatnonzero(side == 0)
-        within = np.unique(groups[rows], return_inverse=True)[1]
-        side[rows] = split_clips(cache.labels[rows], within, cache.class_names, val, test, seed)
+def _draw(
+    subset: Subsets,
+    rows: npt.NDArray[np.intp],
+    cache: Cache,
+    groups: npt.NDArray[np.intp],
+    val: float,
+    test: float,
+    seed: int,
+) -> None:
+    """Split some clips at random."""
+    wanted = [name for name, share in zip(SPLITS, (1, val, test), strict=True) if share]
+    why = f"each of {', '.join(wanted)} needs one: add recordings, ask for fewer subsets with --val 0 or --test 0"
+    refuse_few_groups(cache, groups, len(wanted), why, rows)
+    within = np.unique(groups[rows], return_inverse=True)[1]
+    subset[rows] = split_clips(cache.labels[rows], within, cache.class_names, val, test, seed)
 
 
-def _shared(paths: Sequence[str], groups: npt.NDArray[np.intp], side: Sides) -> list[str]:
-    """Return a remark that counts the groups that have clips on two sides, and names two such clips."""
-    first: dict[int, int] = {}
-    apart: dict[int, tuple[int, int]] = {}
-    for row, group in enumerate(groups.tolist()):
-        before = first.setdefault(group, row)
-        if side[before] != side[row]:
-            apart.setdefault(group, (before, row))
-    if not apart:
+def _shared(paths: Sequence[str], groups: npt.NDArray[np.intp], subset: Subsets) -> list[str]:
+    """Say how many groups have clips in two subsets, and name two such clips."""
+    apart = groups_apart(groups, subset)
+    if apart is None:
         return []
-    n_clips = int(np.isin(groups, list(apart)).sum())
-    a, b = next(iter(apart.values()))
+    a, b = apart.clips
     return [
-        f"the split that is given has {human_count(len(apart), 'group')} ({n_clips} clips) on two sides, so its score "
-        f"flatters: {paths[a]} is in {SPLITS[side[a]]}, and {paths[b]}, of the same speaker, recording or content, "
-        f"in {SPLITS[side[b]]}"
+        f"the given split has {human_count(apart.n_groups, 'group')} ({human_count(apart.n_clips, 'clip')}) in two "
+        f"subsets, so its score flatters: {paths[a]} is in {SPLITS[subset[a]]}, and {paths[b]}, of the same speaker, "
+        f"recording or content, in {SPLITS[subset[b]]}"
     ]
 
 
 def _assign(
-    side: Sides, paths: Sequence[str], named: Sequence[tuple[str, str]], file: Path, remarks: list[str]
+    subset: Subsets, paths: Sequence[str], named: Sequence[tuple[str, str]], file: Path, remarks: list[str]
 ) -> None:
-    """Put the clips that a file names on their sides."""
+    """Put the clips that a file names into their subsets."""
     unknown = []
     # The name of a recording stands for all of its segments.
     files = [recording_of(path) for path in paths]
@@ -141,14 +150,14 @@ def _assign(
             unknown.append(name)
         elif len(rows) > 1 and len({files[row] for row in rows}) > 1:
             found = ", ".join(paths[row] for row in rows[:3])
-            raise UserError(f"{file}: {name!r} is the end of {len(rows)} paths ({found}); write more of the path")
-        elif any(side[row] not in (-1, SPLITS.index(split)) for row in rows):
-            raise UserError(f"{file} puts {paths[rows[0]]} in {split}, and it is in {SPLITS[side[rows[0]]]} already")
+            raise UserError(f"{file}: {name!r} is the end of {len(rows)} paths ({found}); give more of the path")
+        elif any(subset[row] not in (-1, SPLITS.index(split)) for row in rows):
+            raise UserError(f"{file} puts {paths[rows[0]]} in {split}, and it is in {SPLITS[subset[rows[0]]]} already")
         else:
-            side[rows] = SPLITS.index(split)
+            subset[rows] = SPLITS.index(split)
     if len(unknown) == len(named):
         raise UserError(
-            f"none of the {len(named)} paths in {file} is that of a clip, such as {unknown[0]!r}"
+            f"none of the {len(named)} paths in {file} belongs to a clip, such as {unknown[0]!r}"
             if named
             else f"{file} names no clip"
         )

@@ -1,14 +1,19 @@
-"""Stratified, grouped train/validation/test: no speaker, recording or duplicate on two sides."""
+"""Stratified, grouped train/validation/test: no speaker, recording or duplicate is in two of them."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from cache import Cache
+from cache.shared.cli import called
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
+from cache.shared.text import human_count
 
 SPLITS = ("train", "val", "test")
 
@@ -22,10 +27,10 @@ Ints = npt.NDArray[np.integer]
 
 
 def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str | None = None) -> npt.NDArray[np.intp]:
-    """Say which clips belong together.
+    """Return which clips belong together.
 
     Two clips share a group when they are segments of one recording, when their names give the same speaker or source
-    recording, or when their content is equal; groups that share a clip are one.
+    recording, or when their content is equal; groups that share a clip are one group.
 
     Parameters
     ----------
@@ -34,8 +39,8 @@ def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str |
     sha256
         Digest of every clip's content, shape (N,).
     pattern
-        A regular expression with one group in it, searched in each path: what it captures names the clip's group. A
-        clip that it does not match is a group of its own. Without it, `KNOWN_NAMES` are tried on the file name.
+        A regular expression with one (group), searched in each path: the captured text names the clip's group. A clip
+        that it does not match is a group of its own. None: `KNOWN_NAMES` are tried on the file name.
 
     Returns
     -------
@@ -45,7 +50,7 @@ def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str |
     Raises
     ------
     UserError
-        The pattern is no regular expression, has not exactly one group, or matches no path.
+        The pattern is not a regular expression, has not exactly one (group), or matches no path.
     """
     names = names_by(pattern, paths) if pattern is not None else [_known_name(path) for path in paths]
     keys = [("name", name) if name is not None else ("path", path) for name, path in zip(names, paths, strict=True)]
@@ -62,10 +67,69 @@ def refuse_one_class(file: Path, class_names: Sequence[str]) -> None:
         )
 
 
-def names_by(pattern: str, paths: list[str], option: str = "--group-by") -> list[str | None]:
-    """Return what the one group of a regular expression captures in each path; None where it does not match.
+def refuse_few_groups(cache: Cache, groups: Ints, n_needed: int, why: str, rows: Ints | None = None) -> None:
+    """Raise a UserError if classes have fewer independent groups than are needed, with the command to go on without.
 
-    Of a segment, the recording's path is searched.
+    Parameters
+    ----------
+    cache
+        Holds the clips.
+    groups
+        Group index of every clip; see clip_groups().
+    n_needed
+        Groups that every class needs.
+    why
+        Follows the classes in the message: what needs them, and what to do about it.
+    rows
+        The clips that count; None: all.
+    """
+    labels, groups = (cache.labels, groups) if rows is None else (cache.labels[rows], groups[rows])
+    n_groups = {name: len(np.unique(groups[labels == label])) for label, name in enumerate(cache.class_names)}
+    few = [name for name, n in n_groups.items() if n < n_needed]
+    if not few:
+        return
+    kept = [name for name in cache.class_names if name not in few]
+    found = ", ".join(f"{name} {n}" for name, n in n_groups.items())
+    without = f", or train without {' and '.join(few)}: {_without(cache, kept)}" if len(kept) > 1 else ""
+    few_have = f"{', '.join(few)} {'has' if len(few) == 1 else 'have'} clips of fewer than "
+    raise UserError(
+        f"{few_have}{human_count(n_needed, 'independent group')} (speakers, recordings or files; there are: {found}); "
+        f"{why}{without}"
+    )
+
+
+def _without(cache: Cache, kept: Sequence[str]) -> str:
+    """Say how to train on some classes of a cache alone."""
+    data = Path(cache.data_folder)
+    shown = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
+    command = f"{called('featurize')} {shlex.quote(str(shown))} --classes {shlex.quote(','.join(kept))}"
+    if cache.file.absolute() != data / "features.h5":
+        command += f" --cache {shlex.quote(str(cache.file))}"
+    return f"`{command}`, then this command again"
+
+
+class Apart(NamedTuple):
+    """Groups with clips in several parts: how many there are, how many clips they have, and two clips of one group."""
+
+    n_groups: int
+    n_clips: int
+    clips: tuple[int, int]
+
+
+def groups_apart(groups: Ints, part: Ints) -> Apart | None:
+    """Return the groups whose clips are not all in one part; None if there are none."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    others = np.flatnonzero(part != part[first[group]])
+    if not len(others):
+        return None
+    apart = np.unique(group[others])
+    return Apart(len(apart), int(np.isin(group, apart).sum()), (int(first[group[others[0]]]), int(others[0])))
+
+
+def names_by(pattern: str, paths: list[str], option: str = "--group-by") -> list[str | None]:
+    """Return what the one (group) of a regular expression captures in each path; None where it does not match.
+
+    The path of a segment is that of its recording.
     """
     try:
         regex = re.compile(pattern)
@@ -90,7 +154,7 @@ def _numbered(keys: Sequence[object]) -> Ints:
 
 
 def _connected(first: Ints, *others: Ints) -> npt.NDArray[np.intp]:
-    # Every row takes the least label among the rows of its number, in each of them, until nothing changes. SciPy's
+    # Every row takes the least label among the rows that share one of its numbers, until nothing changes. SciPy's
     # connected_components does the same, but its import would delay the first training step.
     label = np.arange(len(first))
     while True:
@@ -108,10 +172,10 @@ def split_clips(
 ) -> npt.NDArray[np.int8]:
     """Put every clip into train, validation or test.
 
-    Groups of several clips are placed first, the largest first, each where it reduces the chi-square distance between
-    the class counts there are and the class counts wanted most; the single clips then fill what is missing. Which of
-    the equal ones goes where is decided by the seed. scikit-learn's grouped splitters make k equal folds or do not
-    stratify, and their import costs more than this whole step.
+    Groups of several clips are placed first, the largest first. Each goes where it brings the class counts closest to
+    the wanted ones, by their chi-square distance. Then single clips fill the gaps. The seed decides between equals.
+    scikit-learn's grouped splitters make k equal folds or do not stratify, and their import costs more than this whole
+    step.
 
     Parameters
     ----------
@@ -124,7 +188,7 @@ def split_clips(
     val, test
         Share of the clips wanted in each, at least 0, together under 1.
     seed
-        The same seed gives the same split.
+        A seed gives one split.
 
     Returns
     -------
@@ -141,23 +205,25 @@ def split_clips(
     shares = np.array([1 - val - test, val, test])
     counts = np.zeros((groups.max() + 1, len(class_names)), np.int32)
     np.add.at(counts, (groups, labels), 1)
-    side = _place(counts, np.outer(shares, counts.sum(axis=0)), np.random.default_rng(seed))
-    _fill_empty(side, counts, np.flatnonzero(shares))
-    have = _have(side, counts)
+    subset = _place(counts, np.outer(shares, counts.sum(axis=0)), np.random.default_rng(seed))
+    _fill_empty(subset, counts, np.flatnonzero(shares))
+    have = _class_counts(subset, counts)
     if (have[shares > 0] == 0).any():
         raise UserError(_cannot_split(counts, class_names, [SPLITS[s] for s in np.flatnonzero(shares)]))
-    return side[groups]
+    return subset[groups]
 
 
-def _have(side: Ints, counts: Ints) -> Ints:
+def _class_counts(subset: Ints, counts: Ints) -> Ints:
+    """Return the clips of each class in each subset, shape (len(SPLITS), n_classes), from those of each group."""
     have = np.zeros((len(SPLITS), counts.shape[1]), np.int64)
-    np.add.at(have, side, counts)
+    np.add.at(have, subset, counts)
     return have
 
 
 def _place(counts: Ints, target: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int8]:
+    """Return the subset of each group, by the clips of each class that it has and that each subset should have."""
     sizes = counts.sum(axis=1)
-    side = np.zeros(len(counts), np.int8)
+    subset = np.zeros(len(counts), np.int8)
     excess = -target
     weight = 1 / np.maximum(target, 1e-9)  # nothing goes where nothing is wanted
     shuffled = rng.permutation(len(counts))
@@ -165,30 +231,29 @@ def _place(counts: Ints, target: npt.NDArray[np.float64], rng: np.random.Generat
     for group in order[: np.count_nonzero(sizes > 1)]:
         added = counts[group]
         change = (added * (2 * excess + added) * weight).sum(axis=1)
-        side[group] = change.argmin()
-        excess[side[group]] += added
+        subset[group] = change.argmin()
+        excess[subset[group]] += added
     single = order[np.count_nonzero(sizes > 1) :]
     for label in range(counts.shape[1]):
         rest = single[counts[single, label] == 1]
         for split in (1, 2):
             n = max(0, round(-excess[split, label]))
-            side[rest[:n]] = split
+            subset[rest[:n]] = split
             rest = rest[n:]
-    return side
+    return subset
 
 
-def _fill_empty(side: npt.NDArray[np.int8], counts: Ints, wanted: Ints) -> None:
-    # Rounding or the size of the groups may have left a split without a class: it gets the smallest group with that
-    # class which no other split needs.
+def _fill_empty(subset: npt.NDArray[np.int8], counts: Ints, wanted: Ints) -> None:
+    """Give a subset that lacks a class the smallest group of that class which no other subset needs."""
     for split in wanted:
         for label in range(counts.shape[1]):
-            have = _have(side, counts)
+            have = _class_counts(subset, counts)
             if have[split, label]:
                 continue
-            spare = ((have[side] > counts) | (counts == 0)).all(axis=1) & (counts[:, label] > 0)
+            spare = ((have[subset] > counts) | (counts == 0)).all(axis=1) & (counts[:, label] > 0)
             if spare.any():
                 donors = np.flatnonzero(spare)
-                side[donors[counts[donors].sum(axis=1).argmin()]] = split
+                subset[donors[counts[donors].sum(axis=1).argmin()]] = split
 
 
 def _cannot_split(counts: Ints, class_names: tuple[str, ...], wanted: list[str]) -> str:
@@ -197,6 +262,6 @@ def _cannot_split(counts: Ints, class_names: tuple[str, ...], wanted: list[str])
         for label, name in enumerate(class_names)
     )
     return (
-        f"no split can be made in which each of {', '.join(wanted)} holds every class (clips in independent groups: "
-        f"{found}); add recordings, or ask for fewer splits with --val 0 or --test 0"
+        f"no split can be made in which each of {', '.join(wanted)} has clips of every class (clips in independent "
+        f"groups: {found}); add recordings, or ask for fewer subsets with --val 0 or --test 0"
     )

@@ -15,10 +15,19 @@ from cache.shared.cli import complain, is_watched
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.text import human_percent, human_seconds
+from train.backend.types import Float32
 from train.dataset.folds import Fold, Rows, make_folds, shared_by_folds
 from train.dataset.splits import clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, resumable
-from train.fitting.options import Options, checked, checked_value, options_of, takes_options
+from train.fitting.options import (
+    Options,
+    checked,
+    checked_value,
+    options_of,
+    recorded_options,
+    takes_options,
+    warn_caller,
+)
 from train.runs.directory import held, new_run
 from train.runs.record import FINISHED, Record, read_record, start_record, versions, write_record
 from train.runs.results import FoldSummary, Score
@@ -27,7 +36,51 @@ from train.runs.typed import typed
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import accuracy_interval, score
 
-RunAll = Callable[[Callable[["FoldJob"], "FoldResult"], Iterable["FoldJob"]], Iterable["FoldResult"]]
+
+class Folding(NamedTuple):
+    """What decides the folds of a cross-validation and how they are trained.
+
+    Attributes
+    ----------
+    cache_file, fingerprint
+        The cache, and what it must still hold.
+    options, n_folds, n_repeats, fold_by
+        As for crossval().
+    """
+
+    cache_file: Path
+    fingerprint: str
+    options: Options
+    n_folds: int
+    n_repeats: int
+    fold_by: str | None
+
+
+class FoldJob(NamedTuple):
+    """One fold of a cross-validation: all that run_fold() needs, small however many clips there are.
+
+    Attributes
+    ----------
+    folding
+        Which folds there are.
+    which
+        The number of this one, from 0, through all repeats.
+    """
+
+    folding: Folding
+    which: int
+
+
+class FoldResult(NamedTuple):
+    """What came of a fold; `predicted` has the classes of its test clips by the network, then by each baseline."""
+
+    summary: FoldSummary
+    history: History
+    probabilities: Float32
+    predicted: dict[str, Rows]
+
+
+RunAll = Callable[[Callable[[FoldJob], FoldResult], Iterable[FoldJob]], Iterable[FoldResult]]
 
 
 @dataclass(frozen=True)
@@ -39,28 +92,6 @@ class _Folds:
     fold_by: str | None = None
 
 
-class FoldJob(NamedTuple):
-    """One fold of a cross-validation: all that run_fold() needs, small however many clips there are.
-
-    Attributes
-    ----------
-    cache_file, fingerprint
-        The cache, and what it must still hold.
-    options, n_folds, n_repeats, fold_by
-        As for crossval().
-    which
-        Which of make_folds().
-    """
-
-    cache_file: Path
-    fingerprint: str
-    options: Options
-    n_folds: int
-    n_repeats: int
-    fold_by: str | None
-    which: int = 0
-
-
 @takes_options("test", "split_file", "val_list", "test_list")
 def crossval(
     cache_file: str | Path,
@@ -70,6 +101,7 @@ def crossval(
     n_repeats: int = 1,
     fold_by: str | None = None,
     run_all: RunAll = map,
+    notify: Callable[[str], None] | None = None,
     **chosen: Any,
 ) -> tuple[Path, Record]:
     """Cross-validate a model on a cache.
@@ -91,6 +123,8 @@ def crossval(
         See make_folds().
     run_all
         How the folds are run: `map`, one after another in this process, or another map, such as that of a cluster.
+    notify
+        Takes the warnings of the record, a line each; None: they are warnings of Python.
 
     Returns
     -------
@@ -111,17 +145,21 @@ def crossval(
     cache = open_cache(cache_file)
     options = options_of(len(cache), **chosen)
     refuse_one_class(cache.file, cache.class_names)
-    job = FoldJob(cache.file.absolute(), cache.fingerprint, options, n_folds, 1 if fold_by else n_repeats, fold_by)
-    _, groups, folds = _folds_of(job)
+    n_repeats = 1 if fold_by else n_repeats
+    folding = Folding(cache.file.absolute(), cache.fingerprint, options, n_folds, n_repeats, fold_by)
+    _, groups, folds = _folds_of(folding)
     folder = new_run(None if run is None else as_path(run, "run"), f"crossval-{options.model}")
-    asked = {**asdict(options), "folds": max(fold.number for fold in folds), "repeats": job.n_repeats}
+    asked = {**asdict(options), "folds": max(fold.number for fold in folds), "repeats": n_repeats}
     record = replace(
         start_record("crossval", cache, asked | ({"fold_by": fold_by} if fold_by else {})),
         n_groups=len(np.unique(groups)),
         warnings=shared_by_folds(cache.paths, groups, folds) if fold_by else [],
     )
     write_record(folder, record)
-    return folder, _run(folder, record, job, run_all)
+    record = _run(folder, record, folding, run_all)
+    for line in record.warnings:
+        (notify or warn_caller)(line)
+    return folder, record
 
 
 def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAll = map) -> tuple[Path, Record]:
@@ -144,45 +182,49 @@ def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAl
     Raises
     ------
     UserError
-        It is finished, or no cross-validation, or its cache is gone or has changed.
+        It is finished, or not a cross-validation, or its cache is gone or has changed.
     """
     record = read_record(folder)
     if record.command != "crossval":
         raise UserError(f"{folder} is a fit; go on with `python -m train fit --resume {folder}`")
     if record.state == FINISHED:
         raise UserError(f"{folder} is finished; there is nothing to go on with")
+    own = {name: value for name, value in record.options.items() if name not in ("folds", "repeats", "fold_by")}
+    options = recorded_options(folder / "run.json", own)
     try:
-        own = {name: value for name, value in record.options.items() if name not in ("folds", "repeats", "fold_by")}
-        options, folds = Options(**checked(own)), typed(_Folds, record.options, optional=("fold_by",))
-    except (KeyError, TypeError, ValueError, UserError) as error:
+        folds = typed(_Folds, record.options, optional=("fold_by",))
+    except ValueError as error:
         raise UserError(f"{folder / 'run.json'} is damaged: the option {error}; start a new crossval") from None
     cache = cache_to_resume(folder, record, cache_file)
-    job = FoldJob(cache.file.absolute(), cache.fingerprint, options, folds.folds, folds.repeats, folds.fold_by)
-    return folder, _run(folder, record, job, run_all)
+    folding = Folding(cache.file.absolute(), cache.fingerprint, options, folds.folds, folds.repeats, folds.fold_by)
+    return folder, _run(folder, record, folding, run_all)
 
 
-def _run(folder: Path, record: Record, job: FoldJob, run_all: RunAll) -> Record:
+def _run(folder: Path, record: Record, folding: Folding, run_all: RunAll) -> Record:
     """Run the folds that are not finished, and finish the run directory."""
     with held(folder):
-        cache, groups, folds = _folds_of(job)
+        cache, groups, folds = _folds_of(folding)
         started = time.perf_counter()
         done = _kept_results(folder)
-        todo = [job._replace(which=i) for i in range(len(folds)) if i not in done]
+        todo = [FoldJob(folding, i) for i in range(len(folds)) if i not in done]
         with resumable(folder, "crossval", lambda: f"{len(done)} of {len(folds)} folds are finished and kept"):
-            for each, result in zip(todo, run_all(run_fold, todo), strict=True):
-                said = {"summary": asdict(result.summary), "history": result.history}
-                arrays: dict[str, npt.NDArray[Any]] = {"probabilities": result.probabilities, **result.predicted}
-                keep_fold(folder, each.which, arrays, said)
-                done[each.which] = result
+            for job, result in zip(todo, run_all(run_fold, todo), strict=True):
+                _keep(folder, job.which, result)
+                done[job.which] = result
                 _notify(result.summary)
-            record = _finish(
-                folder, record, cache, groups, folds, [done[i] for i in range(len(folds))], started, job.options.seed
-            )
+            record = _finish(folder, record, cache, groups, folds, [done[i] for i in range(len(folds))])
+            record = replace(record, seconds=round(time.perf_counter() - started, 3))
+            write_record(folder, record)
     discard(folder)
     return record
 
 
-def _kept_results(folder: Path) -> dict[int, "FoldResult"]:
+def _keep(folder: Path, number: int, result: FoldResult) -> None:
+    arrays: dict[str, npt.NDArray[Any]] = {"probabilities": result.probabilities, **result.predicted}
+    keep_fold(folder, number, arrays, {"summary": asdict(result.summary), "history": result.history})
+
+
+def _kept_results(folder: Path) -> dict[int, FoldResult]:
     return {
         number: FoldResult(typed(FoldSummary, said["summary"]), said["history"], arrays.pop("probabilities"), arrays)
         for number, (arrays, said) in kept_folds(folder).items()
@@ -195,17 +237,16 @@ def _finish(
     cache: Cache,
     groups: Rows,
     folds: list[Fold],
-    results: list["FoldResult"],
-    started: float,
-    seed: int,
+    results: list[FoldResult],
 ) -> Record:
+    """Write the tables of a finished cross-validation and return its record."""
     _write_tables(folder, cache, folds, results)
     metrics, *baselines = (
         _pooled(cache, groups, folds, [result.predicted[name] for result in results]) for name in results[0].predicted
     )
     sanity = dict(zip(BASELINES, baselines, strict=True))
-    probe = leak_probe(cache, groups, seed)
-    record = replace(
+    probe = leak_probe(cache, groups, int(record.options["seed"] or 0))
+    return replace(
         record,
         metrics=metrics,
         sanity=sanity,
@@ -214,31 +255,18 @@ def _finish(
         folds=[result.summary for result in results],
         versions=versions(),
         state=FINISHED,
-        seconds=round(time.perf_counter() - started, 3),
     )
-    write_record(folder, record)
-    return record
-
-
-class FoldResult(NamedTuple):
-    """What became of a fold."""
-
-    summary: FoldSummary
-    history: History
-    probabilities: npt.NDArray[np.float32]
-    predicted: dict[str, Rows]  # by the network, then by each baseline
 
 
 @lru_cache(1)
-def _folds_of(job: FoldJob) -> tuple[Cache, Rows, list[Fold]]:
-    """Open the cache of a job, whose `which` must be 0, and draw its folds; a process does so once for all of them."""
-    cache = open_cache(job.cache_file)
-    if cache.fingerprint != job.fingerprint:
-        raise UserError(f"{job.cache_file} has changed since the cross-validation began; start a new one")
-    options = job.options
+def _folds_of(folding: Folding) -> tuple[Cache, Rows, list[Fold]]:
+    """Open the cache and draw the folds, once for all folds that a process runs."""
+    cache_file, fingerprint, options, n_folds, n_repeats, fold_by = folding
+    cache = open_cache(cache_file)
+    if cache.fingerprint != fingerprint:
+        raise UserError(f"{cache_file} has changed since the cross-validation began; start a new one")
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
-    drawn = make_folds(cache, groups, options.val, options.seed, job.n_folds, job.n_repeats, job.fold_by)
-    return cache, groups, drawn
+    return cache, groups, make_folds(cache, groups, options.val, options.seed, n_folds, n_repeats, fold_by)
 
 
 def run_fold(job: FoldJob) -> FoldResult:
@@ -253,12 +281,12 @@ def run_fold(job: FoldJob) -> FoldResult:
     from train.fitting.loop import train_by_recipe
     from train.models.inference import forward, predict_rows
 
-    cache, _, folds = _folds_of(job._replace(which=0))
-    fold, options = folds[job.which], job.options
+    cache, _, folds = _folds_of(job.folding)
+    fold, options = folds[job.which], job.folding.options
     started = time.perf_counter()
     keras.utils.clear_session()
     # Every fold starts from weights of its own.
-    seed_everything(options.seed + 1000 * fold.repeat + fold.number, options.deterministic)
+    seed_everything((options.seed + 1000 * fold.repeat + fold.number) % 2**32, options.deterministic)
     title = f"repeat {fold.repeat} fold {fold.number}"
     model, history, best = train_by_recipe(cache, options, fold.train, fold.val, title=title)
     seconds = time.perf_counter() - started
@@ -292,7 +320,7 @@ def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]
     rows, guesses = np.concatenate([fold.test for fold in folds]), np.concatenate(predicted)
     labels = cache.labels
     pooled = score(labels[rows], guesses, cache.class_names, groups[rows])
-    # Repeats test the same clips again: they steady the mean, and are no further clips.
+    # Repeats test the same clips again: that steadies the mean, and makes the clips no more.
     n_correct = np.bincount(rows, weights=guesses == labels[rows], minlength=len(labels))
     return replace(pooled, interval=accuracy_interval(n_correct / folds[-1].repeat, groups))
 

@@ -15,10 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from tqdm import tqdm
-
 from cache import open_cache
-from cache.shared.cli import is_watched
+from cache.shared.cli import progress_bar
 from cache.shared.cluster import Cluster, Needs, check_this_worker, connected, needs_of, portable
 from cache.shared.errors import UserError
 from train.runs.record import versions
@@ -75,7 +73,7 @@ def _run_all(
     n_jobs = len(todo)
     busy: dict[Future[Result], tuple[int, str]] = {}
     results: dict[int, Result] = {}
-    with tqdm(total=n_jobs, unit="run", leave=False, disable=not is_watched()) as bar:
+    with progress_bar(n_jobs, unit="run") as bar:
         for n in range(n_jobs):
             while n not in results:
                 _hand_out(cluster, partial(_work, needs, function), todo, busy)

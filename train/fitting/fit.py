@@ -1,9 +1,10 @@
 """fit(): one run, from a cache to a run directory with a trained and scored model."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,13 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.shared.errors import UserError
 from cache.shared.files import as_path, own_folder, replacing
-from train.backend.types import Model
+from cache.shared.text import human_count
+from train.backend.types import Float32, Model
 from train.dataset.given import choose_split
 from train.dataset.splits import SPLITS, clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, resumable
-from train.fitting.options import Options, checked, options_of, takes_options
+from train.fitting.options import Options, checked, options_of, recorded_options, takes_options, warn_caller
+from train.models.calibration import FEW_CLIPS, best_thresholds, calibrated, fit_temperature
 from train.models.network import FILE, MODEL_FILE, Forward, NoNetwork, write_network
 from train.models.recipes import recipe
 from train.runs.directory import LOGS, held, new_run
@@ -37,9 +40,35 @@ from train.score.metrics import score
 Rows = npt.NDArray[np.intp]
 
 
+class _Fit(NamedTuple):
+    """A fit that can begin, or go on: its run directory holds the record and the split.
+
+    Attributes
+    ----------
+    groups, split
+        Of every clip: its group, and its subset as an index into `SPLITS`.
+    title
+        See fit().
+    """
+
+    folder: Path
+    record: Record
+    options: Options
+    cache: Cache
+    groups: Rows
+    split: npt.NDArray[np.int8]
+    title: str
+
+
 @takes_options()
 def fit(
-    cache_file: str | Path, run: str | Path | None = None, *, tensorboard: bool = False, title: str = "", **chosen: Any
+    cache_file: str | Path,
+    run: str | Path | None = None,
+    *,
+    tensorboard: bool = False,
+    title: str = "",
+    notify: Callable[[str], None] | None = None,
+    **chosen: Any,
 ) -> tuple[Path, Record]:
     """Train a model on a cache and leave everything about it in a new run directory.
 
@@ -56,6 +85,8 @@ def fit(
         Whether to log for TensorBoard, in the folder `tensorboard` of the run directory.
     title
         What the progress bar calls this fit, when it is one of many.
+    notify
+        Takes the warnings of the record, a line each; None: they are warnings of Python.
 
     Returns
     -------
@@ -87,7 +118,10 @@ def fit(
     if tensorboard:
         own_folder(folder / LOGS)
     write_record(folder, record)
-    return folder, _train(folder, record, options, cache, groups, split, title)
+    record = _train(_Fit(folder, record, options, cache, groups, split, title))
+    for line in record.warnings:
+        (notify or warn_caller)(line)
+    return folder, record
 
 
 def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[Path, Record]:
@@ -119,65 +153,46 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
         raise UserError(f"{folder} is a cross-validation; go on with `python -m train crossval --resume {folder}`")
     if record.state == FINISHED:
         raise UserError(f"{folder} is finished; there is nothing to go on with")
-    options = _recorded_options(folder, record)
+    options = recorded_options(folder / "run.json", record.options)
     cache = cache_to_resume(folder, record, cache_file)
-    sides = {clip.path: clip.split for clip in read_split(folder)}
+    subsets = {clip.path: clip.split for clip in read_split(folder)}
     try:
-        split = np.array([SPLITS.index(sides[path]) for path in cache.paths], np.int8)
+        split = np.array([SPLITS.index(subsets[path]) for path in cache.paths], np.int8)
     except (KeyError, ValueError):
         raise UserError(f"{folder / 'split.csv'} does not list the clips of {cache.file}; start a new fit") from None
     groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
-    return folder, _train(folder, record, options, cache, groups, split, title)
+    return folder, _train(_Fit(folder, record, options, cache, groups, split, title))
 
 
-def _recorded_options(folder: Path, record: Record) -> Options:
-    try:
-        return Options(**checked(record.options))
-    except (KeyError, TypeError, UserError) as error:
-        raise UserError(f"{folder / 'run.json'} is damaged: the option {error}; start a new fit") from None
-
-
-def _train(
-    folder: Path,
-    record: Record,
-    options: Options,
-    cache: Cache,
-    groups: Rows,
-    split: npt.NDArray[np.int8],
-    title: str,
-) -> Record:
-    with held(folder), resumable(folder, "fit", lambda: "every finished epoch is kept"):
-        record = _train_alone(folder, record, options, cache, groups, split, title)
-    discard(folder)
+def _train(fit: _Fit) -> Record:
+    """Train, score, and finish the run directory, which nobody else may use meanwhile."""
+    with held(fit.folder), resumable(fit.folder, "fit", lambda: "every finished epoch is kept"):
+        record = _train_alone(fit)
+    discard(fit.folder)
     return record
 
 
-def _train_alone(
-    folder: Path,
-    record: Record,
-    options: Options,
-    cache: Cache,
-    groups: Rows,
-    split: npt.NDArray[np.int8],
-    title: str,
-) -> Record:
+def _train_alone(fit: _Fit) -> Record:
     from train.backend.keras import seed_everything
     from train.fitting.loop import train_by_recipe
-    from train.models.calibration import best_thresholds, calibrated, fit_temperature
     from train.models.inference import forward, predict_rows
 
+    folder, record, options, cache, _, split, title = fit
     started = time.perf_counter()
     seed_everything(options.seed, options.deterministic)
-    train_rows, val_rows, test_rows = (np.flatnonzero(split == side) for side in range(len(SPLITS)))
+    train_rows, val_rows, test_rows = (np.flatnonzero(split == i) for i in range(len(SPLITS)))
     model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title)
-    temperature, thresholds, probabilities_of = None, {}, forward(model)
+    temperature, thresholds, few, probabilities_of = None, {}, [], forward(model)
     if len(val_rows):
         validated, labels = predict_rows(probabilities_of, cache.X, val_rows), cache.labels[val_rows]
         temperature = fit_temperature(validated, labels)
         is_class = np.eye(len(cache.class_names), dtype=bool)[labels]
         thresholds = best_thresholds(is_class, calibrated(validated, temperature), cache.class_names)
+        few = _few_to_calibrate(len(val_rows), temperature)
     probabilities = calibrated(predict_rows(probabilities_of, cache.X, test_rows), temperature or 1.0)
-    metrics, sanity, probe = _scores(folder, options, cache, groups, train_rows, test_rows, probabilities)
+    if len(test_rows):
+        write_predictions(folder, cache, test_rows, probabilities)
+    metrics, sanity, probe = _scores(fit, train_rows, test_rows, probabilities)
     _save_model(model, folder / MODEL_FILE)
     without_network = _save_network(folder, model, options.model, cache.X[train_rows[:16]], probabilities_of)
     record = replace(
@@ -188,11 +203,11 @@ def _train_alone(
         validation_accuracy=history[best - 1].get("val_accuracy"),
         temperature=temperature,
         thresholds=thresholds,
-        thresholds_of=f"its {len(val_rows):,} validation clips" if thresholds else "",
+        thresholds_of=f"its {human_count(len(val_rows), 'validation clip')}" if thresholds else "",
         metrics=metrics,
         sanity=sanity,
         leak_probe=probe,
-        warnings=[*record.warnings, *without_network, *warnings(metrics, sanity, probe)],
+        warnings=[*record.warnings, *few, *without_network, *warnings(metrics, sanity, probe)],
         versions=versions(),
         state=FINISHED,
         seconds=round(time.perf_counter() - started, 3),
@@ -201,31 +216,34 @@ def _train_alone(
     return record
 
 
+def _few_to_calibrate(n_clips: int, temperature: float) -> list[str]:
+    """Say that a temperature was fitted on few clips, if it was."""
+    if n_clips >= FEW_CLIPS:
+        return []
+    return [
+        f"only {human_count(n_clips, 'validation clip')} to calibrate with, so the temperature was kept near 1 "
+        f"({temperature:.2f}); probabilities may be off"
+    ]
+
+
 def _scores(
-    folder: Path,
-    options: Options,
-    cache: Cache,
-    groups: Rows,
-    train_rows: Rows,
-    test_rows: Rows,
-    probabilities: npt.NDArray[np.float32],
+    fit: _Fit, train_rows: Rows, test_rows: Rows, probabilities: Float32
 ) -> tuple[Score | None, dict[str, Score], LeakProbe | None]:
     """Return the network's score, each baseline's by its name, and the leak probe."""
-    metrics: Score | None = None
-    sanity: dict[str, Score] = {}
-    if len(test_rows):
-        guesses = {name: guess(cache, train_rows, test_rows, options.seed) for name, guess in BASELINES.items()}
-        metrics, *others = (
-            score(cache.labels[test_rows], predicted, cache.class_names, groups[test_rows])
-            for predicted in (probabilities.argmax(axis=1), *guesses.values())
-        )
-        sanity = dict(zip(guesses, others, strict=True))
-        write_predictions(folder, cache, test_rows, probabilities)
-    return metrics, sanity, leak_probe(cache, groups, options.seed)
+    cache, groups, seed = fit.cache, fit.groups, fit.options.seed
+    probe = leak_probe(cache, groups, seed)
+    if not len(test_rows):
+        return None, {}, probe
+    guesses = {name: guess(cache, train_rows, test_rows, seed) for name, guess in BASELINES.items()}
+    metrics, *others = (
+        score(cache.labels[test_rows], predicted, cache.class_names, groups[test_rows])
+        for predicted in (probabilities.argmax(axis=1), *guesses.values())
+    )
+    return metrics, dict(zip(guesses, others, strict=True)), probe
 
 
-def _save_model(model: Any, file: Path) -> None:
-    """Save a model for plain Keras, which warns whoever loads the file if the optimiser has no variables."""
+def _save_model(model: Model, file: Path) -> None:
+    """Save a model for plain Keras, which warns when it loads an optimiser that has no variables."""
     model.optimizer.build(model.trainable_variables)
     with replacing(file, sync=True) as beside:
         model.save(beside)

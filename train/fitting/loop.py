@@ -4,14 +4,13 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from cache import Cache
-from cache.shared.cli import is_watched
+from cache.shared.cli import progress_bar
 from cache.shared.errors import UserError
 from cache.shared.files import own_folder
 from cache.shared.text import human_seconds
@@ -25,6 +24,9 @@ from train.fitting.options import Options
 from train.models.recipes import build_model, recipe
 from train.runs.directory import LOGS
 from train.runs.tables import History
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Rows = npt.NDArray[np.intp]
 
@@ -128,7 +130,7 @@ def train_model(
     logs = keras.callbacks.CallbackList(_logs(run_dir), model=model)
     logs.on_train_begin()
     # One bar for the whole fit, so that it shows how long that takes.
-    with tqdm(total=options.epochs * n_batches, unit="batch", leave=False, disable=not is_watched()) as bar:
+    with progress_bar(options.epochs * n_batches, unit="batch") as bar:
         bar.n = bar.initial = len(history) * n_batches
         while len(history) < options.epochs and not _patience_is_over(history, options.patience):
             epoch, started = len(history), time.perf_counter()
@@ -153,7 +155,7 @@ def train_model(
 
 
 def _train_epoch(
-    compiled: Compiled, batches: Batches, weights: Float32, bar: "tqdm[None]", epoch: int
+    compiled: Compiled, batches: Batches, weights: Float32, bar: "tqdm[Any]", epoch: int
 ) -> dict[str, float]:
     """Take a step on every batch; return the means over the clips, each computed before its batch's step."""
     sums = np.zeros(3)

@@ -4,11 +4,13 @@ import functools
 import inspect
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
 from inspect import Parameter
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from cache.shared.errors import UserError
@@ -168,6 +170,19 @@ def options_of(n_clips: int, **chosen: Any) -> Options:
     epochs = default_epochs(own, n_clips, values.get("batch_size", Options.batch_size))
     unset = {"epochs": epochs, "val": own.val}
     return Options(**values | {name: value for name, value in unset.items() if values.get(name) is None})
+
+
+def recorded_options(file: Path, recorded: Mapping[str, Any]) -> Options:
+    """Return the options that `run.json` holds; a UserError names the entry that makes no sense."""
+    try:
+        return Options(**checked(recorded))
+    except (KeyError, TypeError, UserError) as error:
+        raise UserError(f"{file} is damaged: the option {error}; start again") from None
+
+
+def warn_caller(line: str) -> None:
+    """Give a warning of Python at the line that called fit() or crossval()."""
+    warnings.warn(line, UserWarning, stacklevel=4)
 
 
 def _kind_of(name: str) -> Any:

@@ -127,8 +127,14 @@ def run_one(job: Job) -> Outcome:
         if (job.folder / "run.json").exists():
             folder, record = resume_fit(job.folder, job.cache_file, job.title)
         else:
-            chosen = asdict(job.options)
-            folder, record = fit(job.cache_file, job.folder, tensorboard=job.tensorboard, title=job.title, **chosen)
+            folder, record = fit(
+                job.cache_file,
+                job.folder,
+                tensorboard=job.tensorboard,
+                title=job.title,
+                notify=lambda _warning: None,  # its report shows them
+                **asdict(job.options),
+            )
     except UserError as error:
         return Outcome(job.folder, None, str(error))
     report_finished(folder)

