@@ -70,7 +70,10 @@ def standing(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """120 clips and one that is none; treat it as read-only."""
-    data = write_clips(tmp_path_factory.mktemp("cluster") / "data", seed=3, n_speakers=20)
+    return with_a_broken_one(write_clips(tmp_path_factory.mktemp("cluster") / "data", seed=3, n_speakers=20))
+
+
+def with_a_broken_one(data):
     (data / "cat" / "broken.wav").write_bytes(b"RIFF no audio")
     return data
 
@@ -166,14 +169,14 @@ def test_a_worker_that_joins_gets_work_and_one_that_is_killed_is_done_without(da
     assert_same(tmp_path / "features.h5", expected)
 
 
-def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(dask, workers, data, tmp_path):
+def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(dask, workers, tmp_path):
     # Few, because a worker is started again for every half, quarter .. of the batch until the clip is alone.
-    few = {"max_per_class": 8}
-    expected = build(data, tmp_path / "expected.h5", **few).cache
+    data = with_a_broken_one(write_clips(tmp_path / "data", seed=3, n_speakers=4))
+    expected = build(data, tmp_path / "expected.h5").cache
     killer = expected.paths[20]
     for _ in range(2):
         workers(changing(OPEN, slow(tmp_path, f"path.endswith({killer!r}) and os._exit(1)", 0)), "--nanny")
-    with run(data, dask.address, tmp_path / "features.h5", "--json", "--max-per-class", 8) as process:
+    with run(data, dask.address, tmp_path / "features.h5", "--json") as process:
         out, err = process.communicate(timeout=90)
     assert process.returncode == 0, err
     # While both nannies start their worker again, the cluster has none.
@@ -182,7 +185,7 @@ def test_a_clip_that_kills_every_worker_is_rejected_by_name_and_the_rest_go_on(d
     assert reasons.keys() == {"cat/broken.wav", killer}
     assert "the worker that computes it dies of it" in reasons[killer]
     assert sorted(open_cache(tmp_path / "features.h5").paths) == sorted(set(expected.paths) - {killer})
-    assert build(data, tmp_path / "features.h5", **few).n_computed == 1
+    assert build(data, tmp_path / "features.h5").n_computed == 1
     assert_same(tmp_path / "features.h5", expected)
 
 
