@@ -1,7 +1,9 @@
 """Clips to normalised mel spectrograms, once, into the cache."""
 
+import os
+import sys
+import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,11 +20,11 @@ __all__ = ["build", "featurize_clip"]
 
 
 def build(
-    data: str | Path = "data",
-    cache_file: str | Path | None = None,
-    classes: Sequence[str] = (),
+    data: "str | os.PathLike[str]" = "data",
+    cache_file: "str | os.PathLike[str] | None" = None,
+    classes: str | Sequence[str] = (),
     *,
-    labels: Sequence[str | Path] = (),
+    labels: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]" = (),
     label_column: str | None = None,
     widen: bool | None = None,
     background: int | None = None,
@@ -35,7 +37,7 @@ def build(
     scheduler: str | None = None,
     dashboard: bool = False,
     settings: "MelSettings | None" = None,
-    notify: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] | None = None,
 ) -> "Result":
     """Bring a cache up to date with the clips in DATA.
 
@@ -48,8 +50,10 @@ def build(
     cache_file
         The HDF5 file to make or to bring up to date; None: `features.h5` in DATA.
     classes
-        Names of class folders or labels, in the order of their label index; ["all"]: every folder with audio in it and
-        every label. In a new cache empty means dog, cat and bird where they are all there, and else every folder.
+        Names of class folders or labels, in the order of their label index; "all": every folder with audio in it and
+        every label; "dog=rex+fido": the folders or labels rex and fido as the class dog. Without a cache to remember
+        them, the classes are the labels, if there are any; otherwise dog, cat and bird where they are all there, and
+        else every folder.
     labels
         Label tables and folders of them, in addition to those of the cache; "none" first: instead of them.
     label_column
@@ -57,9 +61,9 @@ def build(
     widen
         Whether labels shorter than the median are widened to it around their middle.
     background
-        How many segments without a label to take of each labelled recording.
+        How many segments without a label to take of each labelled recording, as the class background.
     max_per_class
-        How many clips of each class; 0 for all.
+        How many clips of each class, of all recordings in turn; 0 for all.
     dtype
         Element type of X, "float32" or "float16".
     n_jobs
@@ -77,7 +81,7 @@ def build(
     settings
         What to compute; the project's contract by default.
     notify
-        Takes notices for the user, a line each.
+        Takes notices for the user, a line each; None: they are warnings.
 
     Returns
     -------
@@ -91,38 +95,56 @@ def build(
         the next run.
     """
     from cache.file.settings import MelSettings
-    from featurize.update import update
+    from featurize.update.options import Options, class_list, path_of, table_list
+    from featurize.update.update import update
 
-    return update.build(
-        data,
-        cache_file,
-        classes,
-        dtype,
-        max_per_class,
-        notify,
-        labels,
-        label_column,
-        widen,
-        background,
-        n_jobs=n_jobs,
-        strict=strict,
-        rehash=rehash,
-        wait=wait,
-        scheduler=scheduler,
-        dashboard=dashboard,
-        settings=settings or MelSettings(),
+    folder = path_of("data", data)
+    return update(
+        Options(
+            data=folder,
+            cache_file=folder / "features.h5" if cache_file is None else path_of("cache_file", cache_file),
+            classes=class_list(classes),
+            labels=table_list(labels),
+            label_column=label_column,
+            widen=widen,
+            background=background,
+            max_per_class=max_per_class,
+            dtype=dtype,
+            n_jobs=n_jobs,
+            strict=strict,
+            rehash=rehash,
+            wait=wait,
+            scheduler=scheduler,
+            dashboard=dashboard,
+            settings=settings or MelSettings(),
+            notify=notify or _warning_for(sys._getframe(1).f_code.co_filename, sys._getframe(1).f_lineno),
+            announce=notify or (lambda line: None),
+        )
     )
 
 
-def featurize_clip(path: str | Path, settings: "MelSettings | None" = None) -> "npt.NDArray[np.float32]":
-    """Compute the normalised mel spectrogram of one audio file, to the bit as it would be in a cache.
+def _warning_for(file: str, line: int) -> Callable[[str], None]:
+    """Return what gives a notice as a warning of a line of the caller's code, each time anew."""
+    return lambda text: warnings.warn_explicit(text, UserWarning, file, line)
+
+
+def featurize_clip(
+    clip: "str | os.PathLike[str] | npt.NDArray[np.floating]",
+    settings: "MelSettings | None" = None,
+    *,
+    sr: int | None = None,
+) -> "npt.NDArray[np.float32]":
+    """Compute the normalised mel spectrogram of one clip, to the bit as it would be in a cache.
 
     Parameters
     ----------
-    path
-        An audio file, or the path of a segment as a cache has it.
+    clip
+        An audio file, the path of a segment as a cache has it, or samples: floats of shape (n,), or (n_channels, n) of
+        which the mean is taken.
     settings
         What to compute; the project's contract by default.
+    sr
+        The sample rate of samples in Hz.
 
     Returns
     -------
@@ -132,8 +154,14 @@ def featurize_clip(path: str | Path, settings: "MelSettings | None" = None) -> "
     Raises
     ------
     ClipError
-        The file cannot be used; the message names it and says why.
+        The clip cannot be used; the message says why, and names the file.
     """
-    from featurize.workers.batch import row_of
+    from cache.file.settings import MelSettings
+    from featurize.workers.clip import row_of_file, row_of_samples
 
-    return row_of(str(path), settings)
+    settings = settings or MelSettings()
+    return (
+        row_of_file(os.fspath(clip), settings)
+        if isinstance(clip, str | os.PathLike)
+        else row_of_samples(clip, sr, settings)
+    )

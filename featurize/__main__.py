@@ -4,7 +4,6 @@ import os
 
 from cache.shared.cli import be_quiet, called, leave_on_signals, notice, run, summarise
 from cache.shared.process import silence_libraries
-from cache.shared.text import printable
 
 KEPT = "finished clips are kept; run the same command again to go on"
 if __name__ == "__main__":
@@ -43,9 +42,9 @@ def featurize(
         list[str] | None,
         typer.Option(
             metavar="NAMES",
-            help="Class folders, in the order of their label index; all: every folder. Given once a class, a name may"
-            " hold commas.",
-            show_default="the cache's, or dog,cat,bird, or all",
+            help="Class folders or labels, in the order of their label index; all: every folder and label; NAME=A+B:"
+            " A and B as one class. Repeat the option for names that hold commas.",
+            show_default="as the cache has them, else dog,cat,bird or all",
         ),
     ] = None,
     labels: Annotated[
@@ -53,9 +52,9 @@ def featurize(
         typer.Option(
             metavar="PATH",
             help="Labels of recordings in DATA: an Audacity label track, a Raven selection table, a CSV with"
-            " file,start,end,label, or a folder of them. May be repeated, and adds to the cache's; none first: forget"
-            " those.",
-            show_default="the cache's",
+            " file,start,end,label, or a folder of them. May be repeated. Tables are added to those the cache"
+            " remembers; put none first to forget these.",
+            show_default="as the cache has them",
         ),
     ] = None,
     label_column: Annotated[
@@ -63,7 +62,7 @@ def featurize(
         typer.Option(
             metavar="NAME",
             help="The column that holds the label.",
-            show_default="Species, Annotation, Label or the last free one",
+            show_default="Species, Annotation, Label or the like",
         ),
     ] = None,
     widen: Annotated[
@@ -71,7 +70,7 @@ def featurize(
         typer.Option(
             "--widen/--no-widen",
             help="Widen labels that are shorter than the median to it, around their middle.",
-            show_default="the cache's, or not",
+            show_default="as the cache has it, else off",
         ),
     ] = None,
     background: Annotated[
@@ -79,20 +78,24 @@ def featurize(
         typer.Option(
             min=0,
             metavar="N",
-            help="Take N segments without a label of each labelled recording as class background.",
-            show_default="the cache's, or 0",
+            help="Take N unlabelled segments of each labelled recording as the class background.",
+            show_default="as the cache has it, else 0",
         ),
     ] = None,
     max_per_class: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Take only the first so many clips of each class, by name; 0: all.", show_default="the cache's"
+            min=0,
+            help="Take at most so many clips of each class, files by name, labels of all recordings in turn; 0: all.",
+            show_default="as the cache has it, else 0",
         ),
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes.", show_default="all cores")] = None,
     dtype: Annotated[
         Dtype | None,
-        typer.Option(help="Element type of X; float16 halves the file.", show_default="the cache's, or float32"),
+        typer.Option(
+            help="Element type of X; float16 halves the file.", show_default="as the cache has it, else float32"
+        ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at a clip that cannot be used.")] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Compare contents, not sizes and times.")] = False,
@@ -103,19 +106,21 @@ def featurize(
             metavar="ADDRESS|FILE", help="Compute on a Dask cluster: tcp://host:8786, tls://.., or a scheduler file."
         ),
     ] = None,
-    dashboard: Annotated[bool, typer.Option("--dashboard", help="Say where the cluster's dashboard is.")] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Print the address of the cluster's dashboard.")
+    ] = False,
     check: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only compare N random rows with librosa's own.")
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Show errors and what was asked for, and nothing else.", callback=be_quiet)
+        bool, typer.Option("--quiet", help="Show only errors and what was asked for.", callback=be_quiet)
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")] = False,
 ) -> None:
     """Turn every clip in DATA's class folders into a mel spectrogram, and keep them all in one HDF5 cache.
 
-    Only new and changed clips are computed. A clip that cannot be used is named and left out. What a cache was asked
-    for it remembers: classes, labels, --max-per-class and --dtype stay as they are until they are given again.
+    Only new and changed clips are computed. A clip that cannot be used is named and skipped. A cache remembers what it
+    was asked for: classes, labels, --max-per-class and --dtype stay as they are until they are given again.
 
     Example: python -m featurize
 
@@ -127,47 +132,46 @@ def featurize(
     """
     silence_libraries()
     if scheduler is not None and jobs:
-        raise typer.BadParameter("a cluster has as many workers as it has; leave out --jobs", param_hint="--scheduler")
+        raise typer.BadParameter("a cluster has its own workers; leave out --jobs", param_hint="--scheduler")
     if dashboard and scheduler is None:
-        raise typer.BadParameter("only a cluster has one; name it with --scheduler", param_hint="--dashboard")
+        raise typer.BadParameter(
+            "only a cluster has a dashboard; name the cluster with --scheduler", param_hint="--dashboard"
+        )
     file = cache or data / "features.h5"
     if check is not None:
         from featurize.features.check import compare
 
         print(compare(data, file, check))
         return
-    from featurize.update import summary
-    from featurize.update.update import build
+    from cache.shared.errors import UserError
+    from featurize import build
+    from featurize.update.options import class_list
 
+    try:
+        names = class_list(classes[0] if classes and len(classes) == 1 else classes or ())
+    except UserError as error:
+        raise typer.BadParameter(str(error), param_hint="--classes") from None
     result = build(
         data,
         file,
-        _class_names(classes or []),
-        dtype.value if dtype else None,
-        max_per_class,
-        notice,
-        labels or (),
-        label_column,
-        widen,
-        background,
+        names,
+        labels=labels or (),
+        label_column=label_column,
+        widen=widen,
+        background=background,
+        max_per_class=max_per_class,
+        dtype=dtype.value if dtype else None,
         n_jobs=jobs or os.cpu_count() or 1,
         strict=strict,
         rehash=rehash,
         wait=wait,
         scheduler=scheduler,
         dashboard=dashboard,
+        notify=notice,
     )
+    from featurize.update import summary
+
     print(json.dumps(summary.as_json(result))) if as_json else summarise(summary.as_text(result))
-
-
-def _class_names(classes: list[str]) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in classes[0].split(",")) if len(classes) == 1 else tuple(classes)
-    for name in names:
-        if not name or name in (".", "..") or "/" in name or "\0" in name:
-            raise typer.BadParameter(f"{printable(name)!r} is no folder name", param_hint="--classes")
-    if len(set(names)) < len(names):
-        raise typer.BadParameter("a class is named twice", param_hint="--classes")
-    return names
 
 
 if __name__ == "__main__":

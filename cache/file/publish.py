@@ -27,7 +27,7 @@ def publish(
     partial: Partial,
     rejected: Sequence[Rejected],
     notify: Callable[[str], None] = lambda line: None,
-) -> str:
+) -> Cache:
     """Put the rows in their final order into one HDF5 file and move it into place.
 
     Rows that already lie in order in the partial file stay where they are and the HDF5 structure is written around
@@ -58,8 +58,8 @@ def publish(
 
     Returns
     -------
-    str
-        The fingerprint of the new cache.
+    Cache
+        The new cache.
     """
     columns = _columns(clips, source, old, partial)
     rows: Columns = {"y": np.eye(len(header.class_names), dtype="<f4")[labels], **columns}
@@ -71,7 +71,7 @@ def publish(
         if not in_place:
             gather_rows(file, source, old, partial, notify)
         write_around_rows(file, len(source), X_DTYPES[header.dtype], arrays, header.attributes())
-        open_cache(file)
+        made = open_cache(file)
         file.replace(cache_file)
     except BaseException:
         if not in_place:
@@ -79,7 +79,7 @@ def publish(
         raise
     sync_directory(cache_file.parent)
     discard(partial)
-    return header.fingerprint
+    return replace(made, file=cache_file)
 
 
 def discard(partial: Partial) -> None:

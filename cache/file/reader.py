@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cache.file.columns import COLUMNS, CUT_SHORT, REJECTED, X_DTYPES, Columns
 from cache.file.container import is_sealed
 from cache.file.header import Header, format_version_of, lacking
-from cache.file.settings import Setting
+from cache.file.settings import MelSettings, Setting
 from cache.file.validate import check_arrays
 from cache.shared.errors import CacheError, DamagedCache, MissingCache, UserError
 from cache.shared.files import LFS_REMEDY, as_path, is_lfs_pointer, open_regular
@@ -130,6 +130,16 @@ class Cache:
         """(path, remark) of every clip of which there is something to say although it has a row."""
         rows = np.flatnonzero(self.columns["remark"] != b"")
         return list(zip(*(_decoded(self.columns[name][rows]) for name in ("path", "remark")), strict=True))
+
+    @property
+    def row_seconds(self) -> float:
+        """Seconds that a row shows."""
+        return MelSettings(**self.settings).row_seconds  # type: ignore[arg-type]
+
+    @property
+    def n_longer(self) -> int:
+        """How many clips are longer than a row shows."""
+        return int(np.count_nonzero(self.columns["duration"] > self.row_seconds))
 
     @property
     def n_cut_short(self) -> int:

@@ -53,6 +53,11 @@ class MelSettings:
         # Asked for once a clip; of all fields it would take longer than reading the clip.
         return hash((self.sr, self.n_fft, self.hop_length))
 
+    @property
+    def row_seconds(self) -> float:
+        """Seconds that a row shows."""
+        return self.n_frames * self.hop_length / self.sr
+
     def as_dict(self) -> dict[str, Setting]:
         """Return the settings by name, as the cache stores them."""
         return asdict(self)

@@ -36,7 +36,7 @@ def as_json(cache: Cache) -> dict[str, Any]:
         "widen": cache.header.widen,
         "background": cache.header.background,
         "n_stretches": int(np.count_nonzero(cache.columns["end"])),
-        "n_longer": int(np.count_nonzero(cache.columns["duration"] > _seconds_shown(cache))),
+        "n_longer": cache.n_longer,
         "n_cut_short": cache.n_cut_short,
         "remarks": [{"path": path, "remark": remark} for path, remark in cache.remarks],
         "rejected": [{"path": path, "reason": reason} for path, reason in cache.rejections],
@@ -101,10 +101,6 @@ def _age(made: float) -> str:
     )
 
 
-def _seconds_shown(cache: Cache) -> float:
-    return float(cache.settings["n_frames"]) * float(cache.settings["hop_length"]) / float(cache.settings["sr"])
-
-
 def _labels(cache: Cache) -> str:
     """Say which tables of labels a cache was asked for, and how they are read."""
     segments = human_count(int(np.count_nonzero(cache.columns["end"])), "segment")
@@ -117,13 +113,11 @@ def _labels(cache: Cache) -> str:
 
 def _longer(cache: Cache) -> str:
     """Say how many clips are longer than a row shows."""
-    duration, shown = cache.columns["duration"], _seconds_shown(cache)
-    n_longer = int(np.count_nonzero(duration > shown))
-    if not n_longer:
+    if not (n := cache.n_longer):
         return ""
     return (
-        f"{n_longer} of {human_count(len(cache), 'clip')} are longer than the {shown:.1f} s that are used,"
-        f" the longest {float(duration.max()):.1f} s"
+        f"{n} of {human_count(len(cache), 'clip')} {'is' if n == 1 else 'are'} longer than the"
+        f" {cache.row_seconds:.1f} s that a row shows, the longest {float(cache.columns['duration'].max()):.1f} s"
     )
 
 

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # How a formula begins in a spreadsheet.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -45,6 +45,12 @@ def as_cell(text: str) -> str:
 def from_cell(cell: str) -> str:
     """Return the text that `as_cell` made a cell of."""
     return cell[1:] if cell.startswith("'") and cell.lstrip("'")[:1] in _FORMULA else cell
+
+
+def human_list(items: Sequence[str], most: int = 12, separator: str = ", ") -> str:
+    """Return items as people list them, the first so many and how many more there are: a, b and 3 more."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return separator.join(map(printable, items[:most])) + more
 
 
 def files_by_kind(counts: Mapping[str, int]) -> str:

@@ -65,7 +65,9 @@ class Stamp(NamedTuple):
     inode: int
 
 
-def walk(top: str | os.PathLike[str], folders: Sequence[str] = ("",), deep: bool = True) -> list[Tree]:
+def walk(
+    top: str | os.PathLike[str], folders: Sequence[str] = ("",), deep: bool = True, with_rest: bool = False
+) -> list[Tree]:
     """Walk some folders.
 
     Links to folders are followed after all others, and each real folder is looked into once: a link back to where the
@@ -74,24 +76,33 @@ def walk(top: str | os.PathLike[str], folders: Sequence[str] = ("",), deep: bool
     Parameters
     ----------
     top
-        What all paths are relative to.
+        The folder to which all paths are relative.
     folders
         The folders, relative to `top`, with "/"; "" is `top` itself.
     deep
         Look into folders within the folders.
+    with_rest
+        Walk everything else in `top` at the end.
 
     Returns
     -------
     list of Tree
-        One a folder.
+        One for each folder, and behind them one for the rest.
     """
     root = os.fspath(top)
-    trees = [Tree() for _ in folders]
     seen = {_identity(root), *(_identity(f"{root}/{folder}") for folder in folders)}
+    trees = _walked(root, folders, deep, seen)
+    if with_rest:
+        trees += _walked(root, ("",), deep, seen)
+    return trees
+
+
+def _walked(root: str, folders: Sequence[str], deep: bool, seen: set[tuple[int, int]]) -> list[Tree]:
+    trees = [Tree() for _ in folders]
     links: list[tuple[Tree, str]] = []
     for tree, folder in zip(trees, folders, strict=True):
         _enter(root, folder, tree, seen, links if deep else None)
-    # What links lead to may hold further links.
+    # A linked folder may hold further links.
     while links:
         todo, links = sorted(links, key=lambda link: link[1]), []
         for tree, path in todo:
@@ -209,6 +220,59 @@ def _kind(mode: int) -> str:
         if test(mode):
             return what
     return "a device"
+
+
+class Places(NamedTuple):
+    """Where the class folders of DATA lie.
+
+    Attributes
+    ----------
+    names
+        The names of the folders that can be a class: those in train, val and test, or else those in DATA.
+    folders
+        The folders of each name, relative to DATA, by the subset in which each lies; "" for a folder in DATA itself.
+    loose
+        Audio files in DATA, and in train, val and test, that are beside the class folders, relative to DATA.
+    """
+
+    names: list[str]
+    folders: dict[str, dict[str, str]]
+    loose: list[str]
+
+
+def class_places(data: str | os.PathLike[str]) -> Places:
+    """Return where the class folders of DATA lie: in DATA itself, or else in its folders train, val and test."""
+    names, loose = _entries(data, "")
+    own = {name: {"": name} for name in names if name.lower() not in SUBSETS}
+    split: dict[str, dict[str, str]] = {}
+    for subset in names:
+        if subset.lower() in SUBSETS:
+            below, files = _entries(data, f"{subset}/")
+            loose += files
+            for name in below:
+                split.setdefault(name, {})[subset] = f"{subset}/{name}"
+    return Places(sorted(split) or list(own), split | own, loose)
+
+
+def _entries(top: str | os.PathLike[str], folder: str) -> tuple[list[str], list[str]]:
+    """Return the names of the folders and the paths of the audio files in a folder, sorted, hidden ones not."""
+    with os.scandir(f"{os.fspath(top)}/{folder}") as entries:
+        visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    is_folder = {entry.name: _is_folder(entry) for entry in visible}
+    files = (name for name in is_folder if not is_folder[name])
+    audio = [name for name in files if os.path.splitext(name)[1].lower() in AUDIO_EXTENSIONS]  # noqa: PTH122
+    return [name for name in is_folder if is_folder[name]], [f"{folder}{name}" for name in audio]
+
+
+def joined(trees: Iterable[Tree]) -> Tree:
+    """Return what lies in several folders, as if it lay in one."""
+    whole = Tree()
+    for tree in trees:
+        whole.audio += tree.audio
+        whole.others += tree.others
+        whole.unreadable += tree.unreadable
+        whole.hollow += tree.hollow
+    return whole
 
 
 def folder_names(top: str | os.PathLike[str]) -> list[str]:

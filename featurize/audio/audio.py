@@ -137,10 +137,10 @@ class Audio(NamedTuple):
         return blocks.result
 
 
-def check_sr(sr: int) -> None:
-    """Raise a ClipError if no recorder writes such a sample rate."""
+def check_sr(sr: int, stated: str = "its header states a sample rate of") -> None:
+    """Raise a ClipError if no recorder writes such a sample rate; `stated` is what the message says before it."""
     if not _LOWEST_SR <= sr <= _HIGHEST_SR:
-        raise ClipError(f"its header states a sample rate of {sr} Hz, outside of {_LOWEST_SR} to {_HIGHEST_SR} Hz")
+        raise ClipError(f"{stated} {sr} Hz, outside of {_LOWEST_SR} to {_HIGHEST_SR} Hz")
 
 
 def check_length(n_read: int, n_stated: int, sr: int, compressed: bool = True) -> str:

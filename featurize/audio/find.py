@@ -1,7 +1,8 @@
-"""find_clips(): the clips in the class folders, in a stable order."""
+"""The clips in DATA: one walk over its folders, and the files and segments that belong to each class, in order."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
@@ -9,13 +10,20 @@ from typing import NamedTuple
 from cache.file.columns import Rejected
 from cache.shared.errors import UserError
 from cache.shared.segment import Segment
-from cache.shared.text import files_by_kind, human_count
-from cache.shared.tree import Looked, Tree, folder_names, look_at, places, walk
+from cache.shared.text import files_by_kind, human_count, human_list, printable
+from cache.shared.tree import Places, Tree, joined, look_at, walk
 
 CLASS_NAMES = ("dog", "cat", "bird")
 
-# Folders named in an error.
+# Folders that an error names.
 _N_SHOWN = 12
+
+
+class Class(NamedTuple):
+    """A class and its members: the names of the folders and labels that belong to it, as a rule its own name."""
+
+    name: str
+    members: tuple[str, ...]
 
 
 class Clip(NamedTuple):
@@ -24,13 +32,13 @@ class Clip(NamedTuple):
     Attributes
     ----------
     path
-        Relative to DATA, with "/".
+        The path under which a cache knows it, relative to DATA, with "/".
     label
-        Its class index.
+        The index of its class.
     size, mtime_ns, inode
-        By what the file is known again.
+        By these the file is recognised.
     segment
-        The part of the recording that is the clip; None if the whole file is.
+        The segment; None for a file that is a clip as a whole.
     where
         The line of a table that names the segment, such as "night.txt:12"; "" if none does.
     """
@@ -46,16 +54,70 @@ class Clip(NamedTuple):
     @property
     def file(self) -> str:
         """Path of the file that it is in."""
-        return self.path if self.segment is None else self.segment.recording
+        return self.segment.recording if self.segment else self.path
 
     @property
     def span(self) -> tuple[float, float]:
-        """Start and end of the segment in seconds; both 0 if the whole file is the clip."""
-        return (0.0, 0.0) if self.segment is None else (self.segment.start, self.segment.end)
+        """Start and end of the segment in seconds; both 0 of a file that is a clip as a whole."""
+        return (self.segment.start, self.segment.end) if self.segment else (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What one walk over DATA came by.
+
+    Attributes
+    ----------
+    places
+        Where the class folders lie.
+    trees
+        What lies in the folders of each name that was walked, by the subset they lie in; "" if they lie in none.
+    rest
+        What lies outside of the class folders, where that was walked, too.
+    """
+
+    data: Path
+    places: Places
+    trees: dict[str, dict[str, Tree]]
+    rest: Tree = field(default_factory=Tree)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all folders that can be a class."""
+        return self.places.names
+
+    @property
+    def audio(self) -> list[str]:
+        """The paths of all audio files that were come by, relative to DATA."""
+        return [
+            *(path for trees in self.trees.values() for tree in trees.values() for path in tree.audio),
+            *self.rest.audio,
+        ]
+
+    def audio_by_name(self) -> dict[str, list[str]]:
+        """Return the paths of the audio files in the folders of each name that was come by."""
+        name_of = {folder: name for name in self.names for folder in self.places.folders[name].values()}
+        found: dict[str, list[str]] = {name: [] for name in self.names}
+        for path in self.audio:
+            words = path.split("/", 2)
+            name = name_of.get(words[0]) or name_of.get("/".join(words[:2]))
+            if name is not None and len(words) > 1:
+                found[name].append(path)
+        return found
+
+    def folders_of(self, one: Class) -> list[str]:
+        """Return the folders of a class, relative to DATA."""
+        return [folder for name in one.members for folder in self.places.folders.get(name, {}).values()]
+
+    def of_class(self, one: Class) -> dict[str, Tree]:
+        """Return what lies in all folders of a class, by the subset they lie in."""
+        there = [self.trees[name] for name in one.members if name in self.trees]
+        subsets = sorted({subset for trees in there for subset in trees})
+        return {subset: joined(trees[subset] for trees in there if subset in trees) for subset in subsets}
 
 
 class Found(NamedTuple):
-    """What a walk found.
+    """The clips there are, and what else was come by.
 
     Attributes
     ----------
@@ -64,110 +126,143 @@ class Found(NamedTuple):
     rejected
         What cannot even be looked at, folders that cannot be read among them.
     ignored
-        (path, what) of what is no file.
+        (path, what it is) of everything that is not a file.
     others
         How many files of other kinds there are, by extension.
+    loose
+        Audio files that belong to no class because they lie beside the class folders.
     folders
-        The folders that were walked, relative to DATA.
+        The folders in which the clips lie, relative to DATA.
     """
 
     clips: list[Clip]
     rejected: list[Rejected]
     ignored: list[tuple[str, str]]
     others: Counter[str]
+    loose: list[str]
     folders: list[str]
 
 
-def find_clips(
-    data: Path,
-    class_names: Sequence[str] = CLASS_NAMES,
-    max_per_class: int | None = None,
-    segments: Sequence[Clip] = (),
-) -> Found:
-    """Walk the class folders, in the order of `class_names` and within each by path.
-
-    A clip is a regular file, or a link to one, in a class folder or in a folder below it, with an audio extension in
-    any case; hidden files are not. The class folders lie in DATA, or in its folders train, val and test. Nothing is
-    opened.
+def walk_data(data: Path, places: Places, members: Iterable[str], with_rest: bool = False) -> Walked:
+    """Walk class folders of DATA; nothing is opened.
 
     Parameters
     ----------
     data
         The folder that holds a folder per class.
-    class_names
+    places
+        Where its class folders lie.
+    members
+        The names of the folders to walk.
+    with_rest
+        Walk everything else, too: recordings that have labels may lie anywhere.
+    """
+    wanted = [name for name in dict.fromkeys(members) if name in places.folders]
+    folders = [(name, subset, folder) for name in wanted for subset, folder in places.folders[name].items()]
+    trees = walk(data, [folder for *_, folder in folders], with_rest=with_rest)
+    found: dict[str, dict[str, Tree]] = {}
+    for (name, subset, _), tree in zip(folders, trees, strict=False):
+        found.setdefault(name, {})[subset] = tree
+    return Walked(data, places, found, trees[-1] if with_rest else Tree())
+
+
+def find_clips(
+    walked: Walked,
+    classes: Sequence[Class],
+    max_per_class: int = 0,
+    segments: Sequence[Clip] = (),
+    recordings: Collection[str] = (),
+) -> Found:
+    """Return the clips of each class: files in the order of the classes and by path, and behind them segments.
+
+    A file is a clip if it is regular, or a link to one that is, and lies in a class folder or below it with an audio
+    extension in any case. Hidden files are not clips.
+
+    Parameters
+    ----------
+    walked
+        What lies in DATA.
+    classes
         The position is the label index.
     max_per_class
-        Take only the first so many of each class; where there are train, val and test, of each class in each of them.
+        Take only so many of each class, 0 for all: the first files, of each of train, val and test where these are
+        there, and then segments of all recordings in turn.
     segments
-        Segments of recordings, which come behind all files. A class that has some needs no folder, and a recording
-        is no clip as a whole, wherever it lies.
-
-    Raises
-    ------
-    UserError
-        A class folder is missing or has no clip.
+        Segments of recordings, in order.
+    recordings
+        What is not a clip as a whole, wherever it lies.
     """
-    if not data.is_dir():
-        raise UserError(f"{data} is not a folder; give the folder that holds {', '.join(class_names)}")
-    labelled = {clip.label for clip in segments}
-    recordings = {clip.file for clip in segments}
-    folders = [
-        (label, folder)
-        for label, name in enumerate(class_names)
-        for folder in (places(data, name) if label in labelled else _places(data, name, bool(segments)))
-    ]
-    found = Found([], [], [], Counter(), [folder for _, folder in folders])
-    trees = walk(data, found.folders)
-    for tree in trees:
-        tree.audio = [path for path in tree.audio if path not in recordings]
-    looks = [look_at(data, tree, max_per_class) for tree in trees]
-    for (label, _), tree, looked in zip(folders, trees, looks, strict=True):
-        found.clips.extend(Clip(path, label, *stamp) for path, stamp in looked.clips.items())
-        found.rejected.extend(Rejected(path, -1, -1, reason) for path, reason in looked.rejected.items())
-        found.ignored.extend(looked.ignored.items())
-        found.others.update(tree.others)
-    n_of = Counter(clip.label for clip in found.clips)
-    for clip in segments:
-        if max_per_class is None or n_of[clip.label] < max_per_class:
-            n_of[clip.label] += 1
-            found.clips.append(clip)
+    found = Found([], [], [], Counter(), [path for path in walked.places.loose if path not in recordings], [])
+    n_files = [0] * len(classes)
+    for label, one in enumerate(classes):
+        for tree in walked.of_class(one).values():
+            tree.audio = [path for path in tree.audio if path not in recordings]
+            looked = look_at(walked.data, tree, max_per_class or None)
+            found.clips.extend(Clip(path, label, *stamp) for path, stamp in looked.clips.items())
+            found.rejected.extend(Rejected(path, -1, -1, reason) for path, reason in looked.rejected.items())
+            found.ignored.extend(looked.ignored.items())
+            found.others.update(tree.others)
+            n_files[label] += len(looked.clips)
+        found.folders.extend(walked.folders_of(one))
     if segments:
         found.folders.append("")
-    labels = {clip.label for clip in found.clips}
-    for label in range(len(class_names)):
-        if label not in labels:
-            of_class = [i for i, (owner, _) in enumerate(folders) if owner == label]
-            raise _empty(data / found.folders[of_class[0]], [(trees[i], looks[i]) for i in of_class])
+        found.clips.extend(_limited(segments, max_per_class, n_files) if max_per_class else segments)
     return found
 
 
-def _places(data: Path, class_name: str, has_labels: bool) -> list[str]:
-    if folders := places(data, class_name):
-        return folders
-    near = nearest(class_name, folder_names(data))
-    raise UserError(
-        f"{data / class_name} is missing{', and no label is called so' if has_labels else ''}; "
-        + (f"{data} has the folders {', '.join(near[:_N_SHOWN])}" if near else f"there is no folder in {data}")
-        + (f" and {len(near) - _N_SHOWN} more" if len(near) > _N_SHOWN else "")
-        + "; name your classes with --classes"
+def _limited(segments: Sequence[Clip], max_per_class: int, n_files: Sequence[int]) -> list[Clip]:
+    """Return so many segments that no class has more clips than wanted: of each recording one, then another, .."""
+    turns: Counter[tuple[int, str]] = Counter()
+    by_turn: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for i, clip in enumerate(segments):
+        by_turn[clip.label].append((turns[clip.label, clip.file], i))
+        turns[clip.label, clip.file] += 1
+    taken = {
+        i
+        for label, candidates in by_turn.items()
+        for _, i in sorted(candidates)[: max(0, max_per_class - n_files[label])]
+    }
+    return [clip for i, clip in enumerate(segments) if i in taken]
+
+
+def nothing_found(one: Class, walked: Walked, found: Found, has_labels: bool) -> UserError:
+    """Return the error that says what there is instead of the clips of a class."""
+    folders = walked.folders_of(one)
+    if not folders:
+        return missing(one.members[0], walked.data, walked.places, has_labels)
+    others = sum((tree.others for tree in walked.of_class(one).values()), Counter[str]())
+    holds = [files_by_kind(others)] if others else []
+    bad = [clip for clip in found.rejected if any(f"{clip.path}/".startswith(f"{folder}/") for folder in folders)]
+    if bad:
+        holds.append(f"{human_count(len(bad), 'path')} that cannot be used ({bad[0].path}: {bad[0].reason})")
+    return UserError(
+        f"{walked.data / folders[0]} has no clip in it"
+        + (f", but {' and '.join(holds)}" if holds else "")
+        + "; put audio files (.wav, .flac, .ogg, .mp3, ..) there, or name your classes with --classes"
     )
 
 
-def nearest(name: str, names: Sequence[str]) -> list[str]:
-    """Return the names, those first that are spelt most like `name`."""
-    return sorted(names, key=lambda other: -SequenceMatcher(None, other.casefold(), name.casefold()).ratio())
+def missing(name: str, data: Path, places: Places, has_labels: bool) -> UserError:
+    """Return the error that there is no folder and no label of a name, with the folders that are spelt alike."""
+    near = sorted(places.names, key=lambda other: -SequenceMatcher(None, other.casefold(), name.casefold()).ratio())
+    there = f"there is no folder {data / name}" + (f' and no label "{printable(name)}"' if has_labels else "")
+    folders = f"{data} has the folders {human_list(near, _N_SHOWN)}" if near else f"{data} has no folders"
+    return UserError(f"{there}; {folders}{loose_words(data, places)}; name your classes with --classes")
 
 
-def _empty(folder: Path, parts: Sequence[tuple[Tree, Looked]]) -> UserError:
-    """Return the error that says what a folder without a clip holds instead."""
-    rejected = {path: reason for _, looked in parts for path, reason in looked.rejected.items()}
-    others = sum((tree.others for tree, _ in parts), Counter[str]())
-    holds = [files_by_kind(others)] if others else []
-    if rejected:
-        path, reason = next(iter(rejected.items()))
-        holds.append(f"{human_count(len(rejected), 'path')} that cannot be used ({path}: {reason})")
-    return UserError(
-        f"{folder} has no clip in it"
-        + (f", but {' and '.join(holds)}" if holds else "")
-        + "; put audio files (.wav, .flac, .ogg, .mp3, ..) there, or name your classes with --classes"
+def loose_words(data: Path, places: Places) -> str:
+    """Return what to say of audio files beside the class folders where clips are missing; "" if there are none."""
+    if not places.loose:
+        return ""
+    files = f"{human_count(len(places.loose), 'audio file')} in {data} itself"
+    return f"; {files} belong{'s' if len(places.loose) == 1 else ''} to no class{backslash_words(places.loose)}"
+
+
+def backslash_words(paths: Sequence[str]) -> str:
+    """Return what to say of names that should be paths; "" if there are none."""
+    if not any("\\" in path for path in paths):
+        return ""
+    return (
+        " (names with a backslash come from a ZIP file made by Windows: unpack it again with a program that makes"
+        " folders of them, such as unzip)"
     )

@@ -1,6 +1,6 @@
 """Plan of a run: which rows it can reuse, which clips it must compute, which are known to be bad."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -145,6 +145,25 @@ def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
     return all(
         np.array_equal([getattr(clip, name) for clip in clips], old.columns[name]) for name in ("mtime_ns", "inode")
     )
+
+
+def unusable_classes(plan: Plan, n_classes: int) -> dict[int, str]:
+    """Return, by label index, why a class has no clip with a row."""
+    there = {clip.label for clip in usable(plan)[0]}
+    reasons: dict[int, str] = {}
+    for clip in sorted(plan.clips, key=lambda clip: clip.path):
+        if clip.label not in there:
+            where = f"{clip.where}: " if clip.where else ""
+            reasons.setdefault(clip.label, f"{clip.path}: {where}{plan.rejected[clip.path].reason}")
+    return {label: reasons[label] for label in range(n_classes) if label in reasons}
+
+
+def without(plan: Plan, gone: Collection[int], clips: list[Clip]) -> Plan:
+    """Return the plan without the clips of some classes; `clips` are the others, by their new label indices."""
+    paths = {clip.path for clip in plan.clips if clip.label in gone}
+    kept = np.array([clip.label not in gone for clip in plan.clips], np.bool_)
+    rejected = {path: clip for path, clip in plan.rejected.items() if path not in paths}
+    return Plan(clips, plan.source[kept], [], rejected)
 
 
 def n_rows_to_write(plan: Plan, n_slots: int) -> int:

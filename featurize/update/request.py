@@ -1,234 +1,312 @@
-"""Asked: what a cache is to hold, from what is given now, what its cache remembers, and what is there."""
+"""resolve(): what a cache is to hold, by what is asked for now, what the cache remembers, and what is in DATA."""
 
-from collections.abc import Callable, Collection, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
+from cache.file.header import Header
 from cache.file.reader import Cache, open_cache
-from cache.shared.errors import CacheError, MissingCache, UserError
-from cache.shared.text import human_count, plain, printable
-from cache.shared.tree import SUBSETS, Tree, folder_names, is_background, is_utf8, walk
-from featurize.audio.find import CLASS_NAMES, nearest
-from featurize.update.labelled import BACKGROUND, Labelling, label_names, labels_in, usual_length
+from cache.labels.annotation import told
+from cache.labels.read import Labels
+from cache.shared.errors import DamagedCache, MissingCache, UserError
+from cache.shared.text import human_count, human_list, printable
+from cache.shared.tree import Places, class_places, is_background
+from featurize.audio.find import CLASS_NAMES, Class, Found, Walked, find_clips, nothing_found, walk_data
+from featurize.features.row import FEATURE_VERSION
+from featurize.update.classes import BACKGROUND, found_classes, has_usual, named_classes
+from featurize.update.labelled import Labelling, Shapes, label_names, labels_in, shapes
+from featurize.update.options import ALL, NONE, Options, check_background
+from featurize.update.segments import Segments, segments_of, usual_length
 
-# Instead of names: every folder that has audio in it, and every label.
-ALL = "all"
-# Instead of tables: no labels, and forget those that the cache remembers.
-NONE = "none"
-
-# Folders named in a line.
-_N_SHOWN = 5
+Stamp = tuple[int, int, int]
 
 
-class Asked(NamedTuple):
-    """What a cache is to hold: classes in the order of their label index, how many clips of each, dtype, labels."""
+@dataclass(frozen=True)
+class Request:
+    """What a cache is to hold, resolved once, with all that was found on the way.
 
-    class_names: tuple[str, ...]
+    Attributes
+    ----------
+    options
+        What was asked for.
+    cache_file
+        The file itself, where the user named a link.
+    old
+        The cache that is there; None if there is none, or a damaged one.
+    damage
+        What is wrong with the damaged cache that is there; "" if there is none.
+    stamp
+        By this the file that is there is recognised.
+    classes
+        The position is the label index.
+    labelling
+        The tables of labels, and how they are read.
+    found
+        The clips.
+    """
+
+    options: Options
+    cache_file: Path
+    old: Cache | None
+    damage: str
+    stamp: Stamp | None
+    classes: Sequence[Class]
     max_per_class: int
     dtype: str
     labelling: Labelling
+    found: Found
+
+    @property
+    def header(self) -> Header:
+        """What holds for every row, without what is known only when the cache is written."""
+        folder = self.cache_file.parent
+        return Header(
+            self.options.settings.as_dict(),
+            FEATURE_VERSION,
+            tuple(one.name for one in self.classes),
+            self.dtype,
+            data_dir=os.path.relpath(self.options.data, folder),
+            max_per_class=self.max_per_class,
+            tables=tuple(os.path.relpath(path, folder) for path in self.labelling.tables),
+            label_column=self.labelling.column,
+            widen=self.labelling.widen,
+            label_length=self.labelling.length,
+            background=self.labelling.background,
+        )
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether the user asked for the classes by their names."""
+        return self.options.classes not in ((), (ALL,))
 
 
-def asked(
-    data: Path,
-    cache_file: Path,
-    classes: Sequence[str] = (),
-    dtype: str | None = None,
-    max_per_class: int | None = None,
-    notify: Callable[[str], None] = lambda line: None,
-    labels: Sequence[str | Path] = (),
-    label_column: str | None = None,
-    widen: bool | None = None,
-    background: int | None = None,
-) -> Asked:
-    """Return what a cache is to hold, where what is not given stays as the cache remembers it.
+def resolve(options: Options, notify: Callable[[str], None]) -> Request:
+    """Return what a cache is to hold, where what is not asked for stays as the cache remembers it.
+
+    The old cache is opened once, each table is read once, and DATA is walked once.
 
     Parameters
     ----------
-    data
-        The folder that holds a folder of clips per class.
-    cache_file
-        The HDF5 file to make, or to bring up to date.
-    classes
-        Names of class folders or labels, in the order of their label index; "all" alone: every folder with audio in it
-        and every label. Empty: those of the cache; without a cache dog, cat and bird where they are all there, and else
-        every folder, and then every label that is none of these.
-    dtype
-        Element type of X; None: the cache's, or float32.
-    max_per_class
-        How many clips of each class; 0 for all; None: the cache's, or all.
     notify
-        Takes notices for the user, a line each.
-    labels
-        Tables of labels and folders of them, in addition to those of the cache; "none" first: instead of them.
-    label_column, widen, background
-        See `featurize.update.labelled.Labelling`; None: the cache's.
+        Takes what the user has to know, a line each.
 
     Raises
     ------
     UserError
-        DATA has no such class folder, or none at all; or nothing can be made of the labels.
+        DATA has no such class folder, or none at all; nothing can be made of the labels; or the file that is there is
+        not a cache.
     """
-    old = _remembered(cache_file)
+    data = options.data
     if not data.is_dir():
         raise UserError(f"{data} is not a folder; give the folder that holds a folder of clips per class")
-    labelling = _labelling(old, labels, label_column, widen, background)
-    # Whoever makes clips of them says what is wrong with them.
-    named = labels_in(data, labelling).annotations
-    labelled = label_names(named)
-    if classes and list(classes) != [ALL]:
-        names = tuple(_class_of(name, data, labelled, notify) for name in classes)
-        if len(set(names)) < len(names):
-            raise UserError(f"a class is named twice: {', '.join(map(printable, classes))}")
-    elif old is not None and not classes:
-        names = old.class_names
-        if old.header.background and not labelling.background and BACKGROUND not in (*class_folders(data), *labelled):
-            names = tuple(name for name in names if name != BACKGROUND)
-    else:
-        recordings = {one.file for one in named}
-        names = _found(data, bool(classes), labelled, recordings, notify)
-        if old is not None and labelled:
-            # A label that is new comes last: then it costs its own segments alone.
-            names = tuple(sorted(names, key=lambda name: (*old.class_names, *names).index(name)))
-    if labelling.background and BACKGROUND not in names:
-        names = (*names, BACKGROUND)
+    cache_file = Path(os.path.realpath(options.cache_file))
+    _check_place(cache_file)
+    stamp = stamp_of(cache_file)
+    old, damage = _opened(cache_file)
+    labelling = _labelling(options, old)
+    places = class_places(data)
+    shape_of = shapes(data)
+    walked, labels = _walked_for_labels(data, places, labelling, shape_of, notify)
+    names = label_names(labels.annotations)
+    known = _known_classes(options, old, places, names, labelling, notify)
+    if walked is None:
+        walked = _walked_for_classes(options, places, known)
+    recordings = {*(one.file for one in labels.annotations), *labels.empty}
+    if known is None:
+        known = found_classes(options.classes == (ALL,), walked, names, recordings, notify)
+        if old is not None and labelling.tables:
+            # A class that is new comes last, so that the others keep their indices.
+            order = [*old.class_names, *(one.name for one in known)]
+            known = sorted(known, key=lambda one: order.index(one.name))
+    if labelling.background and BACKGROUND not in (one.name for one in known):
+        known = [*known, Class(BACKGROUND, (BACKGROUND,))]
     if labelling.has_length:
         before = old.header.label_length if old is not None else 0.0
-        labelling = labelling._replace(length=usual_length(named, names, before, notify))
-    limit = (old.header.max_per_class if old else 0) if max_per_class is None else max_per_class
-    return Asked(names, limit, dtype or (old.X.dtype.name if old else "float32"), labelling)
+        length = usual_length(labels.annotations, known, before, options.settings.row_seconds, notify)
+        labelling = labelling._replace(length=length)
+    segments = segments_of(data, labels, known, labelling, shape_of, notify)
+    _check_labels(labelling, labels, known, segments)
+    max_per_class = (
+        (old.header.max_per_class if old is not None else 0) if options.max_per_class is None else options.max_per_class
+    )
+    found = find_clips(walked, known, max_per_class, segments.clips, recordings)
+    request = Request(
+        options,
+        cache_file,
+        old,
+        damage,
+        stamp,
+        known,
+        max_per_class,
+        options.dtype or (old.header.dtype if old is not None else "float32"),
+        labelling,
+        found,
+    )
+    return _without_empty(request, walked, segments, notify)
 
 
-def _labelling(
-    old: Cache | None,
-    labels: Sequence[str | Path],
-    label_column: str | None,
-    widen: bool | None,
-    background: int | None,
-) -> Labelling:
+def stamp_of(cache_file: Path) -> Stamp | None:
+    """Return by what a file is recognised; None if it is not there."""
+    try:
+        status = cache_file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _check_place(cache_file: Path) -> None:
+    if not cache_file.parent.is_dir():
+        raise UserError(f"{cache_file.parent} is not a folder; make it, or choose another place with --cache")
+    if cache_file.exists() and not cache_file.is_file():
+        raise UserError(f"{cache_file} is not a file; give --cache the name of a file to make or to bring up to date")
+
+
+def _opened(cache_file: Path) -> tuple[Cache | None, str]:
+    """Return the cache that is there, if it can be used, and what is wrong with a damaged one."""
+    try:
+        return open_cache(cache_file), ""
+    except MissingCache:
+        return None, ""
+    except DamagedCache as error:
+        return None, str(error).split("; make it again")[0]
+
+
+def _labelling(options: Options, old: Cache | None) -> Labelling:
     """Return which labels are asked for, where what is not given stays as the cache remembers it."""
-    forget = [str(path) for path in labels[:1]] == [NONE]
-    remembered = [] if old is None or forget else old.table_paths
+    forgets = [str(path) for path in options.labels[:1]] == [NONE]
+    remembered = [] if old is None or forgets else old.table_paths
     for path in remembered:
         if not path.exists():
             raise UserError(
-                f"{path}, of which the cache has labels, is not there; put it back, or forget it with --labels none"
-                " and give the others again"
+                f"{path} is not there, and the cache has labels of it; put it back, or forget it with --labels none and"
+                " give the others again"
             )
-    given = [Path(path).absolute() for path in labels[1 if forget else 0 :]]
+    given = [path.absolute() for path in options.labels[1 if forgets else 0 :]]
     tables = tuple(dict.fromkeys([*remembered, *given]))
     if not tables:
-        if label_column or widen or background:
+        if options.label_column or options.widen or options.background:
             raise UserError("--label-column, --widen and --background are about labels; give a table with --labels")
         return Labelling()
-    kept = None if old is None else old.header
-    before = Labelling() if kept is None else Labelling((), kept.label_column, kept.widen, kept.background)
+    before = (
+        Labelling() if old is None else Labelling((), old.header.label_column, old.header.widen, old.header.background)
+    )
+    background = before.background if options.background is None else options.background
+    check_background(background)
     return Labelling(
         tables,
-        before.column if label_column is None else label_column,
-        before.widen if widen is None else widen,
-        before.background if background is None else background,
+        before.column if options.label_column is None else options.label_column,
+        before.widen if options.widen is None else options.widen,
+        background,
     )
 
 
-def _remembered(cache_file: Path) -> Cache | None:
-    try:
-        return open_cache(cache_file)
-    except MissingCache:
+def _walked_for_labels(
+    data: Path, places: Places, labelling: Labelling, shape_of: Shapes, notify: Callable[[str], None]
+) -> tuple[Walked | None, Labels]:
+    """Walk all of DATA, where recordings that have labels may lie anywhere, and read the labels.
+
+    Raises
+    ------
+    UserError
+        Nothing can be used of the tables that are asked for; the message has each reason.
+    """
+    if not labelling.tables:
+        return None, Labels([], [], [])
+    walked = walk_data(data, places, places.names, with_rest=True)
+    labels = labels_in(data, labelling, shape_of)
+    problems = told(labels.problems)
+    if not labels.annotations and not (labels.empty and labelling.background):
+        n_empty = human_count(len(labels.empty), "recording")
+        empty = (
+            [f"nothing calls in {n_empty}, by empty tables; --background takes segments of such"]
+            if labels.empty
+            else []
+        )
+        raise UserError("; ".join(["none of the labels can be used", *problems, *empty]))
+    for line in problems:
+        notify(line)
+    return walked, labels
+
+
+def _walked_for_classes(options: Options, places: Places, known: Sequence[Class] | None) -> Walked:
+    """Walk the folders of the classes, and where these are not known, all that can be one."""
+    if known is not None:
+        return walk_data(options.data, places, [name for one in known for name in one.members])
+    if options.classes or not has_usual(places):
+        return walk_data(options.data, places, places.names)
+    # The other folders are only counted, so a link to one adds to the class.
+    return walk_data(options.data, places, [*CLASS_NAMES, *filter(is_background, places.names)], with_rest=True)
+
+
+def _known_classes(
+    options: Options,
+    old: Cache | None,
+    places: Places,
+    labels: Sequence[str],
+    labelling: Labelling,
+    notify: Callable[[str], None],
+) -> Sequence[Class] | None:
+    """Return the classes that are named, or else those of the cache; None if they are to be found in DATA."""
+    if options.classes and options.classes != (ALL,):
+        return named_classes(options.classes, options.data, places, labels, notify)
+    if options.classes or old is None:
         return None
-    except CacheError:
-        # Whoever brings it up to date says what is wrong with it.
-        return None
+    classes = [Class(name, (name,)) for name in old.class_names]
+    if old.header.background and not labelling.background and BACKGROUND not in (*places.names, *labels):
+        classes = [one for one in classes if one.name != BACKGROUND]
+    return classes
 
 
-def class_folders(data: Path) -> list[str]:
-    """Return the names of the folders that can be a class: those in DATA, or in its folders train, val and test."""
-    names = folder_names(data)
-    sides = [name for name in names if name.lower() in SUBSETS]
-    within = sorted({name for side in sides for name in folder_names(data / side)})
-    return within or sorted({*names} - {*sides})
-
-
-def _class_of(name: str, data: Path, labelled: Sequence[str], notify: Callable[[str], None]) -> str:
-    """Return the folder or label that is meant by a name, which may be written in another case or Unicode form."""
-    names = class_folders(data)
-    if name in names:
-        return name
-    same = [other for other in names if plain(other) == plain(name)]
-    if not same and plain(name) in (BACKGROUND, *map(plain, labelled)):
-        return name
-    if len(same) == 1 and is_utf8(same[0]):
-        notify(f"{name}: taken for the folder {same[0]}, which is written in another way")
-        return same[0]
-    near = nearest(name, names)
-    there = ", ".join(near[:12]) + (f" and {len(near) - 12} more" if len(near) > 12 else "")
+def _check_labels(labelling: Labelling, labels: Labels, classes: Sequence[Class], segments: Segments) -> None:
+    """Raise a UserError if labels are asked for and none gives a clip."""
+    if not labelling.tables or segments.clips or segments.doubles:
+        return
+    names = human_list(label_names(labels.annotations))
     raise UserError(
-        f"{data / name} is missing; "
-        + (f"{data} has the folders {there}" if near else f"there is no folder in {data}")
-        + "; name your classes with --classes"
+        f"none of the labels is one of the classes {human_list([one.name for one in classes])}; the labels are {names}:"
+        " --classes all includes every label"
     )
 
 
-def _found(
-    data: Path, everything: bool, labelled: Sequence[str], recordings: Collection[str], notify: Callable[[str], None]
-) -> tuple[str, ...]:
-    """Return the classes that are there, folders before labels, and say which folders with audio are not among them."""
-    folders = _folders(data, everything, labelled, recordings, notify)
-    return (*folders, *(name for name in labelled if plain(name) not in map(plain, folders)))
+def _without_empty(request: Request, walked: Walked, segments: Segments, notify: Callable[[str], None]) -> Request:
+    """Return the request without the classes whose labels are all the second of their segment.
+
+    Raises
+    ------
+    UserError
+        Nothing was found of a class, or nothing usable of one that was asked for by its name.
+    """
+    there = {clip.label for clip in request.found.clips}
+    for label, one in enumerate(request.classes):
+        if label not in there and label not in segments.doubles:
+            raise nothing_found(one, walked, request.found, bool(request.labelling.tables))
+    reasons = {label: doubles[0] for label, doubles in segments.doubles.items() if label not in there}
+    return without_classes(request, reasons, notify)
 
 
-def _folders(
-    data: Path, everything: bool, labelled: Sequence[str], recordings: Collection[str], notify: Callable[[str], None]
-) -> tuple[str, ...]:
-    names = class_folders(data)
-    usual = not everything and set(CLASS_NAMES) <= set(names)
-    # The usual folders are classes whatever is in them, and will be walked then.
-    looked_at = [name for name in names if not (usual and name in CLASS_NAMES)]
-    trees = dict(zip(looked_at, _trees(data, looked_at), strict=True))
-    known = {plain(name) for name in (*CLASS_NAMES, *labelled)}
-    for name in names:
-        # Where recordings are kept is no class, unless it is called so.
-        if plain(name) not in known and any(path in recordings for path in trees[name].audio):
-            n_others = len(set(trees[name].audio).difference(recordings))
-            if n_others:
-                notify(
-                    f"{printable(name)} holds recordings that have labels, so it is no class:"
-                    f" {human_count(n_others, 'file')} without labels not used; name it with --classes if it is one"
-                )
-            trees[name].audio.clear()
-    counts = {name: len(set(tree.audio).difference(recordings)) for name, tree in trees.items()}
-    with_audio = [name for name in looked_at if counts[name]]
-    for name in with_audio:
-        if not is_utf8(name):
-            notify(f"the folder {printable(name)} is left out: its name is not UTF-8; rename it")
-    with_audio = [name for name in with_audio if is_utf8(name)]
-    if not usual:
-        unnamed = [name for name in with_audio if labelled and plain(name) not in map(plain, labelled)]
-        for name in unnamed if not everything else []:
-            notify(
-                f"{name}: a class of {human_count(counts[name], 'file')}, because that is a folder in which nothing has"
-                " labels; name your classes with --classes if it is none"
-            )
-        if not with_audio and not labelled:
+def without_classes(request: Request, reasons: Mapping[int, str], notify: Callable[[str], None]) -> Request:
+    """Return the request without the classes that have no usable clip.
+
+    Parameters
+    ----------
+    reasons
+        By label index, why a class has none.
+
+    Raises
+    ------
+    UserError
+        One was asked for by its name, or no class is left.
+    """
+    for label, reason in reasons.items():
+        name = printable(request.classes[label].name)
+        if request.names_classes or len(reasons) == len(request.classes):
             raise UserError(
-                f"{data} has no folder with audio in it; put the clips of each class into a folder of their own there"
-                + (f" (there are: {', '.join(map(printable, names[:12]))})" if names else "")
+                f"{name} has no usable clip ({reason}); put clips there that can be read, or leave the class out with"
+                " --classes"
             )
-        return tuple(with_audio)
-    background = [name for name in with_audio if is_background(name) and name not in CLASS_NAMES]
-    others = [name for name in with_audio if name not in CLASS_NAMES and name not in background]
-    if others:
-        listed = "; ".join(f"{name}: {human_count(counts[name], 'clip')} not used" for name in others[:_N_SHOWN])
-        more = f"; and {len(others) - _N_SHOWN} more folders" if len(others) > _N_SHOWN else ""
-        notify(f"{listed}{more}; --classes all takes every folder")
-    return (*CLASS_NAMES, *background)
-
-
-def _trees(data: Path, names: Sequence[str]) -> list[Tree]:
-    """Return what lies in the folders of each name, of which there is one a side where there are sides."""
-    sides = ["", *(f"{name}/" for name in folder_names(data) if name.lower() in SUBSETS)]
-    folders = [(name, f"{side}{name}") for name in names for side in sides if (data / f"{side}{name}").is_dir()]
-    trees = {name: Tree() for name in names}
-    for (name, _), tree in zip(folders, walk(data, [folder for _, folder in folders]), strict=True):
-        trees[name].audio.extend(tree.audio)
-    return list(trees.values())
+        notify(f"{name} has no usable clip ({reason}), so it is not a class of the cache")
+    kept = [label for label in range(len(request.classes)) if label not in reasons]
+    clips = [clip._replace(label=kept.index(clip.label)) for clip in request.found.clips if clip.label in kept]
+    classes = [request.classes[label] for label in kept]
+    return replace(request, classes=classes, found=request.found._replace(clips=clips)) if reasons else request

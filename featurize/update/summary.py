@@ -1,20 +1,27 @@
 """Summary of a run for its user, as text or as JSON."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from cache.file.columns import ABOVE, ROW_SHAPE
+from cache.shared.cli import called
 from cache.shared.segment import recording_of, segment_of
-from cache.shared.text import files_by_kind, human_count, human_seconds, human_size, printable
+from cache.shared.text import files_by_kind, human_count, human_list, human_seconds, human_size, printable
+from featurize.audio.find import backslash_words
 from featurize.update.update import Result
+
+# Lines of a kind that are shown; --json has them all. So many segments of one recording share a line.
+_N_SHOWN = 20
+_MANY = 3
 
 
 def as_json(result: Result) -> dict[str, Any]:
     """Return everything a program may want to know of a run."""
-    cache = result.cache
-    where = {clip.path: clip.where for clip in result.found.clips}
+    cache, found = result.cache, result.found
+    where = _lines_of_tables(result)
     return {
         "cache": str(cache.file),
         "n_clips": len(cache),
@@ -24,17 +31,19 @@ def as_json(result: Result) -> dict[str, Any]:
         "n_per_class": cache.n_per_class,
         "max_per_class": cache.header.max_per_class,
         "n_stretches": int(np.count_nonzero(cache.columns["end"])),
+        "n_longer": cache.n_longer,
         "n_silent": len(cache.silent),
         "n_cut_short": cache.n_cut_short,
         "remarks": [{"path": path, "remark": remark} for path, remark in cache.remarks],
-        "others": dict(result.found.others),
+        "others": dict(found.others),
+        "unclassed": found.loose,
         "n_duplicates": cache.n_duplicates,
         "conflicts": cache.conflicts,
         "rejected": [
-            {"path": path, "reason": reason} | ({"where": where[path]} if where.get(path) else {})
+            {"path": path, "reason": reason} | ({"where": where[path]} if path in where else {})
             for path, reason in cache.rejections
         ],
-        "ignored": [{"path": path, "reason": f"it is {what}, not a file"} for path, what in result.found.ignored],
+        "ignored": [{"path": path, "reason": f"it is {what}, not a file"} for path, what in found.ignored],
         "seconds": round(result.seconds, 3),
         "fingerprint": cache.fingerprint,
     }
@@ -42,43 +51,83 @@ def as_json(result: Result) -> dict[str, Any]:
 
 def as_text(result: Result) -> str:
     """Return the summary that a person reads."""
-    cache = result.cache
-    lines = [f"{printable(name):12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_per_class.items()]
-    lines.append(
-        f"computed {result.n_computed}, reused {result.n_reused}, removed {result.n_removed},"
-        f" rejected {len(cache.rejections)}" + (f", cut short {cache.n_cut_short}" if cache.n_cut_short else "")
-    )
-    said = dict(cache.remarks)
-    where = {clip.path: f"{clip.where}: " for clip in result.found.clips if clip.where}
-    lines += [
-        f"rejected {printable(path)}: {where.get(path, '')}{printable(reason)}" for path, reason in cache.rejections
-    ]
-    lines += [f"ignored {printable(path)}: it is {what}, not a file" for path, what in result.found.ignored]
-    lines += [
-        f"silent {printable(path)}: {said.pop(path, 'there is no sound in it, its row is all zeros')}"
-        for path in cache.silent
-    ]
-    lines += [
-        f"used {printable(path)}: {where.get(path, '')}{printable(remark)}"
-        for path, remark in said.items()
-        if ABOVE not in remark
-    ]
-    lines += [
-        f"conflict {' = '.join(map(printable, paths))}: the same content in two classes" for paths in cache.conflicts
-    ]
-    limit = cache.header.max_per_class
-    if limit and max(cache.n_per_class.values()) == limit:
-        lines.append(f"at most {human_count(limit, 'clip')} of a class, as was asked; --max-per-class 0 takes all")
-    if result.found.others:
-        lines.append(f"left out, no audio by their names: {files_by_kind(result.found.others)}")
-    if cache.n_duplicates:
-        lines.append(f"clips that repeat another of their class: {cache.n_duplicates}; a split keeps them together")
-    if recordings := Counter(recording_of(path) for path in cache.paths if segment_of(path)):
-        lines.append(
-            f"{human_count(recordings.total(), 'clip')} are segments of"
-            f" {human_count(len(recordings), 'recording')}, each a group that a split keeps together"
-        )
+    cache, found = result.cache, result.found
+    where = _lines_of_tables(result)
+    remarks = dict(cache.remarks)
+    silent = {path: remarks.pop(path, "there is no sound in it, its row is all zeros") for path in cache.silent}
+    used = {path: remark for path, remark in remarks.items() if ABOVE not in remark}
+    conflicts = [f"{' = '.join(map(printable, paths))}: the same content in two classes" for paths in cache.conflicts]
     size = human_size(cache.file.stat().st_size)
     shape = " x ".join(map(str, (len(cache), *ROW_SHAPE[:2])))
-    lines.append(f"{cache.file}: {size}, {shape} {cache.X.dtype}, {human_seconds(result.seconds)}")
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            *(f"{printable(name):12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_per_class.items()),
+            f"computed {result.n_computed}, reused {result.n_reused}, removed {result.n_removed}, rejected"
+            f" {len(cache.rejections)}" + (f", cut short {cache.n_cut_short}" if cache.n_cut_short else ""),
+            *_shown("rejected", _named(cache.rejections, where)),
+            *_shown("ignored", [f"{printable(path)}: it is {what}, not a file" for path, what in found.ignored]),
+            *_shown("silent", _named(silent.items(), {})),
+            *_shown("used", _named(used.items(), where)),
+            *_shown("conflict", conflicts),
+            *_counted(result),
+            f"{cache.file}: {size}, {shape} {cache.X.dtype}, {human_seconds(result.seconds)}",
+            f"train on it: {called('train')} fit {cache.file}",
+        ]
+    )
+
+
+def _lines_of_tables(result: Result) -> dict[str, str]:
+    """Return the line of a table that names each segment, by its path."""
+    return {clip.path: clip.where for clip in result.found.clips if clip.where}
+
+
+def _named(clips: Iterable[tuple[str, str]], where: Mapping[str, str]) -> list[str]:
+    """Return a line for each clip with what is to be said of it; many segments of one recording share a line."""
+    files: dict[str, list[str]] = {}
+    for path, words in clips:
+        line = (
+            f"{printable(path)}: {where[path]}: {printable(words)}" if path in where else printable(f"{path}: {words}")
+        )
+        files.setdefault(recording_of(path), []).append(line)
+    lines = []
+    for told in files.values():
+        more = len(told) - 1
+        lines += told if more < _MANY else [f"{told[0]}; and {more} more segments of this recording"]
+    return lines
+
+
+def _shown(kind: str, lines: list[str]) -> list[str]:
+    more = len(lines) - _N_SHOWN
+    return [f"{kind} {line}" for line in lines[:_N_SHOWN]] + [f"{kind} {more} more, see --json"] * (more > 0)
+
+
+def _counted(result: Result) -> list[str]:
+    """Return the lines that only count."""
+    cache, found = result.cache, result.found
+    lines = []
+    if (limit := cache.header.max_per_class) and max(cache.n_per_class.values()) == limit:
+        lines.append(f"at most {human_count(limit, 'clip')} of each class, as was asked; --max-per-class 0 takes all")
+    if found.others:
+        lines.append(f"skipped because they are not audio files: {files_by_kind(found.others)}")
+    if n := len(found.loose):
+        why = "it lies" if n == 1 else "they lie"
+        files = f"{human_list(found.loose, 3)}{backslash_words(found.loose)}"
+        lines.append(f"skipped because {why} beside the class folders: {files}")
+    if n := cache.n_longer:
+        lines.append(
+            f"{n} of {human_count(len(cache), 'clip')} {'is' if n == 1 else 'are'} longer than the"
+            f" {cache.row_seconds:.1f} s that a row shows"
+        )
+    if n := cache.n_duplicates:
+        what = (
+            "clip is an exact copy of another in its class"
+            if n == 1
+            else "clips are exact copies of others in their class"
+        )
+        lines.append(f"{n} {what}; a split keeps them together")
+    if recordings := Counter(recording_of(path) for path in cache.paths if segment_of(path)):
+        n, n_files = recordings.total(), len(recordings)
+        what = "clip is a segment" if n == 1 else "clips are segments"
+        groups = "a recording, which is a group" if n_files == 1 else f"{n_files} recordings, each a group"
+        lines.append(f"{n} {what} of {groups} that a split keeps together")
+    return lines

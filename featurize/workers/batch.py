@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,13 +9,12 @@ import numpy.typing as npt
 
 from cache.file.columns import ROW_SHAPE, Rejected, Row
 from cache.file.settings import MelSettings
-from cache.shared.segment import recording_of
 from featurize.audio.audio import Audio, ClipError, Reading
 from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
-from featurize.audio.pieces import cut, open_clip
+from featurize.audio.pieces import cut
 from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
-from featurize.features.row import computable, n_frames_of, write_spectrogram
+from featurize.features.row import n_frames_of, write_spectrogram
 
 Float32 = npt.NDArray[np.float32]
 
@@ -176,8 +174,7 @@ def _compute_segments(
 def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row:
     out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
     n_samples, sound = write_row(audio, settings, out)
-    seconds = settings.n_frames * settings.hop_length / settings.sr
-    remark = sound_remark(audio, sound, out, seconds, settings.sr)
+    remark = sound_remark(audio, sound, out, settings.row_seconds, settings.sr)
     if sound.decoded.remark:
         remark = f"{sound.decoded.remark}; {remark}" if remark else sound.decoded.remark
     if out is not x:
@@ -196,19 +193,6 @@ def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.ND
         clip.inode,
         *clip.span,
     )
-
-
-def row_of(path: str, settings: MelSettings | None) -> Float32:
-    """Compute the row of one clip; see `featurize.featurize_clip`."""
-    out = np.empty(ROW_SHAPE, np.float32)
-    settings = computable(settings) if settings else MelSettings()
-    try:
-        with open_clip(path) as audio:
-            write_row(audio, settings, out)
-    except ClipError as error:
-        gone = not Path(recording_of(path)).exists() and not Path(path).exists()
-        raise ClipError(f"{path}: {'there is no such file' if gone else error}", error.passing) from None
-    return out
 
 
 def write_row(audio: Audio, settings: MelSettings, out: Float32) -> tuple[int, Sound]:

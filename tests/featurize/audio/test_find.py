@@ -7,7 +7,9 @@ import soundfile
 
 from cache.shared.errors import UserError
 from cache.shared.tree import AUDIO_EXTENSIONS
-from featurize.audio.find import CLASS_NAMES, find_clips
+from featurize import build
+from featurize.audio.find import CLASS_NAMES
+from tests.helpers.clips import find_clips
 
 
 @pytest.fixture
@@ -84,12 +86,12 @@ def test_the_first_of_each_class_are_the_first_by_name_as_in_the_notebook(data):
 def test_a_missing_or_empty_class_folder_is_an_error_that_names_it(data):
     (data / "cat" / "only.wav").unlink()
     with pytest.raises(UserError, match=r"cat has no clip.*--classes"):
-        find_clips(data)
+        build(data)
     (data / "cat").rmdir()
-    with pytest.raises(UserError, match=r"cat is missing.*--classes"):
-        find_clips(data)
+    with pytest.raises(UserError, match=r"there is no folder .*cat; .* has the folders .*bird.*--classes"):
+        build(data, classes="dog,cat")
     with pytest.raises(UserError, match="nowhere is not a folder"):
-        find_clips(data / "nowhere")
+        build(data / "nowhere")
 
 
 def test_every_format_that_libsndfile_reads_without_help_has_its_extension():

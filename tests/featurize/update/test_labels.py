@@ -125,7 +125,7 @@ def test_what_was_asked_for_is_remembered_and_a_further_table_adds_to_it(field: 
     assert {recording_of(path) for path in only.paths} == {"sub/day.flac"}
     assert only.class_names == ("frog", "owl")
     day.rename(tmp_path / "moved.txt")
-    with pytest.raises(UserError, match=r"day.txt, of which the cache has labels, is not there"):
+    with pytest.raises(UserError, match=r"day.txt is not there, and the cache has labels of it"):
         made(field)
 
 
@@ -152,7 +152,7 @@ def test_folders_and_labels_make_one_cache_and_a_class_may_come_from_both(field:
     # A labelled recording is no clip as a whole, even in a class folder.
     (field / "night.wav").replace(field / "frog" / "night.wav")
     (field / "night.txt").replace(field / "frog" / "night.txt")
-    cache, _, _ = made(field, field)
+    cache, _, _ = made(field, field, classes="all")
     assert cache.class_names == ("frog", "wren", "owl")
     assert cache.n_per_class == {"frog": 7, "wren": 1, "owl": 4}
     assert cache.paths[:2] == ["frog/a#1.wav", "wren/a#1.wav"]
@@ -165,13 +165,16 @@ def test_a_folder_of_recordings_is_no_class_and_labels_that_are_none_are_counted
     soundfile.write(field / "sub/other.wav", noise(8000), 16000)
     cache, said, _ = made(field, field)
     assert cache.class_names == ("frog", "owl")
-    assert any(
-        "sub holds recordings that have labels, so it is no class: 1 file without labels" in line for line in said
+    assert (
+        "1 audio file without labels is skipped: 1 in sub; to use a folder as a class, name it with --classes" in said
     )
+    _, said, _ = made(field, classes="all")
+    assert any(line.startswith("sub contains labelled recordings, so it is not used as a class") for line in said)
+    made(field, classes="frog,owl")
     track(field / "night.wav", [*SPANS, (16, 17, "wren"), (17, 18, "Frog"), (18, 19, "a/b")])
     cache, said, _ = made(field)
     assert cache.n_per_class == {"frog": 7, "owl": 4}
-    assert "labels that are no class: 1 wren; --classes all takes them" in said
+    assert '1 label skipped because "wren" is not one of the classes; --classes all includes every label' in said
     assert f'{field}/night.txt:8: "a/b" cannot be the name of a class; skipped' in said
     track(field / "sub/day.flac", [*SPANS, (16, 17, "ant")])
     cache, _, result = made(field, classes=["all"])
@@ -186,7 +189,8 @@ def test_a_folder_of_recordings_is_no_class_and_labels_that_are_none_are_counted
 def test_the_same_segment_of_two_classes_and_what_lies_past_the_end_is_named_with_its_line(field: Path) -> None:
     track(field / "night.wav", [*SPANS, (0.5, 1.25, "owl"), (30, 31, "owl"), (19.5, 21, "frog")])
     cache, said, result = made(field, field)
-    assert "night.txt:6: owl left out: the same segment is frog in night.txt:1, and a clip has one class" in said
+    reason = '"owl" labels the same segment as "frog" in night.txt:1, and a clip has one class; skipped'
+    assert f"{field}/night.txt:6: {reason}" in said
     assert cache.rejections == [
         ("night.wav#30.000000-31.000000", "it starts at 30.00 s, and the recording is over at 20.00 s")
     ]
@@ -237,7 +241,7 @@ def test_background_is_where_nothing_is_labelled_of_median_length_and_the_same_a
     track(field / "night.wav", [(1, 4, "frog")] * 2 + [(5 + i / 10, 8 + i / 10, "owl") for i in range(20)])
     longest, said, _ = made(field)
     assert longest.header.label_length == 3.0
-    assert "the median label has 3 s, and had 1 s: what is widened to it, and background, is made anew" in said
+    assert "the median label is now 3 s long (it was 1 s), so widened and background segments are recomputed" in said
 
 
 def test_background_is_no_part_of_what_was_widened(field: Path) -> None:
@@ -250,7 +254,7 @@ def test_background_is_no_part_of_what_was_widened(field: Path) -> None:
     cache, said, _ = made(field, field, widen=True, background=30)
     found = spans_of(cache, "background")
     assert 5 <= len(found) <= 9
-    assert f"night.wav: there is room for {len(found)} of 30 segments of 1 s without a label" in said
+    assert f"night.wav: {len(found)} of the 30 background segments of 1 s fit between its labels" in said
     others = [*spans_of(cache, "tick"), *spans_of(cache, "long")]
     assert not any(a < end and start < b for _, start, end in found for _, a, b in others)
 
@@ -261,7 +265,7 @@ def test_where_there_is_little_room_for_background_it_is_found_or_said(field: Pa
     cache, said, _ = made(field, field, background=2)
     [(_, start, end)] = spans_of(cache, "background")
     assert 11.0 <= start < end <= 12.05
-    assert said.count("night.wav: there is room for 1 of 2 segments of 1 s without a label") == 1
+    assert said.count("night.wav: 1 of the 2 background segments of 1 s fits between its labels") == 1
 
 
 def test_no_two_segments_of_a_recording_are_on_two_sides_of_a_split(field: Path) -> None:

@@ -60,7 +60,7 @@ def test_what_a_cache_was_asked_for_stays_until_it_is_given_again(data):
     assert all_clips.cache.X.dtype == np.float16
     assert "2 clips to compute" in said[-1]
     wider, said = run(data, dtype="float32")
-    assert said[0] == "computing all clips anew: the dtype is float32, the cache's was float16"
+    assert said[0] == "all clips are computed again: the dtype is float32, the cache's was float16"
     assert wider.n_computed == 6
     assert (run(data)[0].n_computed, run(data, classes=("dog", "cat"))[0].n_computed) == (0, 0)
 
@@ -106,7 +106,7 @@ def test_a_folder_without_any_audio_says_what_is_there(tmp_path):
 
 
 def test_a_class_that_is_not_there_names_the_folders_that_are_the_nearest_first(data):
-    with pytest.raises(UserError, match=r"dgo is missing; .* has the folders dog, ") as error:
+    with pytest.raises(UserError, match=r"there is no folder .*dgo; .* has the folders dog, ") as error:
         run(data, classes=("dgo", "cat"))
     assert "bird" in str(error.value)
 
@@ -149,7 +149,7 @@ def test_what_is_no_clip_is_counted_by_kind(data):
     for name in ("a.txt", "b.txt", "c.JSON", ".hidden.txt"):
         (data / "dog" / name).write_text("no sound")
     result, _ = run(data)
-    assert "left out, no audio by their names: 2 .txt, 1 .json" in summary.as_text(result)
+    assert "skipped because they are not audio files: 2 .txt, 1 .json" in summary.as_text(result)
     assert summary.as_json(result)["others"] == {".txt": 2, ".json": 1}
     assert "left out     2 .txt, 1 .json: no audio by their names" in as_text(result.cache)
 
@@ -165,7 +165,7 @@ def test_clips_longer_than_a_row_are_counted_in_info(data):
     rng = np.random.default_rng(0)
     soundfile.write(data / "dog" / "long.wav", rng.normal(0, 0.1, 16000 * 6), 16000)
     cache = run(data)[0].cache
-    assert "1 of 10 clips are longer than the 4.1 s that are used, the longest 6.0 s" in as_text(cache)
+    assert "1 of 10 clips is longer than the 4.1 s that a row shows, the longest 6.0 s" in as_text(cache)
     assert as_json(cache)["n_longer"] == 1
 
 

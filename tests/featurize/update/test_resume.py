@@ -207,7 +207,7 @@ def test_a_damaged_cache_is_set_aside_and_so_is_the_next(data, cache_file, whole
         assert_same(build(data, cache_file, notify=said.append).cache, whole)
         aside = cache_file.with_name("features.h5.damaged" + ("-2" if n_damaged == 2 else ""))
         assert aside.read_bytes() == damaged
-        assert f"the damaged cache is set aside as {aside}" in said
+        assert f"the damaged cache is kept as {aside}" in said
 
 
 def test_a_file_that_is_no_cache_is_never_overwritten(data, cache_file):

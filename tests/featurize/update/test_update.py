@@ -99,7 +99,7 @@ def test_other_settings_code_or_dtype_recompute_everything_and_say_why(data, mon
     assert "fmax is 8000.0, the cache's was 7000.0" in reason()
     assert "the dtype is float16, the cache's was float32" in reason(dtype="float16")
     assert "the dtype is float32" in reason(dtype="float32")
-    monkeypatch.setattr("featurize.update.update.FEATURE_VERSION", 3)
+    monkeypatch.setattr("featurize.update.request.FEATURE_VERSION", 3)
     assert "the feature code is version 3, the cache's was 2" in reason()
 
 
@@ -170,12 +170,25 @@ def test_strict_publishes_nothing_at_a_bad_clip_and_leaves_the_old_cache(data):
         assert (data / "features.h5").read_bytes() == before
 
 
-def test_a_class_without_a_usable_clip_is_an_error_that_names_it(data):
+def test_a_class_without_a_usable_clip_is_an_error_if_it_was_named_and_left_out_with_a_line_if_not(data):
     for i in range(4):
         (data / "cat" / f"{i}.wav").write_text("no audio")
     with pytest.raises(UserError, match=r"cat has no usable clip \(cat/0\.wav: .*\); .*--classes"):
-        run(data)
+        run(data, classes="dog,cat,bird")
     assert not (data / "features.h5").exists()
+    report = run(data)
+    assert report["n_per_class"] == {"dog": 4, "bird": 4}
+    [line] = [line for line in report["said"] if "no usable clip" in line]
+    assert line.startswith("cat has no usable clip (cat/0.wav: ")
+    again = run(data)
+    assert counts(again) == {"computed": 0, "reused": 8, "removed": 0}
+    fresh = build(data, data / "fresh.h5", "dog,bird").cache
+    assert fresh.fingerprint == again["fingerprint"]
+    for name in ("dog", "bird"):
+        for i in range(4):
+            (data / name / f"{i}.wav").write_text("no audio")
+    with pytest.raises(UserError, match="has no usable clip"):
+        run(data, data / "other.h5")
 
 
 def test_the_first_n_clips_of_a_class_are_a_cache_of_their_own(data):

@@ -18,10 +18,10 @@ from cache.file.settings import MelSettings
 from cache.shared.cluster import connected, needs_of
 from cache.shared.errors import UserError
 from featurize import build
-from featurize.audio.find import find_clips
 from featurize.workers.batch import Task, featurize_batch
 from featurize.workers.dask import cluster_workers
 from tests import ROOT
+from tests.helpers.clips import find_clips
 from tests.helpers.commands import complaints, start, wait_for_rows
 from tests.helpers.dask_processes import DaskProcesses, changing
 from tests.helpers.sounds import noise

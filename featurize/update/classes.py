@@ -1,0 +1,157 @@
+"""Which classes a cache has: those that are asked for, those it remembers, or those that are found in DATA."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from cache.shared.errors import UserError
+from cache.shared.text import human_count, human_list, plain, printable
+from cache.shared.tree import Places, is_background, is_utf8
+from featurize.audio.find import CLASS_NAMES, Class, Walked, loose_words, missing
+
+BACKGROUND = "background"
+
+# Folders that a line names.
+_N_SHOWN = 5
+
+
+def named_classes(
+    given: Sequence[str], data: Path, places: Places, labels: Sequence[str], notify: Callable[[str], None]
+) -> list[Class]:
+    """Return the classes that are asked for by name, each with the folders and labels that belong to it.
+
+    A class is a folder or a label, whose name may be written in another case or Unicode form, or `name=first+second`,
+    which makes one class of several.
+
+    Parameters
+    ----------
+    given
+        What stands behind --classes.
+    data, places
+        DATA, and where its class folders lie.
+    labels
+        The names of all labels.
+
+    Raises
+    ------
+    UserError
+        There is no such folder or label, or one is asked for twice.
+    """
+
+    def member(name: str) -> str:
+        return _member(name.strip(), data, places, labels, notify)
+
+    classes = []
+    for text in given:
+        name, is_merged, members = text.partition("=")
+        if text in places.folders or not is_merged:
+            found = member(text)
+            classes.append(Class(found, (found,)))
+        else:
+            # The name of a folder may hold a plus sign.
+            parts = [members] if members in places.folders else members.split("+")
+            classes.append(Class(name.strip(), tuple(map(member, parts))))
+    names, members_of_all = [one.name for one in classes], [name for one in classes for name in one.members]
+    if len({*names}) < len(names) or len({*members_of_all}) < len(members_of_all):
+        raise UserError(f"a class is named twice: {', '.join(map(printable, given))}")
+    return classes
+
+
+def _member(name: str, data: Path, places: Places, labels: Sequence[str], notify: Callable[[str], None]) -> str:
+    """Return the folder or label that is meant by a name."""
+    if name in places.names:
+        return name
+    same = [other for other in places.names if plain(other) == plain(name)]
+    if not same and plain(name) in (BACKGROUND, *map(plain, labels)):
+        return name
+    if len(same) == 1 and is_utf8(same[0]):
+        notify(f"{name}: taken for the folder {same[0]}, which is written in another way")
+        return same[0]
+    raise missing(name, data, places, bool(labels))
+
+
+def found_classes(
+    everything: bool,
+    walked: Walked,
+    labels: Sequence[str],
+    recordings: Collection[str],
+    notify: Callable[[str], None],
+) -> list[Class]:
+    """Return the classes that are there, folders before labels, and say which folders with audio are not among them.
+
+    Parameters
+    ----------
+    everything
+        Take every folder with audio in it and every label. Otherwise labels are the only classes where there are
+        labels, and elsewhere dog, cat and bird, if there are folders of these names, with a background folder as the
+        last.
+    walked
+        What lies in DATA.
+    labels
+        The names of all labels.
+    recordings
+        The recordings that have labels.
+
+    Raises
+    ------
+    UserError
+        There is none.
+    """
+    counts = _unlabelled_files(everything, walked, {*map(plain, labels)}, {*recordings}, notify)
+    if everything or not (labels or has_usual(walked.places)):
+        folders = list(counts)
+    elif labels:
+        folders = []
+        _tell_unused(walked.data, counts, {*map(plain, labels)}, notify)
+    else:
+        folders = [*CLASS_NAMES, *(name for name in counts if is_background(name) and name not in CLASS_NAMES)]
+        if others := [
+            f"{name}: {human_count(n, 'clip')} not used" for name, n in counts.items() if name not in folders
+        ]:
+            notify(f"{human_list(others, _N_SHOWN, '; ')}; --classes all takes every folder")
+    if not folders and not labels:
+        there = f" (there are: {human_list(walked.names)})" if walked.names else ""
+        raise UserError(
+            f"{walked.data} has no folder with audio in it{loose_words(walked.data, walked.places)}; put the clips of"
+            f" each class into a folder of their own there{there}"
+        )
+    same = {*map(plain, folders)}
+    return [Class(name, (name,)) for name in (*folders, *(name for name in labels if plain(name) not in same))]
+
+
+def has_usual(places: Places) -> bool:
+    """Whether there are folders called dog, cat and bird."""
+    return {*CLASS_NAMES} <= {*places.names}
+
+
+def _unlabelled_files(
+    everything: bool, walked: Walked, labels: set[str], recordings: set[str], notify: Callable[[str], None]
+) -> dict[str, int]:
+    """Return how many audio files without labels each folder has that can be a class."""
+    counts = {}
+    for name, files in walked.audio_by_name().items():
+        n = len({*files} - recordings)
+        if n and not is_utf8(name):
+            notify(f"the folder {printable(name)} is skipped because its name is not UTF-8; rename it")
+        elif n and everything and len({*files}) > n and plain(name) not in labels:
+            notify(
+                f"{name} contains labelled recordings, so it is not used as a class and its"
+                f" {human_count(n, 'unlabelled file')} {'is' if n == 1 else 'are'} skipped; to use it as a class, name"
+                " it with --classes"
+            )
+        elif n:
+            counts[name] = n
+    return counts
+
+
+def _tell_unused(data: Path, counts: dict[str, int], labels: set[str], notify: Callable[[str], None]) -> None:
+    """Say what becomes of folders with audio where labels are the classes."""
+    others = {name: n for name, n in counts.items() if plain(name) not in labels}
+    for name in counts.keys() - others.keys():
+        notify(f'files without labels in the folder {data / name} belong to the class "{name}": {counts[name]}')
+    if others:
+        shown = human_list([f"{n} in {name}" for name, n in others.items()], _N_SHOWN)
+        n = sum(others.values())
+        notify(
+            f"{human_count(n, 'audio file')} without labels {'is' if n == 1 else 'are'} skipped: {shown}; to use a"
+            " folder as a class, name it with --classes"
+        )

@@ -1,0 +1,103 @@
+"""Options: what one run of featurize is asked for, as it is given, and checked before anything is opened."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cache.file.columns import X_DTYPES
+from cache.file.settings import MelSettings
+from cache.shared.errors import UserError
+from cache.shared.text import printable
+
+# Instead of names: every folder that has audio in it, and every label.
+ALL = "all"
+# Instead of tables: no labels, and forget those that the cache remembers.
+NONE = "none"
+
+# More segments than this are hardly wanted of one recording, and looking for them would take gigabytes.
+MOST_BACKGROUND = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What one run is asked for, see `featurize.build`; None and empty: as the cache remembers it.
+
+    Attributes
+    ----------
+    notify
+        Takes what the user has to know, a line each.
+    announce
+        Takes what is going to happen, a line each.
+    """
+
+    data: Path
+    cache_file: Path
+    classes: tuple[str, ...]
+    labels: tuple[Path, ...]
+    label_column: str | None
+    widen: bool | None
+    background: int | None
+    max_per_class: int | None
+    dtype: str | None
+    n_jobs: int
+    strict: bool
+    rehash: bool
+    wait: bool
+    scheduler: str | None
+    dashboard: bool
+    settings: MelSettings
+    notify: Callable[[str], None]
+    announce: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None and self.dtype not in X_DTYPES:
+            raise UserError(f"dtype is {self.dtype!r}; give one of {', '.join(X_DTYPES)}")
+        _check_number("n_jobs", self.n_jobs, 1)
+        _check_number("max_per_class", self.max_per_class, 0)
+        check_background(self.background)
+
+
+def check_background(n: int | None) -> None:
+    """Raise a UserError if so many background segments cannot be taken of each recording."""
+    _check_number("background", n, 0)
+    if n is not None and n > MOST_BACKGROUND:
+        raise UserError(f"background is {n}; give the number of segments of each recording, {MOST_BACKGROUND} at most")
+
+
+def _check_number(name: str, value: object, least: int) -> None:
+    if value is not None and (type(value) is not int or value < least):
+        raise UserError(f"{name} is {value!r}; give a whole number, {least} or more")
+
+
+def path_of(name: str, value: str | os.PathLike[str]) -> Path:
+    """Return an argument as a path; `name` is that of the argument."""
+    if not isinstance(value, str | os.PathLike):
+        raise UserError(f"{name} is {value!r:.60}; give one path")
+    return Path(value)
+
+
+def table_list(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[Path, ...]:
+    """Return the tables that are given: one path, or several."""
+    given = [labels] if isinstance(labels, str | os.PathLike) else labels
+    return tuple(path_of("labels", path) for path in given)
+
+
+def class_list(classes: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes that are given: in a text with commas between them, or one by one.
+
+    A class may be given as `name=first+second`, see `featurize.update.classes`.
+
+    Raises
+    ------
+    UserError
+        One cannot be the name of a folder.
+    """
+    names = [name.strip() for name in classes.split(",")] if isinstance(classes, str) else list(classes)
+    for name in names:
+        words = name.replace("+", "=").split("=") if isinstance(name, str) else [""]
+        if any(not word.strip() or word in (".", "..") or "/" in word or "\0" in word for word in words):
+            raise UserError(f"{name!r:.60} cannot be the name of a class")
+    if len({*names}) < len(names):
+        raise UserError(f"a class is named twice: {', '.join(map(printable, names))}")
+    return tuple(names)

@@ -1,0 +1,262 @@
+"""The segments that are clips of a run: those that labels name, and background, in which nothing is labelled."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.labels.annotation import Annotation, Problem, told
+from cache.labels.read import Labels
+from cache.shared.segment import Segment
+from cache.shared.text import human_count, human_list, plain, printable
+from featurize.audio.find import Class, Clip
+from featurize.update.classes import BACKGROUND
+from featurize.update.labelled import Labelling, Shapes
+
+# So much the median may change before all segments that depend on it are made of the new one.
+_TOLERATED_CHANGE = 0.1
+
+# Draws for each background segment, before the widest gap is looked for.
+_N_DRAWS = 200
+
+# Names and recordings that a line shows.
+_N_SHOWN = 12
+
+Span = tuple[float, float]
+
+
+class Segments(NamedTuple):
+    """The segments of recordings.
+
+    Attributes
+    ----------
+    clips
+        In the order of their recordings and of their starts.
+    doubles
+        By label index, why a label of the class gives no clip: another class has the same segment.
+    """
+
+    clips: list[Clip]
+    doubles: Mapping[int, Sequence[str]]
+
+
+def segments_of(
+    data: Path,
+    labels: Labels,
+    classes: Sequence[Class],
+    labelling: Labelling,
+    shape_of: Shapes,
+    notify: Callable[[str], None],
+) -> Segments:
+    """Return the segments that are clips, and say which labels give none.
+
+    Parameters
+    ----------
+    data
+        The folder that holds the recordings.
+    labels
+        The labels, with paths relative to DATA.
+    classes
+        The position is the label index.
+    labelling
+        How segments are made of labels.
+    shape_of
+        The seconds and channels of a recording.
+    notify
+        Takes what is skipped, a line each.
+    """
+    class_of = class_by_label(classes)
+    _tell_unknown(Counter(one.label for one in labels.annotations if class_of(one.label) is None), notify)
+    used = [(one, label) for one in labels.annotations if (label := class_of(one.label)) is not None]
+    widened = [
+        _segment(one, _widened(one, labelling.length, shape_of) if labelling.widen else (one.start, one.end))
+        for one, _ in used
+    ]
+    chosen: dict[Segment, tuple[Annotation, int]] = {}
+    problems: dict[int, list[Problem]] = defaultdict(list)
+    for segment, (one, label) in zip(widened, used, strict=True):
+        first, its_label = chosen.setdefault(segment, (one, label))
+        if its_label != label:
+            names = f'"{printable(one.label)}" labels the same segment as "{printable(first.label)}"'
+            reason = f"{names} in {first.where}, and a clip has one class"
+            problems[label].append(Problem(one.table, one.line, reason, "double"))
+    for line in told(problem for found in problems.values() for problem in found):
+        notify(line)
+    clips = [(segment, label, one.where) for segment, (one, label) in chosen.items()]
+    if labelling.background:
+        background = next(i for i, one in enumerate(classes) if one.name == BACKGROUND)
+        clips += [(segment, background, "") for segment in _background(labels, widened, labelling, shape_of, notify)]
+    doubles = {label: [_told(problem) for problem in found] for label, found in problems.items()}
+    return Segments(_clips(data, clips), doubles)
+
+
+def class_by_label(classes: Sequence[Class]) -> Callable[[str], int | None]:
+    """Return what finds the class of a label, which may be written in another case or Unicode form than the class."""
+    exact = {name: i for i, one in enumerate(classes) for name in one.members}
+    plainly = {plain(name): i for name, i in reversed(exact.items())}
+    return lambda label: exact.get(label, plainly.get(plain(label)))
+
+
+def usual_length(
+    labels: Sequence[Annotation],
+    classes: Sequence[Class],
+    before: float,
+    row_seconds: float,
+    notify: Callable[[str], None],
+) -> float:
+    """Return the length in seconds to which labels are widened, and that of background.
+
+    It is the median of the labels that are a class, or what it was before if that still fits: one label more or less
+    changes the median a little, and must not cost all segments that depend on it.
+
+    Parameters
+    ----------
+    before
+        What it was in the cache, in seconds; 0 if it was nothing.
+    row_seconds
+        What a row shows, which counts where there is no label at all.
+    """
+    class_of = class_by_label(classes)
+    used = [one for one in labels if class_of(one.label) is not None] or labels
+    median = round(float(np.median([one.end - one.start for one in used])), 6) if used else row_seconds
+    if before and abs(median - before) <= _TOLERATED_CHANGE * before:
+        return before
+    if before:
+        notify(
+            f"the median label is now {median:g} s long (it was {before:g} s), so widened and background segments are"
+            " recomputed"
+        )
+    return median
+
+
+def _tell_unknown(unknown: Counter[str], notify: Callable[[str], None]) -> None:
+    if not unknown:
+        return
+    labels = human_count(unknown.total(), "label")
+    if len(unknown) == 1:
+        why = f'"{printable(next(iter(unknown)))}" is not one of the classes'
+    else:
+        why = f"these are not classes: {human_list([f'{n} {name}' for name, n in unknown.most_common()], _N_SHOWN)}"
+    notify(f"{labels} skipped because {why}; --classes all includes every label")
+
+
+def _segment(one: Annotation, span: Span) -> Segment:
+    return Segment(one.file, *span, one.channel)
+
+
+def _widened(one: Annotation, length: float, shape_of: Shapes) -> Span:
+    """Return the span of a label, widened around its middle if it is short, and moved to lie within its recording."""
+    if one.end - one.start >= length:
+        return one.start, one.end
+    start = round((one.start + one.end - length) / 2, 6)
+    seconds, _ = shape_of(one.file)
+    # What starts behind the end of the recording stays there, to be named as such.
+    if one.start < seconds < start + length:
+        start = round(seconds - length, 6)
+    start = max(0.0, start)
+    return start, round(start + length, 6)
+
+
+def _background(
+    labels: Labels,
+    widened: Iterable[Segment],
+    labelling: Labelling,
+    shape_of: Shapes,
+    notify: Callable[[str], None],
+) -> list[Segment]:
+    """Return segments in which nothing is labelled, also nothing that is not a class."""
+    spans: dict[str, list[Span]] = {recording: [] for recording in labels.empty}
+    for one in labels.annotations:
+        spans.setdefault(one.file, []).append((one.start, one.end))
+    for segment in widened:
+        spans[segment.recording].append((segment.start, segment.end))
+    found: list[Segment] = []
+    short: dict[str, int] = {}
+    for recording, taken in spans.items():
+        free = _unlabelled(recording, taken, shape_of(recording)[0], labelling.length, labelling.background)
+        found += [Segment(recording, *span) for span in free]
+        if len(free) < labelling.background:
+            short[recording] = len(free)
+    if short:
+        notify(_short_of_room(short, labelling))
+    return found
+
+
+def _short_of_room(short: Mapping[str, int], labelling: Labelling) -> str:
+    segments = f"{labelling.background} background segments of {labelling.length:g} s"
+    if len(short) == 1:
+        [(recording, n)] = short.items()
+        return f"{printable(recording)}: {n or 'none'} of the {segments} fit{'s' * (n < 2)} between its labels"
+    shown = human_list([f"{recording} ({n})" for recording, n in short.items()], _N_SHOWN)
+    return f"fewer than {segments} fit between the labels of {human_count(len(short), 'recording')}: {shown}"
+
+
+def _told(problem: Problem) -> str:
+    return f"{problem.table.name}:{problem.line}: {problem.reason}"
+
+
+def _clips(data: Path, segments: Iterable[tuple[Segment, int, str]]) -> list[Clip]:
+    status = lru_cache(maxsize=None)(lambda recording: os.stat(data / recording))  # noqa: PTH116
+    clips = []
+    for segment, label, where in segments:
+        known = status(segment.recording)
+        clips.append(Clip(segment.path, label, known.st_size, known.st_mtime_ns, known.st_ino, segment, where))
+    return sorted(clips, key=lambda clip: (clip.file, *clip.span))
+
+
+def _unlabelled(recording: str, labelled: Sequence[Span], seconds: float, length: float, n: int) -> list[Span]:
+    """Return spans in which nothing is labelled.
+
+    They are drawn one by one, so that one label more costs only those that it is in.
+
+    Parameters
+    ----------
+    recording
+        Its path seeds the draws.
+    labelled
+        Starts and ends in seconds.
+    seconds
+        The length of the recording; 0 if it is not known.
+    length
+        The length of each span in seconds.
+    n
+        How many to return; fewer if there is no room.
+    """
+    seconds = seconds or max((end for _, end in labelled), default=0.0)
+    rng = np.random.default_rng(int.from_bytes(sha256(recording.encode()).digest()[:8]))
+    starts = np.round(rng.random(_N_DRAWS * n) * max(0.0, seconds - length), 3)
+    taken: list[Span] = []
+    for start in starts[_is_free(starts, length, labelled)].tolist() if seconds > length else []:
+        if len(taken) == n:
+            break
+        if not any(a < start + length and start < b for a, b in taken):
+            taken.append((start, round(start + length, 6)))
+    while len(taken) < n and (gap := _widest_gap([*labelled, *taken], seconds))[1] - gap[0] >= length:
+        taken.append((round(gap[0], 6), round(round(gap[0], 6) + length, 6)))
+    return taken
+
+
+def _is_free(starts: npt.NDArray[np.float64], length: float, labelled: Sequence[Span]) -> npt.NDArray[np.bool_]:
+    """Return which of these starts begin a segment of a length that meets no label."""
+    if not labelled:
+        return np.ones(len(starts), np.bool_)
+    first, last = np.array(sorted(labelled)).T
+    # Among the labels that begin before the segment ends, the one that ends last.
+    before = np.searchsorted(first, starts + length) - 1
+    reach = np.maximum.accumulate(last)[np.maximum(before, 0)]
+    free: npt.NDArray[np.bool_] = (before < 0) | (reach <= starts)
+    return free
+
+
+def _widest_gap(labelled: Iterable[Span], seconds: float) -> Span:
+    gaps, end = [], 0.0
+    for a, b in sorted(labelled):
+        gaps.append((end, a))
+        end = max(end, b)
+    return max([*gaps, (end, seconds)], key=lambda gap: gap[1] - gap[0])

@@ -1,0 +1,54 @@
+"""The row of one clip, a file or samples in memory, to the bit as it would be in a cache."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.file.columns import ROW_SHAPE
+from cache.file.settings import MelSettings
+from cache.shared.errors import UserError
+from cache.shared.segment import recording_of
+from featurize.audio.audio import BLOCK_SAMPLES, Audio, Blocks, ClipError, Decoded, Float32, check_sr
+from featurize.audio.pieces import open_clip
+from featurize.features.row import computable
+from featurize.workers.batch import write_row
+
+
+def row_of_file(path: str, settings: MelSettings) -> Float32:
+    """Compute the row of a clip by its path, which may be that of a segment; see `featurize.featurize_clip`."""
+    out = np.empty(ROW_SHAPE, np.float32)
+    try:
+        with open_clip(path) as audio:
+            write_row(audio, computable(settings), out)
+    except ClipError as error:
+        gone = not Path(recording_of(path)).exists() and not Path(path).exists()
+        raise ClipError(f"{path}: {'there is no such file' if gone else error}", error.passing) from None
+    return out
+
+
+def row_of_samples(y: npt.NDArray[np.floating], sr: int | None, settings: MelSettings) -> Float32:
+    """Compute the row of samples, shape (n,) or (n_channels, n); see `featurize.featurize_clip`."""
+    if sr is None:
+        raise UserError("samples need their sample rate; give it as featurize_clip(y, sr=22050)")
+    y = np.asarray(y)
+    if y.dtype.kind != "f":
+        raise UserError(f"samples are {y.dtype}; give floats, of which 1.0 is full scale")
+    if y.ndim not in (1, 2) or y.size == 0:
+        raise UserError(f"samples have the shape {y.shape}; give (n,) or (n_channels, n)")
+    check_sr(sr, "the sample rate is")
+    with np.errstate(over="ignore"):  # a sample that is too large is refused when the row is finished
+        samples = np.ascontiguousarray(np.atleast_2d(y).T, np.float32)
+    n_samples, n_channels = samples.shape
+    audio = Audio(sr, n_channels, n_samples, y.dtype.name, partial(_blocks, samples), str)
+    out = np.empty(ROW_SHAPE, np.float32)
+    write_row(audio, computable(settings), out)
+    return out
+
+
+def _blocks(samples: Float32) -> Blocks:
+    n_samples = max(1, BLOCK_SAMPLES // samples.shape[1])
+    for start in range(0, len(samples), n_samples):
+        yield samples[start : start + n_samples]
+    return Decoded(len(samples))
