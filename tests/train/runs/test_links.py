@@ -3,24 +3,26 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from train.predict.labels import write_labels
 
 from cache import open_cache
 from cache.look.plot import draw_sheet
 from cache.shared.errors import UserError
+from featurize.audio.decode import open_audio
 from tests.helpers.made_runs import made_fit
 from train.fitting.checkpoint import Checkpoint, keep_fold
-from train.predict.predict import Kind, Prediction
-from train.predict.segments import _write_flac
+from train.predict.results import Kind, Recording
+from train.predict.segments import _write
+from train.predict.sinks import Labels
 from train.recordings import page
+from train.recordings.evaluate import RecordingsScore
 from train.report import preview
 from train.report.report import write_report
 from train.runs.directory import CHECKPOINT, held, open_run
+from train.runs.load import data_folder
 from train.runs.record import read_record, write_record
 from train.runs.tables import read_history, write_history, write_predictions, write_split
 
@@ -45,16 +47,22 @@ def save_checkpoint(folder: Path) -> None:
 
 
 def save_labels(folder: Path) -> None:
-    window = Prediction(Path("night.wav"), {"dog": 1.0}, kind=Kind.WINDOW, end=1.0)
-    write_labels([window], open_run(folder), "audacity", {window.path: folder / "night.txt"})
+    night = Recording(Path("night.wav"), Kind.CLIP, end=1.0, label="dog", probabilities={"dog": 1.0})
+    Labels(open_run(folder), "audacity", {night.path: folder / "night.txt"}).write(night)
+
+
+def save_segment(folder: Path) -> None:
+    cache = open_cache(read_record(folder).cache.file)
+    with open_audio(str(data_folder(cache) / cache.paths[0])) as audio:
+        _write(audio, [(0, 800)], [folder / "a.flac"], "FLAC", "PCM_24", highest=1.0)
 
 
 def save_recordings(folder: Path) -> None:
-    result: dict[str, Any] = {"per_class": {}, "n_labels": 0, "n_recordings": 0, "hours": 1.0, "recordings": "rec"}
+    result = RecordingsScore(str(folder), "rec", 0, 0, 1.0, {}, [], [])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "render", lambda *_: "<html>")
         patch.setattr(page, "thresholds_figure", lambda _: Figure())
-        page.write_page(folder, {**result, "false_alarms": [], "misses": []})
+        page.write_page(folder, result)
 
 
 def save_predictions(folder: Path) -> None:
@@ -81,7 +89,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "report.html": write_report,
     "recordings.html": save_recordings,
     "labels": save_labels,
-    "a segment": lambda folder: _write_flac(folder / "a.flac", iter([(0, 16000, np.zeros((800, 1), np.float32))])),
+    "a segment": save_segment,
     "sheet.png": lambda folder: draw_sheet(open_cache(read_record(folder).cache.file), folder / "sheet.png", 0),
     "preview.png": save_preview,
 }
