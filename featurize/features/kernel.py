@@ -1,11 +1,11 @@
 """The two inner loops of the features, compiled for this processor by the LLVM that librosa's numba brings along.
 
-`twin` says in numpy what they compute: `_mel_power` is its mel_power(), `_normalise` its normalise().
+`reference` says in numpy what they compute: `_mel_power` is its mel_power(), `_normalise` its normalise().
 
-Why not numpy: a clip of one second takes some forty calls of it, each of which costs half a microsecond before it
+numpy is slower because a clip of one second takes some forty calls, each of which costs half a microsecond before it
 computes anything and leaves a result that must be read again. For 32 frames these loops take 16 microseconds, numba
-105 and scipy.fft 143 on the same machine. And importing numba, and having it compile Python, takes many times as long
-as all of this, and every short run would pay for it.
+105 and scipy.fft 143 on the same machine. Importing numba and compiling Python with it takes many times as long as all
+of this, and every short run would have to wait for it.
 """
 
 import ctypes
@@ -50,7 +50,7 @@ def compile_kernel(
     Parameters
     ----------
     window
-        Shape (n_fft,); n_fft is a power of four, 64 at least.
+        Shape (n_fft,); n_fft is a power of two, 64 at least.
     filterbank
         Shape (n_mels, 1 + n_fft // 2).
     hop_length
@@ -65,7 +65,7 @@ def compile_kernel(
     _mel_power(module, n_fft, hop_length, n_mels, mel_stride)
     _normalise(module, n_mels, n_frames, mel_stride)
     engine = machine_code(module)
-    # The interpreter's lock is kept: a thread that gave it up for these microseconds would wait longer to get it back.
+    # The interpreter's lock is kept: a thread that released it for these microseconds would wait longer to get it back.
     mel_power = ctypes.PYFUNCTYPE(None, _POINTER, ctypes.c_int64, *[_POINTER] * 5)
     normalise = ctypes.PYFUNCTYPE(ctypes.c_float, _POINTER, ctypes.c_int64, *[_POINTER] * 3)
     return Kernel(

@@ -32,8 +32,7 @@ def computable(settings: MelSettings) -> MelSettings:
     Raises
     ------
     UserError
-        One of those that the kernel or the file format fixes is another, the kernel cannot cut or transform frames of
-        this length, or a range is empty.
+        A setting that the code or the file format fixes has another value, or a value makes no sense.
     """
     s = settings
     for name in _FIXED:
@@ -42,10 +41,11 @@ def computable(settings: MelSettings) -> MelSettings:
                 f"this program computes {name} = {getattr(MelSettings, name)!r} only, not {getattr(settings, name)!r}"
             )
     for fits, words in (
-        (s.sr > 0, f"an sr above 0 only, not {s.sr}"),
-        (s.n_fft in (64, 256, 1024, 4096), f"an n_fft of 64, 256, 1024 or 4096 only, not {s.n_fft}"),
+        (1000 <= s.sr <= 1_000_000, f"an sr of 1000 to 1000000 Hz only, not {s.sr}"),
+        (16 <= s.n_fft <= 65536 and s.n_fft % 2 == 0, f"an even n_fft of 16 to 65536 only, not {s.n_fft}"),
         (0 < s.hop_length <= s.n_fft, f"a hop_length of 1 to n_fft = {s.n_fft}, not {s.hop_length}"),
-        (0 <= s.fmin < s.fmax, f"0 <= fmin < fmax only, not {s.fmin} to {s.fmax}"),
+        (0 <= s.fmin < s.fmax < math.inf, f"0 <= fmin < fmax only, not {s.fmin} to {s.fmax}"),
+        (s.fmin < s.sr / 2, f"an fmin below half of sr = {s.sr} only, not {s.fmin}"),
         (s.amin > 0, f"an amin above 0 only, not {s.amin}"),
         (s.top_db > 0, f"a top_db above 0 only, not {s.top_db}"),
     ):

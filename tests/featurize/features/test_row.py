@@ -6,6 +6,8 @@ import pytest
 
 from cache.file.settings import SETTINGS, MelSettings
 from cache.shared.errors import UserError
+from featurize.features import row
+from featurize.features.check import librosa_row
 from featurize.features.reference import mel_filterbank
 from featurize.features.row import computable, n_frames_of, write_spectrogram
 from tests.helpers.oracle import NOTEBOOK, row_of
@@ -47,19 +49,44 @@ def test_a_setting_that_the_kernel_does_not_compute_is_refused():
         computable(MelSettings(power=1.0))
 
 
-@pytest.mark.parametrize("name_and_value", [("n_fft", 1000), ("n_fft", 2048), ("hop_length", 0), ("hop_length", 1025)])
-def test_a_frame_that_the_kernel_cannot_cut_or_transform_is_refused(name_and_value):
-    name, value = name_and_value
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_fft", 1001), ("n_fft", 8), ("n_fft", 1 << 20), ("hop_length", 0), ("hop_length", 1025)]
+)
+def test_a_frame_that_cannot_be_cut_or_transformed_is_refused(name, value):
     with pytest.raises(UserError, match=f"{name} of .* not {value}"):
         computable(MelSettings(**{name: value}))
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        MelSettings(n_fft=128, hop_length=32),
+        MelSettings(n_fft=2048, hop_length=512, fmax=15000.0, sr=48000),
+        MelSettings(n_fft=8192, hop_length=4096, sr=2000, fmin=5.0, fmax=500.0),
+        MelSettings(n_fft=400, hop_length=160),
+        MelSettings(n_fft=3000, hop_length=1000, sr=250_000, fmin=10_000.0, fmax=120_000.0, top_db=60.0),
+    ],
+)
+def test_rows_of_other_settings_are_librosas(settings):
+    y = (0.2 * noise(5 * settings.sr) + tone(1000, 5 * settings.sr)).astype(np.float32)
+    expected = librosa_row(y, settings)
+    np.testing.assert_allclose(row.spectrogram(y, settings.sr, settings)[..., 0], expected, rtol=0, atol=1e-4)
+
+
+def test_a_length_without_machine_code_says_what_that_costs(capsys):
+    row.spectrogram(noise(16000), 16000, MelSettings(n_fft=1002))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "there is no machine code for n_fft = 1002; numpy computes the rows, which takes about four times as long"
+    )
+
+
+@pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("sr", [0, -16000]),
+        ("sr", [0, -16000, 2_000_000]),
         ("fmin", [-1.0, 8000.0, 9000.0, np.nan]),
-        ("fmax", [0.0, np.nan]),
+        ("fmax", [0.0, np.nan, np.inf]),
         ("amin", [0.0, -1e-10, np.nan]),
         ("top_db", [0.0, -80.0, np.nan]),
     ],
