@@ -11,12 +11,12 @@ from cache.shared.errors import CacheError, DamagedCache
 from cache.shared.tree import is_utf8
 
 FORMAT = "melcache"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _OLDEST_VERSION = 3
 
 # The one place where a later version takes in caches of earlier ones: by version the columns, root attributes and
 # feature settings that came with it, each with the value that an earlier cache has instead.
-SINCE: dict[int, dict[str, Any]] = {}
+SINCE: dict[int, dict[str, Any]] = {4: {"point": 0.0}}
 
 
 def lacking(version: int) -> dict[str, Any]:
@@ -79,6 +79,8 @@ class Header:
         The tables of labels, and folders of them, relative to the folder of the cache; JSON in the file.
     label_column
         The column that holds the label; "" for the usual ones.
+    point
+        Seconds that a label of a point in time is given; 0 to skip such labels.
     widen
         Whether short labels are widened to the median.
     label_length
@@ -99,6 +101,7 @@ class Header:
     max_per_class: int = _stored(0, _is_count)
     tables: tuple[str, ...] = _stored((), _are_paths, is_json=True)
     label_column: str = ""
+    point: float = _stored(0.0, _is_count)
     widen: bool = False
     label_length: float = _stored(0.0, _is_count)
     background: int = _stored(0, _is_count)

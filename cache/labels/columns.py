@@ -34,7 +34,7 @@ _MOST_SHOWN = 400
 # Numbers in a column of such a name are how probable the label is.
 SCORE = frozenset({"probability", "confidence", "score"})
 # R and pandas write one of these where there is no value.
-_MISSING = frozenset({"na", "nan", "n a"})
+_MISSING = frozenset({"na", "nan", "n/a"})
 # `predict --format csv` writes these columns.
 _PREDICTIONS = frozenset({"run", "kind", "path", "start", "end", "class"})
 
@@ -111,7 +111,7 @@ def wanted_column(header: Header, label_column: str | None) -> int | None:
 
 def label_in(cell: str) -> str:
     """Return the label in a cell; "" for what R and pandas write where there is none."""
-    return "" if column_name(cell) in _MISSING else cell
+    return "" if cell.lower() in _MISSING else cell
 
 
 def columns_of(header: Header) -> str:

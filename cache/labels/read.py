@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,7 +96,6 @@ def read_labels(
     found: list[Annotation] = []
     for table in read:
         for one in table.annotations:
-            one = one._replace(start=one.start + 0.0, end=one.end + 0.0)  # -0 is 0
             if fault := _fault(one, point, table.lines):
                 labels.problems.append(Problem(one.table, one.line, *fault))
                 continue
@@ -106,7 +104,7 @@ def read_labels(
                 kind = "placed" if place.path else "recording"
                 labels.problems.append(Problem(one.table, one.line, place.note, kind, skipped=not place.path))
             if place.path:
-                found.append(_timed(one._replace(file=place.path), point))
+                found.append(_timed(one, place.path, point))
         if not table.annotations and not table.problems:
             place = places[table.file, ""]
             if place.path:
@@ -232,13 +230,15 @@ def _fault(one: Annotation, point: float, lines: Sequence[str]) -> tuple[str, st
     return None
 
 
-def _timed(one: Annotation, point: float) -> Annotation:
-    """Return an annotation to the microsecond, with a length around it if it is a point."""
-    start, end = one.start, one.end
+def _timed(one: Annotation, path: str, point: float) -> Annotation:
+    """Return an annotation of a recording to the microsecond, with a length around it if it is a point."""
+    # To add 0 makes -0 a 0.
+    start, end = one.start + 0.0, one.end + 0.0
     if end == start:
         start = max(0.0, start - point / 2)
         end = start + point
-    return one._replace(start=round(start, 6), end=end if end == math.inf else round(end, 6))
+    end = end if end == math.inf else round(end, 6)
+    return Annotation(path, round(start, 6), end, one.label, one.table, one.line, one.channel)
 
 
 def _said_once(problems: Iterable[Problem]) -> Iterator[Problem]:
@@ -253,17 +253,16 @@ def _said_once(problems: Iterable[Problem]) -> Iterator[Problem]:
 
 def _once(found: Iterable[Annotation], problems: list[Problem]) -> Iterator[Annotation]:
     """Yield each annotation once, though it may be there again, or nearly."""
-    kept: dict[tuple[str, str, int, int, int], Annotation] = {}
+    kept: dict[tuple[str, str, int, int], list[Annotation]] = {}
     for one in found:
-        start, end = (round(time / _SAME_SECONDS) if time < math.inf else -1 for time in (one.start, one.end))
-        near = (
-            kept.get((one.file, one.label, one.channel, start + i, end + j)) for i, j in product((-1, 0, 1), repeat=2)
-        )
-        copy = next((other for other in near if other is not None and _is_near(one, other)), None)
+        file, start, end, label, *_, channel = one
+        cell = round(start / _SAME_SECONDS)
+        near = [other for at in (cell - 1, cell, cell + 1) for other in kept.get((file, label, channel, at), ())]
+        copy = next((other for other in near if _is_near(one, other)), None)
         if copy is None:
-            kept[one.file, one.label, one.channel, start, end] = one
+            kept.setdefault((file, label, channel, cell), []).append(one)
             yield one
-        elif (copy.start, copy.end) != (one.start, one.end):
+        elif (copy.start, copy.end) != (start, end):
             problems.append(Problem(one.table, one.line, f"it is the label of {copy.where} to a millisecond", "copy"))
 
 

@@ -33,6 +33,7 @@ def as_json(cache: Cache) -> dict[str, Any]:
         "max_per_class": cache.header.max_per_class,
         "tables": [str(path) for path in cache.table_paths],
         "label_column": cache.header.label_column,
+        "point": cache.header.point,
         "widen": cache.header.widen,
         "background": cache.header.background,
         "n_stretches": int(np.count_nonzero(cache.columns["end"])),
@@ -104,9 +105,9 @@ def _age(made: float) -> str:
 def _labels(cache: Cache) -> str:
     """Say which tables of labels a cache was asked for, and how they are read."""
     segments = human_count(int(np.count_nonzero(cache.columns["end"])), "segment")
-    how = [f"column {cache.header.label_column}"] * bool(cache.header.label_column) + [
-        "widened to the median"
-    ] * cache.header.widen
+    how = [f"column {cache.header.label_column}"] * bool(cache.header.label_column)
+    how += [f"{cache.header.point:g} s around points"] * bool(cache.header.point)
+    how += ["widened to the median"] * cache.header.widen
     how += [f"{cache.header.background} of each recording without a label"] * bool(cache.header.background)
     return "; ".join([f"{segments} from {', '.join(map(str, cache.table_paths))}", *how])
 

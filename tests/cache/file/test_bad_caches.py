@@ -526,7 +526,7 @@ def test_control_characters_from_a_file_are_shown_escaped(forge, content, capsys
     assert json.loads(capsys.readouterr().out)["rejected"][0]["reason"].endswith("<script>")
 
 
-@pytest.mark.parametrize("version", range(1, FORMAT_VERSION))
+@pytest.mark.parametrize("version", [1, 2])
 def test_a_cache_of_an_earlier_version_is_left_alone_with_what_to_do(forge, data, version):
     file = forge(attributes={"format_version": version})
     before = file.read_bytes()
