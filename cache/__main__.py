@@ -49,7 +49,7 @@ def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None
 def verify(file: File = Path("data/features.h5"), quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Check every row against its checksum and the range [0, 1].
 
-    Example: python -m cache verify data/features.h5 --quiet && cp data/features.h5 /backup
+    Example: python -m cache verify f.h5 --quiet && cp f.h5 /backup
     """
     from cache.file.reader import open_cache
     from cache.look.info import check_rows

@@ -124,7 +124,7 @@ def featurize(
 
     Example: python -m featurize
 
-    Example: python -m featurize recordings --classes frog,owl --cache features.h5
+    Example: python -m featurize recordings --classes frog,owl --cache f.h5
 
     Example: python -m featurize recordings --labels tables --background 20
 

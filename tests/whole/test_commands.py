@@ -69,6 +69,14 @@ def test_every_help_shows_an_example_of_itself_and_fits_80_columns(name: str, mo
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_no_example_is_broken_in_the_middle(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    paragraphs = re.split(r"\n\s*\n", help_of(name))
+    examples = [text.strip() for text in paragraphs if text.strip().startswith("Example")]
+    assert [text for text in examples if "\n" in text] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_every_command_is_explained(name: str) -> None:
     missing = [one.name for one in COMMANDS[name].params if one.name != "help" and not getattr(one, "help", "")]
     assert missing == []

@@ -13,7 +13,7 @@ import typer
 
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
-from cache.shared.text import terminal_width
+from cache.shared.text import printable, terminal_width
 from train.commands import options
 
 # Once on, the first cannot be switched off in one process; and runs on other splits cannot be compared.
@@ -44,7 +44,7 @@ def sweep(
     --grid is the name of an option, and `default` among its values leaves the option out; options outside of the grid
     hold for every run.
 
-    Example: python -m train sweep data/features.h5 --grid "model=baseline,compact seed=0,1,2" --epochs 20
+    Example: python -m train sweep --grid "model=baseline,compact seed=0,1,2"
     """
     from train.fitting import sweep as sweeps
 
@@ -99,7 +99,7 @@ def compare(
 
     Example: python -m train compare runs/first runs/second
 
-    Example: python -m train compare runs/sweep --sort seconds --html > compare.html
+    Example: python -m train compare runs/sweep --html > compare.html
     """
     if as_csv + as_html + as_json > 1:
         raise typer.BadParameter("give one of --csv, --html and --json")
@@ -116,6 +116,8 @@ def _show_comparison(runs: list[Path], sort: str, kind: str) -> None:
         notice(f"warning: {line}")
     if kind == "text":
         print(comparison.as_text(compared, terminal_width()))
+        if with_model := [entry.folder for entry in compared.entries if entry.record.command == "fit"]:
+            print(printable(f"next: python -m train predict {with_model[0]} FILE"))
     elif kind == "json":
         print(json.dumps(comparison.as_json(compared)))
     else:

@@ -1,6 +1,7 @@
 """The commands that use a run on other clips: predict and export."""
 
 import json
+from dataclasses import asdict
 from math import nan
 from pathlib import Path
 from typing import Annotated
@@ -73,11 +74,11 @@ def predict(
 
     Example: python -m train predict runs/first clip.wav folder
 
-    Example: python -m train predict runs/first night.wav --threshold 0.8 --format audacity --out night.txt
+    Example: python -m train predict runs/first night.wav --format audacity
 
-    Example: python -m train predict runs/first recordings --format csv --out found.csv --resume
+    Example: python -m train predict runs/1 nights --format csv --out found.csv
 
-    Example: python -m train predict runs/first night.wav --threshold auto --threshold dog=0.9 --segments found
+    Example: python -m train predict runs/1 n.wav --threshold auto --segments out
 
     Example: sox in.mp3 -t wav - | python -m train predict runs/first -
     """
@@ -154,13 +155,13 @@ def _thresholds(given: list[str]) -> tuple[float | None, dict[str, float]]:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
-    out: Annotated[Path, typer.Argument(help="The file to make; of a SavedModel, the directory.")],
+    out: Annotated[Path, typer.Argument(help="The file to make, or for a SavedModel the directory.")],
     format: Annotated[
         ExportFormat | None,
         typer.Option(help=f"{format_names()}.", show_default=f"by the ending {endings()}"),
     ] = None,
     input: Annotated[
-        ExportInput, typer.Option(help="What it takes: the sound itself, or rows of a cache.")
+        ExportInput, typer.Option(help="What it takes: sound, or rows of a cache.")
     ] = ExportInput.waveform,
     cache: Annotated[
         Path | None,
@@ -174,8 +175,8 @@ def export(
 ) -> None:
     """Write a run's model as a file that runs without this project.
 
-    It takes mono sound at the features' sample rate, of any length, and gives the probabilities of the classes. What
-    was written is run on some clips, and kept only if it says the same as featurize and the model.
+    The file takes mono sound at the features' sample rate, of any length, and gives the probabilities of the classes.
+    It is run on some clips, and kept only if it computes the same as featurize and the model.
 
     Example: python -m train export runs/first dog-cat-bird.onnx
     """
@@ -188,4 +189,8 @@ def export(
         raise typer.BadParameter(str(error), param_hint="--format") from None
     silence_libraries()
     result = exports(run, out, format, input, cache, data)
-    print(json.dumps(result)) if as_json else summarise(screen.export_summary(result))
+    if as_json:
+        print(json.dumps(asdict(result)))
+    else:
+        summarise(screen.export_summary(result))
+        summarise('next: run it without this project, as in train/README.md under "Taking the model away"')

@@ -73,7 +73,7 @@ def evaluate(
 
     Example: python -m train evaluate runs/first other/features.h5
 
-    Example: python -m train evaluate runs/first --recordings nights --labels nights
+    Example: python -m train evaluate runs/1 --recordings nights --labels nights
     """
     if (recordings is None) != (not labels):
         raise typer.BadParameter("recordings and their labels go together", param_hint="--recordings and --labels")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cache.shared.text import human_count, human_percent, human_seconds, human_size, printable
 from train.report.sections import few_groups
@@ -11,6 +11,7 @@ from train.runs.results import LeakProbe, Score
 from train.score.metrics import are_few
 
 if TYPE_CHECKING:
+    from train.exporters.export import Export
     from train.recordings.evaluate import RecordingsScore
     from train.recordings.score import Measure
     from train.score.evaluate import Evaluation
@@ -167,12 +168,12 @@ def confusion_lines(confusion: Sequence[Sequence[int]], names: Sequence[str]) ->
     return ["  most frequent confusions", *(f"  {n:5d}  {names[i]} taken for {names[j]}" for n, i, j in worst)]
 
 
-def export_summary(result: Mapping[str, Any]) -> str:
+def export_summary(result: "Export") -> str:
     """Return what was exported, and how far it is from the original."""
     lines = [
-        f"{_shown(result['file'])}: {human_size(result['n_bytes'])}, from the {result['input']} to the probabilities",
-        f"checked on {result['n_checked']} clips of {_shown(result['cache'])} in {result['runtime']}",
-        *(f"largest difference of the {name}: {value:.1e}" for name, value in result["largest_difference"].items()),
+        f"{_shown(result.file)}: {human_size(result.n_bytes)}, from the {result.input} to the probabilities",
+        f"checked on {human_count(result.n_checked, 'clip')} of {_shown(result.cache)} in {result.runtime}",
+        *(f"largest difference of the {name}: {value:.1e}" for name, value in result.largest_difference.items()),
     ]
     return "\n".join(lines)
 

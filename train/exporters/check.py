@@ -2,46 +2,48 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cache import Cache
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from train.exporters.formats import Float32, Outputs
+from train.backend.types import Float32, Model
+from train.exporters.formats import Outputs
 from train.models.calibration import calibrated
 from train.models.inference import forward
 
-# The largest difference between an exported file and the original that is let pass, of features and of probabilities.
+# Largest allowed difference between an exported file and the original, of features and of probabilities.
 TOLERANCE = 1e-3
 N_CHECKED = 32
 
 
 class CheckedClip(NamedTuple):
-    """A clip to check on: what the exported file is given, (n_samples,) or (128, 128, 1), and its true features."""
+    """A clip to check on: the input of the exported file, (n_samples,) or (128, 128, 1), and the true features."""
 
     path: str
     given: Float32
     features: Float32
 
 
-def checked_clips(cache: Cache, settings: Any, data: Path) -> list[CheckedClip]:
+def checked_clips(cache: Cache, settings: MelSettings | None, data: Path) -> list[CheckedClip]:
     """Read some clips of a cache, from the shortest to the longest.
 
     Parameters
     ----------
     cache
-        Which holds their features.
+        Holds their features.
     settings
-        None for a file that takes features: the rows of the cache. The MelSettings of the cache for one that takes
-        waveforms: then featurize reads the clips again.
+        Those of the cache, for a file that takes waveforms: featurize reads the clips again. None for a file that takes
+        features: the rows of the cache are used.
     data
         The folder that their paths are relative to.
 
     Raises
     ------
     UserError
-        None of the clips is there as it was.
+        None of the clips is there unchanged.
     """
     order = np.argsort(cache.columns["n_frames"], kind="stable")
     rows = order[np.unique(np.linspace(0, len(order) - 1, N_CHECKED).astype(int))]
@@ -54,13 +56,13 @@ def checked_clips(cache: Cache, settings: Any, data: Path) -> list[CheckedClip]:
     found = [clip for clip in clips if clip is not None]
     if not found:
         raise UserError(
-            f"none of {len(clips)} clips of {cache.file} is in {data} as it was, and an export is checked on them; say"
+            f"none of {len(clips)} clips of {cache.file} is unchanged in {data}, and an export is checked on them; say"
             " where they are with --data, name another cache with --cache, or export --input features"
         )
     return found
 
 
-def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip | None:
+def _read_clip(settings: MelSettings, data: Path, path: str, sha256: str) -> CheckedClip | None:
     from featurize import featurize_clip
     from featurize.audio.audio import ClipError
     from featurize.audio.pieces import open_clip
@@ -77,7 +79,7 @@ def _read_clip(settings: Any, data: Path, path: str, sha256: str) -> CheckedClip
 
 
 def check(
-    model: Any, temperature: float, clips: Sequence[CheckedClip], exported: Callable[[Float32], Outputs], failure: str
+    model: Model, temperature: float, clips: Sequence[CheckedClip], exported: Callable[[Float32], Outputs], failure: str
 ) -> dict[str, float]:
     """Compare an exported file with the original on every clip.
 
@@ -88,7 +90,7 @@ def check(
     temperature
         What these are calibrated with.
     clips
-        What to compare on.
+        The clips to compare on.
     exported
         The file as a function of a batch to its outputs by name.
     failure
@@ -102,7 +104,7 @@ def check(
     Raises
     ------
     UserError
-        One of them is more than `TOLERANCE`, or no number.
+        A difference is more than `TOLERANCE`, or not a number.
     """
     probabilities = calibrated(forward(model)(np.stack([clip.features for clip in clips])), temperature)
     largest: dict[str, float] = {}

@@ -2,14 +2,41 @@
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from train.exporters.formats import ExportInput, Format, format_called, format_named, input_named
+from cache.shared.files import as_path
+from train.backend.types import Model, Tensor
+from train.exporters.formats import Exportable, ExportFormat, ExportInput, Format, format_called, format_named, known
 from train.runs.directory import Run, open_run
 from train.runs.load import cache_for, data_folder, load_model
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was exported.
+
+    Attributes
+    ----------
+    runtime
+        What ran the file for the check, with its version.
+    cache, n_checked
+        The cache, and how many of its clips the file was checked on.
+    largest_difference
+        From the original, by output.
+    """
+
+    run: str
+    file: str
+    format: ExportFormat
+    input: ExportInput
+    n_bytes: int
+    runtime: str
+    cache: str
+    n_checked: int
+    largest_difference: dict[str, float]
 
 
 def export(
@@ -19,7 +46,7 @@ def export(
     input: str = ExportInput.waveform,
     cache_file: str | Path | None = None,
     data: str | Path | None = None,
-) -> dict[str, Any]:
+) -> Export:
     """Write a run's model in a format of other programs.
 
     Parameters
@@ -31,19 +58,13 @@ def export(
     format
         "onnx", "tflite" or "saved_model"; None: the one that the ending of `out` stands for.
     input
-        "waveform": mono waveforms at the rate of the features, shape (n, n_samples), with the features computed inside;
-        "features": rows of a cache, shape (n, 128, 128, 1). The outputs are `probabilities` (n, n_classes) and, of a
-        waveform, `features` (n, 128, 128, 1).
+        "waveform": mono waveforms at the rate of the features, shape (n, n_samples); the model computes the features
+        itself. "features": rows of a cache, shape (n, 128, 128, 1). The outputs are `probabilities` (n, n_classes) and,
+        from a waveform, `features` (n, 128, 128, 1).
     cache_file
-        Whose clips to check it on; None: the cache that the run was trained on, where it was.
+        The cache whose clips to check it on; None: the one that the run was trained on, where it was.
     data
         The folder of those clips; None: the one that the cache names.
-
-    Returns
-    -------
-    dict
-        `run`, `file`, `format`, `input`, `n_bytes`, the `runtime` it was checked in, the `cache` it was checked on and
-        `n_checked` of its clips, and the `largest_difference` by output.
 
     Raises
     ------
@@ -52,42 +73,33 @@ def export(
         clips cannot be used, or the written file does not compute what featurize and the model do; then nothing is left
         at `out`.
     """
-    out = Path(out)
-    format = format_named(format, out)
-    input = input_named(input)
+    out = as_path(out, "out")
+    format, input = format_named(format, out), known(ExportInput, input, "input")
     _refuse_existing(out)
     writer = format_called(format)
     opened = open_run(run)
-    cache = cache_for(
-        opened,
-        None if cache_file is None else Path(cache_file),
-        "and an export is checked on its clips; name a cache of the same features with --cache",
-    )
+    file = None if cache_file is None else as_path(cache_file, "cache_file")
+    otherwise = "and an export is checked on its clips; name a cache of the same features with --cache"
+    cache = cache_for(opened, file, otherwise)
 
     from train.exporters.check import check, checked_clips
 
     settings = _mel_settings(opened) if input == ExportInput.waveform else None
-    clips = checked_clips(cache, settings, data_folder(cache) if data is None else Path(data))
+    clips = checked_clips(cache, settings, data_folder(cache) if data is None else as_path(data, "data"))
     model = load_model(opened)
+    whole = _with_input(model, settings, opened.temperature)
+    exportable = Exportable(whole, _metadata(opened, input), [clip.given for clip in clips])
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
         made = Path(beside) / f"model.{format}"
-        _write(writer, _with_input(model, settings, opened.temperature), made, _metadata(opened, input))
+        _write(writer, exportable, made)
         runtime, run_exported = writer.open_file(made)
         differences = check(model, opened.temperature, clips, run_exported, f"{out} was not kept: run in {runtime}")
         _refuse_existing(out)
-        n_bytes = sum(file.stat().st_size for file in (made, *made.rglob("*")) if file.is_file())
+        n_bytes = sum(part.stat().st_size for part in (made, *made.rglob("*")) if part.is_file())
         made.replace(out)
-    return {
-        "run": str(run),
-        "file": str(out),
-        "format": str(format),
-        "input": str(input),
-        "n_bytes": n_bytes,
-        "runtime": runtime,
-        "cache": str(cache.file),
-        "n_checked": len(clips),
-        "largest_difference": differences,
-    }
+    return Export(
+        str(run), str(out), format, input, n_bytes, runtime, str(cache.file), len(clips), largest_difference=differences
+    )
 
 
 def _refuse_existing(out: Path) -> None:
@@ -97,8 +109,7 @@ def _refuse_existing(out: Path) -> None:
         raise UserError(f"{out.parent}: there is no such directory to write {out.name} into; make it first")
 
 
-def _mel_settings(run: Run) -> Any:
-    from cache.file.settings import MelSettings
+def _mel_settings(run: Run) -> MelSettings:
     from featurize.features.row import FEATURE_VERSION, computable
 
     if run.feature_version != FEATURE_VERSION:
@@ -109,7 +120,7 @@ def _mel_settings(run: Run) -> Any:
     return computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked with the run
 
 
-def _metadata(run: Run, input: ExportInput) -> dict[str, Any]:
+def _metadata(run: Run, input: ExportInput) -> dict[str, object]:
     return {
         "class_names": list(run.class_names),
         "input": str(input),
@@ -122,11 +133,11 @@ def _metadata(run: Run, input: ExportInput) -> dict[str, Any]:
     }
 
 
-def _with_input(model: Any, settings: Any, temperature: float) -> Any:
-    """Return the model with names for what goes in and comes out, taking waveforms if there are settings to do so."""
+def _with_input(model: Model, settings: MelSettings | None, temperature: float) -> Model:
+    """Return the model with names for its input and its outputs; with settings, it takes waveforms."""
     from train.backend.keras import keras
 
-    def probabilities_of(features: Any) -> Any:
+    def probabilities_of(features: Tensor) -> Tensor:
         probabilities = model(features)
         if temperature == 1:
             return probabilities
@@ -135,23 +146,25 @@ def _with_input(model: Any, settings: Any, temperature: float) -> Any:
 
     if settings is None:
         features = keras.Input(model.input_shape[1:], name="features")
-        return keras.Model(features, {"probabilities": probabilities_of(features)})
+        of_features: Model = keras.Model(features, {"probabilities": probabilities_of(features)})
+        return of_features
 
     from train.exporters.frontend import front_end
 
     waveform = keras.Input((None,), name="waveform")
     features = front_end(settings)(waveform)
-    return keras.Model(waveform, {"probabilities": probabilities_of(features), "features": features})
+    whole: Model = keras.Model(waveform, {"probabilities": probabilities_of(features), "features": features})
+    return whole
 
 
-def _write(writer: Format, model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
+def _write(writer: Format, exportable: Exportable, file: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the inside of the converters
         try:
-            writer.write(model, file, metadata)
+            writer.write(exportable, file)
         except OSError:
             raise
-        # What a converter does not know, or has no room for, it answers with an exception of its own.
+        # Each converter has exceptions of its own for what it does not know or has no room for.
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(

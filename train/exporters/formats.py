@@ -1,28 +1,28 @@
 """Export formats: what a module of each has, and what an exported model takes.
 
-A format is a module of this folder called as the format is; another one needs that and a name in `ExportFormat`.
+A format is a module of this folder with the format's name. A new one needs that and a name in `ExportFormat`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from cache.shared.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from train.backend.types import Float32, Model
 
-Float32: TypeAlias = "npt.NDArray[np.float32]"
 Outputs: TypeAlias = "dict[str, Float32]"
-# The name of what runs an exported file, with its version, and the file as a function of a batch to outputs by name.
+# The name and version of what runs an exported file, and the file as a function of a batch to outputs by name.
 Exported: TypeAlias = "tuple[str, Callable[[Float32], Outputs]]"
 
-# In a SavedModel and a TFLite file.
+# The file that holds the metadata in a SavedModel and in a TFLite file.
 METADATA_FILE = "metadata.json"
+
+_Names = TypeVar("_Names", bound=StrEnum)
 
 
 class ExportFormat(StrEnum):
@@ -40,26 +40,43 @@ class ExportInput(StrEnum):
     features = "features"
 
 
+class Exportable(NamedTuple):
+    """What a format writes.
+
+    Attributes
+    ----------
+    model
+        A Keras model that has names for its input and its outputs.
+    metadata
+        What a user of the file needs to know, by name; JSON can hold it.
+    samples
+        Inputs of real clips, one each, for a format that has to see some.
+    """
+
+    model: "Model"
+    metadata: Mapping[str, object]
+    samples: "Sequence[Float32]"
+
+
 class Format(Protocol):
     """What the module of a format has.
 
     Attributes
     ----------
     NAME
-        What it is called in the help.
+        The format's name in the help.
     SUFFIX
         How its files end; "" for a directory.
     PACKAGES
-        What writes it and what runs it beside TensorFlow: as it is imported, and as it is called where it is installed
-        from.
+        The packages that write and run it, besides TensorFlow: the name to import, and the name to install.
     """
 
     NAME: str
     SUFFIX: str
     PACKAGES: dict[str, str]
 
-    def write(self, model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
-        """Write a Keras model that has names for its input and its outputs."""
+    def write(self, exportable: Exportable, file: Path) -> None:
+        """Write a model."""
 
     def open_file(self, file: Path) -> Exported:
         """Open an exported file without anything of the program that wrote it."""
@@ -74,24 +91,22 @@ def format_named(name: str | None, out: Path) -> ExportFormat:
         There is no such format.
     """
     if name is not None:
-        if name not in list(ExportFormat):
-            raise UserError(f"there is no format {name!r}; there is {', '.join(ExportFormat)}")
-        return ExportFormat(name)
+        return known(ExportFormat, name, "format")
     suffixes = {_module(name).SUFFIX: name for name in ExportFormat}
     if not out.suffix or out.suffix.lower() not in suffixes:
         raise UserError(f"{out.name} does not end in {endings()}, so name the format: {', '.join(ExportFormat)}")
     return suffixes[out.suffix.lower()]
 
 
-def input_named(name: str) -> ExportInput:
-    """Return the input of that name; a UserError lists the names there are."""
-    if name not in list(ExportInput):
-        raise UserError(f"there is no input {name!r}; there is {', '.join(ExportInput)}")
-    return ExportInput(name)
+def known(names: type[_Names], name: str, what: str) -> _Names:
+    """Return one of some names; a UserError lists them if this is none of them."""
+    if name not in list(names):
+        raise UserError(f"there is no {what} {name!r}; there is {', '.join(names)}")
+    return names(name)
 
 
 def format_names() -> str:
-    """Return what the formats are called, in words."""
+    """Return the formats' names in the help."""
     return ", ".join(_module(name).NAME for name in ExportFormat)
 
 

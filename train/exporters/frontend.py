@@ -4,25 +4,17 @@ Only operations that ONNX and LiteRT have too, so the Fourier transform is two p
 """
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cache.file.settings import MelSettings
 from featurize.features.reference import mel_filterbank
 from train.backend.keras import keras, tf
+from train.backend.types import Float32, Layer, Tensor
 
-Float32 = npt.NDArray[np.float32]
 
-
-def front_end(settings: MelSettings) -> Any:
+def front_end(settings: MelSettings) -> Layer:
     """Return a layer that computes, a batch at a time, `featurize.features.row.write_spectrogram` to within 1e-3.
-
-    Parameters
-    ----------
-    settings
-        What to compute.
 
     Returns
     -------
@@ -40,16 +32,16 @@ class _FrontEnd(keras.layers.Layer):  # type: ignore[misc]
         self.inner, self.outer, self.filterbank = transform_matrices(settings)
         self.built = True
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], self.settings.n_mels, self.settings.n_frames, 1)
 
-    def call(self, waveform: Any) -> Any:
+    def call(self, waveform: Tensor) -> Tensor:
         n_frames = 1 + tf.shape(waveform)[1] // self.settings.hop_length
         mel = self._mel_power(self._frames(waveform, n_frames))
         mel = tf.reshape(mel, (-1, n_frames, self.settings.n_mels))
         return tf.transpose(self._fixed(mel, n_frames), (0, 2, 1))[..., None]
 
-    def _frames(self, waveform: Any, n_frames: Any) -> Any:
+    def _frames(self, waveform: Tensor, n_frames: Tensor) -> Tensor:
         """Cut centred frames, shape (n * n_frames, n_fft)."""
         n_fft, hop = self.settings.n_fft, self.settings.hop_length
         padded = tf.pad(waveform, ((0, 0), (n_fft // 2, n_fft)))[:, : (n_frames - 1) * hop + n_fft]
@@ -59,7 +51,7 @@ class _FrontEnd(keras.layers.Layer):  # type: ignore[misc]
         of_frame = tf.range(n_frames)[:, None] * (hop // block) + tf.range(n_fft // block)
         return tf.reshape(tf.gather(blocks, of_frame, axis=1), (-1, n_fft))
 
-    def _mel_power(self, frames: Any) -> Any:
+    def _mel_power(self, frames: Tensor) -> Tensor:
         """Take frames to their power in each mel band, shape (n * n_frames, n_mels); see transform_matrices()."""
         n_b, n_a, twice_n_k = self.inner.shape
         x = tf.transpose(tf.reshape(frames, (-1, n_a, n_b)), (2, 0, 1))
@@ -69,7 +61,7 @@ class _FrontEnd(keras.layers.Layer):  # type: ignore[misc]
         power = x[..., :n_b] + x[..., n_b:]
         return tf.matmul(tf.reshape(tf.transpose(power, (1, 0, 2)), (-1, len(self.filterbank))), self.filterbank)
 
-    def _fixed(self, mel: Any, n_frames: Any) -> Any:
+    def _fixed(self, mel: Tensor, n_frames: Tensor) -> Tensor:
         """Take the logarithm, crop or pad to the fixed width, and normalise, shape (n, settings.n_frames, n_mels)."""
         settings, amin = self.settings, np.float32(self.settings.amin)
         peak = tf.maximum(tf.reduce_max(mel, axis=(1, 2), keepdims=True), amin)
@@ -78,9 +70,9 @@ class _FrontEnd(keras.layers.Layer):  # type: ignore[misc]
         level = tf.math.log(tf.maximum(mel[:, first : first + settings.n_frames], floor))
         lowest = tf.reduce_min(level, axis=(1, 2), keepdims=True)
         highest = tf.reduce_max(level, axis=(1, 2), keepdims=True)
-        # featurize adds this to the range. A maximum is as good, and no optimiser that rearranges sums can lose it.
+        # featurize adds this to the range. A maximum does the same, and an optimiser that rearranges sums keeps it.
         x = (level - lowest) / tf.maximum(highest - lowest, np.float32(1e-8 * np.log(10.0) / 10.0))
-        # The minimum, which fills what is missing, has become 0.
+        # The minimum, which fills missing columns, has become 0.
         x = tf.pad(x, ((0, 0), (0, tf.maximum(settings.n_frames - n_frames, 0)), (0, 0)))
         return tf.reshape(x, (-1, settings.n_frames, settings.n_mels))
 

@@ -1,21 +1,20 @@
 """ONNX: what onnxruntime runs, in one file with the metadata value by value."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from train.exporters.formats import Exported
+from train.exporters.formats import Exportable, Exported
 
 NAME = "ONNX"
 SUFFIX = ".onnx"
 PACKAGES = {"onnx": "onnx", "onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"}
 
 
-def write(model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
-    """Write a Keras model."""
+def write(exportable: Exportable, file: Path) -> None:
+    """Write a model."""
     import onnx
 
+    model, metadata, _ = exportable
     model.export(str(file), format="onnx", input_signature=model.inputs, verbose=False)
     proto = onnx.load(str(file))
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
@@ -29,7 +28,7 @@ def write(model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def open_file(file: Path) -> Exported:
-    """Open such a file with what its users run it with."""
+    """Open such a file with onnxruntime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file))

@@ -1,24 +1,23 @@
 """LiteRT (TensorFlow Lite): one file, with the metadata in a ZIP archive behind its end."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from train.exporters.formats import METADATA_FILE, Exported
+from train.exporters.formats import METADATA_FILE, Exportable, Exported
 
 NAME = "LiteRT (TensorFlow Lite)"
 SUFFIX = ".tflite"
 PACKAGES = {"ai_edge_litert": "ai-edge-litert"}
 
 
-def write(model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
-    """Write a Keras model."""
+def write(exportable: Exportable, file: Path) -> None:
+    """Write a model."""
     import zipfile
 
     from train.backend.keras import tf
 
-    # The operations that every LiteRT has; those of TensorFlow would need a delegate of their own.
+    model, metadata, _ = exportable
+    # The operations that every LiteRT has; those of TensorFlow would need a delegate.
     built_in = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
     model.export(str(file), format="litert", verbose=False, target_spec=built_in)
     # Where LiteRT keeps the files that belong to a model: in a ZIP archive behind its end.
@@ -27,7 +26,7 @@ def write(model: Any, file: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def open_file(file: Path) -> Exported:
-    """Open such a file with what its users run it with."""
+    """Open such a file with LiteRT alone."""
     from importlib.metadata import version
 
     from ai_edge_litert.interpreter import Interpreter

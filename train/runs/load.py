@@ -14,6 +14,7 @@ from train.backend.types import Model
 from train.runs.directory import Run
 
 _MAX_CONFIG_BYTES = 10_000_000
+_WEIGHTS = "model.weights.h5"
 
 
 def cache_for(run: Run, file: Path | None, otherwise: str) -> Cache:
@@ -94,6 +95,8 @@ def load_model(run: Run) -> Model:
         with zipfile.ZipFile(file) as archive:
             if archive.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:
                 raise ValueError("its configuration is larger than any model's")
+            if archive.getinfo(_WEIGHTS).file_size > file.stat().st_size:
+                raise ValueError("its weights would be larger than the file, and Keras does not compress them")
             config = json.loads(archive.read("config.json"))
             _refuse_code(config)
             return _checked(_load(archive, config), len(run.class_names))
@@ -115,8 +118,22 @@ def _load(archive: zipfile.ZipFile, config: dict[str, object]) -> Model:
     config.pop("compile_config", None)
     model: Model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     with TemporaryDirectory() as folder:
-        model.load_weights(archive.extract("model.weights.h5", folder))
+        weights = archive.extract(_WEIGHTS, folder)
+        _refuse_larger_arrays(weights)
+        model.load_weights(weights)
     return model
+
+
+def _refuse_larger_arrays(file: str) -> None:
+    """Raise a ValueError if the arrays of an HDF5 file are larger than the file: compressed, or never written."""
+    import h5py
+
+    sizes: list[int] = []
+    with h5py.File(file) as h5:
+        # It must not end early, which a result that is not None would make it do.
+        h5.visititems(lambda _, one: sizes.append(one.nbytes) if isinstance(one, h5py.Dataset) else None)
+    if sum(sizes) > Path(file).stat().st_size:
+        raise ValueError("its arrays would be larger than the file, and Keras does not compress them")
 
 
 def _refuse_code(node: object) -> None:

@@ -26,7 +26,8 @@ from tests import ROOT
 from tests.helpers.commands import train_here
 from tests.helpers.made_runs import made_crossval
 from train import export
-from train.exporters.formats import ExportFormat, ExportInput, format_called, format_named
+from train.exporters.export import Export
+from train.exporters.formats import Exportable, ExportFormat, ExportInput, format_called, format_named
 from train.models.recipes import build_model
 from train.runs.directory import Run, open_run
 from train.runs.load import load_model
@@ -38,7 +39,7 @@ SNIPPETS = re.findall(
     r"^```python\n(.*?)^```$", README.split("## Taking the model away")[1].split("\n## ")[0], re.MULTILINE | re.DOTALL
 )
 
-Made = dict[ExportFormat, tuple[Path, dict[str, Any]]]
+Made = dict[ExportFormat, tuple[Path, Export]]
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +121,13 @@ def test_it_says_how_far_the_file_is_from_the_original_on_how_many_clips_of_whic
 ) -> None:
     file, said = made[format]
     files = [file] if file.is_file() else [one for one in file.rglob("*") if one.is_file()]
-    assert said["n_bytes"] == sum(one.stat().st_size for one in files)
-    assert said["cache"] == str(tones_cache)
-    assert said["n_checked"] == 32
-    assert set(said["largest_difference"]) == {"features", "probabilities"}
+    assert said.n_bytes == sum(one.stat().st_size for one in files)
+    assert said.cache == str(tones_cache)
+    assert said.n_checked == 32
+    assert set(said.largest_difference) == {"features", "probabilities"}
     # No two ways of adding up agree to the last bit: 0 would mean that something was held against itself.
-    assert 0 < said["largest_difference"]["features"] <= 1e-3
-    assert said["largest_difference"]["probabilities"] <= 1e-3
+    assert 0 < said.largest_difference["features"] <= 1e-3
+    assert said.largest_difference["probabilities"] <= 1e-3
 
 
 def metadata_of(file: Path, format: ExportFormat) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def test_rows_of_the_cache_can_be_the_input_and_then_no_clip_is_needed(
     alone = tmp_path / "features.h5"
     shutil.copy(tones_cache, alone)
     said = export(run, tmp_path / "out", format, FEATURES, alone)
-    assert set(said["largest_difference"]) == {"probabilities"}
+    assert set(said.largest_difference) == {"probabilities"}
     _, exported = format_called(format).open_file(tmp_path / "out")
     X = np.array(open_cache(alone).X[:5])
     expected = probabilities_of(run, X)
@@ -188,7 +189,7 @@ def test_every_model_can_be_taken_away(name: str, formats: list[str], run: Path,
     build_model(name, 3).save(folder / "model.keras")
     for format in formats:
         said = export(folder, tmp_path / f"model.{format}", ExportFormat(format), WAVEFORM)
-        assert max(said["largest_difference"].values()) <= 1e-3
+        assert max(said.largest_difference.values()) <= 1e-3
 
 
 @pytest.mark.parametrize(
@@ -238,8 +239,9 @@ def test_a_file_that_computes_something_else_is_not_kept(
 def test_what_a_converter_cannot_do_is_one_line_and_leaves_nothing(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(model: Any, file: Path, metadata: Any) -> None:
+    def fail(exportable: Exportable, file: Path) -> None:
         file.write_bytes(b"half")
+        assert [sample.shape for sample in exportable.samples] == [(128, 128, 1)] * 32
         raise RuntimeError("no such operation\nand much more")
 
     monkeypatch.setattr("train.exporters.onnx.write", fail)
@@ -280,7 +282,7 @@ def test_a_clip_that_has_changed_since_is_not_checked_on(run: Path, tones: Path,
     for clip in (*data.glob("dog/*"), *data.glob("cat/*")):
         clip.write_bytes(next(data.glob("bird/*")).read_bytes())
     said = export(run, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, tmp_path / "features.h5")
-    assert 0 < said["n_checked"] < 32
+    assert 0 < said.n_checked < 32
 
 
 @pytest.mark.parametrize(
@@ -344,7 +346,7 @@ def test_clips_that_have_moved_are_found_by_the_folder_that_is_named(
     with pytest.raises(UserError, match=r"none of 32 clips .* --data"):
         export(run, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, alone)
     moved = shutil.copytree(tones, tmp_path / "moved")
-    assert export(run, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, alone, moved)["n_checked"] == 32
+    assert export(run, tmp_path / "out", ExportFormat.saved_model, WAVEFORM, alone, moved).n_checked == 32
 
 
 @pytest.mark.parametrize(("snippet", "format"), list(zip(SNIPPETS, ["onnx", "tflite"], strict=True)))

@@ -1,5 +1,6 @@
 """predict: the features of training, a line a file, and nothing that a bad file or a bad model could do."""
 
+import io
 import json
 import shutil
 import zipfile
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -245,3 +247,33 @@ def test_a_bit_flipped_in_the_weights_is_noticed(run: Path, tmp_path: Path) -> N
     (tmp_path / "run" / "model.keras").write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         list(predict_files(open_run(tmp_path / "run"), []))
+
+
+def a_gigabyte_of_zeros(how: str) -> bytes:
+    """An HDF5 file whose array is larger than the file: compressed, or of chunks that were never written."""
+    held = io.BytesIO()
+    with h5py.File(held, "w") as h5:
+        if how == "compressed":
+            array = h5.create_dataset("a", (2**21,), "f4", chunks=(2**19,), compression="gzip")
+            array[:] = 0
+        else:
+            h5.create_dataset("a", (2**28,), "f4", chunks=(2**20,))
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("how", ["packed", "compressed", "never written"])
+def test_a_model_that_unpacks_to_more_than_its_file_is_refused_by_the_sizes_it_states(
+    how: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    weights = b"\0" * 50_000_000 if how == "packed" else a_gigabyte_of_zeros(how)
+    with (
+        zipfile.ZipFile(run / "model.keras") as old,
+        zipfile.ZipFile(folder / "model.keras", "w", zipfile.ZIP_DEFLATED if how == "packed" else 0) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, weights if name == "model.weights.h5" else old.read(name))
+    if how == "packed":
+        monkeypatch.setattr(zipfile.ZipFile, "extract", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(UserError, match="would be larger than the file"):
+        load_model(open_run(folder))
