@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from cache.shared.text import plain, printable
+from cache.shared.text import plain, plain_cell, printable
 
 _DELIMITERS = ",;\t"
 # Characters of a cell or a line that a message shows.
@@ -107,7 +107,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
         if tight == line:
             raise
         cells = next(csv.reader([tight], delimiter=delimiter, strict=True, skipinitialspace=True), [])
-    return [cell.strip() for cell in cells]
+    return [plain_cell(cell.strip()) for cell in cells]
 
 
 def _unquoted(cell: str) -> str:

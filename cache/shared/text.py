@@ -1,12 +1,17 @@
-"""Text for people: names that cannot move a cursor, and counts, sizes and times in the units they use."""
+"""Text for people: names that cannot move a cursor or run in a spreadsheet, and counts in the units they use."""
 
+import csv
+import io
+import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-# How a formula begins in a spreadsheet.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, "CSV Injection"); the apostrophes are
+# those of csv_line().
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\0\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def printable(name: str) -> str:
@@ -15,6 +20,30 @@ def printable(name: str) -> str:
     Bytes that are not UTF-8 (surrogates, as `os.fsdecode` makes them) come out as ``\udcXX``.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """Return a line of a CSV file, with its end.
+
+    A text that a spreadsheet would run gets an apostrophe before it, which plain_cell() takes away; numbers stay as
+    they are.
+    """
+    line = io.StringIO()
+    # Of a cell the writer quotes the characters that are in its own end of a line, and readers take both for one.
+    csv.writer(line, lineterminator="\r\n").writerow(map(_cell, cells))
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _cell(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def plain_cell(text: str) -> str:
+    """Return the text that csv_line() was given for a cell."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def plain(name: str) -> str:
@@ -35,16 +64,6 @@ def human_count(n: int, noun: str) -> str:
 def human_percent(share: float) -> str:
     """Return a share in [0, 1] as people write it: 73.3 %."""
     return f"{100 * share:.1f} %"
-
-
-def as_cell(text: str) -> str:
-    """Return a text as a cell of CSV that no spreadsheet takes for a formula: with an apostrophe before = + - @."""
-    return f"'{text}" if text.lstrip("'")[:1] in _FORMULA else text
-
-
-def from_cell(cell: str) -> str:
-    """Return the text that `as_cell` made a cell of."""
-    return cell[1:] if cell.startswith("'") and cell.lstrip("'")[:1] in _FORMULA else cell
 
 
 def human_list(items: Sequence[str], most: int = 12, separator: str = ", ") -> str:

@@ -1,7 +1,6 @@
 """Predictions as rows: lines of text, CSV or JSON, and what is finished in a file of CSV or JSON rows."""
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import IO
 
 from cache.labels.annotation import Region
 from cache.shared.errors import UserError
-from cache.shared.text import human_seconds, printable
+from cache.shared.text import csv_line, human_seconds, plain_cell, printable
 from train.predict.results import Kind, Recording, Window
 from train.predict.sources import Source
 from train.runs.directory import Run
@@ -84,10 +83,7 @@ def csv_header(run: Run) -> bytes:
 
 
 def _csv(cells: Iterable[object]) -> bytes:
-    line = io.StringIO()
-    # The writer puts quotes around what has a character of the line's end in it, and readers take both for one.
-    csv.writer(line, lineterminator="\r\n").writerow(map(str, cells))
-    return _encoded(line.getvalue().removesuffix("\r\n") + "\n")
+    return _encoded(csv_line(cells))
 
 
 def _encoded(text: str) -> bytes:
@@ -167,7 +163,7 @@ def _csv_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[dict[str, str] | None,
             return
         raise ValueError("another header")
     yield None, len(header)
-    names = next(csv.reader([header.decode()]))
+    names = [plain_cell(name) for name in next(csv.reader([header.decode()]))]
     position, whole = len(header), True
 
     def lines() -> Iterator[str]:
@@ -180,7 +176,7 @@ def _csv_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[dict[str, str] | None,
         for cells in csv.reader(lines(), strict=True):
             if not whole:
                 return
-            yield dict(zip(names, cells, strict=True)), position
+            yield dict(zip(names, map(plain_cell, cells), strict=True)), position
     except csv.Error:
         # In the middle of a quoted name that has a line break.
         if out.read(1):

@@ -1,6 +1,5 @@
 """Clips of a run that are worth a look: mistakes, doubtful labels, and the least certain of the others."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy.typing as npt
 
 from cache.shared.errors import UserError
 from cache.shared.files import as_path, replacing
-from cache.shared.text import as_cell, human_percent
+from cache.shared.text import csv_line, human_percent
 from train.runs.record import read_record
 from train.runs.tables import Predictions, read_predictions
 
@@ -72,13 +71,11 @@ def write_suspects(run: str | Path, out: str | Path) -> int:
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists already; give another --out, or delete it first")
     with replacing(out) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("path", "label", "sounds_like", "p_sounds_like", "p_label"))
+        file.write(csv_line(("path", "label", "sounds_like", "p_sounds_like", "p_label")))
         for clip in clips.tolist():
             label, other = tested.labels[clip], mean[clip].argmax()
             probabilities = (f"{mean[clip, which]:.6f}" for which in (other, label))
-            texts = map(as_cell, (tested.paths[clip], class_names[label], class_names[other]))
-            writer.writerow((*texts, *probabilities))
+            file.write(csv_line((tested.paths[clip], class_names[label], class_names[other], *probabilities)))
     return len(clips)
 
 

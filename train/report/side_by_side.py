@@ -1,13 +1,11 @@
 """A comparison of runs as people and programs read it: text in the terminal's width, JSON, CSV, an HTML page."""
 
-import csv
-import io
 import os
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cache.shared.text import as_cell, human_count, human_percent, human_seconds, printable
+from cache.shared.text import csv_line, human_count, human_percent, human_seconds, printable
 from train.score.compare import Comparison, Entry
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -92,12 +90,7 @@ def as_csv(comparison: Comparison) -> str:
                 "fingerprint": record.cache.fingerprint,
             }
         )
-    out = io.StringIO()
-    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: as_cell(value) if isinstance(value, str) else value for name, value in row.items()})
-    return out.getvalue().removesuffix("\n")
+    return "".join(map(csv_line, (rows[0], *(row.values() for row in rows)))).removesuffix("\n")
 
 
 def as_html(comparison: Comparison) -> str:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cache import Cache
 from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
-from cache.shared.text import as_cell, from_cell
+from cache.shared.text import csv_line, plain_cell
 from train.dataset.splits import SPLITS
 
 # A table of a run has a line a clip, and up to some kilobytes of probabilities in it.
@@ -164,7 +164,7 @@ def write_predictions(
     names, paths, labels = cache.class_names, cache.paths, cache.labels
     header: tuple[str, ...] = ("path", "class", "predicted", *(f"p_{name}" for name in names))
     lines: Iterable[tuple[object, ...]] = (
-        (*map(as_cell, (paths[row], names[labels[row]], names[p.argmax()])), *(f"{value:.6g}" for value in p.tolist()))
+        (paths[row], names[labels[row]], names[p.argmax()], *(f"{value:.6g}" for value in p.tolist()))
         for row, p in zip(rows.tolist(), probabilities, strict=True)
     )
     if folds is not None:
@@ -218,14 +218,12 @@ def _column(file: Path, table: _Table, name: str) -> list[str]:
         at = table.header.index(name)
     except ValueError:
         raise _damaged(file, f"its column {name} is missing") from None
-    return [from_cell(row[at]) for row in table.rows]
+    return [row[at] for row in table.rows]
 
 
 def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with replacing(file, sync=True) as beside, beside.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        out.writelines(csv_line(cells) for cells in (header, *rows))
 
 
 def _read(file: Path) -> _Table:
@@ -233,7 +231,7 @@ def _read(file: Path) -> _Table:
         raise UserError(f"{file} is missing, so this run directory is not whole; train again")
     try:
         lines = csv.reader(io.StringIO(read_text(file, _MAX_TABLE), newline=""), strict=True)
-        header, *rows = [row for row in lines if row] or [[]]
+        header, *rows = [[plain_cell(cell) for cell in row] for row in lines if row] or [[]]
     except csv.Error as error:
         raise _damaged(file, str(error)) from None
     for i, row in enumerate(rows, start=1):
