@@ -1,8 +1,14 @@
 """python -m featurize: bring the cache of mel spectrograms up to date with the clips."""
 
 import os
+import sys
 
-from cache.shared.cli import be_quiet, called, leave_on_signals, notice, run, summarise
+try:
+    from cache.shared.cli import be_quiet, called, leave_on_signals, notice, run, summarise
+except ModuleNotFoundError:
+    import cache
+
+    sys.exit(f"python -m featurize: another cache is in the way, {cache.__file__}; rename it, or run this elsewhere")
 from cache.shared.process import silence_libraries
 
 KEPT = "finished clips are kept; run the same command again to go on"

@@ -1,6 +1,13 @@
 """python -m train: train on a cache, score, and classify clips."""
 
-from cache.shared.cli import called, leave_on_signals, run
+import sys
+
+try:
+    from cache.shared.cli import called, leave_on_signals, run
+except ModuleNotFoundError:
+    import cache
+
+    sys.exit(f"python -m train: another cache is in the way, {cache.__file__}; rename it, or run this elsewhere")
 
 if __name__ == "__main__":
     leave_on_signals(called("train"))

@@ -99,3 +99,11 @@ def test_a_command_that_lacks_its_extra_says_what_installs_it(
         in refused.stderr
     )
     assert not list(tmp_path.iterdir()), "something was begun that cannot be finished"
+
+
+@pytest.mark.parametrize("name", ["featurize", "train"])
+def test_a_cache_module_beside_the_user_is_named_by_the_modules_too(name, tmp_path):
+    (tmp_path / "cache.py").write_text("")
+    refused = done(sys.executable, "-m", name, "--help", cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+    assert f"another cache is in the way, {tmp_path / 'cache.py'}; rename it, or run this elsewhere" in refused.stderr
