@@ -86,8 +86,9 @@ def fingerprint(header: Header, columns: Columns) -> str:
 
     It covers the settings, the version of the feature code, the classes, the element type of X, and of every row the
     path, the content of the clip and the bytes of its features; not where the cache lies, and not when its clips were
-    touched. The class of a segment is not in its path, so it is covered, too. A setting that came after the first
-    version counts only where its value differs from that of earlier caches, whose fingerprints stay what they were.
+    touched. The class of a segment is not in its path, so it is covered, and so are the members of classes. A setting
+    that came after the first version counts only where its value differs from that of earlier caches, whose
+    fingerprints stay what they were.
 
     Parameters
     ----------
@@ -102,6 +103,8 @@ def fingerprint(header: Header, columns: Columns) -> str:
         "class_names": list(header.class_names),
         "dtype": header.dtype,
     }
+    if header.class_members:
+        head["class_members"] = header.class_members
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     digest.update(b"\0".join(columns["path"].tolist()))
     digest.update(b"\0".join(columns["sha256"].tolist()))

@@ -16,7 +16,7 @@ _OLDEST_VERSION = 3
 
 # The one place where a later version takes in caches of earlier ones: by version the columns, root attributes and
 # feature settings that came with it, each with the value that an earlier cache has instead.
-SINCE: dict[int, dict[str, Any]] = {4: {"point": 0.0}}
+SINCE: dict[int, dict[str, Any]] = {4: {"point": 0.0, "class_members": "{}"}}
 
 
 def lacking(version: int) -> dict[str, Any]:
@@ -44,6 +44,10 @@ def _are_paths(value: Any) -> bool:
 def _are_class_names(value: Any) -> bool:
     are_names = isinstance(value, list) and all(isinstance(name, str) and is_folder_name(name) for name in value)
     return are_names and len(set(value)) == len(value) > 0
+
+
+def _are_members(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_are_class_names, value.values()))
 
 
 def _stored(default: Any, check: Callable[[Any], bool], is_json: bool = False) -> Any:
@@ -87,6 +91,9 @@ class Header:
         Seconds of segments that are widened or without a label; 0 if there are none.
     background
         How many segments without a label are taken of each labelled recording.
+    class_members
+        The names of the folders and labels that belong to a class, of each class that is not its own only member; JSON
+        in the file.
     format_version
         That of the file.
     """
@@ -105,7 +112,15 @@ class Header:
     widen: bool = False
     label_length: float = _stored(0.0, _is_count)
     background: int = _stored(0, _is_count)
+    class_members: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict, metadata={"check": _are_members, "is_json": True}
+    )
     format_version: int = FORMAT_VERSION
+
+    @property
+    def members(self) -> dict[str, tuple[str, ...]]:
+        """The names of the folders and labels that belong to each class."""
+        return {name: self.class_members.get(name, (name,)) for name in self.class_names}
 
     @property
     def determines_rows(self) -> dict[str, object]:
@@ -143,6 +158,9 @@ class Header:
         hints = get_type_hints(cls)
         own = {name: _checked(name, found[name], hints[name], stored) for name, stored in _FIELDS.items()}
         own |= {name: tuple(own[name]) for name in ("class_names", "tables")}
+        own["class_members"] = {name: tuple(members) for name, members in own["class_members"].items()}
+        if not own["class_members"].keys() <= {*own["class_names"]}:
+            raise DamagedCache("it has members of a class that it does not have")
         return cls(settings=settings, dtype=dtype, **own)
 
 
@@ -166,7 +184,7 @@ def format_version_of(attributes: Mapping[str, Any]) -> int:
     # Exactly, because True is an int too.
     if type(version) is not int or version not in range(_OLDEST_VERSION, FORMAT_VERSION + 1):
         raise CacheError(
-            f"it has format version {str(version)[:20]}, and this program reads version {FORMAT_VERSION};"
+            f"it has format version {str(version)[:20]}, and this program reads {_OLDEST_VERSION} to {FORMAT_VERSION};"
             " delete it and run `python -m featurize` again, or use the program that made it"
         )
     return version

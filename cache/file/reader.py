@@ -74,6 +74,11 @@ class Cache:
         return self.header.class_names
 
     @property
+    def class_folders(self) -> list[str]:
+        """The names of the folders and labels that belong to the classes."""
+        return [name for members in self.header.members.values() for name in members]
+
+    @property
     def settings(self) -> dict[str, Setting]:
         """The feature settings, by the names in `cache.file.settings.SETTINGS`."""
         return dict(self.header.settings)

@@ -1,5 +1,6 @@
 """Whether what a cache says of its clips agrees: a checksum tells damage, but not a file that was made to mislead."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def check_arrays(header: Header, X: npt.NDArray[Any], arrays: Columns) -> None:
     for name, kind in {**COLUMNS, **REJECTED}.items():
         if kind == "S" and not _is_utf8(arrays[name]):
             raise DamagedCache(f"{name!r} is not UTF-8")
-    _paths(arrays["path"], arrays["end"] > 0, y.argmax(axis=1), header.class_names)
+    _paths(arrays["path"], arrays["end"] > 0, y.argmax(axis=1), [*header.members.values()])
     _numbers(arrays)
     _segments(arrays)
     if header.fingerprint != fingerprint(header, arrays):
@@ -69,16 +70,19 @@ def _paths(
     paths: npt.NDArray[np.bytes_],
     is_segment: npt.NDArray[np.bool_],
     labels: npt.NDArray[np.intp],
-    class_names: tuple[str, ...],
+    members: Sequence[tuple[str, ...]],
 ) -> None:
-    folders = np.array([name.encode() + b"/" for name in class_names], "S")[labels]
     # A recording may lie anywhere in DATA.
-    beside = ~np.strings.startswith(paths, folders) & ~is_segment
+    beside = ~is_segment
+    for rank in range(max(map(len, members))):
+        folders = np.array([names[min(rank, len(names) - 1)].encode() + b"/" for names in members], "S")[labels]
+        beside &= ~np.strings.startswith(paths, folders)
     beside |= np.strings.startswith(paths, b"/")
-    # What is in none of the class folders themselves may be on a side of a split.
+    # A path that begins with no class folder may begin with train, val or test.
     for i in np.flatnonzero(beside).tolist():
-        side, _, rest = paths[i].partition(b"/")
-        beside[i] = side.decode().lower() not in SUBSETS or not rest.startswith(folders[i])
+        subset, _, rest = paths[i].decode().partition("/")
+        folder, *_ = rest.partition("/")
+        beside[i] = subset.lower() not in SUBSETS or "/" not in rest or folder not in members[labels[i]]
     inside = np.strings.add(np.strings.add(b"/", paths), b"/")
     for step in (b"//", b"/./", b"/../"):
         beside |= np.strings.find(inside, step) >= 0

@@ -10,7 +10,7 @@ from cache.file.reader import Cache
 from cache.labels.read import tables
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
-from cache.shared.tree import look_at, places, walk
+from cache.shared.tree import class_places, joined, look_at, walk
 
 Stamp = tuple[int, int]
 
@@ -63,14 +63,16 @@ def changes(cache: Cache) -> Changes:
     data = cache.data_folder
     known = _known(cache)
     recordings = {file for path in known if (file := recording_of(path)) != path}
-    folders = [folder for name in cache.class_names for folder in _places(data, name)]
-    if not (folders or any(os.path.exists(f"{data}/{file}") for file in recordings)):  # noqa: PTH110
+    classes = _class_folders(data, cache)
+    if not (any(classes) or any(os.path.exists(f"{data}/{file}") for file in recordings)):  # noqa: PTH110
         return Changes(data, reason="the class folders are not there; DATA or the cache was moved")
     found: dict[str, Stamp] = {}
     others: Counter[str] = Counter()
-    for folder, tree in zip(folders, walk(data, folders), strict=True):
-        if reason := dict(tree.unreadable).get(folder):
-            return Changes(data, reason=f"{data}/{folder}: {reason}")
+    trees = iter(walk(data, [folder for folders in classes for folder in folders]))
+    for folders in classes:
+        tree = joined([next(trees) for _ in folders])
+        if unreadable := [f"{data}/{folder}: {reason}" for folder, reason in tree.unreadable if folder in folders]:
+            return Changes(data, reason=unreadable[0])
         tree.audio = [path for path in tree.audio if path not in recordings]
         looked = look_at(data, tree, cache.header.max_per_class or None)
         found |= {path: (clip.size, clip.mtime_ns) for path, clip in looked.clips.items()}
@@ -110,11 +112,18 @@ def _n_newer(cache: Cache) -> int:
     return newer + len(cache.header.tables) - len(there)
 
 
-def _places(data: str, class_name: str) -> list[str]:
+def _class_folders(data: str, cache: Cache) -> list[list[str]]:
+    """Return the folders of each class, together where they lie in the same of train, val and test or in none."""
     try:
-        return places(data, class_name)
+        places = class_places(data)
     except OSError:
         return []
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, members in cache.header.members.items():
+        for member in members:
+            for subset, folder in places.folders.get(member, {}).items():
+                found.setdefault((name, subset), []).append(folder)
+    return [*found.values()]
 
 
 def as_json(found: Changes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Class folders: which files below them are clips, what else lies there, and what a folder's name means."""
+"""Class folders: where they lie, which files below them are clips, what else is there, and what their names mean."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cache.shared.segment import segment_of
 from cache.shared.text import printable
 
-# By name, what libsndfile or FFmpeg's libraries read without being told the sample rate.
+# The extensions of what libsndfile or FFmpeg's libraries read without being told the sample rate.
 AUDIO_EXTENSIONS = frozenset(
     {".wav", ".wave", ".wavex", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"}
     | {".aifc", ".au", ".snd", ".caf", ".svx", ".8svx", ".iff", ".voc", ".avr", ".paf", ".fap", ".pvf", ".sds", ".sf"}
@@ -23,7 +23,7 @@ AUDIO_EXTENSIONS = frozenset(
 # A class of this name means "none of them".
 BACKGROUND_NAMES = frozenset({"background", "noise", "other", "silence"})
 
-# Folders that are a side of a split which was made before.
+# Folders that hold a subset of a split that was made before.
 SUBSETS = {
     "train": "train",
     "val": "val",
@@ -37,16 +37,16 @@ SUBSETS = {
 
 @dataclass
 class Tree:
-    """What lies in a folder and below it; hidden files and folders are left out.
+    """What lies in a folder and below it; hidden files and folders are skipped.
 
     Attributes
     ----------
     audio
         Paths of the files with an audio extension, relative to the folder that the walk was given, with "/"; sorted.
     others
-        How many other files there are, by extension in small letters; "" of a name without one.
+        How many other files there are, by extension in small letters; "" for a name without one.
     unreadable
-        (path, reason) of every folder that cannot be read, the first of all among them.
+        (path, reason) of every folder that cannot be read.
     hollow
         Folders with an audio extension that hold no audio.
     """
@@ -58,7 +58,7 @@ class Tree:
 
 
 class Stamp(NamedTuple):
-    """By what a file is known again without a look into it."""
+    """What a file is recognised by without reading it."""
 
     size: int
     mtime_ns: int
@@ -116,7 +116,7 @@ def _walked(root: str, folders: Sequence[str], deep: bool, seen: set[tuple[int, 
 
 
 def _enter(root: str, top: str, tree: Tree, seen: set[tuple[int, int]], links: list[tuple[Tree, str]] | None) -> None:
-    """Note what lies in a folder and below it, but only note where links to folders lead."""
+    """Note what lies in a folder and below it; links to folders are put into `links`."""
     todo = [top]
     while todo:
         folder = todo.pop()
@@ -129,7 +129,7 @@ def _enter(root: str, top: str, tree: Tree, seen: set[tuple[int, int]], links: l
             continue
         for entry in visible:
             path = prefix + entry.name
-            # Not pathlib, which would cost more than all the rest of a run with nothing to do.
+            # pathlib would take longer than all the rest of a run with nothing to do.
             extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
             if not _is_folder(entry):
                 if extension in AUDIO_EXTENSIONS:
@@ -169,11 +169,11 @@ class Looked(NamedTuple):
     Attributes
     ----------
     clips
-        By what each clip is known again, by path.
+        What each clip is recognised by, by path.
     rejected
         Why a path cannot be used, in words: a dangling link, a folder that cannot be read, a name that is not UTF-8.
     ignored
-        What a path is that is no file at all, such as "a pipe".
+        What a path is that is not a file, such as "a pipe".
     """
 
     clips: dict[str, Stamp]
@@ -187,9 +187,9 @@ def look_at(top: str | os.PathLike[str], tree: Tree, limit: int | None = None) -
     Parameters
     ----------
     top
-        What the paths are relative to.
+        The folder to which the paths are relative.
     limit
-        Take only the first so many clips.
+        Take only so many clips, the first ones.
     """
     root = os.fspath(top)
     looked = Looked(
@@ -275,51 +275,37 @@ def joined(trees: Iterable[Tree]) -> Tree:
     return whole
 
 
-def folder_names(top: str | os.PathLike[str]) -> list[str]:
-    """Return the names of the folders in a folder, links to folders among them and hidden ones not, sorted."""
-    with os.scandir(top) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
-
-
-def places(top: str | os.PathLike[str], class_name: str) -> list[str]:
-    """Return the folders of a class, relative to DATA: its own, or else one in each side of a split that is there."""
-    root = os.fspath(top)
-    if os.path.isdir(f"{root}/{class_name}"):  # noqa: PTH112
-        return [class_name]
-    within = [f"{side}/{class_name}" for side in folder_names(root) if side.lower() in SUBSETS]
-    return [folder for folder in within if os.path.isdir(f"{root}/{folder}")]  # noqa: PTH112
-
-
-def subsets_of(paths: Iterable[str], class_names: Sequence[str]) -> list[str | None]:
-    """Return which side of a split that was made before each clip is on.
+def subsets_of(paths: Iterable[str], folders: Sequence[str]) -> list[str | None]:
+    """Return in which subset of a split that was made before each clip lies.
 
     Parameters
     ----------
     paths
-        The clips' paths as a cache has them, such as `train/dog/rex.wav`.
-    class_names
-        The classes: a path that begins with one of them is on no side.
+        The paths of the clips as a cache has them, such as `train/dog/rex.wav`.
+    folders
+        The names of the class folders: a path that begins with one of them is in no subset.
 
     Returns
     -------
     list of str or None
-        "train", "val", "test", or None; of a segment it is that in whose folder its recording lies. A folder called
-        eval is "val", unless another folder is that: then it is "test", as in sets that come as train, dev and eval.
+        "train", "val", "test", or None; for a segment it is the subset in whose folder its recording lies. A folder
+        called eval is "val", unless another folder is that: then it is "test", as in sets that come as train, dev and
+        eval.
     """
-    classes = set(class_names)
-    paths = list(paths)
-    words = [path.split("/", 2) for path in paths]
-    of_class = [len(w) == 3 and w[1] in classes for w in words]
-    given = [
-        known or ("/" in path and segment_of(path) is not None) for path, known in zip(paths, of_class, strict=True)
-    ]
-    names = [w[0].lower() if of_side and w[0] not in classes else "" for w, of_side in zip(words, given, strict=True)]
-    sides = SUBSETS | ({"eval": "test"} if {SUBSETS.get(name) for name in set(names) - {"eval"}} >= {"val"} else {})
-    return [sides.get(name) for name in names]
+    names = {*folders}
+    firsts = []
+    for path in paths:
+        words = path.split("/", 2)
+        is_in_class = len(words) == 3 and words[1] in names
+        is_in_subset = is_in_class or ("/" in path and segment_of(path) is not None)
+        firsts.append(words[0].lower() if is_in_subset and words[0] not in names else "")
+    has_val = "val" in {SUBSETS.get(first) for first in {*firsts} - {"eval"}}
+    subsets = SUBSETS | ({"eval": "test"} if has_val else {})
+    return [subsets.get(first) for first in firsts]
 
 
 def is_background(class_name: str) -> bool:
-    """Whether a class means "none of them": its folder is called background, noise, other or silence."""
+    """Whether a class means "none of the others": its folder is called background, noise, other or silence."""
     return class_name.lower() in BACKGROUND_NAMES
 
 
@@ -333,5 +319,5 @@ def is_utf8(path: str) -> bool:
 
 
 def known_as(path: str) -> str:
-    """Return the path under which a cache knows a file: the same, with what is not UTF-8 escaped."""
+    """Return the path under which a cache knows a file: its own, in which bytes that are not UTF-8 are escaped."""
     return path if is_utf8(path) else printable(path)

@@ -89,7 +89,7 @@ def found_classes(
     labels
         The names of all labels.
     recordings
-        The recordings that have labels.
+        The recordings that have labels, or an empty table.
 
     Raises
     ------
@@ -97,9 +97,9 @@ def found_classes(
         There is none.
     """
     counts = _unlabelled_files(everything, walked, {*map(plain, labels)}, {*recordings}, notify)
-    if everything or not (labels or has_usual(walked.places)):
+    if everything or not (recordings or has_usual(walked.places)):
         folders = list(counts)
-    elif labels:
+    elif recordings:
         folders = []
         _tell_unused(walked.data, counts, {*map(plain, labels)}, notify)
     else:
@@ -108,7 +108,7 @@ def found_classes(
             f"{name}: {human_count(n, 'clip')} not used" for name, n in counts.items() if name not in folders
         ]:
             notify(f"{human_list(others, _N_SHOWN, '; ')}; --classes all takes every folder")
-    if not folders and not labels:
+    if not folders and not recordings:
         there = f" (there are: {human_list(walked.names)})" if walked.names else ""
         raise UserError(
             f"{walked.data} has no folder with audio in it{loose_words(walked.data, walked.places)}; put the clips of"

@@ -73,6 +73,7 @@ class Request:
             widen=self.labelling.widen,
             label_length=self.labelling.length,
             background=self.labelling.background,
+            class_members={one.name: one.members for one in self.classes if one.members != (one.name,)},
         )
 
     @property
@@ -252,7 +253,7 @@ def _known_classes(
         return named_classes(options.classes, options.data, places, labels, notify)
     if options.classes or old is None:
         return None
-    classes = [Class(name, (name,)) for name in old.class_names]
+    classes = [Class(name, members) for name, members in old.header.members.items()]
     if old.header.background and not labelling.background and BACKGROUND not in (*places.names, *labels):
         classes = [one for one in classes if one.name != BACKGROUND]
     return classes

@@ -74,7 +74,7 @@ def choose_split(
         if file is not None:
             _assign(subset, cache.paths, [(path, name) for path in _read_list(Path(file))], Path(file), remarks)
     if table is None and val_list is None and test_list is None:
-        for row, found in enumerate(subsets_of(cache.paths, cache.class_names)):
+        for row, found in enumerate(subsets_of(cache.paths, cache.class_folders)):
             subset[row] = -1 if found is None else SPLITS.index(found)
     if (subset == -1).all():
         _draw(subset, np.arange(len(cache)), cache, groups, val, test, seed)

@@ -526,6 +526,38 @@ def test_control_characters_from_a_file_are_shown_escaped(forge, content, capsys
     assert json.loads(capsys.readouterr().out)["rejected"][0]["reason"].endswith("<script>")
 
 
+def test_a_cache_of_version_3_is_read_and_brought_up_to_date_without_computing(forge, data):
+    file = forge({"format_version": 3}, without=("class_members", "point"))
+    before = open_cache(file)
+    assert (before.header.format_version, before.header.class_members) == (3, {})
+    result = build(data, file)
+    assert result.n_computed == 0
+    assert result.cache.header.format_version == FORMAT_VERSION
+    assert result.cache.fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        '{"dog": "rex"}',
+        '{"dog": []}',
+        '{"dog": ["a/b"]}',
+        '{"cow": ["dog"]}',
+        '{"dog": ["x", "x"]}',
+        "[]",
+        "{",
+        '{"dog": [1]}',
+    ],
+)
+def test_members_of_classes_that_make_no_sense_are_refused(forge, members):
+    refused(forge({"class_members": members}))
+
+
+def test_a_clip_in_a_folder_that_is_not_one_of_its_class_is_refused(forge):
+    line = refused(forge({"class_members": '{"dog": ["wolf", "fox"]}'}))
+    assert "a path that is not a file in the folder of its class" in line
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_cache_of_an_earlier_version_is_left_alone_with_what_to_do(forge, data, version):
     file = forge(attributes={"format_version": version})

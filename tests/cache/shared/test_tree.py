@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.shared.tree import folder_names, is_background, look_at, places, subsets_of, walk
+from cache.shared.tree import class_places, is_background, look_at, subsets_of, walk
 
 
 def write(folder: Path, *paths: str) -> None:
@@ -121,10 +121,20 @@ def test_a_class_lies_in_data_or_else_in_the_folders_of_a_split(tmp_path: Path) 
         "bird/e.wav",
         "val/bird/f.wav",
     )
-    assert places(tmp_path, "dog") == ["test/dog", "train/dog"]
-    assert places(tmp_path, "bird") == ["bird"]
-    assert places(tmp_path, "cow") == []
-    assert folder_names(tmp_path) == ["bird", "other", "test", "train", "val"]
+    write(tmp_path, "loose.wav", "train/loose.mp3", "notes.txt", ".hidden.wav")
+    places = class_places(tmp_path)
+    assert places.names == ["bird", "cat", "dog"]
+    assert places.folders["dog"] == {"test": "test/dog", "train": "train/dog"}
+    assert places.folders["bird"] == {"": "bird"}
+    assert places.folders["other"] == {"": "other"}
+    assert places.loose == ["loose.wav", "train/loose.mp3"]
+
+
+def test_a_folder_that_is_linked_from_a_class_belongs_to_it_if_nothing_else_asks_for_it(tmp_path: Path) -> None:
+    write(tmp_path, "dog/a.wav", "more/b.wav", "rest/c.wav", "d.wav")
+    (tmp_path / "dog/link").symlink_to(tmp_path / "more")
+    dog, rest = walk(tmp_path, ["dog"], with_rest=True)
+    assert (dog.audio, rest.audio) == (["dog/a.wav", "dog/link/b.wav"], ["d.wav", "rest/c.wav"])
 
 
 def test_four_names_mean_none_of_the_classes() -> None:

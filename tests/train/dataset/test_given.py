@@ -23,7 +23,7 @@ class FewClips:
 
     def __init__(self, paths: Sequence[str], class_names: tuple[str, ...] = CLASSES) -> None:
         self.paths = list(paths)
-        self.class_names = class_names
+        self.class_names = self.class_folders = class_names
         self.labels = np.array([class_names.index(path.split("/")[-2]) for path in paths])
         self.file, self.data_folder = Path("data/features.h5"), str(Path("data").absolute())
 
