@@ -212,7 +212,7 @@ def _errors(
     for name, k in names.items():
         labels = heard.labels[name]
         found, members = detections(heard.windows, is_on[name], events[name])
-        is_right, is_found = match(found, labels)
+        is_right, is_found = match(found, heard.events(name))
         for i in np.flatnonzero(~is_right).tolist():
             there = {every[j][0] for j in np.flatnonzero(overlapping(found[i : i + 1], spans)[0])}
             probable = float(heard.probabilities[members[i], k].max())

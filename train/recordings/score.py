@@ -42,6 +42,17 @@ class Heard:
         p = self.probabilities
         return np.where((p.argmax(axis=1) == label) & p.any(axis=1), p[:, label], -1.0)
 
+    def events(self, name: str) -> Floats:
+        """Return the labels of a class, each as long as a window at least, around its middle, shape (m, 2).
+
+        No detection is shorter, so half of one that is in the right place would lie beside a short label.
+        """
+        spans, window = self.labels[name], float(np.median(lengths(self.windows)))
+        seconds = np.maximum(lengths(spans), window)
+        starts = np.clip(spans.mean(axis=1) - seconds / 2, 0, np.maximum(self.seconds - seconds, 0))
+        is_short = lengths(spans) < window
+        return np.where(is_short[:, None], np.column_stack((starts, starts + seconds)), spans)
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -158,8 +169,8 @@ def count(heard: Heard, name: str, label: int, thresholds: Floats, event: float)
 
     A window is of the class if it overlaps one of its labels by at least half of the shorter.
     """
-    p, labels = heard.answers(label), heard.labels[name]
-    truth = overlapping(heard.windows, labels).any(axis=1)
+    p, labels = heard.answers(label), heard.events(name)
+    truth = overlapping(heard.windows, heard.labels[name]).any(axis=1)
     of_windows, of_events = np.zeros((2, 3, len(thresholds)), np.int64)
     before: Bools | None = None
     for i, threshold in enumerate(thresholds):

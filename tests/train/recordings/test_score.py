@@ -54,6 +54,19 @@ def test_what_is_counted_by_hand() -> None:
     assert found.windows.precision.value == pytest.approx(2 / 3)
 
 
+def test_a_detection_in_the_right_place_is_right_however_short_the_label() -> None:
+    for seconds in (0.01, 0.3, 1.0):
+        for middle in (2.6, 2.75, 2.9):
+            label = (middle - seconds / 2, middle + seconds / 2)
+            one = heard([0.1, 0.1, 0.1, 0.1, 0.9, 0.9, 0.1, 0.1], [label], seconds=60)
+            found = score([one], "dog", 0, 0.5).events
+            assert (found.precision.value, found.recall.value) == (1, 1), label
+        late = heard([0.1, 0.1, 0.1, 0.1, 0.9, 0.9, 0.1, 0.1], [(4.5, 4.5 + seconds)], seconds=60)
+        assert score([late], "dog", 0, 0.5).events.precision.value == 0
+    first = heard([0.9, 0.1, 0.1], [(0, 0.1)], seconds=2)
+    assert score([first], "dog", 0, 0.5).events.recall.value == 1
+
+
 def test_two_detections_may_find_one_event_and_one_detection_two() -> None:
     split = score([heard([0.9, 0.9, 0.1, 0.1, 0.9, 0.9], [(0, 4)])], "dog", 0, 0.5)
     joined = score([heard([0.9, 0.9, 0.9, 0.9], [(0, 1), (1.2, 2.4)])], "dog", 0, 0.5)
