@@ -9,7 +9,7 @@ from typing import IO
 
 from cache.labels.annotation import Region
 from cache.shared.errors import UserError
-from cache.shared.text import csv_line, human_seconds, plain_cell, printable
+from cache.shared.text import csv_line, human_percent, human_seconds, plain_cell, printable
 from train.predict.results import Kind, Recording, Window
 from train.predict.sources import Source
 from train.runs.directory import Run
@@ -30,7 +30,7 @@ def as_text(run: Run, one: Window | Recording) -> bytes:
     if isinstance(one, Recording) and one.kind is Kind.RECORDING:
         n_all = sum(one.n_windows.values())
         shares = sorted(one.n_windows.items(), key=lambda share: -share[1])
-        parts = (f"{printable(label) or NO_CLASS} {100 * n / n_all:.1f} %" for label, n in shares)
+        parts = (f"{printable(label) or NO_CLASS} {human_percent(n / n_all)}" for label, n in shares)
         found = one.reason or ", ".join(parts)
         return f"{name}: {human_seconds(one.end)} in {n_all} windows: {found}{note}\n".encode()
     if one.kind is Kind.WINDOW:

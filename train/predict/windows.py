@@ -46,9 +46,9 @@ def windows_of(run: Run, seconds: float | None = None, overlap: float = 0.5) -> 
     if seconds is not None:
         return Windows(seconds, overlap)
     median = run.record.clip_duration
-    if not isinstance(median, int | float) or not 0 < median < float("inf"):
+    if median is None:
         raise UserError(f"{run.folder / 'run.json'} does not say how long its clips were; give --window SECONDS")
-    return Windows(float(median), overlap)
+    return Windows(median, overlap)
 
 
 def thresholds_of(run: Run, except_for: Collection[str] = ()) -> dict[str, float]:
