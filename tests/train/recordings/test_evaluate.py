@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from cache.shared.errors import UserError
-from tests.helpers.commands import train
+from tests.helpers.commands import train, train_here
 from tests.helpers.tones import tone
 from train.__main__ import app
 from train.commands.screen import recordings_summary
@@ -162,6 +162,17 @@ def test_the_command_scores_what_predict_finds(mine: Path, yard: Path) -> None:
     assert result["misses"][0].keys() == {"recording", "start", "end", "class", "probability", "instead"}
     assert "kept_thresholds" not in result
     assert (mine / "recordings.html").exists()
+
+
+@pytest.mark.usefixtures("good_ears")
+def test_the_command_ends_with_what_comes_next_unless_it_is_quiet_or_json(mine: Path, yard: Path) -> None:
+    command = ("evaluate", mine, "--recordings", yard, "--labels", yard)
+    assert "--keep-thresholds" in train_here(*command).stdout.splitlines()[-1]
+    kept = train_here(*command, "--keep-thresholds").stdout.splitlines()[-1]
+    assert kept == f"next: python -m train predict {mine} RECORDINGS --threshold auto"
+    assert train_here(*command, "--quiet").stdout == ""
+    (line,) = train_here(*command, "--json").stdout.splitlines()
+    assert json.loads(line)["n_labels"] == 5
 
 
 def test_what_cannot_be_scored_is_one_line(mine: Path, yard: Path, tmp_path: Path) -> None:
