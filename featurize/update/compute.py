@@ -16,7 +16,7 @@ from cache.file.settings import MelSettings
 from cache.shared.cli import is_watched
 from cache.shared.errors import UserError
 from featurize.workers.batch import Task, n_bytes_of
-from featurize.workers.schedule import Crew, run_batches
+from featurize.workers.schedule import Pool, run_batches
 
 # What a clip costs beyond its bytes, for the progress bar: opening it and making a row take as long as so many bytes.
 _CLIP_BYTES = 100_000
@@ -28,7 +28,7 @@ _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 def compute(
-    data: Path, tasks: Sequence[Task], settings: MelSettings, crew: Crew, strict: bool, partial: Partial
+    data: Path, tasks: Sequence[Task], settings: MelSettings, pool: Pool, strict: bool, partial: Partial
 ) -> int:
     """Compute clips and keep their rows in `partial`.
 
@@ -40,7 +40,7 @@ def compute(
         The clips.
     settings
         What to compute.
-    crew
+    pool
         Who computes.
     strict
         Stop at a clip that cannot be used.
@@ -58,7 +58,7 @@ def compute(
     syncer = ThreadPoolExecutor(1)
     bar = _progress(tasks)
     try:
-        with closing(run_batches(str(data.absolute()), tasks, settings, crew)) as finished:
+        with closing(run_batches(str(data.absolute()), tasks, settings, pool)) as finished:
             for batch, done, X in finished:
                 append(partial, done.rows, X, done.rejected)
                 if strict and done.rejected:

@@ -34,7 +34,7 @@ from featurize.update.plan import (
 from featurize.update.request import Request, resolve, stamp_of, without_classes
 
 if TYPE_CHECKING:
-    from featurize.workers.schedule import Crew
+    from featurize.workers.schedule import Pool
 
 _VERSIONS_OF = ("numpy", "llvmlite", "soxr", "soundfile", "h5py")
 
@@ -172,7 +172,7 @@ def _compute(request: Request, plan: Plan, partial: Partial) -> int:
         return compute(options.data, plan.tasks, options.settings, pool, options.strict, partial)
 
 
-def _pool(request: Request, n_tasks: int) -> "AbstractContextManager[Crew]":
+def _pool(request: Request, n_tasks: int) -> "AbstractContextManager[Pool]":
     options = request.options
     if options.scheduler is not None and n_tasks:
         from featurize.workers.dask import cluster_workers

@@ -1,4 +1,4 @@
-"""The unit of work: a batch of clips to finished rows. Pure and picklable, so any executor can run it."""
+"""A batch of clips to finished rows; pure and picklable, so any executor can run it."""
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from featurize.features.row import n_frames_of, write_spectrogram
 
 Float32 = npt.NDArray[np.float32]
 
-# Of a recording with more segments than this, which fill 34 MB of rows, the rest is another unit of work.
+# Segments of a recording beyond this number, which fill 34 MB of rows, are another work item.
 _MOST_SEGMENTS = 512
 
 
@@ -50,23 +50,23 @@ class Done(NamedTuple):
     rejected: list[Rejected]
 
 
-def units(tasks: Iterable[Task]) -> Iterator[list[Task]]:
-    """Yield the tasks in parts that are not to be taken apart: a clip, or the segments of a recording."""
-    unit: list[Task] = []
+def work_items(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+    """Yield the tasks in work items, which one worker computes as a whole: a clip, or the segments of a recording."""
+    item: list[Task] = []
     for task in tasks:
-        is_more = task.clip.segment and unit and task.clip.file == unit[0].clip.file and len(unit) < _MOST_SEGMENTS
+        is_more = task.clip.segment and item and task.clip.file == item[0].clip.file and len(item) < _MOST_SEGMENTS
         if not is_more:
-            if unit:
-                yield unit
-            unit = []
-        unit.append(task)
-    if unit:
-        yield unit
+            if item:
+                yield item
+            item = []
+        item.append(task)
+    if item:
+        yield item
 
 
 def n_bytes_of(tasks: Iterable[Task]) -> int:
     """Return how many bytes are read to compute some clips."""
-    return sum(unit[0].clip.size for unit in units(tasks))
+    return sum(item[0].clip.size for item in work_items(tasks))
 
 
 def files_of(data: str, tasks: Iterable[Task]) -> list[str]:
@@ -87,14 +87,10 @@ def featurize_batch(
     ----------
     data
         The folder that the clips' paths are relative to.
-    tasks
-        The clips.
-    settings
-        What to compute.
     X
         Room for the rows, shape (at least as many as there are tasks, 128, 128, 1), float32 or float16.
     begin
-        Is told, before a unit is computed, how many tasks come before it.
+        Takes the number of tasks before a work item, before it is computed.
 
     Returns
     -------
@@ -103,13 +99,13 @@ def featurize_batch(
     """
     done = Done([], X, [], [])
     position = 0
-    for unit in units(tasks):
+    for item in work_items(tasks):
         begin(position)
-        position += len(unit)
-        if unit[0].clip.segment:
-            _compute_segments(data, unit, settings, X[len(done.rows) :], done)
+        position += len(item)
+        if item[0].clip.segment:
+            _compute_segments(data, item, settings, X[len(done.rows) :], done)
             continue
-        clip, known_sha256 = unit[0]
+        clip, known_sha256 = item[0]
         try:
             row = _compute(f"{data}/{clip.path}", clip, known_sha256, settings, X[len(done.rows)])
         except ClipError as error:
@@ -158,9 +154,9 @@ def _compute_segments(
     except ClipError as error:
         trouble = error
         if error.passing:
-            # What was read of a file that changed meanwhile is worth nothing.
+            # Samples of a file that changed meanwhile are worth nothing.
             ready, same = {}, set()
-    # Where one is missing, those behind it move up.
+    # Rows behind a missing one move up.
     for n, i in enumerate(sorted(ready)):
         if n != i:
             X[n] = X[i]

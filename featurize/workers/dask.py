@@ -1,4 +1,4 @@
-"""Where batches run when there is a cluster: on Dask's workers, whose rows come back in the result."""
+"""Workers of a Dask cluster, whose rows come back in the results."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -18,17 +18,17 @@ from cache.shared.errors import UserError
 from featurize.audio.decode import read_ahead
 from featurize.features.row import FEATURE_VERSION
 from featurize.workers.batch import Done, Task, featurize_batch, files_of
-from featurize.workers.schedule import Crew
+from featurize.workers.schedule import Pool
 
 # Larger than on one machine, because handing over takes longer; 8 MB of rows.
 _BATCH_CLIPS = 128
 
-# What computes the rows.
+# The libraries that compute the rows.
 _LIBRARIES = ("numpy", "llvmlite", "soxr", "soundfile")
 
 
 class _Workers:
-    """A `Crew` on a cluster."""
+    """A `Pool` on a cluster."""
 
     def __init__(self, cluster: Cluster, needs: Needs, n_tasks: int, dtype: str) -> None:
         from distributed import KilledWorker
@@ -45,8 +45,8 @@ class _Workers:
             raise self.failed(error, [], 0) from None
 
     def n_blocks(self) -> int:
-        # With more than twice as many tasks as threads, the scheduler holds back what no worker is free for: then a
-        # worker that dies takes few others with it, and one that joins finds work.
+        # With more than twice as many tasks as threads, the scheduler holds back those that no worker is free for. Then
+        # a worker that dies takes few tasks with it, and a worker that joins finds some.
         return 2 * self.n_workers() + 8
 
     def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
@@ -74,19 +74,15 @@ def cluster_workers(
     dtype: str,
     notify: Callable[[str], None],
     dashboard: bool,
-) -> Iterator[Crew]:
-    """Have the workers of a cluster.
+) -> Iterator[Pool]:
+    """Use the workers of a cluster, see `cache.shared.cluster.connected`.
 
     Parameters
     ----------
-    scheduler, say, dashboard
-        See `cache.shared.cluster.connected`.
     folders
-        What every worker must be able to read.
+        The folders that every worker must be able to read.
     n_tasks
         Clips to compute, so that few clips are shared out evenly.
-    dtype
-        Element type of a row.
 
     Raises
     ------
@@ -118,6 +114,6 @@ def work(needs: Needs, data: str, tasks: Sequence[Task], settings: MelSettings, 
     read_ahead(files_of(data, tasks))
     done = featurize_batch(data, tasks, settings, np.empty((len(tasks), *ROW_SHAPE), X_DTYPES[dtype]))
     if done.rejected:
-        # It may have lost sight of the clips.
+        # The worker may have lost its view of the storage.
         check_this_worker(needs, again=True)
     return done

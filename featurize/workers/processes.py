@@ -1,10 +1,10 @@
-"""Where batches run: worker processes that write their rows into memory shared with the writer.
+"""Worker processes of this machine, which write their rows into memory that they share with the writer.
 
-Threads would have to take turns: much of what a short clip takes is Python's own, and the compiled loops keep the
+Threads would have to take turns: much of the work on a short clip is Python's own, and the compiled loops keep the
 interpreter's lock, which takes longer to win back than they run. Rows in shared memory cross no pipe.
 
-A worker that is to go is killed. It has nothing to clean up, may be inside a long recording, and may lose any other
-signal while it starts.
+Workers are ended by killing them. A worker has nothing to clean up, may be inside a long recording, and may lose any
+other signal while it starts.
 """
 
 import ctypes
@@ -31,16 +31,16 @@ from cache.shared.errors import UserError
 from cache.shared.process import keep_freed_memory
 from featurize.audio.decode import read_ahead
 from featurize.features.row import prepare
-from featurize.workers.batch import Done, Task, featurize_batch, files_of, units
-from featurize.workers.schedule import Crew
+from featurize.workers.batch import Done, Task, featurize_batch, files_of, work_items
+from featurize.workers.schedule import Pool
 
-# A batch is small enough to share the work evenly, large enough that handing it over costs nothing beside computing it.
+# Small enough to share the work evenly, large enough that handing a batch over costs little beside computing it.
 _BATCH_CLIPS = 32
 
-# Batches that may be under way or waiting to be written, beyond those that the workers are on.
+# Batches that may be under way or wait to be written, beyond those that are being computed.
 _WINDOW = 8
 
-# For killed workers to be gone: then one hangs in the system, as on a disk that does not answer.
+# If killed workers are not gone by then, one hangs in the system, as on a disk that does not answer.
 _END_SECONDS = 10.0
 
 # In a worker, and in the main process: the blocks of rows, shape (n_blocks, n_rows, 128, 128, 1), and for every block
@@ -49,7 +49,7 @@ _blocks: npt.NDArray[Any]
 _current: npt.NDArray[np.int64]
 
 
-class _Pool(ProcessPoolExecutor):
+class _Executor(ProcessPoolExecutor):
     """Worker processes, started at once, that can be killed; they ask for nothing of the program's main module."""
 
     def __init__(self, n_jobs: int, shared: tuple[Any, ...]) -> None:
@@ -77,7 +77,7 @@ class _Pool(ProcessPoolExecutor):
         for worker in self._started:
             if worker.pid is not None:
                 worker.kill()
-        # Not in this thread, as it waits for the pool's without end.
+        # In another thread, because it waits for the executor's own without end.
         end = threading.Thread(target=self.shutdown, kwargs={"cancel_futures": True}, daemon=True)
         end.start()
         end.join(_END_SECONDS)
@@ -85,7 +85,7 @@ class _Pool(ProcessPoolExecutor):
 
 
 def _start_method() -> str:
-    """Return how to start workers: forked they have all modules and tables, and for ever what other threads locked."""
+    """Return how to start workers: by a fork, which shares modules and tables, unless a thread may hold a lock."""
     if sys.platform != "linux":
         return "spawn"
     if len(os.listdir("/proc/self/task")) == 1:  # noqa: PTH208
@@ -107,7 +107,7 @@ def _main_module_hidden() -> Iterator[None]:
 
 
 class _Processes:
-    """A `Crew` on this machine.
+    """A `Pool` on this machine.
 
     Parameters
     ----------
@@ -131,11 +131,11 @@ class _Processes:
         self.executor = self._start()
 
     def _start(self) -> Executor:
-        return ThreadPoolExecutor(1) if self.n_jobs == 1 else _Pool(self.n_jobs, self._shared)
+        return ThreadPoolExecutor(1) if self.n_jobs == 1 else _Executor(self.n_jobs, self._shared)
 
     def end(self) -> bool:
         """Stop the workers; return whether they are gone, or a thread will be when its batch is done."""
-        if isinstance(self.executor, _Pool):
+        if isinstance(self.executor, _Executor):
             return self.executor.kill()
         self.executor.shutdown(wait=False, cancel_futures=True)
         return True
@@ -147,7 +147,7 @@ class _Processes:
         return self.n_jobs + _WINDOW
 
     def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
-        # Some batches before a worker comes to it.
+        # A worker comes to it some batches later.
         read_ahead(files_of(data, tasks))
         return partial(work, block, data, tasks, settings)
 
@@ -157,14 +157,14 @@ class _Processes:
 
     def suspects(self, block: int, tasks: Sequence[Task], future: Future[Done]) -> Sequence[Task]:
         position = int(_current[block])
-        return next(units(tasks[position - 1 :])) if position else []
+        return next(work_items(tasks[position - 1 :])) if position else []
 
     def renew(self) -> None:
-        # The pool takes leave of all of its workers when one dies; until they are gone they write into the blocks.
+        # The executor gives up all of its workers when one dies; until they are gone they write into the blocks.
         if not self.end():
             raise UserError("a worker hangs in the system, as on a disk that does not answer; finished clips are kept")
         _current[:] = 0
-        # A signal that ends a whole group takes the workers first, and ours is on its way.
+        # A signal to the whole process group may have ended the workers first, and is on its way to this process.
         time.sleep(0.2)
         with _start_in_words():
             self.executor = self._start()
@@ -181,17 +181,15 @@ class _Processes:
 
 
 @contextmanager
-def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> Iterator[Crew]:
-    """Have workers on this machine, which end with the block.
+def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> Iterator[Pool]:
+    """Start workers on this machine, which end with the block.
 
     Parameters
     ----------
     n_jobs
-        How many.
+        Worker processes.
     n_tasks
         Clips to compute, so that few clips are shared out evenly.
-    settings, dtype
-        What will be computed.
 
     Raises
     ------
@@ -200,15 +198,15 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> I
     """
     if n_jobs > 1:
         prepare(settings)
-        # What there is now stays: neither here nor in a worker need the collector look at it again.
+        # The objects of now stay, so the garbage collector need not look at them again, here or in a worker.
         gc.freeze()
     keep_freed_memory()
     with _start_in_words():
-        crew = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype)
+        pool = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype)
     try:
-        yield crew
+        yield pool
     finally:
-        crew.end()
+        pool.end()
 
 
 @contextmanager
@@ -233,7 +231,7 @@ def work(block: int, data: str, tasks: Sequence[Task], settings: MelSettings) ->
 
 
 def _share(memory: Any, current: Any, shape: tuple[int, ...], dtype: str) -> None:
-    global _blocks, _current  # the only way to hand something to a worker that does not go through a pipe
+    global _blocks, _current  # the only way to hand a worker something that does not go through a pipe
     _blocks = np.frombuffer(memory, X_DTYPES[dtype]).reshape(shape)
     _current = np.frombuffer(current, np.int64)
 

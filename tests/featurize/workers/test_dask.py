@@ -236,18 +236,18 @@ def test_a_scheduler_that_is_lost_between_two_batches_is_said_with_what_is_kept(
     dask = DaskProcesses(tmp_path)
     try:
         dask.add_worker()
-        with cluster_workers(dask.address, [data], 1, "float32", print, False) as crew:
+        with cluster_workers(dask.address, [data], 1, "float32", print, False) as pool:
             dask.scheduler.kill()
             with pytest.raises(UserError, match=r"has gone.*; finished clips are kept"):
-                count_for_a_minute(crew)
+                count_for_a_minute(pool)
     finally:
         dask.stop()
 
 
-def count_for_a_minute(crew):
+def count_for_a_minute(pool):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        crew.n_workers()
+        pool.n_workers()
         time.sleep(0.1)
 
 

@@ -87,10 +87,10 @@ def test_workers_and_their_threads_are_gone_when_their_block_ends(ends):
     threads, children = set(threading.enumerate()), set(multiprocessing.active_children())
 
     def compute():
-        with processes(2, 100, MelSettings(), "float32") as crew:
+        with processes(2, 100, MelSettings(), "float32") as pool:
             if ends == "badly":
-                crew.executor.submit(time.sleep, 60)
-            assert crew.executor.submit(abs, -1).result(timeout=30) == 1
+                pool.executor.submit(time.sleep, 60)
+            assert pool.executor.submit(abs, -1).result(timeout=30) == 1
             if ends == "badly":
                 raise UserError("a clip failed")
 
@@ -107,19 +107,19 @@ def test_workers_and_their_threads_are_gone_when_their_block_ends(ends):
 
 def test_a_worker_that_hangs_in_the_system_ends_the_run_in_words(monkeypatch):
     monkeypatch.setattr("featurize.workers.processes._END_SECONDS", 0.2)
-    with processes(2, 100, MelSettings(), "float32") as crew:
-        crew.executor.submit(abs, -1).result(timeout=30)
-        real, crew.executor.shutdown = crew.executor.shutdown, lambda **_: time.sleep(5)
+    with processes(2, 100, MelSettings(), "float32") as pool:
+        pool.executor.submit(abs, -1).result(timeout=30)
+        real, pool.executor.shutdown = pool.executor.shutdown, lambda **_: time.sleep(5)
         with pytest.raises(UserError, match=r"a worker hangs in the system, .* finished clips are kept"):
-            crew.renew()
-        crew.executor.shutdown = real
+            pool.renew()
+        pool.executor.shutdown = real
 
 
 @pytest.mark.parametrize("threads", [False, True])
 def test_a_crew_is_made_whole_again_and_computes_on(threads):
-    with processes(2, 100, MelSettings(), "float32") as crew:
-        before = crew.executor
+    with processes(2, 100, MelSettings(), "float32") as pool:
+        before = pool.executor
         with another_thread() if threads else np.errstate():
-            crew.renew()
-        assert crew.executor is not before
-        assert crew.executor.submit(abs, -1).result(timeout=30) == 1
+            pool.renew()
+        assert pool.executor is not before
+        assert pool.executor.submit(abs, -1).result(timeout=30) == 1

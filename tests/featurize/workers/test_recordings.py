@@ -11,7 +11,7 @@ from cache.shared.segment import Segment, recording_of
 from featurize import build
 from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
-from featurize.workers.batch import Task, n_bytes_of, units
+from featurize.workers.batch import Task, n_bytes_of, work_items
 from tests.helpers.commands import complaints, start
 from tests.helpers.sounds import noise
 
@@ -88,7 +88,7 @@ def test_a_unit_is_a_clip_or_the_segments_of_a_recording_and_read_once() -> None
 
     plain = [Task(Clip(f"dog/{i}#1.wav", 0, 10, 0), "") for i in range(2)]
     tasks = [*plain, segment("a.wav", 1), segment("a.wav", 2), segment("b.wav", 1)]
-    assert [len(unit) for unit in units(tasks)] == [1, 1, 2, 1]
+    assert [len(unit) for unit in work_items(tasks)] == [1, 1, 2, 1]
     assert n_bytes_of(tasks) == 10 + 10 + 1000 + 1000
     many = [segment("a.wav", i / 1000) for i in range(1200)]
-    assert [len(unit) for unit in units(many)] == [512, 512, 176]
+    assert [len(unit) for unit in work_items(many)] == [512, 512, 176]
