@@ -33,7 +33,7 @@ def fit(
 ) -> None:
     """Train a model on a cache and score it on clips it never saw.
 
-    The run directory holds the model, and report.html to look at and to listen to.
+    The run directory holds the model, and report.html with figures and players.
 
     Example: python -m train fit data/features.h5 --epochs 30 --seed 1
 
@@ -62,16 +62,16 @@ def crossval(
         Path | None,
         typer.Option(help="Directory to make for this run.", show_default="runs/<date-time>-crossval-<model>"),
     ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Parts of the clips, each tested once.")] = 5,
-    repeats: Annotated[int, typer.Option(min=1, help="Times all of that, with new folds each time.")] = 1,
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the clips; each part is tested once.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="How often to do that, each time with other folds.")] = 1,
     fold_by: Annotated[
         str | None,
-        typer.Option(metavar="REGEX", help="What its one (group) captures in a path is the clip's fold."),
+        typer.Option(metavar="REGEX", help="The text that its (group) captures in a path names the clip's fold."),
     ] = None,
     *,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Go on with an interrupted one, after its finished folds; needs no other."),
+        typer.Option(metavar="RUN", help="Go on with an interrupted crossval; needs no other option."),
     ] = None,
     scheduler: options.Scheduler = None,
     dashboard: options.Dashboard = False,
@@ -81,8 +81,8 @@ def crossval(
 ) -> None:
     """Train and test on every clip in turn.
 
-    The clips are divided into folds; each is tested by a network trained on the others. Slower than `fit`, and far
-    surer of the score. The run directory holds report.html to look at and to listen to, and no model.
+    The clips are divided into folds, and each fold is tested by a network trained on the others. It takes longer
+    than `fit`, and the score is far more certain. The run directory holds report.html, and no model.
 
     Example: python -m train crossval data/features.h5 --folds 5 --repeats 3
 
@@ -96,7 +96,7 @@ def crossval(
 
     given = options.given(context)
     if fold_by is not None and (both := given & {"folds", "repeats"}):
-        raise typer.BadParameter(f"the names decide that; leave out --{min(both)}", param_hint="--fold-by")
+        raise typer.BadParameter(f"the paths decide that; leave out --{min(both)}", param_hint="--fold-by")
     if resume is not None:
         moved = cache if "cache" in given else None
         _refuse_others(resume, given, {**asked, "folds": folds, "repeats": repeats, "fold_by": fold_by, "run": run})
@@ -118,7 +118,7 @@ def crossval(
 
 
 def _refuse_others(run: Path, given: set[str], asked: dict[str, Any]) -> None:
-    """Refuse what was given with --resume and is not as the run was started."""
+    """Refuse options beside --resume that differ from those with which the run was started."""
     from train.runs.record import read_record
 
     was = {"run": run, "fold_by": None, **read_record(run).options}

@@ -1,4 +1,4 @@
-"""The commands that deal with many runs: sweep and compare."""
+"""The commands for many runs: sweep and compare."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ from cache.shared.errors import UserError
 from cache.shared.text import printable, terminal_width
 from train.commands import options
 
-# Once on, the first cannot be switched off in one process; and runs on other splits cannot be compared.
+# A process that has switched `deterministic` on cannot switch it off, and runs on other splits cannot be compared.
 _NOT_VARIED = {"deterministic", "split_file", "val_list", "test_list"}
 _DEFAULT = "default"
 
@@ -39,10 +39,9 @@ def sweep(
 ) -> None:
     """Fit every combination of some options, and compare the runs.
 
-    All runs are in one process, or on a cluster's workers, each of which must see CACHE and --runs. Give the same
-    command again after an interruption: finished runs are not repeated, and a half-finished one goes on. A key of
-    --grid is the name of an option, and `default` among its values leaves the option out; options outside of the grid
-    hold for every run.
+    A key of --grid is the name of an option, followed by the values to combine; `default` as a value leaves the option
+    out. Options outside of the grid hold for every run. After an interruption, give the same command again: finished
+    runs are not repeated, and an unfinished one goes on. The workers of a cluster must all see CACHE and --runs.
 
     Example: python -m train sweep --grid "model=baseline,compact seed=0,1,2"
     """
@@ -65,7 +64,7 @@ def sweep(
 def where(
     scheduler: str | None, dashboard: bool, cache: Path, *folders: Path
 ) -> AbstractContextManager[Callable[..., Any]]:
-    """Return what runs folds or runs: `map`, or its counterpart on a cluster."""
+    """Provide the map that runs folds or runs: `map` itself, or that of a cluster."""
     if scheduler is not None:
         from train.fitting.dask import cluster_map
 
@@ -76,7 +75,7 @@ def where(
 
 
 class Sort(StrEnum):
-    """What a comparison is sorted by."""
+    """The column by which a comparison is sorted."""
 
     accuracy = "accuracy"
     seconds = "seconds"
@@ -92,10 +91,10 @@ def compare(
     as_html: Annotated[bool, typer.Option("--html", help="Print the table as an HTML page.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Put runs side by side: settings, scores, and what may be chance.
+    """Compare runs: their settings, their scores, and whether a difference may be chance.
 
-    Without RUN all runs in the folder `runs`. The p-value is that of McNemar's exact test against the best run that
-    was tested on the same clips; a warning says where clips were not the same.
+    Without RUN, it compares all runs in the folder `runs`. The p-value is that of McNemar's exact test against the best
+    run that was tested on the same clips; a warning names runs that were tested on other clips.
 
     Example: python -m train compare runs/first runs/second
 
@@ -130,11 +129,9 @@ def combinations(context: typer.Context, cache: Path, asked: dict[str, Any], gri
     Parameters
     ----------
     context
-        Of a command that has the options of a fit.
-    cache
-        What they are to be trained on.
+        That of a command with the options of a fit.
     asked
-        What these are, by name; those that are not in the grid hold for every run.
+        The options of the command, by name; those that are not in the grid hold for every run.
     grid
         Words such as `seed=0,1,2`, quoted as in a shell: the name of an option of the command and its values, each
         checked as the command checks it. `default` stands for leaving the option out.
@@ -142,12 +139,12 @@ def combinations(context: typer.Context, cache: Path, asked: dict[str, Any], gri
     Returns
     -------
     list of Options
-        The last key varies fastest; what comes to the same options is there once.
+        The last key varies fastest. Combinations that come to the same options are there once.
 
     Raises
     ------
     typer.BadParameter
-        The grid is not written so, a key is no option of a fit, or a value is none of it.
+        The grid is not written so, a key is not an option of a fit, or the option cannot have a value.
     """
     from cache import open_cache
     from train.fitting.options import options_of

@@ -1,7 +1,7 @@
 """augment(), overlay() and mix(): spectrograms as other speakers, rooms and microphones might have given them.
 
-All works on the cached features, a batch at a time, in numpy; only training sees it. Distances in level are in units
-of the features: 1 is the range that power_to_db leaves, 80 dB.
+They work on the cached features, a batch at a time, in NumPy, and only in training. Levels are in units of the
+features: 1 is the whole range after power_to_db, 80 dB.
 """
 
 import math
@@ -25,26 +25,27 @@ class Augmentation:
     Attributes
     ----------
     time_stretch
-        The clip becomes faster or slower by a factor of up to exp(this).
+        The clip becomes faster or slower by a factor of up to exp(time_stretch).
     time_shift
-        It moves to either side by up to this share of its frames; what moves out is lost.
+        The clip moves to either side by up to this share of its frames; frames that move out are lost.
     mel_stretch, mel_shift
-        Its mel axis is scaled by up to 1 + this and moved by up to so many bands (vocal tract length perturbation,
-        Jaitly & Hinton 2013).
+        The mel axis is scaled by up to 1 + mel_stretch and moved by up to mel_shift bands (vocal tract length
+        perturbation, Jaitly & Hinton 2013).
     equalizer
-        Standard deviation of each of four cosines over the mel axis that are added, as another microphone would.
+        Four cosines over the mel axis are added, as another microphone would; the standard deviation of each.
     noise, noise_share
-        Coloured noise, up to so far above the silence that 0 stands for, is added to this share of the clips.
+        Coloured noise is added to this share of the clips; its highest level above silence, which is 0.
     gain
         Contrast changes by up to this share, and brightness by up to half of it.
     n_masks, mel_mask, time_mask
-        So many bands of silence on each axis (SpecAugment, Park et al. 2019), up to `mel_mask` mel bands high and
-        up to `time_mask` of the clip's frames wide.
+        Bands of silence on each axis (SpecAugment, Park et al. 2019): how many, up to how many mel bands high, and up
+        to which share of the clip's frames wide.
     background, background_share
-        A clip of the background class, up to so far below its own level, is heard in this share of the other clips.
+        A clip of the background class is mixed into this share of the other clips, at up to `background` below its own
+        level.
     mixup, mixup_share
-        Both parameters of the beta distribution of how much another clip is mixed in (Zhang et al. 2018), and the share
-        of the clips to which that happens.
+        Another clip is mixed into this share of the clips (Zhang et al. 2018); both parameters of the beta distribution
+        of its share.
     """
 
     time_stretch: float = 0.2
@@ -75,10 +76,6 @@ def augment(
         Spectrograms in [0, 1], shape (n, n_mels, n_columns, 1).
     n_frames
         Frames of each clip, shape (n,); the columns from there on are padding.
-    rng
-        Decides everything that is random.
-    settings
-        How far it goes.
 
     Returns
     -------
@@ -108,23 +105,21 @@ def overlay(
     rng: np.random.Generator,
     settings: Augmentation,
 ) -> Floats:
-    """Let some rows be heard together with a background, each with one that is drawn for it.
+    """Mix a background into some rows, drawn for each of them.
 
     Parameters
     ----------
     X, n_frames
         Spectrograms and the frames of each, as for augment().
     noise, noise_frames
-        Those of the backgrounds, shape (n_backgrounds, n_mels, n_columns, 1) and (n_backgrounds,); one that is shorter
-        than the clip is repeated.
-    rng, settings
-        As for augment().
+        The backgrounds, shape (n_backgrounds, n_mels, n_columns, 1) and (n_backgrounds,); one that is shorter than the
+        clip is repeated.
 
     Returns
     -------
     numpy.ndarray
-        The same shape; padding is still 0, and no level is lower than it was or more than 3 dB above the louder of
-        the two.
+        The same shape; padding is still 0, and no level is lower than before or more than 3 dB above the louder of the
+        two.
     """
     n_columns = X.shape[2]
     rows = np.flatnonzero(rng.random(len(X)) < settings.background_share)
@@ -156,8 +151,6 @@ def mix(X: Floats, y: Floats, rng: np.random.Generator, settings: Augmentation) 
         Spectrograms, shape (n, n_mels, n_columns, 1).
     y
         Labels that sum to one, shape (n, n_classes).
-    rng, settings
-        As for augment().
 
     Returns
     -------
@@ -176,7 +169,7 @@ def mix(X: Floats, y: Floats, rng: np.random.Generator, settings: Augmentation) 
 def _warp(
     X: Floats, frames: Floats, rng: np.random.Generator, settings: Augmentation
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Stretch and shift both axes by linear interpolation; the second result says which columns show the clip."""
+    """Stretch and shift both axes by linear interpolation; the second result marks the columns that show the clip."""
     n, n_mels, n_columns = X.shape
     column, band = np.arange(n_columns), np.arange(n_mels)
     speed = np.exp(rng.uniform(-settings.time_stretch, settings.time_stretch, (n, 1)))
@@ -213,7 +206,7 @@ def _add_noise(Y: Floats, rng: np.random.Generator, settings: Augmentation) -> N
     _, n_mels, n_columns = Y.shape
     level = rng.uniform(0, settings.noise, (len(noisy), 1, 1)).astype(np.float32)
     tilt = rng.uniform(-_MAX_TILT, _MAX_TILT, (len(noisy), 1, 1)) * np.linspace(-1, 1, n_mels)[:, None]
-    # A mel band averages several bins of the spectrum: its energy scatters less than the exponential of a single one.
+    # A mel band averages several bins of the spectrum, so its energy varies less than the exponential of a single bin.
     scatter = np.log(rng.standard_exponential((len(noisy), n_mels, n_columns), np.float32) + 1e-3) / (1.5 * _LOG_ENERGY)
     Y[noisy] = _sum_of_levels(Y[noisy], level + tilt.astype(np.float32) + scatter)
 
@@ -223,7 +216,7 @@ def _rescale(Y: Floats, is_clip: npt.NDArray[np.bool_]) -> None:
     inside = np.broadcast_to(is_clip[:, None, :], Y.shape)
     low = Y.min(axis=(1, 2), where=inside, initial=np.inf, keepdims=True)
     high = Y.max(axis=(1, 2), where=inside, initial=-np.inf, keepdims=True)
-    # A clip of which nothing is left to see stays as it is: all of it is padding.
+    # A clip that has moved out completely stays as it is: all of it is padding.
     low = np.where(np.isfinite(low), low, 0)
     Y -= low
     Y /= np.maximum(np.where(np.isfinite(high), high, 1) - low, 1e-3)
@@ -232,7 +225,7 @@ def _rescale(Y: Floats, is_clip: npt.NDArray[np.bool_]) -> None:
 def _masks(
     shape: tuple[int, ...], frames: Floats, rng: np.random.Generator, settings: Augmentation
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return what stays visible of the mel bands, shape (n, n_mels), and of the columns, shape (n, n_columns)."""
+    """Return which mel bands, shape (n, n_mels), and which columns, shape (n, n_columns), stay visible."""
     n, n_mels, n_columns = shape
     bands, columns = np.ones((n, n_mels), np.bool_), np.ones((n, n_columns), np.bool_)
     for _ in range(settings.n_masks):
@@ -244,7 +237,7 @@ def _masks(
 def _outside(
     n: int, width: npt.NDArray[np.floating], end: npt.NDArray[np.floating], rng: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
-    """Say which of n positions lie outside of a span of that width, placed at random before `end`."""
+    """Return which of n positions lie outside of a span of that width, placed at random before `end`."""
     start = rng.uniform(0, 1, width.shape) * (end - width)
     position = np.arange(n)
     return (position < start) | (position >= start + width)

@@ -1,4 +1,4 @@
-"""Rows of the map -> shuffled batches: what a model eats, read from the file as it is eaten."""
+"""Shuffled batches of rows, read from the mapped file as they are needed."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 class Batches:
     """Some rows of a cache, a batch at a time.
 
-    Only the rows of one batch are copied, and cast to float32 if the cache is in float16.
+    Only the rows of one batch are copied, and cast to float32 if the cache has float16.
 
     Parameters
     ----------
@@ -24,15 +24,15 @@ class Batches:
     rows
         Which rows, in which order.
     batch_size
-        Rows a batch; the last one holds what is left.
+        Rows per batch; the last batch may have fewer.
     n_columns
-        Width of the batches; the columns of X beyond it hold padding alone.
+        Width of the batches; the columns of X beyond it hold nothing but padding.
     augmentation
-        How the rows are varied, anew in every epoch; None: not at all.
+        How the rows are varied, differently in every epoch; None: not at all.
     n_frames
-        Frames of every clip before crop or pad, shape (N,); the augmentation leaves padding as it is.
+        Frames of every clip before crop or pad, shape (N,); the augmentation does not change padding.
     backgrounds
-        Rows of background sound, which the augmentation lets be heard with the others.
+        Rows of background sound, which the augmentation mixes into the others.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Batches:
         X, y = self.X[rows, :, : self.n_columns].astype(np.float32, copy=False), self.y[rows]
         if self.augmentation is None:
             return X, y
-        # numpy takes [seed, epoch] for [seed, epoch, 0], which is the order's generator already.
+        # + 1, because NumPy treats [seed, epoch] as [seed, epoch, 0], and shuffle() draws from that.
         rng = np.random.default_rng([*self.seeds, index + 1])
         if len(self.backgrounds):
             X = self._with_backgrounds(X, rows, rng, self.augmentation)
@@ -79,7 +79,7 @@ class Batches:
         settings: Augmentation,
     ) -> npt.NDArray[np.float32]:
         others = np.flatnonzero(~np.isin(rows, self.backgrounds))
-        # No more of them than rows: they, too, are read from the file.
+        # At most as many as there are rows: they, too, are read from the file.
         drawn = rng.choice(self.backgrounds, min(len(rows), len(self.backgrounds)), replace=False)
         noise = self.X[np.sort(drawn), :, : self.n_columns]
         frames = self.n_frames[np.sort(drawn)]
@@ -88,6 +88,6 @@ class Batches:
         return X
 
     def shuffle(self, seed: int, epoch: int) -> None:
-        """Begin an epoch: its order and variations depend on the seed and the epoch alone, so a fit can be resumed."""
+        """Begin an epoch, whose order and variations depend on nothing else, so that a fit can be resumed."""
         self.seeds = (seed, epoch)
         self.order = np.random.default_rng([seed, epoch]).permutation(self.rows)

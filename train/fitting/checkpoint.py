@@ -1,4 +1,4 @@
-"""Checkpoint: what a run keeps while it is unfinished, epochs or folds, so that it can go on after any interruption."""
+"""Checkpoint: the epochs or folds that an unfinished run keeps, so that it can go on after any interruption."""
 
 import json
 import os
@@ -14,11 +14,10 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import own_folder, replacing
+from train.backend.types import Model, Weights
 from train.runs.directory import CHECKPOINT
 from train.runs.record import Record
 from train.runs.tables import History, read_history, write_history
-
-Weights = list[npt.NDArray[Any]]
 
 
 def best_epoch(history: History) -> int:
@@ -31,18 +30,18 @@ def best_epoch(history: History) -> int:
 class Checkpoint:
     """The state of a fit after its last whole epoch, in a run directory.
 
-    Each file is replaced by a rename, so a kill at any moment leaves the old or the new one (Keras's BackupAndRestore
-    overwrites in place, and keeps neither history nor best weights). They are written history first, then the model
-    with its optimiser, then the best weights; the optimiser's step count says which epoch the model has finished, and
-    restore() brings the other two in line with it.
+    Each file is replaced by a rename, so a kill at any moment leaves the old or the new file (Keras's BackupAndRestore
+    overwrites in place, and keeps neither history nor best weights). The history is written first, then the model with
+    its optimiser, then the best weights. The optimiser's step count says which epoch the model has finished, and
+    restore() brings the other two files in line with it.
     """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.folder = own_folder(run_dir / CHECKPOINT)
 
-    def save(self, model: Any, history: History, best_weights: Weights | None) -> None:
-        """Keep an epoch; `best_weights` are its weights if it is the best so far, else None."""
+    def save(self, model: Model, history: History, best_weights: Weights | None) -> None:
+        """Keep an epoch; `best_weights` are its weights if it is the best epoch so far, else None."""
         write_history(self.run_dir, history)
         with replacing(self.folder / "latest.weights.h5", sync=True) as file:
             model.save_weights(file)
@@ -50,15 +49,18 @@ class Checkpoint:
             with replacing(self.folder / "best.npz", sync=True) as file:
                 np.savez(file, *best_weights)
 
-    def restore(self, model: Any, n_batches: int) -> tuple[History, Weights]:
-        """Load the last kept epoch into a model; return the history up to it and the best weights, empty if none is.
+    def restore(self, model: Model, n_batches: int) -> tuple[History, Weights]:
+        """Load the last kept epoch into a model, which was compiled as in the interrupted fit.
 
         Parameters
         ----------
-        model
-            Compiled as in the interrupted fit.
         n_batches
-            Optimiser steps an epoch.
+            Optimiser steps per epoch.
+
+        Returns
+        -------
+        history, best_weights
+            Up to that epoch; empty if no epoch was kept.
         """
         latest = self.folder / "latest.weights.h5"
         if not latest.exists():
@@ -76,14 +78,14 @@ class Checkpoint:
             raise UserError(f"{self.folder} is damaged, so this fit cannot go on ({error}); start a new one") from None
 
 
-def keep_fold(run_dir: Path, number: int, arrays: dict[str, npt.NDArray[Any]], said: dict[str, Any]) -> None:
-    """Keep a finished fold: its arrays, and what is said of it, which JSON must be able to hold."""
+def keep_fold(run_dir: Path, number: int, arrays: dict[str, npt.NDArray[Any]], summary: dict[str, object]) -> None:
+    """Keep a finished fold: its arrays, and a summary that JSON can hold."""
     with replacing(run_dir / CHECKPOINT / f"fold-{number}.npz", sync=True) as file:
-        np.savez(file, said=np.array(json.dumps(said)), **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
+        np.savez(file, said=np.array(json.dumps(summary)), **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
 
 
 def kept_folds(run_dir: Path) -> dict[int, tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]]:
-    """Return what keep_fold() kept, by number; a fold that cannot be read is one that is still to do."""
+    """Return what keep_fold() kept, by number; a fold that cannot be read is skipped, and so trained again."""
     kept = {}
     for file in (run_dir / CHECKPOINT).glob("fold-*.npz"):
         with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(file, allow_pickle=False) as found:
@@ -94,7 +96,7 @@ def kept_folds(run_dir: Path) -> dict[int, tuple[dict[str, npt.NDArray[Any]], di
 
 
 def discard(run_dir: Path) -> None:
-    """Delete what only an interrupted run needs."""
+    """Delete the files that only an interrupted run needs."""
     for file in (run_dir / CHECKPOINT).iterdir():
         file.unlink()
     (run_dir / CHECKPOINT).rmdir()
@@ -102,7 +104,7 @@ def discard(run_dir: Path) -> None:
 
 @contextmanager
 def resumable(run_dir: Path, command: str, kept: Callable[[], str]) -> Iterator[None]:
-    """Say, of what ends a run early, what is kept and how it goes on."""
+    """Add to the message of what ends a run early what is kept and how to go on."""
     go_on = f"go on with `python -m train {command} --resume {run_dir}`"
     try:
         yield
@@ -110,7 +112,7 @@ def resumable(run_dir: Path, command: str, kept: Callable[[], str]) -> Iterator[
         stop.kept = f"{kept()}; {go_on}"
         raise
     except OSError as error:
-        # HDF5 puts a paragraph into the message, and its number is that of the system.
+        # HDF5 puts a paragraph into the message, but keeps the system's number.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise UserError(f"{run_dir} cannot be written ({reason}); put that right, then {go_on}") from None
 
@@ -126,7 +128,7 @@ def cache_to_resume(run_dir: Path, record: Record, cache_file: Path | None) -> C
     own = Path(record.cache.file)
     if cache_file is None and not own.exists():
         raise UserError(
-            f"{own}, on which {run_dir} was started, is not there any more; say where it is now: "
+            f"{own}, on which {run_dir} was started, is not there any more; give its new place: "
             f"`python -m train {record.command} CACHE --resume {run_dir}`"
         )
     cache = open_cache(cache_file or own)

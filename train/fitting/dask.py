@@ -1,4 +1,4 @@
-"""Folds and runs on a Dask cluster: one at a time on each worker, which maps the cache from shared storage."""
+"""Folds and runs on a Dask cluster: each worker does one at a time, and maps the cache from shared storage."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ from train.runs.record import versions
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# TensorFlow uses all cores for one fit, however many threads the worker has for tasks.
+# TensorFlow uses all cores for one fit, so a worker does one at a time, however many threads it has for tasks.
 _alone = threading.Lock()
 
 
@@ -32,14 +32,14 @@ _alone = threading.Lock()
 def cluster_map(
     scheduler: str, cache_file: Path, folders: Iterable[Path], notify: Callable[[str], None], dashboard: bool
 ) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
-    """Have a `map` whose calls run on the workers of a cluster.
+    """Provide a `map` whose calls run on the workers of a cluster.
 
     Parameters
     ----------
-    scheduler, say, dashboard
+    scheduler, notify, dashboard
         See `cache.shared.cluster.connected`.
     cache_file, folders
-        What every worker must be able to read, under the same name.
+        Every worker must be able to read these, under the same name.
 
     Yields
     ------
@@ -57,11 +57,11 @@ def cluster_map(
 
 
 def software() -> dict[str, str]:
-    """Return the version of everything that decides what a fit comes to, this package's own source included."""
+    """Return the version of everything that can change the result of a fit, this package's own source included."""
     source = hashlib.sha256()
     for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         source.update(file.read_bytes())
-    # Bug-fix releases of Python do not change what is computed.
+    # Bug-fix releases of Python do not change results.
     python = versions()["python"].rpartition(".")[0]
     return {"training code": source.hexdigest()[:12], **versions(), "python": python}
 
@@ -90,7 +90,7 @@ def _hand_out(
     todo: deque[tuple[int, Job]],
     busy: dict[Future[Result], tuple[int, str]],
 ) -> None:
-    """Give every worker that has none a job: to Dask, a worker with more threads could take more."""
+    """Give every idle worker one job; Dask itself would give a worker with several threads more."""
     taken = {worker for _, worker in busy.values()}
     for worker in cluster.workers():
         if todo and worker not in taken:
@@ -105,7 +105,7 @@ def _result_of(cluster: Cluster, future: "Future[Result]") -> Result:
         return future.result()
     except KilledWorker:
         raise UserError(
-            "a run ended its workers, one after another; see whether they have memory enough: finished runs are kept"
+            "a run ended its workers, one after another; see whether they have enough memory: finished runs are kept"
         ) from None
     except (Exception, CancelledError) as error:
         raise cluster.failed(error) from None
@@ -120,8 +120,8 @@ def _work(needs: Needs, function: Callable[[Job], Result], job: Job) -> Result:
 def _in_process(call: Callable[[], Result]) -> Result:
     """Call in a process of its own.
 
-    Keras draws its seeds from Python's own generator, from which Dask's threads draw too: in the worker's process a fit
-    would not be repeatable. And what it leaves behind, in memory and in TensorFlow's settings, is not the worker's.
+    Keras draws its seeds from Python's own generator, and so do Dask's threads: in the worker's process a fit would not
+    be repeatable. Memory and TensorFlow's settings go with the process, too.
     """
     command = [sys.executable, "-c", "from train.fitting.dask import answer; answer()"]
     with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -130,12 +130,12 @@ def _in_process(call: Callable[[], Result]) -> Result:
         threading.Thread(target=_end_with_task, args=(process, *_this_task()), daemon=True).start()
         with suppress(BrokenPipeError):
             process.stdin.write(pickle.dumps(call))
-        # Left open, because its end is the end of this process.
+        # stdin stays open: the process takes its end as a sign that this worker is gone, and ends itself.
         packed = process.stdout.read()
     if process.returncode:
         worker, _ = _this_task()
         how = f"was ended by signal {-process.returncode}" if process.returncode < 0 else "failed; its log says how"
-        raise UserError(f"a run on worker {worker.address} {how}; see whether it has memory enough")
+        raise UserError(f"a run on worker {worker.address} {how}; see whether it has enough memory")
     result = pickle.loads(packed)
     if isinstance(result, UserError):
         raise result
@@ -150,7 +150,7 @@ def _this_task() -> tuple[Any, str]:
 
 
 def _end_with_task(process: "subprocess.Popen[bytes]", worker: Any, key: str) -> None:
-    # When the user interrupts the command, Dask gives up the task, but leaves what it does alone.
+    # When the user interrupts the command, Dask gives up the task, but does not stop what it has begun.
     while process.poll() is None:
         time.sleep(0.5)
         task = worker.state.tasks.get(key)
@@ -159,9 +159,9 @@ def _end_with_task(process: "subprocess.Popen[bytes]", worker: Any, key: str) ->
 
 
 def answer() -> NoReturn:
-    """Be the process of `_in_process`: the call comes from stdin, its result goes to stdout."""
+    """Run as the process of `_in_process`: read the call from stdin, write its result to stdout."""
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # where libraries may print what they like
+    os.dup2(2, 1)  # libraries may print to it
     call = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
@@ -169,7 +169,7 @@ def answer() -> NoReturn:
     except UserError as error:
         result = error
     out.write(pickle.dumps(result))
-    # Not closed: at the end of it the parent closes stdin, whose end would overtake this one.
+    # Flushed, not closed: when stdout ends, the parent closes stdin, and _leave_with_parent() could come first.
     out.flush()
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""sweep(): many fits on one cache, each in a run directory of its own, going on where an earlier sweep stopped."""
+"""sweep(): many fits on one cache, each in its own run directory; it goes on where an earlier sweep stopped."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -25,18 +25,12 @@ class Job(NamedTuple):
 
     Attributes
     ----------
-    cache_file
-        What to train on.
     fingerprint
-        What the cache must still hold when the run begins.
+        The content that the cache must still have when the run begins.
     folder
         The run directory: new, or that of an interrupted fit of the same options.
-    options
-        Of the fit.
-    tensorboard
-        Whether to log for TensorBoard.
     title
-        What the progress bar calls it.
+        Its name in the progress bar.
     """
 
     cache_file: Path
@@ -48,7 +42,7 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a run: what its `run.json` says, or the reason why it failed."""
+    """The record of a run that finished, or the reason why it failed."""
 
     folder: Path
     record: Record | None
@@ -64,8 +58,8 @@ def sweep(
 ) -> list[Outcome]:
     """Fit a model with each of some options on one cache.
 
-    A run that a folder in `folder` holds already, by its recorded options and the fingerprint of its cache, is not
-    repeated; a half-finished one goes on after its last whole epoch. A run that fails does not stop the others.
+    A run that is already in `folder`, by its recorded options and the fingerprint of its cache, is not repeated; an
+    unfinished run goes on after its last whole epoch. A run that fails does not stop the others.
 
     Parameters
     ----------
@@ -78,8 +72,8 @@ def sweep(
     tensorboard
         Whether each run logs for TensorBoard.
     run_all
-        How the runs that are left are run: `map`, one after another in this process, or the `map` method of a
-        concurrent.futures.Executor.
+        How the remaining runs are run: `map`, one after another in this process, or another map, such as that of a
+        cluster.
 
     Returns
     -------
@@ -119,7 +113,7 @@ def run_one(job: Job) -> Outcome:
     from train.backend.keras import keras
     from train.report.report import report_finished
 
-    # What an earlier run of this process left in Keras would be kept for ever.
+    # Keras would keep for ever what an earlier run of this process has left in it.
     keras.utils.clear_session()
     try:
         if open_cache(job.cache_file).fingerprint != job.fingerprint:
@@ -144,7 +138,7 @@ def run_one(job: Job) -> Outcome:
 def _plan(
     folder: Path, options_list: Sequence[Options], fingerprint: str
 ) -> tuple[dict[Options, Outcome], dict[Options, Path]]:
-    """Return the runs that are finished, and the run directory of each of the others."""
+    """Return the finished runs, and the run directory of each of the others."""
     records = {file.parent: read_record(file.parent) for file in sorted(folder.glob("*/run.json"))}
     names = _names(options_list)
     done: dict[Options, Outcome] = {}
@@ -164,7 +158,7 @@ def _is_of(record: Record, options: Options, fingerprint: str) -> bool:
 
 
 def _names(options_list: Sequence[Options]) -> dict[Options, str]:
-    """Name each run after its model and what not all runs have in common."""
+    """Name each run after its model and the options in which the runs differ."""
     values = [asdict(options) for options in options_list]
     varied = [name for name in values[0] if name != "model" and len({row[name] for row in values}) > 1]
     names: dict[Options, str] = {}
@@ -175,7 +169,7 @@ def _names(options_list: Sequence[Options]) -> dict[Options, str]:
 
 
 def _free(folder: Path, name: str, taken: set[Path]) -> Path:
-    # A kill between the making of a run directory and its first record leaves one that nothing can be done with.
+    # A kill may leave a run directory without a record, which no later run can use.
     number, path = 1, folder / name
     while path in taken or path.exists():
         number += 1
