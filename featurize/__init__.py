@@ -26,6 +26,7 @@ def build(
     *,
     labels: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]" = (),
     label_column: str | None = None,
+    point: float | None = None,
     widen: bool | None = None,
     background: int | None = None,
     max_per_class: int | None = None,
@@ -58,6 +59,8 @@ def build(
         Label tables and folders of them, in addition to those of the cache; "none" first: instead of them.
     label_column
         The column that holds the label; "" for the usual ones.
+    point
+        Seconds to give to labels of a point in time, around it; 0: skip such labels.
     widen
         Whether labels shorter than the median are widened to it around their middle.
     background
@@ -106,6 +109,7 @@ def build(
             classes=class_list(classes),
             labels=table_list(labels),
             label_column=label_column,
+            point=point,
             widen=widen,
             background=background,
             max_per_class=max_per_class,

@@ -71,6 +71,16 @@ def featurize(
             show_default="Species, Annotation, Label or the like",
         ),
     ] = None,
+    point: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=3600,
+            metavar="SECONDS",
+            help="Make clips of this length around labels of a point in time; 0: skip such labels.",
+            show_default="as the cache has it, else 0",
+        ),
+    ] = None,
     widen: Annotated[
         bool | None,
         typer.Option(
@@ -163,6 +173,7 @@ def featurize(
         names,
         labels=labels or (),
         label_column=label_column,
+        point=point,
         widen=widen,
         background=background,
         max_per_class=max_per_class,

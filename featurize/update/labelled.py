@@ -3,7 +3,7 @@
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,8 @@ class Labelling(NamedTuple):
         Tables of labels, and folders of them.
     column
         Which column holds the label; "" for the usual ones.
+    point
+        The length in seconds to give to labels of a point in time; 0: skip them.
     widen
         Whether labels shorter than the median are widened to it around their middle.
     background
@@ -39,6 +41,7 @@ class Labelling(NamedTuple):
 
     tables: tuple[Path, ...] = ()
     column: str = ""
+    point: float = 0.0
     widen: bool = False
     background: int = 0
     length: float = 0.0
@@ -57,9 +60,13 @@ def labels_in(data: Path, labelling: Labelling, shape_of: Shapes) -> Labels:
     UserError
         A table is not there, or nothing can be made of one that was named.
     """
-    read = read_labels(labelling.tables, data, labelling.column or None)
+    read = read_labels(labelling.tables, data, labelling.column or None, labelling.point)
     relative = {path: _within(data, Path(path)) for path in {*(one.file for one in read.annotations), *read.empty}}
-    labels = Labels([], [path for file in read.empty if (path := relative[file])], [*read.problems])
+    problems = [
+        one._replace(reason=f"{one.reason}, which --point gives it") if one.kind == "point" else one
+        for one in read.problems
+    ]
+    labels = Labels([], [path for file in read.empty if (path := relative[file])], problems)
     for one in read.annotations:
         if not (path := relative[one.file]):
             reason, kind = f"{printable(one.file)} {_outside(data, Path(one.file))}", "outside"
@@ -114,3 +121,26 @@ def label_names(named: Iterable[Annotation]) -> list[str]:
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
         ways[plain(name)].append(name)
     return sorted(names[0] for names in ways.values())
+
+
+def overlapping(used: Iterable[tuple[Annotation, int]]) -> Iterator[Problem]:
+    """Yield each label that overlaps one of another class by more than half of the shorter: one sound in two classes.
+
+    Parameters
+    ----------
+    used
+        Labels with their class indices.
+    """
+    before: list[tuple[Annotation, int]] = []
+    for one, label in sorted(used, key=lambda pair: (pair[0].file, pair[0].channel, pair[0].start)):
+        place = (one.file, one.channel)
+        before = [(other, i) for other, i in before if (other.file, other.channel) == place and other.end > one.start]
+        for other, its_label in before:
+            shorter = min(one.end - one.start, other.end - other.start)
+            is_same = (one.start, one.end) == (other.start, other.end)
+            if label != its_label and not is_same and min(one.end, other.end) - one.start > shorter / 2:
+                names = f'"{printable(one.label)}" overlaps "{printable(other.label)}"'
+                reason = f"{names} in {other.where} by more than half, so one sound is in two classes"
+                yield Problem(one.table, one.line, reason, "overlap", skipped=False)
+                break
+        before.append((one, label))

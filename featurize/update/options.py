@@ -17,6 +17,8 @@ NONE = "none"
 
 # More segments than this are hardly wanted of one recording, and looking for them would take gigabytes.
 MOST_BACKGROUND = 10_000
+# Seconds: a longer label is not that of a point in time.
+MOST_POINT = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class Options:
     classes: tuple[str, ...]
     labels: tuple[Path, ...]
     label_column: str | None
+    point: float | None
     widen: bool | None
     background: int | None
     max_per_class: int | None
@@ -56,6 +59,8 @@ class Options:
         _check_number("n_jobs", self.n_jobs, 1)
         _check_number("max_per_class", self.max_per_class, 0)
         check_background(self.background)
+        if self.point is not None and not (isinstance(self.point, int | float) and 0 <= self.point <= MOST_POINT):
+            raise UserError(f"point is {self.point!r}; give a number of seconds, {MOST_POINT} at most, or 0")
 
 
 def check_background(n: int | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cache.file.header import Header
 from cache.file.reader import Cache, open_cache
-from cache.labels.annotation import told
+from cache.labels.annotation import Problem, told
 from cache.labels.read import Labels
 from cache.shared.errors import DamagedCache, MissingCache, UserError
 from cache.shared.text import human_count, human_list, printable
@@ -44,6 +44,8 @@ class Request:
         The tables of labels, and how they are read.
     found
         The clips.
+    problems
+        Labels that are skipped, and what else was told of lines of tables.
     """
 
     options: Options
@@ -56,6 +58,7 @@ class Request:
     dtype: str
     labelling: Labelling
     found: Found
+    problems: Sequence[Problem]
 
     @property
     def header(self) -> Header:
@@ -70,6 +73,7 @@ class Request:
             max_per_class=self.max_per_class,
             tables=tuple(os.path.relpath(path, folder) for path in self.labelling.tables),
             label_column=self.labelling.column,
+            point=self.labelling.point,
             widen=self.labelling.widen,
             label_length=self.labelling.length,
             background=self.labelling.background,
@@ -143,6 +147,7 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
         options.dtype or (old.header.dtype if old is not None else "float32"),
         labelling,
         found,
+        [*labels.problems, *segments.problems],
     )
     return _without_empty(request, walked, segments, notify)
 
@@ -186,17 +191,22 @@ def _labelling(options: Options, old: Cache | None) -> Labelling:
     given = [path.absolute() for path in options.labels[1 if forgets else 0 :]]
     tables = tuple(dict.fromkeys([*remembered, *given]))
     if not tables:
-        if options.label_column or options.widen or options.background:
-            raise UserError("--label-column, --widen and --background are about labels; give a table with --labels")
+        if options.label_column or options.point or options.widen or options.background:
+            raise UserError(
+                "--label-column, --point, --widen and --background are about labels; give a table with --labels"
+            )
         return Labelling()
-    before = (
-        Labelling() if old is None else Labelling((), old.header.label_column, old.header.widen, old.header.background)
-    )
+    before = Labelling()
+    if old is not None:
+        kept = old.header
+        # A column belongs to the tables, and is forgotten with them.
+        before = Labelling((), "" if forgets else kept.label_column, kept.point, kept.widen, kept.background)
     background = before.background if options.background is None else options.background
     check_background(background)
     return Labelling(
         tables,
         before.column if options.label_column is None else options.label_column,
+        before.point if options.point is None else float(options.point),
         before.widen if options.widen is None else options.widen,
         background,
     )
@@ -216,16 +226,13 @@ def _walked_for_labels(
         return None, Labels([], [], [])
     walked = walk_data(data, places, places.names, with_rest=True)
     labels = labels_in(data, labelling, shape_of)
-    problems = told(labels.problems)
     if not labels.annotations and not (labels.empty and labelling.background):
-        n_empty = human_count(len(labels.empty), "recording")
-        empty = (
-            [f"nothing calls in {n_empty}, by empty tables; --background takes segments of such"]
-            if labels.empty
-            else []
-        )
-        raise UserError("; ".join(["none of the labels can be used", *problems, *empty]))
-    for line in problems:
+        reasons = [line.removesuffix("; skipped") for line in told(one for one in labels.problems if one.skipped)]
+        if labels.empty:
+            n_empty = human_count(len(labels.empty), "recording")
+            reasons.append(f"nothing calls in {n_empty}, by empty tables; --background takes segments of such")
+        raise UserError("; ".join(["none of the labels can be used", *reasons]))
+    for line in told(labels.problems):
         notify(line)
     return walked, labels
 

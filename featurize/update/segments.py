@@ -17,7 +17,7 @@ from cache.shared.segment import Segment
 from cache.shared.text import human_count, human_list, plain, printable
 from featurize.audio.find import Class, Clip
 from featurize.update.classes import BACKGROUND
-from featurize.update.labelled import Labelling, Shapes
+from featurize.update.labelled import Labelling, Shapes, overlapping
 
 # So much the median may change before all segments that depend on it are made of the new one.
 _TOLERATED_CHANGE = 0.1
@@ -40,10 +40,13 @@ class Segments(NamedTuple):
         In the order of their recordings and of their starts.
     doubles
         By label index, why a label of the class gives no clip: another class has the same segment.
+    problems
+        What is to be told of single labels: these doubles, and sounds that are in two classes.
     """
 
     clips: list[Clip]
     doubles: Mapping[int, Sequence[str]]
+    problems: Sequence[Problem]
 
 
 def segments_of(
@@ -79,21 +82,22 @@ def segments_of(
         for one, _ in used
     ]
     chosen: dict[Segment, tuple[Annotation, int]] = {}
-    problems: dict[int, list[Problem]] = defaultdict(list)
+    doubles: dict[int, list[Problem]] = defaultdict(list)
     for segment, (one, label) in zip(widened, used, strict=True):
         first, its_label = chosen.setdefault(segment, (one, label))
         if its_label != label:
             names = f'"{printable(one.label)}" labels the same segment as "{printable(first.label)}"'
             reason = f"{names} in {first.where}, and a clip has one class"
-            problems[label].append(Problem(one.table, one.line, reason, "double"))
-    for line in told(problem for found in problems.values() for problem in found):
+            doubles[label].append(Problem(one.table, one.line, reason, "double"))
+    problems = [*(problem for found in doubles.values() for problem in found), *overlapping(used)]
+    for line in told(problems):
         notify(line)
     clips = [(segment, label, one.where) for segment, (one, label) in chosen.items()]
     if labelling.background:
         background = next(i for i, one in enumerate(classes) if one.name == BACKGROUND)
         clips += [(segment, background, "") for segment in _background(labels, widened, labelling, shape_of, notify)]
-    doubles = {label: [_told(problem) for problem in found] for label, found in problems.items()}
-    return Segments(_clips(data, clips), doubles)
+    reasons = {label: [_told(problem) for problem in found] for label, found in doubles.items()}
+    return Segments(_clips(data, clips), reasons, problems)
 
 
 def class_by_label(classes: Sequence[Class]) -> Callable[[str], int | None]:

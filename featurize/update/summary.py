@@ -37,6 +37,10 @@ def as_json(result: Result) -> dict[str, Any]:
         "remarks": [{"path": path, "remark": remark} for path, remark in cache.remarks],
         "others": dict(found.others),
         "unclassed": found.loose,
+        "label_problems": [
+            {"table": str(table), "line": line, "reason": reason, "skipped": skipped}
+            for table, line, reason, _, skipped in result.problems
+        ],
         "n_duplicates": cache.n_duplicates,
         "conflicts": cache.conflicts,
         "rejected": [

@@ -3,6 +3,7 @@
 import errno
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from cache.file.columns import X_DTYPES
 from cache.file.journal import Partial, close_partial, open_partial, partial_paths
 from cache.file.publish import discard, publish
 from cache.file.reader import Cache
+from cache.labels.annotation import Problem
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import locked
 from cache.shared.text import human_count, human_size
@@ -49,6 +51,8 @@ class Result:
         The cache that it left, open.
     found
         The clips, and what else was come by in DATA.
+    problems
+        Labels that were skipped, and what else was told of lines of tables.
     n_computed, n_reused, n_removed
         Rows that were computed, that were there already, and whose clips have gone.
     seconds
@@ -57,6 +61,7 @@ class Result:
 
     cache: Cache
     found: Found
+    problems: Sequence[Problem]
     n_computed: int
     n_reused: int
     n_removed: int
@@ -83,7 +88,7 @@ def update(options: Options) -> Result:
     old = request.old
     n_removed = len(set(old.paths).difference(cache.paths)) if old is not None and old is not cache else 0
     seconds = time.perf_counter() - started
-    return Result(cache, request.found, n_computed, len(cache) - n_computed, n_removed, seconds)
+    return Result(cache, request.found, request.problems, n_computed, len(cache) - n_computed, n_removed, seconds)
 
 
 def _is_done(request: Request) -> bool:

@@ -1,5 +1,6 @@
 """evaluate_recordings(): a run held against recordings in which people have labelled what they hear."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -172,7 +173,7 @@ def _heard(run: Run, recordings: Path, labels: Sequence[Annotation], names: list
         if one.kind in (Kind.WINDOW, Kind.CLIP):
             windows.append(one)
         if one.kind in (Kind.RECORDING, Kind.CLIP):
-            own = of.pop(os.path.realpath(one.path), [])
+            own = [_ended(label, one.end) for label in of.pop(os.path.realpath(one.path), [])]
             spans = {name: _spans([label[1:3] for label in own if label.label == name]) for name in names}
             p = [[window.probabilities.get(name, 0.0) for name in run.class_names] for window in windows]
             times = _spans([(window.start, window.end) for window in windows])
@@ -195,6 +196,11 @@ def _heard(run: Run, recordings: Path, labels: Sequence[Annotation], names: list
         n = human_count(len(empty), "recording")
         notice(f"{n} without labels, where every detection counts as a false alarm: {min(empty)} ..")
     return heard
+
+
+def _ended(label: Annotation, seconds: float) -> Annotation:
+    """Return a label with the end of its recording, if it is that of the whole."""
+    return label._replace(end=seconds) if math.isinf(label.end) else label
 
 
 def _spans(pairs: Sequence[tuple[float, float]]) -> Floats:

@@ -13,6 +13,8 @@ from cache.look.changes import changes
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
 from featurize import build, featurize_clip
+from featurize.features.check import compare
+from featurize.update.summary import as_json
 from featurize.update.update import Result
 from tests.helpers.sounds import noise
 from train.dataset.splits import clip_groups, split_clips
@@ -355,3 +357,120 @@ def test_a_report_plays_the_segment(field: Path, tmp_path: Path) -> None:
             assert player.source == f"field/{recording_of(path)}#t=6,15"
     wrong = players(field, tmp_path, [(cache.paths[0], "0" * 64)])[0]
     assert wrong.reason.endswith("its content has changed since")
+
+
+def test_a_table_without_times_makes_a_clip_of_each_whole_file(field: Path, tmp_path: Path) -> None:
+    table = tmp_path / "esc.csv"
+    table.write_text("filename,fold,category\nnight.wav,1,owl\nday.flac,2,frog\n")
+    cache, said, _ = made(field, table)
+    assert cache.n_per_class == {"frog": 1, "owl": 1}
+    for path, row in zip(cache.paths, cache.X, strict=True):
+        assert row.tobytes() == featurize_clip(field / recording_of(path)).tobytes()
+    assert cache.columns["duration"].tolist() == [SECONDS, SECONDS]
+    assert not any("it ends at" in remark for _, remark in cache.remarks)
+    assert f"{table}: its labels have no times, so each is that of a whole file" in said
+
+
+def selections(file: Path, *channels: int) -> Path:
+    header = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tSpecies"
+    rows = [f"{i}\tSpectrogram {channel}\t{channel}\t{i}\t{i + 1}\tfrog" for i, channel in enumerate(channels)]
+    file.write_text("\n".join([header, *rows, ""]))
+    return file
+
+
+def test_the_channel_that_raven_names_is_the_clip(field: Path, tmp_path: Path) -> None:
+    soundfile.write(field / "four.wav", noise(SECONDS * 16000, 4, seed=7), 16000)
+    cache, _, _ = made(field, selections(field / "four.txt", 3, 1, 5, 4))
+    assert cache.paths == [
+        "four.wav#0.000000-1.000000@ch3",
+        "four.wav#1.000000-2.000000@ch1",
+        "four.wav#3.000000-4.000000@ch4",
+    ]
+    samples, sr = soundfile.read(field / "four.wav", dtype="int16")
+    for i, (start, channel) in enumerate([(0, 3), (1, 1), (3, 4)]):
+        soundfile.write(tmp_path / "clip.wav", samples[start * sr : (start + 1) * sr, channel - 1], sr)
+        expected = featurize_clip(tmp_path / "clip.wav")
+        assert cache.X[i].tobytes() == expected.tobytes()
+        assert featurize_clip(field / cache.paths[i]).tobytes() == expected.tobytes()
+    reason = "its table gives channel 5, and the recording has 4 channels"
+    assert cache.rejections == [("four.wav#2.000000-3.000000@ch5", reason)]
+    assert compare(field, cache.file, 3).startswith("3 rows differ from librosa by at most")
+
+
+def test_the_only_channel_of_a_recording_is_the_recording(field: Path) -> None:
+    (field / "sub/day.txt").unlink()
+    cache, _, _ = made(field, selections(field / "sub/day.txt", 1))
+    assert cache.paths == ["sub/day.flac#0.000000-1.000000"]
+
+
+def test_points_get_the_length_that_is_asked_for_and_the_cache_remembers_it(field: Path) -> None:
+    (field / "sub/day.txt").unlink()
+    track(field / "night.wav", [(1.0, 1.0, "frog"), (5.0, 5.0, "owl"), (9.0, 9.8, "owl")])
+    cache, said, _ = made(field, field)
+    assert cache.paths == ["night.wav#9.000000-9.800000"]
+    needs = "it is a point label at 1 s, and a clip needs a length, which --point gives it"
+    assert f"{field}/night.txt:1: {needs}; skipped" in said
+    cache, said, _ = made(field, classes="all", point=0.5)
+    assert (spans_of(cache, "frog"), cache.header.point) == ([("night.wav", 0.75, 1.25)], 0.5)
+    again, _, result = made(field)
+    assert (again.fingerprint, result.n_computed) == (cache.fingerprint, 0)
+    cache, _, _ = made(field, classes=["owl"], point=0)
+    assert cache.paths == ["night.wav#9.000000-9.800000"]
+    for point in (-1, float("nan"), 1e9, "1"):
+        with pytest.raises(UserError, match="give a number of seconds"):
+            made(field, point=point)
+
+
+def test_one_sound_in_two_classes_is_named_and_near_copies_count_once(field: Path) -> None:
+    (field / "sub/day.txt").unlink()
+    spans = [(1.0, 1.8, "frog"), (1.0004, 1.8004, "frog"), (5.0, 5.8, "frog"), (5.01, 5.81, "owl"), (5.6, 6.5, "owl")]
+    track(field / "night.wav", spans)
+    cache, said, result = made(field, field)
+    assert cache.n_per_class == {"frog": 2, "owl": 2}
+    near = "it is the label of night.txt:1 to a millisecond"
+    overlap = '"owl" overlaps "frog" in night.txt:3 by more than half, so one sound is in two classes'
+    assert [line for line in said if "night.txt" in line] == [
+        f"{field}/night.txt:2: {near}; skipped",
+        f"{field}/night.txt:4: {overlap}",
+    ]
+
+    assert as_json(result)["label_problems"] == [
+        {"table": f"{field}/night.txt", "line": 2, "reason": near, "skipped": True},
+        {"table": f"{field}/night.txt", "line": 4, "reason": overlap, "skipped": False},
+    ]
+
+
+def test_thousands_of_doubles_are_one_line_and_all_are_in_json(field: Path) -> None:
+    (field / "sub/day.txt").unlink()
+    times = [(i / 200, i / 200 + 0.004) for i in range(3000)]
+    track(field / "night.wav", [(*time, name) for time in times for name in ("frog", "owl")] + [(16, 17, "owl")])
+    _, said, result = made(field, field)
+    assert sum("night.txt" in line for line in said) == 1
+    assert len(result.problems) == 3000
+
+
+def test_an_empty_table_gives_background_from_its_recording(field: Path) -> None:
+    (field / "sub/day.txt").write_text("")
+    cache, _, _ = made(field, field, background=3)
+    recordings = [recording for recording, _, _ in spans_of(cache, "background")]
+    assert recordings == ["night.wav"] * 3 + ["sub/day.flac"] * 3
+
+
+def test_a_column_is_forgotten_with_its_tables(field: Path, tmp_path: Path) -> None:
+    for name, header in (("a.csv", "file,start,end,call"), ("b.csv", "file,start,end,label")):
+        (tmp_path / name).write_text(f"{header}\nnight.wav,1,2,frog\nnight.wav,3,4,owl\n")
+    made(field, tmp_path / "a.csv", label_column="call")
+    cache, _, _ = made(field, tmp_path / "b.csv")
+    assert cache.header.label_column == "call"
+    cache, _, _ = made(field, Path("none"), tmp_path / "b.csv")
+    assert cache.header.label_column == ""
+
+
+def test_labels_of_which_none_can_be_used_are_an_error_with_each_reason(field: Path, tmp_path: Path) -> None:
+    table = tmp_path / "all.csv"
+    table.write_text("file,start,end,label\nC:\\field\\lost.wav,1,2,frog\nnight.wav,0:01,0:02,frog\n")
+    with pytest.raises(UserError) as error:
+        made(field, table)
+    assert f"none of the labels can be used; {table}:2: there is no recording C:" in str(error.value)
+    assert f"{table}:3: its start or end is not a number of seconds: night.wav,0:01,0:02,frog" in str(error.value)
+    assert not (field.parent / "f.h5").exists()

@@ -121,6 +121,19 @@ def test_the_summary_names_its_lines_and_keeps_its_columns_apart() -> None:
 
 
 @pytest.mark.usefixtures("good_ears")
+def test_a_label_of_a_whole_file_ends_where_its_recording_does(mine: Path, yard: Path, tmp_path: Path) -> None:
+    scores = []
+    for name, text in (
+        ("whole.csv", "file,label\ntwo.wav,bird\n"),
+        ("timed.csv", "file,start,end,label\ntwo.wav,0,16,bird\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        scores.append(evaluate_recordings(mine, yard, [tmp_path / name], None, False))
+    assert scores[0] == scores[1]
+    assert scores[0].n_labels == 1
+
+
+@pytest.mark.usefixtures("good_ears")
 def test_thresholds_that_are_kept_exclude_sounds_that_nobody_labelled(mine: Path, yard: Path) -> None:
     kept = evaluate_recordings(mine, yard, [yard], None, True).kept_thresholds
     assert kept["dog"] == pytest.approx((0.7 + 0.96) / 2, abs=0.02)
