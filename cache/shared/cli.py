@@ -244,4 +244,6 @@ def progress_bar(total: int, **settings: Any) -> "tqdm[Any]":
             from tqdm.auto import tqdm
     else:
         from tqdm import tqdm
+    # No thread that watches the bar: a process with threads cannot be forked when a worker died.
+    tqdm.monitor_interval = 0
     return tqdm(total=total, leave=False, disable=not is_watched(), file=sys.stderr, **settings)

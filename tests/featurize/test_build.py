@@ -1,0 +1,184 @@
+"""The public face: what `build` and `featurize_clip` take, refuse, and say."""
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from cache.file.settings import MelSettings
+from cache.shared.errors import UserError
+from featurize import build, featurize_clip
+from featurize.audio.audio import ClipError
+from featurize.update import summary
+from tests import ROOT
+from tests.helpers.sounds import noise
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for seed, name in enumerate(("dog", "cat", "bird")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "data" / name / "0.wav", noise(1600, seed=seed), 16000)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3])
+@pytest.mark.parametrize(("sr", "seconds"), [(16000, 0.7), (22050, 3.0), (44100, 6.5), (48000, 30.0)])
+def test_samples_give_the_row_of_a_file_with_these_samples(
+    tmp_path: Path, n_channels: int, sr: int, seconds: float
+) -> None:
+    y = noise(round(sr * seconds), n_channels, seed=sr).astype(np.float32)
+    soundfile.write(tmp_path / "clip.wav", y, sr, subtype="FLOAT")
+    expected = featurize_clip(tmp_path / "clip.wav")
+    samples = y[:, 0] if n_channels == 1 else y.T
+    assert featurize_clip(samples, sr=sr).tobytes() == expected.tobytes()
+    assert featurize_clip(samples.astype(np.float64), sr=sr).tobytes() == expected.tobytes()
+    settings = MelSettings(fmax=6000.0)
+    assert (featurize_clip(samples, settings, sr=sr) == featurize_clip(tmp_path / "clip.wav", settings)).all()
+
+
+@pytest.mark.parametrize(
+    ("y", "sr", "words"),
+    [
+        (np.zeros(100, np.int16), 16000, "samples are int16; give floats"),
+        (np.zeros(100), None, "samples need their sample rate"),
+        (np.zeros((2, 3, 4)), 16000, r"samples have the shape \(2, 3, 4\)"),
+        (np.zeros(0), 16000, "samples have the shape"),
+        (np.zeros(100), 3, "the sample rate is 3 Hz"),
+        (np.full(100, np.nan), 16000, "NaN"),
+    ],
+)
+def test_samples_that_make_no_clip_are_refused_in_words(y: Any, sr: int | None, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        featurize_clip(y, sr=sr)
+
+
+def test_a_clip_that_cannot_be_used_is_an_error_for_users(tmp_path: Path) -> None:
+    assert issubclass(ClipError, UserError)
+    with pytest.raises(UserError, match="there is no such file"):
+        featurize_clip(tmp_path / "gone.wav")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"n_jobs": 0}, "n_jobs is 0; give a whole number, 1 or more"),
+        ({"n_jobs": -1}, "n_jobs is -1"),
+        ({"n_jobs": 1.5}, "n_jobs is 1.5"),
+        ({"dtype": "int8"}, "dtype is 'int8'; give one of float32, float16"),
+        ({"max_per_class": -1}, "max_per_class is -1; give a whole number, 0 or more"),
+        ({"max_per_class": True}, "max_per_class is True"),
+        ({"background": -1}, "background is -1"),
+        ({"background": 1_000_000_000}, "background is 1000000000; .* 10000 at most"),
+        ({"classes": "dog,,cat"}, "cannot be the name of a class"),
+        ({"classes": "dog,dog"}, "a class is named twice"),
+        ({"classes": [1, 2]}, "cannot be the name of a class"),
+        ({"classes": ["dog", "../cat"]}, "cannot be the name of a class"),
+        ({"labels": [3]}, "labels is 3; give one path"),
+        ({"data": ["a.wav", "b.wav"]}, "data is .*; give one path"),
+        ({"cache_file": 7}, "cache_file is 7; give one path"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_named_before_anything_is_made(
+    data: Path, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        build(**{"data": data, **arguments})
+    assert sorted(file.name for file in data.iterdir()) == ["bird", "cat", "dog"]
+
+
+def test_classes_and_labels_may_be_one_text(data: Path) -> None:
+    assert build(data, classes="cat,dog").cache.class_names == ("cat", "dog")
+    soundfile.write(data / "n.wav", noise(32000), 16000)
+    (data / "ok.csv").write_text("file,start,end,label\nn.wav,0.5,1,wren\n")
+    made = build(data, data / "l.h5", labels=str(data / "ok.csv")).cache
+    assert made.paths == ["n.wav#0.500000-1.000000"]
+    assert build(data, data / "m.h5", labels=data / "ok.csv").cache.paths == made.paths
+
+
+def test_a_background_that_a_cache_remembers_is_held_to_the_limit(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(data / "n.wav", noise(32000), 16000)
+    (data / "n.txt").write_text("0.5\t1\twren\n")
+    build(data, labels=data / "n.txt", background=3)
+    monkeypatch.setattr("featurize.update.options.MOST_BACKGROUND", 2)
+    with pytest.raises(UserError, match=r"background is 3; .* 2 at most"):
+        build(data)
+
+
+def test_notices_are_warnings_for_who_takes_none_and_what_will_be_done_is_no_warning(data: Path) -> None:
+    (data / "ant").mkdir()
+    soundfile.write(data / "ant" / "0.wav", noise(800), 16000)
+    for _ in range(2):
+        (data / "features.h5").unlink(missing_ok=True)
+        with pytest.warns(UserWarning, match="ant: 1 clip not used") as caught:
+            build(data)
+        assert [(warning.filename, len(caught)) for warning in caught] == [(__file__, 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        said: list[str] = []
+        build(data, data / "g.h5", notify=said.append)
+    assert [line.split(";")[0] for line in said] == ["ant: 1 clip not used", "3 clips to compute"]
+
+
+def test_the_face_is_imported_without_what_it_needs_to_compute() -> None:
+    code = "import sys, featurize; sys.exit(bool({'numpy', 'h5py', 'soundfile', 'tqdm'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def command(*words: object) -> "subprocess.CompletedProcess[str]":
+    line = [sys.executable, "-m", "featurize", *map(str, words)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_summary_ends_with_what_comes_next(data: Path) -> None:
+    done = command(data)
+    assert done.stdout.splitlines()[-1] == f"train on it: python -m train fit {data / 'features.h5'}"
+    assert command(data, "--quiet").stdout == ""
+    assert "train fit" not in command(data, "--json").stdout
+
+
+def test_clips_that_are_longer_than_a_row_shows_are_counted(data: Path) -> None:
+    soundfile.write(data / "dog" / "long.wav", noise(16000 * 5), 16000)
+    result = build(data)
+    assert "1 of 4 clips is longer than the 4.1 s that a row shows" in summary.as_text(result).splitlines()
+    assert summary.as_json(result)["n_longer"] == 1
+    soundfile.write(data / "cat" / "long.wav", noise(16000 * 6, seed=1), 16000)
+    assert "2 of 5 clips are longer than the 4.1 s that a row shows" in summary.as_text(build(data)).splitlines()
+
+
+def test_twenty_complaints_about_one_recording_are_a_line_and_all_are_in_the_json(data: Path) -> None:
+    soundfile.write(data / "n.wav", noise(32000), 16000)
+    lines = [f"{10 + i}\t{11 + i}\twren\n" for i in range(20)]
+    (data / "n.txt").write_text("".join(["0.5\t1\twren\n", *lines]))
+    done = command(data, "--labels", data / "n.txt")
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("rejected ")]
+    assert line.startswith("rejected n.wav#10.000000-11.000000: n.txt:2: it starts at 10.00 s")
+    assert line.endswith("; and 19 more segments of this recording")
+    assert len(json.loads(command(data, "--json").stdout)["rejected"]) == 20
+
+
+def test_many_bad_clips_are_shown_in_part_and_all_are_in_the_json(data: Path) -> None:
+    for i in range(50):
+        (data / "dog" / f"bad{i:02}.wav").write_text("no audio")
+    result = build(data)
+    shown = [line for line in summary.as_text(result).splitlines() if line.startswith("rejected ")]
+    assert len(shown) == 21
+    assert shown[-1] == "rejected 30 more, see --json"
+    assert len(summary.as_json(result)["rejected"]) == 50
+
+
+def test_one_is_one_and_two_are_two(data: Path) -> None:
+    (data / "dog" / "copy.wav").write_bytes((data / "dog" / "0.wav").read_bytes())
+    (data / "n.wav").write_bytes((data / "dog" / "0.wav").read_bytes())
+    text = summary.as_text(build(data))
+    assert "1 clip is an exact copy of another in its class; a split keeps them together" in text
+    assert "skipped because it lies beside the class folders: n.wav" in text
+    (data / "n.txt").write_text("0\t0.05\tdog\n")
+    text = summary.as_text(build(data, labels=data / "n.txt"))
+    assert "1 clip is a segment of a recording, which is a group that a split keeps together" in text
