@@ -108,9 +108,9 @@ def place_by_name(name: str, table: Path, own: Sequence[str], home: Path | None,
     for path in [Path(name)] if is_absolute else [top.joinpath(*words) for top in tops]:
         if path.suffix.lower() in AUDIO_EXTENSIONS and os.path.isfile(path):  # noqa: PTH113 - takes any name
             return Place(str(path))
-    candidates = _candidates(words[-1], [indexed(top, top != table.parent) for top in tops])
+    candidates = _candidates(words[-1], [indexed(top, top is home) for top in tops])
     if len(words) == 1:
-        return _nearest([(one, _telling(one.folders)) for one in candidates], own, "/".join([*own, name]))
+        return _nearest([(one, _from_own(one.folders, own)) for one in candidates], own, "/".join([*own, name]))
     given = words[:-1]
     place = _nearest([(one, [one.root.absolute().name, *one.folders]) for one in candidates], given, name)
     if place.path or not is_absolute:
@@ -138,7 +138,7 @@ def place_by_table(table: Path, own: Sequence[str], home: Path | None, indexed: 
         stem = stem.rpartition(".")[0]
         for top in (table.parent, home) if stem else ():
             if top is not None and (found := _candidates(stem, [indexed(top, top is home)])):
-                place = _nearest([(one, _telling(one.folders)) for one in found], own, "/".join([*own, stem]))
+                place = _nearest([(one, _from_own(one.folders, own)) for one in found], own, "/".join([*own, stem]))
                 if place.path:
                     return place
                 refused = place
@@ -201,6 +201,13 @@ def _n_shared(a: Sequence[str], b: Sequence[str]) -> int:
     """Return how many folders two paths have in common, from the last one on."""
     pairs = zip(reversed(a), reversed(b), strict=False)
     return sum(1 for _ in takewhile(lambda pair: plain(pair[0]) == plain(pair[1]), pairs))
+
+
+def _from_own(folders: Sequence[str], own: Sequence[str]) -> list[str]:
+    """Return the folders of a recording that tell its place, down to those of its table if it lies below them."""
+    telling = _telling(folders)
+    is_below = own and [*map(plain, telling[: len(own)])] == [*map(plain, own)]
+    return telling[: len(own)] if is_below else telling
 
 
 def _telling(folders: Sequence[str]) -> list[str]:

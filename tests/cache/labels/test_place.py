@@ -47,6 +47,14 @@ def test_a_recording_of_the_same_name_in_another_folder_is_not_taken(tmp_path: P
     assert found(table(data / "B" / "t.csv", f"A/{NIGHT}"), data / "B")[0] == []
 
 
+@pytest.mark.parametrize("where", ["rec", "rec/site", "elsewhere"])
+def test_a_bare_name_is_found_below_the_folder_of_recordings_wherever_its_table_lies(
+    where: str, tmp_path: Path
+) -> None:
+    data = rec(tmp_path, "site/deep/n0.wav")
+    assert found(table(tmp_path / where / "t.csv", "n0.wav"), data) == (["site/deep/n0.wav"], [])
+
+
 def test_the_folder_of_a_table_tells_the_place_of_its_recording(tmp_path: Path) -> None:
     data, tables = rec(tmp_path, f"B/{NIGHT}"), tmp_path / "tables"
     for name in ("A/20260501_220000.txt", "A/all.csv"):
