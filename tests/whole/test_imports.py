@@ -58,7 +58,7 @@ FLOORS = [
     "train.console",
     "train.commands",
     "train",
-    "train.fitting train.recordings",
+    "train.fitting train.recordings train.review",
     "train.report",
     "train.predict train.exporters train.score",
     "train.models",
@@ -86,7 +86,7 @@ OWNERS = {
     "typer": {"train.commands", "train.__main__", "featurize.__main__", "cache.__main__", "cache.shared"},
 }
 # Rooms of train that compute the features of clips, as featurize does.
-OF_NEW_CLIPS = {"train.predict", "train.exporters"}
+OF_NEW_CLIPS = {"train.predict", "train.exporters", "train.review"}
 
 
 class Import(NamedTuple):

@@ -141,6 +141,41 @@ def suspects(
         summarise(printable(f"next: listen to them in {run / 'report.html'}"))
 
 
+def review(
+    run: Annotated[
+        Path,
+        typer.Argument(help="A run directory; that of a `crossval` covers all clips, that of a `fit` its test clips."),
+    ],
+    cache: Annotated[
+        Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the clips are now.", show_default="where the cache says")
+    ] = None,
+    only: Annotated[str | None, typer.Option(metavar="CLASS", help="Only clips with this label.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.", show_default="a free one")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Listen to doubtful clips and correct their labels, in the browser.
+
+    The clips come one at a time, the most doubtful label first, with their sound, spectrogram and probabilities; every
+    decision is a key. Decisions are appended to corrections.csv beside the cache; clips and folders stay as they are.
+    The page is served to this computer alone. Ctrl-C ends the review, and the same command goes on with it.
+
+    Example: python -m train review runs/crossval
+    """
+    import webbrowser
+
+    from train.review.review import opened_review
+
+    with opened_review(run, cache, data, only, port) as server:
+        print(f"review: {server.address}", flush=True)
+        if not no_browser:
+            webbrowser.open(server.address)
+        server.serve_forever()
+
+
 def summary(
     model: Annotated[str, options.option_of_fit("model")] = Options.model,
 ) -> None:

@@ -40,16 +40,20 @@ def render(report: Mapping[str, object], template: str = "report.html") -> str:
     }
     script = (_FOLDER / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in COLOURS.items()) for i in (0, 1))
     page: str = environment.get_template(template).render(
         report,
-        style=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
-        colours={"light": Markup(light), "dark": Markup(dark)},
-        fonts=Markup(FONTS),
+        style=Markup(styles()),
         script=Markup(script),
         script_digest=Markup(digest),
     )
     return page
+
+
+def styles() -> str:
+    """Return the style of a page, in the colours that the reader's system asks for."""
+    light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in COLOURS.items()) for i in (0, 1))
+    colours = f":root{{{light}--fonts:{FONTS};}}\n@media(prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+    return colours + (_FOLDER / "report.css").read_text(encoding="utf-8")
 
 
 def _visible(value: object) -> object:

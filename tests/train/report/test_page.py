@@ -11,17 +11,13 @@ import soundfile
 from matplotlib.image import imread
 
 from tests.helpers.amounts import amount
+from tests.helpers.browser import chromium
 from tests.helpers.commands import featurize
 from tests.helpers.made_runs import FIGURES, made_crossval, made_fit
 from tests.helpers.sounds import FORMATS, encoded, noise
 from tests.helpers.tones import write_clips
 from train.report.report import MAX_MISTAKES, write_report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-ARGUMENTS += ["--disable-component-update", "--disable-sync"]
 HOSTILE = "dog/<img src=x onerror=alert(1)>.wav"
 HOSTILE_CLASS = "<svg onload=alert(3)>"
 LONG = "cat/long & loud #1.wav"
@@ -35,13 +31,8 @@ PLAYED |= {("WAVEX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, NAMES)), playwright.chromium.executable_path)
-        if not Path(found).exists():
-            pytest.skip("there is no Chromium: install Debian's chromium, or run `playwright install chromium`")
-        chromium = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+    with chromium() as opened:
+        yield opened
 
 
 def path_of(container: str, subtype: str) -> str:

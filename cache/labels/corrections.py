@@ -1,0 +1,142 @@
+"""Corrections: what reviewers decided about the labels of clips, a line each, in corrections.csv beside a cache.
+
+A clip is recognised by its content, so a correction holds under any name and in any folder. A later line about the same
+content replaces an earlier one, whatever file it came from: two reviewers' files are merged by putting one behind the
+other. Lines are only appended, each in one write, so a kill loses nothing.
+"""
+
+import csv
+import errno
+import io
+import os
+import stat
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from cache.shared.errors import UserError
+from cache.shared.files import read_text
+from cache.shared.text import as_cell, from_cell, printable
+
+FILE = "corrections.csv"
+
+
+class Decision(StrEnum):
+    """What a reviewer says about the label of a clip."""
+
+    RIGHT = "right"
+    CHANGE = "change"
+    BOTH = "both"
+    UNSURE = "unsure"
+    UNUSABLE = "unusable"
+    UNDO = "undo"
+
+
+class Correction(NamedTuple):
+    """A line of the table.
+
+    Attributes
+    ----------
+    sha256
+        Of the clip's content; for a segment see cache.shared.segment.
+    path
+        The clip's path in the cache then, for people.
+    old
+        The class in the cache then.
+    new
+        The right class for `change`, the second class for `both`, else "".
+    who, when
+        The reviewer, and the time in ISO 8601.
+    run
+        The run whose mistakes were reviewed.
+    """
+
+    sha256: str
+    path: str
+    old: str
+    decision: Decision
+    new: str
+    who: str
+    when: str
+    run: str
+
+
+def append_correction(file: Path, correction: Correction) -> None:
+    """Append a line, which is on the disk when this returns.
+
+    Raises
+    ------
+    UserError
+        The file is a link or not a regular file, or the new class cannot be the name of a folder on one line.
+    """
+    if any(not name.isprintable() for name in (correction.old, correction.new)):
+        raise UserError(f"{printable(correction.new or correction.old)!r} cannot be a class in a table of corrections")
+    try:
+        out = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        what = "is a link, and nothing is written through a link" if error.errno == errno.ELOOP else error.strerror
+        raise UserError(f"{file} {what}; move it away and decide again") from None
+    try:
+        status = os.fstat(out)
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{file} is not a file; move it away and decide again")
+        lines = "" if status.st_size else _line(Correction._fields)
+        # The last line may be half a line, of a full disk or a person's editor.
+        if status.st_size and os.pread(out, 1, status.st_size - 1) != b"\n":
+            lines = "\n"
+        texts = correction._replace(path=printable(correction.path), run=printable(correction.run))
+        content = (lines + _line(map(as_cell, texts))).encode("utf-8", "backslashreplace")
+        if os.write(out, content) < len(content):
+            raise UserError(f"{file} cannot be written ({os.strerror(errno.ENOSPC)}); make room and decide again")
+        os.fsync(out)
+    finally:
+        os.close(out)
+
+
+def read_corrections(file: Path, notify: Callable[[str], None]) -> dict[str, Correction]:
+    """Return the last decision about each content, by its sha256; none if there is no file, or it was undone.
+
+    Parameters
+    ----------
+    notify
+        Takes a line about the lines that are not corrections, which are skipped.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or its first line is not that of a table of corrections.
+    """
+    if not file.exists():
+        return {}
+    header, *lines = read_text(file).splitlines() or [""]
+    if tuple(header.split(",")) != Correction._fields:
+        raise UserError(f"{file} is not a table of corrections: its first line is not {','.join(Correction._fields)}")
+    found, bad = [], []
+    for number, line in enumerate(lines, start=2):
+        if correction := _correction(line):
+            found.append(correction)
+        elif line not in ("", header):
+            bad.append(number)
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        notify(f"{file}: line {bad[0]}{more} skipped, because it is not a correction")
+    last = {one.sha256: one for one in sorted(found, key=lambda one: one.when)}
+    return {sha256: one for sha256, one in last.items() if one.decision is not Decision.UNDO}
+
+
+def _correction(line: str) -> Correction | None:
+    try:
+        cells = next(csv.reader([line], strict=True), [])
+        sha256, path, old, decision, *others = map(from_cell, cells)
+        correction = Correction(sha256, path, old, Decision(decision), *others)
+    except (csv.Error, TypeError, ValueError):
+        return None
+    needs_new = correction.decision in (Decision.CHANGE, Decision.BOTH)
+    return correction if correction.sha256 and correction.when and bool(correction.new) == needs_new else None
+
+
+def _line(cells: object) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(cells)  # type: ignore[arg-type]  # any iterable of texts
+    return out.getvalue()

@@ -1,0 +1,232 @@
+"""The server of the review: it answers the page that knows the token, and sends nothing but what it is for."""
+
+import http.client
+import io
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from cache import open_cache
+from cache.shared.errors import UserError
+from tests.helpers.made_runs import made_crossval
+from train.review import sound
+from train.review.review import opened_review
+from train.review.server import Server
+from train.runs.tables import read_predictions
+
+MISTAKEN = ["dog/1s0_nohash_0.wav", "cat/1s3_nohash_1.wav"]
+
+
+@pytest.fixture(scope="module")
+def place(tones: Path, tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with DATA, its cache and a cross-validation in which two clips are disputed."""
+    folder = tmp_path_factory.mktemp("review")
+    shutil.copytree(tones, folder / "data")
+    shutil.copy(tones_cache, folder / "features.h5")
+    made_crossval(folder / "run", folder / "features.h5", mistaken=MISTAKEN)
+    return folder
+
+
+@pytest.fixture
+def server(place: Path) -> Iterator[Server]:
+    (place / "corrections.csv").unlink(missing_ok=True)
+    with opened_review(place / "run", None, None, None) as opened:
+        thread = threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield opened
+        opened.shutdown()
+        thread.join()
+
+
+def ask(
+    server: Server, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, bytes, "http.client.HTTPMessage"]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    given = {"X-Token": server.token, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    connection.request("GET" if body is None else "POST", path, body, given)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, content, answer.headers
+
+
+def decide(server: Server, **what: Any) -> tuple[int, dict[str, Any]]:
+    status, content, _ = ask(server, "/decide", json.dumps(what).encode())
+    return status, json.loads(content)
+
+
+def lines(place: Path) -> list[str]:
+    return (place / "corrections.csv").read_text().splitlines()[1:]
+
+
+def test_the_most_doubtful_labels_come_first_with_the_reason(server: Server, place: Path) -> None:
+    state = json.loads(ask(server, "/state")[1])
+    assert state["n"] == 48
+    assert 2 <= state["n_suspects"] < 48
+    first = [json.loads(ask(server, f"/item/{i}")[1]) for i in range(state["n_suspects"])]
+    assert {*MISTAKEN} <= {item["path"] for item in first}
+    tested = read_predictions(place / "run", ["dog", "cat", "bird"])
+    mean = dict(zip(tested.paths, tested.mean, strict=True))
+    for item in first:
+        assert item["suspect"]
+        assert item["probabilities"][0][1] == pytest.approx(mean[item["path"]].max())
+        assert f"{100 * mean[item['path']].max():.1f} %" in item["why"]
+
+
+def test_only_our_page_is_answered(server: Server) -> None:
+    assert ask(server, "/state")[0] == 200
+    for path in ("/state", "/item/0", "/picture/0", "/sound/0"):
+        assert ask(server, path, X_Token="guess")[0] == 401
+        assert ask(server, path, X_Token="")[0] == 401
+    assert ask(server, "/state", Host="evil.example")[0] == 403
+    assert ask(server, "/state", Host=f"evil.example:{server.server_port}")[0] == 403
+    assert ask(server, "/state", Origin="https://evil.example")[0] == 403
+    assert ask(server, "/state", Origin="null")[0] == 403
+    assert ask(server, "/state", Sec_Fetch_Site="cross-site")[0] == 403
+    body = json.dumps({"item": 0, "decision": "right"}).encode()
+    assert ask(server, "/decide", body, X_Token="guess")[0] == 401
+    assert ask(server, "/decide", body, Origin="http://127.0.0.1:1")[0] == 403
+    assert not server.desk.file.exists()
+    assert server.socket.getsockname()[0] == "127.0.0.1"
+
+
+def test_without_the_token_there_is_a_page_without_a_word_about_the_clips(server: Server) -> None:
+    for path in ("/", "/review.js", "/review.css"):
+        status, content, headers = ask(server, path, X_Token="")
+        assert status == 200
+        assert server.token.encode() not in content
+        assert b"nohash" not in content
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/item/48", "/item/-1", "/item/x", "/sound/", "/sound/../../etc/passwd", "/etc/passwd"),
+        *("/%2e%2e/run/run.json", "/review.html", "/review.css/../server.py", "/item/" + "9" * 5000),
+    ],
+)
+def test_nothing_else_is_served(server: Server, path: str) -> None:
+    assert ask(server, path)[0] == 404
+
+
+def test_the_sound_is_that_of_the_clip_and_comes_in_ranges(server: Server, place: Path) -> None:
+    path = json.loads(ask(server, "/item/0")[1])["path"]
+    status, whole, headers = ask(server, "/sound/0")
+    assert (status, headers["Content-Type"], headers["Accept-Ranges"]) == (200, "audio/wav", "bytes")
+    heard, sr = soundfile.read(io.BytesIO(whole))
+    expected, _ = soundfile.read(place / "data" / path)
+    assert sr == 16000
+    np.testing.assert_allclose(heard, expected, atol=2 / 32768)
+    for span, part in (("0-99", whole[:100]), ("100-", whole[100:]), ("-50", whole[-50:]), ("5-999999999", whole[5:])):
+        status, content, headers = ask(server, "/sound/0", Range=f"bytes={span}")
+        assert (status, content) == (206, part)
+        assert headers["Content-Range"].endswith(f"/{len(whole)}")
+    assert ask(server, "/sound/0", Range=f"bytes={len(whole)}-")[0] == 416
+    for odd in ("bytes=9-5", "bytes=0-1,5-6", "lines=0-5", "bytes=a-b", "bytes=-", f"bytes={'9' * 40}-"):
+        assert ask(server, "/sound/0", Range=odd)[:2] == (200, whole)
+
+
+def test_of_a_long_recording_only_the_middle_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sound, "LONGEST", 2.0)
+    soundfile.write(tmp_path / "long.wav", np.repeat(np.arange(10) / 16, 8000), 8000)
+    heard, sr = soundfile.read(io.BytesIO(sound.wav_of(tmp_path, "long.wav", 10.0)))
+    assert len(heard) == 2 * sr
+    np.testing.assert_allclose(heard[[0, -1]], [4 / 16, 5 / 16], atol=1e-3)
+    assert sound.starts_at(10.0) == 4.0
+
+
+def test_what_browsers_do_not_play_and_what_is_too_loud_for_16_bits_is_decoded_for_them(tmp_path: Path) -> None:
+    y = np.sin(np.arange(8000) / 9) * 3
+    soundfile.write(tmp_path / "loud.aiff", np.stack([y, y / 2, y / 4], axis=1), 8000, subtype="FLOAT")
+    heard, _ = soundfile.read(io.BytesIO(sound.wav_of(tmp_path, "loud.aiff", 1.0)))
+    np.testing.assert_allclose(heard, y * 7 / 12 / np.abs(y * 7 / 12).max(), atol=1e-3)
+
+
+@pytest.mark.parametrize("path", ["../secret.wav", "/etc/passwd", "dog/../../secret.wav", "dog/a\0b.wav"])
+def test_a_path_that_leads_out_of_data_is_not_opened(path: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leads out of the folder of clips"):
+        sound.wav_of(tmp_path / "data", path, 1.0)
+
+
+def test_a_clip_that_is_gone_is_told_in_words(server: Server, place: Path) -> None:
+    path = place / "data" / json.loads(ask(server, "/item/5")[1])["path"]
+    content = path.read_bytes()
+    path.unlink()
+    status, answer, _ = ask(server, "/sound/5")
+    path.write_bytes(content)
+    assert status == 422
+    assert "error" in json.loads(answer)
+    assert ask(server, "/sound/5")[0] == 200
+
+
+def test_a_decision_is_on_the_disk_before_it_is_answered_and_is_found_again(server: Server, place: Path) -> None:
+    items = [json.loads(ask(server, f"/item/{i}")[1]) for i in range(5)]
+    cache = open_cache(place / "features.h5")
+    sha256 = dict(zip(cache.paths, cache.columns["sha256"].tolist(), strict=True))
+    for i, (decision, new) in enumerate(
+        [("right", ""), ("change", "owl"), ("both", "bird"), ("unsure", ""), ("unusable", "")]
+    ):
+        new = next(name for name in ("bird", "cat") if name != items[i]["label"]) if decision == "both" else new
+        status, state = decide(server, item=i, decision=decision, new=new)
+        assert (status, state["n_done"]) == (200, i + 1)
+        cells = lines(place)[-1].split(",")
+        assert cells[:5] == [sha256[items[i]["path"]].decode(), items[i]["path"], items[i]["label"], decision, new]
+        assert cells[7] == str(place / "run")
+        assert json.loads(ask(server, f"/item/{i}")[1])["decision"] == {"decision": decision, "new": new}
+    with opened_review(place / "run", None, None, None) as again:
+        assert (again.desk.state()["n_done"], again.desk.state()["first"]) == (5, 5)
+        assert again.token != server.token
+    status, state = decide(server, item=1, decision="undo")
+    assert (status, state["n_done"], state["first"]) == (200, 4, 1)
+    assert len(lines(place)) == 6
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"item": 48, "decision": "right"},
+        {"item": -1, "decision": "right"},
+        {"item": True, "decision": "right"},
+        {"item": "0", "decision": "right"},
+        {"item": 0, "decision": "guess"},
+        {"item": 0, "decision": ["right"]},
+        {"item": 0, "decision": "change"},
+        {"item": 0, "decision": "change", "new": "../owl"},
+        {"item": 0, "decision": "change", "new": ".."},
+        {"item": 0, "decision": "change", "new": "two\nlines"},
+        {"item": 0, "decision": "change", "new": "x" * 300},
+        {"item": 0, "decision": "change", "new": 7},
+        {"item": 0, "decision": "right", "new": "cat"},
+    ],
+)
+def test_a_decision_that_is_none_is_refused_and_writes_nothing(server: Server, place: Path, what: Any) -> None:
+    status, answer = decide(server, **what)
+    assert status == 422
+    assert answer["error"]
+    assert not (place / "corrections.csv").exists()
+
+
+def test_a_body_that_is_none_or_too_long_is_refused(server: Server, place: Path) -> None:
+    for body in (b"", b"[]", b"{", b"5", b"[" * 9000, b"\xff"):
+        assert ask(server, "/decide", body)[0] == 400
+    assert ask(server, "/decide", b"x" * 10_001)[0] == 413
+    assert ask(server, "/elsewhere", b"{}")[0] == 404
+    assert not (place / "corrections.csv").exists()
+
+
+def test_one_class_can_be_reviewed_and_there_must_be_something_to_review(place: Path) -> None:
+    with opened_review(place / "run", None, None, "cat") as server:
+        assert {item.label for item in server.desk.items} == {"cat"}
+    with pytest.raises(UserError, match="there is no class 'owl'"), opened_review(place / "run", None, None, "owl"):
+        pass
+    with pytest.raises(UserError, match="there is no such run"), opened_review(place / "none", None, None, None):
+        pass

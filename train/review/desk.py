@@ -1,0 +1,131 @@
+"""Desk: what the review page asks for, and what it is told: items, pictures, sounds and decisions."""
+
+import getpass
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from cache import Cache
+from cache.file.header import is_folder_name
+from cache.labels.corrections import FILE, Correction, Decision, append_correction, read_corrections
+from cache.look.mel_scale import band
+from cache.shared.errors import UserError
+from cache.shared.text import printable
+from train.report.figures import spectrogram_png
+from train.review.queue import Queue
+from train.review.sound import starts_at, wav_of
+
+# Frequencies beside the spectrogram, where they are within its range.
+_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
+
+
+class Desk:
+    """The clips of a queue, and the table of corrections beside their cache.
+
+    Parameters
+    ----------
+    data
+        DATA, the folder of the clips.
+    run
+        The run whose mistakes are reviewed, as it is called in the table.
+    notify
+        Takes notices for the user.
+    """
+
+    def __init__(self, queue: Queue, cache: Cache, data: Path, run: str, notify: Callable[[str], None]) -> None:
+        self.items, self.n_suspects = queue.items, queue.n_suspects
+        self.cache, self.data, self.run = cache, data, run
+        self.file = cache.file.absolute().with_name(FILE)
+        self.who = _reviewer()
+        self.decided = read_corrections(self.file, notify)
+        self._writing = Lock()
+
+    def state(self) -> dict[str, object]:
+        """Return what the page shows of all clips together."""
+        done = [item.sha256 in self.decided for item in self.items]
+        settings = self.cache.settings
+        low, high = float(settings["fmin"]), float(settings["fmax"])
+        n = int(settings["n_mels"])
+        ticks = [(hz, (band(hz, settings) + 0.5) / n) for hz in _HZ if low < hz <= high]
+        return {
+            "classes": [printable(name) for name in self.cache.class_names],
+            "n": len(self.items),
+            "n_suspects": self.n_suspects,
+            "n_suspects_done": sum(done[: self.n_suspects]),
+            "n_done": sum(done),
+            "first": done.index(False) if False in done else 0,
+            "file": printable(str(self.file)),
+            "ticks": [{"hz": hz, "share": min(share, 1.0)} for hz, share in ticks],
+        }
+
+    def item(self, index: int) -> dict[str, object]:
+        """Return what the page shows of one clip; times in seconds within it."""
+        item, columns, settings = self.items[index], self.cache.columns, self.cache.settings
+        frame = float(settings["hop_length"]) / float(settings["sr"])
+        n_frames, duration = int(columns["n_frames"][item.row]), float(columns["duration"][item.row])
+        n_shown = min(n_frames, self.cache.X.shape[2])
+        starts = (n_frames - n_shown) // 2 * frame
+        was = self.decided.get(item.sha256)
+        return {
+            "path": printable(item.path),
+            "label": printable(item.label),
+            "probabilities": [[printable(name), p] for name, p in list(item.probabilities.items())[:4]],
+            "why": printable(item.why),
+            "suspect": index < self.n_suspects,
+            "starts": starts,
+            "ends": min(starts + n_shown * frame, duration),
+            "sound_starts": starts_at(duration),
+            "duration": duration,
+            "decision": was and {"decision": was.decision, "new": printable(was.new)},
+        }
+
+    def picture(self, index: int) -> bytes:
+        """Return the spectrogram of a clip without its padding, as a PNG."""
+        row = self.items[index].row
+        n_shown = min(int(self.cache.columns["n_frames"][row]), self.cache.X.shape[2])
+        return spectrogram_png(np.asarray(self.cache.X[row, :, :n_shown, 0], np.float32))
+
+    def sound(self, index: int) -> bytes:
+        """Return the sound of a clip as a WAV."""
+        item = self.items[index]
+        return wav_of(self.data, item.path, float(self.cache.columns["duration"][item.row]))
+
+    def decide(self, index: object, decision: object, new: object) -> dict[str, object]:
+        """Write a decision into the table of corrections, and return the state after it.
+
+        Raises
+        ------
+        UserError
+            It is not a decision about one of the clips, or it cannot be written.
+        """
+        if type(index) is not int or not 0 <= index < len(self.items):
+            raise UserError("there is no such clip")
+        if not isinstance(decision, str) or decision not in list(Decision) or not isinstance(new, str):
+            raise UserError("there is no such decision")
+        item, kind = self.items[index], Decision(decision)
+        needs_new = kind in (Decision.CHANGE, Decision.BOTH)
+        # The page knows names as they are shown.
+        new = next((name for name in self.cache.class_names if printable(name) == new), new.strip())
+        if needs_new and (not is_folder_name(new) or len(new.encode()) > 255 or new == item.label):
+            raise UserError(f"{new!r} cannot be the new class of a clip of {item.label}")
+        if new and not needs_new:
+            raise UserError(f"{kind} takes no class")
+        when = datetime.now(UTC).isoformat(timespec="microseconds")
+        one = Correction(item.sha256, item.path, item.label, kind, new, self.who, when, self.run)
+        with self._writing:
+            append_correction(self.file, one)
+            if kind is Decision.UNDO:
+                self.decided.pop(item.sha256, None)
+            else:
+                self.decided[item.sha256] = one
+        return self.state()
+
+
+def _reviewer() -> str:
+    try:
+        return printable(getpass.getuser())
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        return "somebody"

@@ -1,0 +1,311 @@
+"use strict";
+
+// Every text from the server is set as textContent, never as markup.
+const $ = (id) => document.getElementById(id);
+const token = location.hash.slice(1);
+const RATES = [1, 0.5, 0.25];
+const KEPT = 3; // clips before and after the current one whose sound and picture stay in memory
+
+const context = new AudioContext();
+const gain = context.createGain();
+gain.connect(context.destination);
+
+let state = null;
+let at = 0;
+let current = null; // what the server says of the clip that is shown
+let playing = null; // its source, and when it was started
+let rate = 0;
+const undone = []; // where decisions were made, the last one last
+const ahead = new Map(); // by index, promises of what a clip needs
+
+async function ask(path, options = {}) {
+  const answer = await fetch(path, { ...options, headers: { "X-Token": token } });
+  if (!answer.ok) {
+    const said = await answer.json().catch(() => ({}));
+    const lost = answer.status === 401 ? "this page is of an earlier review; open the address that is printed now" : "the server refused it";
+    throw new Error(said.error || lost);
+  }
+  return answer;
+}
+
+function fail(error) {
+  const text = error instanceof TypeError ? "the review is not running any more; start it again, it goes on here" : error.message;
+  $("error").textContent = text;
+  $("error").hidden = false;
+}
+
+function prepared(index) {
+  if (!ahead.has(index)) {
+    const sound = ask(`/sound/${index}`).then((answer) => answer.arrayBuffer()).then((bytes) => context.decodeAudioData(bytes));
+    const picture = ask(`/picture/${index}`).then((answer) => answer.blob()).then((blob) => URL.createObjectURL(blob));
+    for (const promise of [sound, picture]) promise.catch(() => {});
+    ahead.set(index, { item: ask(`/item/${index}`).then((answer) => answer.json()), sound, picture });
+    ahead.get(index).item.catch(() => ahead.delete(index));
+  }
+  return ahead.get(index);
+}
+
+function forgetFarOnes() {
+  for (const [index, clip] of ahead) {
+    if (Math.abs(index - at) <= KEPT) continue;
+    ahead.delete(index);
+    clip.picture.then(URL.revokeObjectURL, () => {});
+  }
+}
+
+const seconds = (value) => `${value.toFixed(2)} s`;
+const percent = (share) => `${(100 * share).toFixed(1)}\u202f%`;
+
+async function show(index, aloud) {
+  stop();
+  at = Math.min(Math.max(index, 0), state.n - 1);
+  const clip = prepared(at);
+  const mine = at;
+  const item = await clip.item;
+  if (mine !== at) return;
+  current = { item, sound: null };
+  $("error").hidden = true;
+  $("naming").hidden = true;
+  $("label").textContent = item.label;
+  $("path").textContent = item.path;
+  $("why").textContent = item.why;
+  $("starts").textContent = seconds(item.starts);
+  $("ends").textContent = seconds(item.ends);
+  const other = item.probabilities.find(([name]) => name !== item.label);
+  $("second").textContent = other ? `${item.label} and ${other[0]}` : "two classes here";
+  $("both").disabled = !other;
+  $("probabilities").replaceChildren(...item.probabilities.map(([name, p], i) => bar(name, p, name === item.label ? "true" : i ? "other" : "wrong")));
+  $("nosound").hidden = true;
+  $("picture").alt = `Spectrogram of ${item.path}`;
+  document.title = `${item.label}: review`;
+  tell();
+  clip.picture.then((address) => { if (mine === at) $("picture").src = address; }, fail);
+  try {
+    const sound = await clip.sound;
+    if (mine !== at) return;
+    current.sound = sound;
+    draw(sound);
+    if (aloud) play();
+  } catch (error) {
+    if (mine !== at) return;
+    draw(null);
+    $("nosound").textContent = `No sound: ${error.message}.`;
+    $("nosound").hidden = false;
+  }
+  forgetFarOnes();
+  for (const near of [at + 1, at + 2]) if (near < state.n) prepared(near);
+}
+
+function bar(name, p, kind) {
+  const line = document.createElement("li");
+  line.className = kind;
+  const [title, value] = ["name", "value"].map((of) => Object.assign(document.createElement("span"), { className: of }));
+  title.textContent = name;
+  value.textContent = percent(p);
+  const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const share = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  for (const [key, of] of [["width", `${100 * p}%`], ["height", "100%"], ["rx", "2"]]) share.setAttribute(key, of);
+  picture.setAttribute("aria-hidden", "true");
+  picture.append(share);
+  line.append(title, picture, value);
+  return line;
+}
+
+function tell() {
+  const left = state.n_suspects ? `suspects reviewed: ${state.n_suspects_done} of about ${state.n_suspects}` : "no suspects";
+  $("progress").textContent = `Clip ${at + 1} of ${state.n} · ${left} · decisions: ${state.n_done}`;
+  $("bar").max = Math.max(state.n_suspects, 1);
+  $("bar").value = state.n_suspects_done;
+  const was = current && current.item.decision;
+  const words = { right: "The label is right.", unsure: "Not sure.", unusable: "Unusable." };
+  $("decided").textContent = !was ? "" : was.decision === "change" ? `It is ${was.new}.`
+    : was.decision === "both" ? `It is ${current.item.label} and ${was.new}.` : words[was.decision];
+  for (const id of ["right", "both", "unsure", "unusable"]) $(id).setAttribute("aria-pressed", String(was?.decision === id));
+  for (const button of $("classes").children) button.setAttribute("aria-pressed", String(was?.decision === "change" && was.new === button.dataset.name));
+}
+
+async function decide(decision, name = "") {
+  if (!current) return;
+  const index = at;
+  const item = current.item;
+  if (decision === "change" && name === item.label) [decision, name] = ["right", ""];
+  const posted = ask("/decide", { method: "POST", body: JSON.stringify({ item: index, decision, new: name }) }).then((answer) => answer.json());
+  item.decision = { decision, new: name };
+  undone.push(index);
+  // The next clip is heard while this decision is written; if it cannot be, the page goes back and says so.
+  const shown = index + 1 < state.n ? show(index + 1, true) : (tell(), null);
+  try {
+    state = await posted;
+    tell();
+  } catch (error) {
+    item.decision = null;
+    undone.pop();
+    await shown;
+    await show(index, false);
+    fail(error);
+  }
+}
+
+async function undo() {
+  const index = undone.length ? undone.pop() : at;
+  try {
+    const clip = await prepared(index).item;
+    if (clip.decision) state = await (await ask("/decide", { method: "POST", body: JSON.stringify({ item: index, decision: "undo" }) })).json();
+    clip.decision = null;
+    await show(index, true);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+// Sound ------------------------------------------------------------------------------------------------------------
+
+function play(from = 0) {
+  stop();
+  if (!current?.sound) return;
+  context.resume();
+  const source = context.createBufferSource();
+  source.buffer = current.sound;
+  source.loop = $("loop").getAttribute("aria-pressed") === "true";
+  source.playbackRate.value = RATES[rate];
+  source.connect(gain);
+  source.start(0, from);
+  playing = { source, from, since: context.currentTime };
+  source.addEventListener("ended", () => { if (playing?.source === source) stop(); });
+  document.body.dataset.playing = at;
+  requestAnimationFrame(move);
+}
+
+function stop() {
+  if (playing) {
+    const { source } = playing;
+    playing = null;
+    source.stop();
+  }
+  delete document.body.dataset.playing;
+  $("cursor").style.visibility = "hidden";
+  if (current?.sound) draw(current.sound);
+}
+
+function position() {
+  const passed = playing.from + (context.currentTime - playing.since) * RATES[rate];
+  return playing.source.loop ? passed % current.sound.duration : passed;
+}
+
+function move() {
+  if (!playing || !current?.sound) return;
+  const now = position();
+  const { item, sound } = current;
+  const x = (item.sound_starts + now - item.starts) / (item.ends - item.starts);
+  $("cursor").style.visibility = x >= 0 && x <= 1 ? "visible" : "hidden";
+  $("cursor").style.left = `${100 * x}%`;
+  draw(sound, now / sound.duration);
+  requestAnimationFrame(move);
+}
+
+function draw(sound, share = null) {
+  const canvas = $("wave");
+  const pen = canvas.getContext("2d");
+  const style = getComputedStyle(document.body);
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  if (!sound) return;
+  const samples = sound.getChannelData(0);
+  sound.peaks ??= Array.from({ length: canvas.width }, (_, x) => {
+    const [first, last] = [x, x + 1].map((edge) => Math.floor((edge * samples.length) / canvas.width));
+    const step = Math.max(1, Math.floor((last - first) / 64));
+    let peak = 0;
+    for (let i = first; i < Math.max(last, first + 1); i += step) peak = Math.max(peak, Math.abs(samples[i]));
+    return peak;
+  });
+  const loudest = Math.max(...sound.peaks, 1e-6);
+  pen.fillStyle = style.getPropertyValue("--muted");
+  sound.peaks.forEach((peak, x) => {
+    const height = Math.max(1, (peak / loudest) * canvas.height);
+    pen.fillRect(x, (canvas.height - height) / 2, 1, height);
+  });
+  if (share === null) return;
+  pen.fillStyle = style.getPropertyValue("--wrong");
+  pen.fillRect(share * canvas.width, 0, 3, canvas.height);
+}
+
+// Keys and buttons -------------------------------------------------------------------------------------------------
+
+const actions = {
+  play: () => (playing ? stop() : play()),
+  loop: () => {
+    const on = $("loop").getAttribute("aria-pressed") !== "true";
+    $("loop").setAttribute("aria-pressed", String(on));
+    if (playing) playing.source.loop = on;
+    else if (on) play();
+  },
+  slow: () => {
+    const from = playing ? position() : 0;
+    rate = (rate + 1) % RATES.length;
+    $("rate").textContent = `speed ${["1", "½", "¼"][rate]}`;
+    play(from);
+  },
+  louder: () => { gain.gain.value = Math.min(gain.gain.value * 2, 64); },
+  softer: () => { gain.gain.value = Math.max(gain.gain.value / 2, 1 / 16); },
+  right: () => decide("right"),
+  both: () => decide("both", current.item.probabilities.find(([name]) => name !== current.item.label)[0]),
+  unsure: () => decide("unsure"),
+  unusable: () => decide("unusable"),
+  new: () => { $("naming").hidden = false; $("name").value = ""; $("name").focus(); },
+  back: () => show(at - 1, true).catch(fail),
+  next: () => show(at + 1, true).catch(fail),
+  undo,
+};
+
+function addButtons() {
+  $("classes").replaceChildren(...state.classes.map((name, i) => {
+    const button = Object.assign(document.createElement("button"), { type: "button" });
+    button.dataset.name = name;
+    button.setAttribute("aria-pressed", "false");
+    if (i < 9) {
+      button.dataset.key = String(i + 1);
+      button.append(Object.assign(document.createElement("kbd"), { textContent: String(i + 1) }));
+    }
+    button.append(name);
+    button.addEventListener("click", () => decide("change", name));
+    return button;
+  }));
+  $("names").replaceChildren(...state.classes.map((name) => Object.assign(document.createElement("option"), { value: name })));
+  $("hz").replaceChildren(...state.ticks.map(({ hz, share }) => {
+    const tick = document.createElement("span");
+    tick.textContent = hz < 1000 ? `${hz} Hz` : `${hz / 1000} kHz`;
+    tick.style.bottom = `${100 * share}%`;
+    return tick;
+  }));
+  $("file").textContent = state.file;
+}
+
+for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
+$("wave").addEventListener("click", (event) => {
+  if (current?.sound) play((event.offsetX / $("wave").clientWidth) * current.sound.duration);
+});
+$("naming").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const name = $("name").value.trim();
+  $("name").blur();
+  if (name) decide("change", name);
+});
+document.addEventListener("click", (event) => { if (event.detail) event.target.closest("button")?.blur(); });
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !state) return;
+  if (event.target instanceof HTMLInputElement) {
+    if (event.key === "Escape") { $("naming").hidden = true; event.target.blur(); }
+    return;
+  }
+  // A button that was reached by Tab answers to these two itself.
+  if (event.target instanceof HTMLButtonElement && (event.key === "Enter" || event.key === " ")) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const button = [...document.querySelectorAll("button[data-key]")].find((one) => one.dataset.key === key);
+  if (!button || button.disabled) return;
+  event.preventDefault();
+  button.click();
+});
+
+ask("/state")
+  .then((answer) => answer.json())
+  .then((found) => { state = found; addButtons(); return show(state.first, false); })
+  .catch((error) => { $("progress").textContent = "Nothing to review"; fail(error); });

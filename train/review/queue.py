@@ -1,0 +1,87 @@
+"""make_queue(): the clips of a run to review, the most doubtful labels first."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from cache import Cache
+from cache.shared.errors import UserError
+from cache.shared.text import human_count
+from train.report.mistakes import find_suspects, least_certain, verdict, worst_mistakes
+from train.runs.record import FINISHED, Record
+from train.runs.tables import read_predictions
+
+
+class Item(NamedTuple):
+    """A clip to review: its row in the cache, and the reason why it is shown.
+
+    `probabilities` are the network's mean ones over its tests, by class, the highest first.
+    """
+
+    row: int
+    path: str
+    sha256: str
+    label: str
+    probabilities: dict[str, float]
+    why: str
+
+
+class Queue(NamedTuple):
+    """The clips of a run in the order of review; the first `n_suspects` are those whose label is probably wrong."""
+
+    items: list[Item]
+    n_suspects: int
+
+
+def make_queue(
+    folder: Path, record: Record, cache: Cache, notify: Callable[[str], None], class_name: str | None = None
+) -> Queue:
+    """Order the clips that a run tested: suspects, then other mistakes, then the least certain of the others.
+
+    Parameters
+    ----------
+    folder
+        The run directory of a fit or, better, of a cross-validation, which tests all clips.
+    cache
+        Holds the clips; those that it does not have any more, or under another label, are skipped with a notice.
+    class_name
+        Take only clips with this label.
+
+    Raises
+    ------
+    UserError
+        The run is not finished or tested no clips, there is no such class, or there is nothing to review.
+    """
+    if record.state != FINISHED or record.metrics is None:
+        raise UserError(f"{folder} has no predictions to review; give a finished fit or cross-validation with a test")
+    names = record.class_names
+    if class_name is not None and class_name not in names:
+        raise UserError(f"there is no class {class_name!r} in {folder}; there is {', '.join(names)}")
+    tested = read_predictions(folder, names)
+    suspects = find_suspects(tested).tolist()
+    others = [*worst_mistakes(tested).tolist(), *least_certain(tested).tolist()]
+    order = list(dict.fromkeys([*suspects, *others]))
+    rows = {path: row for row, path in enumerate(cache.paths)}
+    mean, doubted = tested.mean, set(suspects)
+    items, n_suspects, n_gone = [], 0, 0
+    for clip in order:
+        path, true, p = tested.paths[clip], int(tested.labels[clip]), mean[clip].tolist()
+        if class_name not in (None, names[true]):
+            continue
+        if path not in rows or cache.class_names[cache.labels[rows[path]]] != names[true]:
+            n_gone += 1
+            continue
+        best = int(mean[clip].argmax())
+        why = verdict(names[best], p[best], names[true], p[true]) if best != true else "the network is not sure"
+        shares = dict(sorted(zip(names, p, strict=True), key=lambda share: -share[1]))
+        sha256 = cache.columns["sha256"][rows[path]].decode()
+        items.append(Item(rows[path], path, sha256, names[true], shares, f"{why[0].upper()}{why[1:]}."))
+        n_suspects += clip in doubted
+    if n_gone:
+        notify(
+            f"{human_count(n_gone, 'clip')} skipped, because {cache.file} does not have them any more or has them"
+            " under another label"
+        )
+    if not items:
+        raise UserError(f"{folder} has no clips to review")
+    return Queue(items, n_suspects)

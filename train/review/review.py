@@ -1,0 +1,58 @@
+"""opened_review(): a server of the review page of a run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cache import open_cache
+from cache.shared.cli import notice
+from cache.shared.errors import Interrupted, UserError
+from train.report.page import styles
+from train.review.desk import Desk
+from train.review.queue import make_queue
+from train.review.server import Server
+from train.runs.load import data_folder
+from train.runs.record import read_record
+
+
+@contextmanager
+def opened_review(
+    run: Path, cache_file: Path | None, data: Path | None, class_name: str | None, port: int = 0
+) -> Iterator[Server]:
+    """Yield a server that is ready to serve.
+
+    Parameters
+    ----------
+    run
+        The run directory of a finished fit or cross-validation.
+    cache_file
+        Where its cache is now; None: where it was.
+    data
+        Where its clips are now; None: where the cache says.
+    class_name
+        Review only clips with this label.
+    port
+        0: a free one.
+
+    Raises
+    ------
+    UserError
+        The run or the cache cannot be used, there is nothing to review, or the port is taken.
+    """
+    record = read_record(run)
+    own = Path(record.cache.file)
+    if cache_file is None and not own.exists():
+        raise UserError(f"{own}, on which {run} was trained, is gone; give its place with --cache")
+    cache = open_cache(cache_file or own)
+    queue = make_queue(run, record, cache, notice, class_name)
+    desk = Desk(queue, cache, data or data_folder(cache, own), str(run), notice)
+    try:
+        server = Server(desk, styles(), port)
+    except OSError as error:
+        raise UserError(f"port {port} cannot be used ({error.strerror}); leave out --port to take a free one") from None
+    try:
+        with server:
+            yield server
+    except Interrupted as stop:
+        stop.kept = f"every decision is in {desk.file}; the same command goes on"
+        raise

@@ -1,0 +1,62 @@
+"""wav_of(): the sound of a clip as a WAV that every browser plays, decoded as featurize decodes it."""
+
+import io
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from cache.shared.errors import UserError
+from featurize.audio.pieces import open_clip
+
+# Seconds of a longer clip that are sent: its middle, as in its row.
+LONGEST = 60.0
+_MOST_CHANNELS = 2
+
+
+def wav_of(data: Path, path: str, duration: float) -> bytes:
+    """Decode a clip; memory is bounded by `LONGEST`, however long the recording is.
+
+    Parameters
+    ----------
+    data
+        DATA, the folder of the clips.
+    path
+        The clip's path in the cache, which may be that of a segment.
+    duration
+        Its length in seconds.
+
+    Raises
+    ------
+    UserError
+        The path leads out of DATA, or the clip cannot be read; the message is for the page.
+    """
+    parts = PurePosixPath(path).parts
+    if PurePosixPath(path).is_absolute() or ".." in parts or "\0" in path:
+        raise UserError("its path leads out of the folder of clips")
+    with open_clip(str(data / path)) as audio:
+        middle, half = duration / 2, min(duration, LONGEST) / 2
+        first, last = round((middle - half) * audio.sr), round((middle + half) * audio.sr) + audio.sr
+        blocks = [_playable(block) for _, block in audio.pieces([(max(0, first), last)])]
+        if not blocks:
+            raise UserError("it holds no samples")
+        return _wav(np.concatenate(blocks)[: round(LONGEST * audio.sr)], audio.sr)
+
+
+def starts_at(duration: float) -> float:
+    """Return where in a clip its WAV begins, in seconds."""
+    return max(0.0, (duration - LONGEST) / 2)
+
+
+def _playable(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return block if block.shape[1] <= _MOST_CHANNELS else block.mean(axis=1, keepdims=True)
+
+
+def _wav(samples: npt.NDArray[np.float32], sr: int) -> bytes:
+    # 16 bits hold nothing beyond full scale; not a number is silence.
+    samples = np.nan_to_num(samples, posinf=0.0, neginf=0.0)
+    peak = float(np.abs(samples).max(initial=0.0))
+    out = io.BytesIO()
+    soundfile.write(out, samples / max(peak, 1.0), sr, format="WAV", subtype="PCM_16")
+    return out.getvalue()
