@@ -7,7 +7,6 @@ other. Lines are only appended, each in one write, so a kill loses nothing.
 
 import csv
 import errno
-import io
 import os
 import stat
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import NamedTuple
 
 from cache.shared.errors import UserError
 from cache.shared.files import read_text
-from cache.shared.text import as_cell, from_cell, printable
+from cache.shared.text import csv_line, plain_cell, printable
 
 FILE = "corrections.csv"
 
@@ -81,12 +80,12 @@ def append_correction(file: Path, correction: Correction) -> None:
         status = os.fstat(out)
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{file} is not a file; move it away and decide again")
-        lines = "" if status.st_size else _line(Correction._fields)
+        lines = "" if status.st_size else csv_line(Correction._fields)
         # The last line may be half a line, of a full disk or a person's editor.
         if status.st_size and os.pread(out, 1, status.st_size - 1) != b"\n":
             lines = "\n"
         texts = correction._replace(path=printable(correction.path), run=printable(correction.run))
-        content = (lines + _line(map(as_cell, texts))).encode("utf-8", "backslashreplace")
+        content = (lines + csv_line(texts)).encode("utf-8", "backslashreplace")
         if os.write(out, content) < len(content):
             raise UserError(f"{file} cannot be written ({os.strerror(errno.ENOSPC)}); make room and decide again")
         os.fsync(out)
@@ -128,15 +127,9 @@ def read_corrections(file: Path, notify: Callable[[str], None]) -> dict[str, Cor
 def _correction(line: str) -> Correction | None:
     try:
         cells = next(csv.reader([line], strict=True), [])
-        sha256, path, old, decision, *others = map(from_cell, cells)
+        sha256, path, old, decision, *others = map(plain_cell, cells)
         correction = Correction(sha256, path, old, Decision(decision), *others)
     except (csv.Error, TypeError, ValueError):
         return None
     needs_new = correction.decision in (Decision.CHANGE, Decision.BOTH)
     return correction if correction.sha256 and correction.when and bool(correction.new) == needs_new else None
-
-
-def _line(cells: object) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(cells)  # type: ignore[arg-type]  # any iterable of texts
-    return out.getvalue()
