@@ -100,7 +100,7 @@ def predict(
     from train.predict.deliver import Output, deliver
     from train.predict.predict import predict as find
     from train.predict.sources import find_sources
-    from train.predict.windows import gap, thresholds_of, windows_of
+    from train.predict.windows import gap, settings_of, thresholds_of, windows_of
     from train.runs.directory import open_run
 
     opened = open_run(run)
@@ -111,7 +111,7 @@ def predict(
             param_hint="--threshold",
         )
     least = thresholds_of(opened, except_for=of_class) if base is None else dict.fromkeys(opened.class_names, base)
-    if missed := gap(windows, opened.settings):
+    if missed := gap(windows, settings_of(opened)):
         notice(f"warning: {missed}")
     deliver(
         opened,

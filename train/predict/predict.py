@@ -17,14 +17,14 @@ from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
 from featurize.audio.decode import open_audio
 from featurize.audio.resample import mono_blocks
 from featurize.audio.sndfile import open_stream
-from featurize.features.row import FEATURE_VERSION, computable, n_frames_of, spectrogram
+from featurize.features.row import n_frames_of, spectrogram
 from train.models.calibration import calibrated
 from train.models.inference import BATCH_SIZE, forward_of
 from train.models.network import Forward
 from train.models.recipes import N_COLUMNS
 from train.predict.results import Kind, Recording, Window
 from train.predict.sources import Clip, Source, find_sources
-from train.predict.windows import Windows, cuts, thresholds_of, windows_of
+from train.predict.windows import Windows, cuts, settings_of, thresholds_of, windows_of
 from train.runs.directory import Run, open_run
 
 # Batches that may be featurized ahead, and parts without a spectrogram, such as missing files, that one may hold.
@@ -107,12 +107,7 @@ def predict(
     UserError
         The features of the run are not the ones that this program computes, or its model cannot be loaded.
     """
-    if run.feature_version != FEATURE_VERSION:
-        raise UserError(
-            f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
-            f"version {FEATURE_VERSION}; run `python -m featurize` and train again"
-        )
-    settings = computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked before
+    settings = settings_of(run)
     windows = windows or windows_of(run)
     least = threshold or dict.fromkeys(run.class_names, 0.0)
     network = _network(run, windows, settings)
@@ -207,10 +202,9 @@ def _spectrogram(
     # Silence has nothing to tell classes apart by, so what a network says about it means nothing.
     if x.any():
         return x, ""
-    used = settings.n_frames * settings.hop_length / settings.sr
-    if len(y) / sr <= used or np.abs(y).max() < _QUIET:
+    if len(y) / sr <= settings.row_seconds or np.abs(y).max() < _QUIET:
         return None, "silent"
-    return None, f"no sound in the {used:.1f} s that are used; there is sound elsewhere"
+    return None, f"no sound in the {settings.row_seconds:.1f} s that are used; there is sound elsewhere"
 
 
 def _batches(parts: Iterable[_Part]) -> Iterator[list[_Part]]:

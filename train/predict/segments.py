@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from cache.file.settings import MelSettings
 from cache.labels.annotation import Region
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
@@ -20,11 +19,12 @@ from cache.shared.segment import samples_of
 from cache.shared.text import human_count, printable
 from featurize.audio.audio import Audio, ClipError
 from featurize.audio.decode import open_audio
-from featurize.features.row import computable, n_frames_of, spectrogram
+from featurize.features.row import n_frames_of, spectrogram
 from train.predict.detections import Detections
 from train.predict.results import Kind
 from train.predict.sinks import Found, refuse_equal_names
 from train.predict.sources import Source
+from train.predict.windows import settings_of
 from train.runs.directory import Run
 
 Float32 = npt.NDArray[np.float32]
@@ -157,8 +157,7 @@ def spectrograms(run: Run, path: Path, spans: Sequence[tuple[float, float]]) -> 
     ClipError
         The recording cannot be read.
     """
-    settings = computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked before
-    seconds_shown = settings.n_frames * settings.hop_length / settings.sr
+    settings = settings_of(run)
     parts: list[list[Float32]] = [[] for _ in spans]
     with open_audio(str(path)) as audio:
         for i, samples in audio.pieces([samples_of(start, end, audio.sr) for start, end in spans]):
@@ -171,7 +170,7 @@ def spectrograms(run: Run, path: Path, spans: Sequence[tuple[float, float]]) -> 
         y = np.concatenate(part)
         seconds = len(y) / audio.sr
         x = spectrogram(y, audio.sr, settings)[:, : n_frames_of(round(seconds * settings.sr), settings), 0]
-        middle, half = start + seconds / 2, min(seconds_shown, seconds) / 2
+        middle, half = start + seconds / 2, min(settings.row_seconds, seconds) / 2
         found.append(Shown(x, middle - half, middle + half))
     return found
 

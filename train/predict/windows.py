@@ -1,15 +1,17 @@
 """Windows of a recording: a short one is classified whole, as the clip it is, a long one window by window."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from cache.shared.tree import is_background
+from featurize.features.row import FEATURE_VERSION, computable
 from train.runs.directory import Run
 
 Float32 = npt.NDArray[np.float32]
@@ -51,6 +53,22 @@ def windows_of(run: Run, seconds: float | None = None, overlap: float = 0.5) -> 
     return Windows(median, overlap)
 
 
+def settings_of(run: Run) -> MelSettings:
+    """Return what the features of a run are computed with.
+
+    Raises
+    ------
+    UserError
+        This program computes other features.
+    """
+    if run.feature_version != FEATURE_VERSION:
+        raise UserError(
+            f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
+            f"version {FEATURE_VERSION}; run `python -m featurize` and train again"
+        )
+    return computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked with the run
+
+
 def thresholds_of(run: Run, except_for: Collection[str] = ()) -> dict[str, float]:
     """Return the thresholds of all classes of a run; 0 for a class that needs none or is excepted.
 
@@ -75,12 +93,12 @@ def thresholds_of(run: Run, except_for: Collection[str] = ()) -> dict[str, float
     return {name: found.get(name, 0.0) for name in run.class_names}
 
 
-def gap(windows: Windows, settings: Mapping[str, Any]) -> str:
+def gap(windows: Windows, settings: MelSettings) -> str:
     """Return a sentence if parts of a recording are in no spectrogram, else "".
 
     A spectrogram shows the middle `n_frames` of a window, and windows may start further apart than that.
     """
-    shown = settings["n_frames"] * settings["hop_length"] / settings["sr"]
+    shown = settings.row_seconds
     step = windows.seconds * (1 - windows.overlap)
     if windows.seconds <= shown or step <= shown:
         return ""

@@ -78,12 +78,11 @@ def test_no_more_is_held_of_a_long_recording_than_of_a_short_one() -> None:
 
 
 def test_windows_that_leave_out_sound_are_told() -> None:
-    settings = SETTINGS.as_dict()
-    assert gap(Windows(1.0, 0.0), settings) == ""
-    assert gap(Windows(8.0, 0.5), settings) == ""
-    told = gap(Windows(10.0, 0.5), settings)
+    assert gap(Windows(1.0, 0.0), SETTINGS) == ""
+    assert gap(Windows(8.0, 0.5), SETTINGS) == ""
+    told = gap(Windows(10.0, 0.5), SETTINGS)
     assert "--overlap 0.60 covers everything" in told
-    assert gap(Windows(10.0, 0.6), settings) == ""
+    assert gap(Windows(10.0, 0.6), SETTINGS) == ""
 
 
 def test_by_default_a_window_is_as_long_as_a_clip_was_in_training(run: Path) -> None:
