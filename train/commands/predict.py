@@ -78,7 +78,9 @@ def predict(
 
     Example: python -m train predict runs/1 nights --format csv --out found.csv
 
-    Example: python -m train predict runs/1 n.wav --threshold auto --segments out
+    Example: python -m train predict runs/1 night.wav --segments found
+
+    Example: python -m train predict runs/1 night.wav --threshold dog=0.9
 
     Example: sox in.mp3 -t wav - | python -m train predict runs/first -
     """
@@ -118,12 +120,12 @@ def predict(
         find_sources(paths),
         lambda sources: find(opened, sources, windows, least | of_class),
         Output(
-            format.value,
-            out,
-            resume,
-            len(paths) == 1 and not Path(paths[0]).is_dir(),
-            segments,
-            every_window,
+            format=format.value,
+            out=out,
+            resume=resume,
+            single=len(paths) == 1 and not Path(paths[0]).is_dir(),
+            segments=segments,
+            every_window=every_window,
         ),
     )
 

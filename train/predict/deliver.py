@@ -93,7 +93,8 @@ def deliver(
         if len(left) < len(sources):
             notice(f"{len(sources) - len(left)} of {len(sources)} files are finished already")
         try:
-            n_bad += _write(predict(left), sinks, len(left))
+            # Loading a model for nothing takes seconds.
+            n_bad += _write(predict(left) if left else (), sinks, len(left))
         except Interrupted as interrupt:
             if output.out is not None:
                 interrupt.kept = _kept(output.out, output.format)

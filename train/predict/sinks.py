@@ -1,5 +1,6 @@
 """Sinks: where predictions go as they come, as lines of text, CSV or JSON, or as labels of another program."""
 
+import errno
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -90,9 +91,14 @@ class Labels:
             sys.stdout.buffer.flush()
             self.lines = []
         elif one.kind in (Kind.RECORDING, Kind.CLIP):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(file) as beside:
-                beside.write_bytes(_encoded(self.lines))
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(file) as beside:
+                    beside.write_bytes(_encoded(self.lines))
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                return "it is classified, but its name is too long for the name of its labels"
             self.n_labels, self.n_files = self.n_labels + self.n_regions, self.n_files + 1
         return ""
 

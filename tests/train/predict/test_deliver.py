@@ -344,6 +344,17 @@ def test_rows_of_any_class_and_any_recording_are_read_back(format: str, run: Pat
     assert format == "json" or not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
 
 
+@pytest.mark.parametrize("format", ["audacity", "raven"])
+def test_a_recording_whose_name_is_too_long_for_labels_is_named_and_the_next_one_is_labelled(
+    format: str, run: Path, tmp_path: Path
+) -> None:
+    sources = [Source(Path(name), name) for name in (f"{'a' * 250}.wav", "b.wav")]
+    found = [one for source in sources for one in heard(source.path, [(0, 1, "dog"), (1, 2, "cat")])]
+    with pytest.raises(UserError, match="1 of 2 files"):
+        deliver(open_run(run), sources, lambda _: found, Output(format, tmp_path / "labels"))
+    assert [file.name.split(".")[0] for file in (tmp_path / "labels").iterdir()] == ["b"]
+
+
 def test_a_killed_command_goes_on_and_standard_input_is_the_file(run: Path, folder: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.wav"
     soundfile.write(long, np.concatenate([tone("dog", 200), tone("cat", 200)]), 16000)
