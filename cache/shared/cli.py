@@ -1,5 +1,6 @@
 """Commands at the terminal: an error is one line, a signal is answered, `--quiet` is kept to."""
 
+import atexit
 import io
 import os
 import signal
@@ -7,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cache.shared.errors import Interrupted, UserError
@@ -54,7 +56,17 @@ def leave_on_signals(name: str, kept: str = "") -> None:
     """
     for signum in _SIGNALS:
         signal.signal(signum, lambda signum, _frame: _leave(name, signum, kept))
+    _outlast_handlers()
     _complete_streams()
+
+
+@cache
+def _outlast_handlers() -> None:
+    """Let no signal end the process between the last moment of Python's handlers and that of the process.
+
+    Registered at the first call alone: what is registered after it runs before it, and can still be interrupted.
+    """
+    atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, _SIGNALS)
 
 
 def _complete_streams() -> None:
@@ -181,6 +193,8 @@ def _interrupt(name: str, kept: str) -> Callable[[int, object], None]:
 
 
 def _leave(name: str, signum: int, kept: str) -> NoReturn:
+    # Another signal would print a line of its own.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     line = printable(f"{name}: interrupted" + (f"; {kept}" if kept else "")) + "\n"
     # Not by print(): the signal may have come in the middle of one.
     with suppress(OSError):

@@ -94,6 +94,38 @@ def test_a_second_interrupt_does_not_break_into_the_first(data):
         assert len(complaints(err)) == 1, err
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_last_of_the_interpreter_takes_nothing_back(data, how):
+    # What is registered first runs last, when only the handlers of Python itself are left to go.
+    code = f"import atexit, os; atexit.register(os.kill, os.getpid(), {how:d})\n"
+    with start(data, code=code) as process:
+        _, err = process.communicate()
+    assert process.returncode == 0
+    assert complaints(err) == []
+    assert len(open_cache(data / "features.h5")) == 3 * N_PER_CLASS
+
+
+def test_a_second_signal_while_the_first_is_answered_adds_no_line(data):
+    code = (
+        "import os, signal\n"
+        "write = os.write\n"
+        "def interrupted(*rest):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return write(*rest)\n"
+        "def leave():\n"
+        "    os.write = interrupted\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "import atexit\n"
+        "from cache.shared import cli\n"
+        "cli._outlast_handlers()\n"
+        "atexit.register(leave)\n"
+    )
+    with start(data, code=code) as process:
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert len(complaints(err)) == 1, err
+
+
 def test_an_interrupt_that_a_callback_swallows_still_ends_the_run(data):
     code = (
         "import os, signal, time, featurize.audio.find\n"
