@@ -37,8 +37,12 @@ def _are_versions(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) and is_utf8(text) for text in value.values())
 
 
-def _are_paths(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(p, str) and is_utf8(p) and "\0" not in p for p in value)
+def _is_relative(path: str) -> bool:
+    return is_utf8(path) and "\0" not in path and not path.startswith("/")
+
+
+def _are_relative(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(path, str) and _is_relative(path) for path in value)
 
 
 def _are_class_names(value: Any) -> bool:
@@ -104,9 +108,9 @@ class Header:
     dtype: str
     fingerprint: str = ""
     versions: Mapping[str, str] = field(default_factory=dict, metadata={"check": _are_versions, "is_json": True})
-    data_dir: str = ""
+    data_dir: str = _stored("", _is_relative)
     max_per_class: int = _stored(0, _is_count)
-    tables: tuple[str, ...] = _stored((), _are_paths, is_json=True)
+    tables: tuple[str, ...] = _stored((), _are_relative, is_json=True)
     label_column: str = ""
     point: float = _stored(0.0, _is_count)
     widen: bool = False

@@ -115,18 +115,24 @@ def read_labels(
     return labels
 
 
-def tables(paths: Sequence[Path]) -> list[Path]:
-    """Return the files that may be tables of labels, as read_labels() looks at them."""
-    return [file for file, _ in _files(paths) if file.is_file()]
+def tables(paths: Sequence[Path], most: float = math.inf) -> list[Path]:
+    """Return the files that may be tables of labels, as read_labels() looks at them.
+
+    Raises
+    ------
+    UserError
+        There are more than `most` folders to look into.
+    """
+    return [file for file, _ in _files(paths, most) if file.is_file()]
 
 
-def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, Path | None]]:
+def _files(paths: Sequence[Path], most: float = math.inf) -> Iterator[tuple[Path, Path | None]]:
     """Yield every file once, with the folder in which it was found, or None if it was named itself."""
     seen = set()
     found: list[tuple[Path, Path | None]]
     for path in paths:
         if path.is_dir():
-            found = [(file, path) for file in _below(path) if file.suffix.lower() in ENDINGS]
+            found = [(file, path) for file in _below(path, most) if file.suffix.lower() in ENDINGS]
         elif path.exists():
             found = [(path, None)]
         else:
@@ -137,7 +143,7 @@ def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, Path | None]]:
                 yield file, top
 
 
-def _below(top: Path) -> Iterator[Path]:
+def _below(top: Path, most: float) -> Iterator[Path]:
     """Yield the files in a folder and below it, hidden ones not, through links, but each real folder once."""
     seen = set()
     for folder, below, names in os.walk(top, followlinks=True):
@@ -146,6 +152,8 @@ def _below(top: Path) -> Iterator[Path]:
             below.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        if len(seen) > most:
+            raise UserError(f"there are more than {most:,} folders in {top}")
         below[:] = sorted(name for name in below if not name.startswith("."))
         yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
 

@@ -14,6 +14,9 @@ from cache.shared.tree import class_places, joined, look_at, walk
 
 Stamp = tuple[int, int]
 
+# Beside one for each clip, the most folders to look into.
+_MOST_FOLDERS = 10_000
+
 # What featurize records of a clip that cannot even be looked at.
 _UNKNOWN = (-1, -1)
 
@@ -68,7 +71,13 @@ def changes(cache: Cache) -> Changes:
         return Changes(data, reason="the class folders are not there; DATA or the cache was moved")
     found: dict[str, Stamp] = {}
     others: Counter[str] = Counter()
-    trees = iter(walk(data, [folder for folders in classes for folder in folders]))
+    # A cache from elsewhere may name any folder for DATA and for its tables.
+    most = _MOST_FOLDERS + len(known)
+    try:
+        trees = iter(walk(data, [folder for folders in classes for folder in folders], most=most))
+        n_tables = _n_newer(cache, most)
+    except UserError as error:
+        return Changes(data, reason=str(error))
     for folders in classes:
         tree = joined([next(trees) for _ in folders])
         if unreadable := [f"{data}/{folder}: {reason}" for folder, reason in tree.unreadable if folder in folders]:
@@ -86,7 +95,7 @@ def changes(cache: Cache) -> Changes:
         n_gone=len(known.keys() - found.keys()),
         n_new=len(found.keys() - known.keys()),
         others=dict(others),
-        n_tables=_n_newer(cache),
+        n_tables=n_tables,
     )
 
 
@@ -101,13 +110,13 @@ def _stamps(data: str, recordings: Iterable[str]) -> dict[str, Stamp]:
     return stamps
 
 
-def _n_newer(cache: Cache) -> int:
+def _n_newer(cache: Cache, most: int) -> int:
     """Return how many tables are gone or newer than the cache; what they say is not read."""
     there = [path for path in cache.table_paths if path.exists()]
     made = cache.file.stat().st_mtime_ns
     try:
-        newer = sum(file.stat().st_mtime_ns > made for file in tables(there))
-    except (OSError, UserError):
+        newer = sum(file.stat().st_mtime_ns > made for file in tables(there, most))
+    except OSError:
         newer = 1
     return newer + len(cache.header.tables) - len(there)
 

@@ -1,5 +1,6 @@
 """Class folders: where they lie, which files below them are clips, what else is there, and what their names mean."""
 
+import math
 import os
 import stat
 from collections import Counter
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cache.shared.errors import UserError
 from cache.shared.segment import segment_of
 from cache.shared.text import printable
 
@@ -66,7 +68,11 @@ class Stamp(NamedTuple):
 
 
 def walk(
-    top: str | os.PathLike[str], folders: Sequence[str] = ("",), deep: bool = True, with_rest: bool = False
+    top: str | os.PathLike[str],
+    folders: Sequence[str] = ("",),
+    deep: bool = True,
+    with_rest: bool = False,
+    most: float = math.inf,
 ) -> list[Tree]:
     """Walk some folders.
 
@@ -83,42 +89,58 @@ def walk(
         Look into folders within the folders.
     with_rest
         Walk everything else in `top` at the end.
+    most
+        How many folders to look into.
 
     Returns
     -------
     list of Tree
         One for each folder, and behind them one for the rest.
+
+    Raises
+    ------
+    UserError
+        There are more folders.
     """
     root = os.fspath(top)
     seen = {_identity(root), *(_identity(f"{root}/{folder}") for folder in folders)}
-    trees = _walked(root, folders, deep, seen)
+    trees = _walked(root, folders, deep, seen, most)
     if with_rest:
-        trees += _walked(root, ("",), deep, seen)
+        trees += _walked(root, ("",), deep, seen, most)
     return trees
 
 
-def _walked(root: str, folders: Sequence[str], deep: bool, seen: set[tuple[int, int]]) -> list[Tree]:
+def _walked(root: str, folders: Sequence[str], deep: bool, seen: set[tuple[int, int]], most: float) -> list[Tree]:
     trees = [Tree() for _ in folders]
     links: list[tuple[Tree, str]] = []
     for tree, folder in zip(trees, folders, strict=True):
-        _enter(root, folder, tree, seen, links if deep else None)
+        _enter(root, folder, tree, seen, links if deep else None, most)
     # A linked folder may hold further links.
     while links:
         todo, links = sorted(links, key=lambda link: link[1]), []
         for tree, path in todo:
             if (identity := _identity(f"{root}/{path}")) not in seen:
                 seen.add(identity)
-                _enter(root, path, tree, seen, links)
+                _enter(root, path, tree, seen, links, most)
     for tree in trees:
         tree.audio.sort()
         tree.hollow = sorted(f for f in tree.hollow if not any(path.startswith(f"{f}/") for path in tree.audio))
     return trees
 
 
-def _enter(root: str, top: str, tree: Tree, seen: set[tuple[int, int]], links: list[tuple[Tree, str]] | None) -> None:
+def _enter(
+    root: str,
+    top: str,
+    tree: Tree,
+    seen: set[tuple[int, int]],
+    links: list[tuple[Tree, str]] | None,
+    most: float,
+) -> None:
     """Note what lies in a folder and below it; links to folders are put into `links`."""
     todo = [top]
     while todo:
+        if len(seen) > most:
+            raise UserError(f"there are more than {most:,} folders in {root}")
         folder = todo.pop()
         prefix = f"{folder}/" if folder else ""
         try:

@@ -598,9 +598,14 @@ def test_a_segment_outside_of_data_or_of_no_time_is_refused(forge, content, path
     refused(forge(arrays=arrays))
 
 
-@pytest.mark.parametrize("tables", ["[1]", "{}", "no", '["a\\u0000b"]', '["\\ud800"]'])
+@pytest.mark.parametrize("tables", ["[1]", "{}", "no", '["a\\u0000b"]', '["\\ud800"]', '["/"]', '["a", "/etc"]'])
 def test_tables_that_are_no_list_of_paths_are_refused(forge, tables):
     assert "'tables' makes no sense" in refused(forge(attributes={"tables": tables}))
+
+
+@pytest.mark.parametrize("folder", ["/", "/etc"])
+def test_a_folder_of_clips_that_is_not_relative_to_the_cache_is_refused(forge, folder):
+    assert "'data_dir' makes no sense" in refused(forge(attributes={"data_dir": folder}))
 
 
 def test_featurize_leaves_a_foreign_file_alone_and_sets_a_damaged_cache_aside(data, good, tmp_path):

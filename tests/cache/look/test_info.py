@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 
 from cache import open_cache
+from cache.file.container import write_around_rows
 from cache.look.changes import Changes, changes
 from featurize import build
 from tests import ROOT
@@ -47,6 +49,27 @@ def since(folder: Path) -> Changes:
 def test_what_nobody_touched_is_unchanged_bad_clips_and_all(here: Path) -> None:
     assert since(here) == Changes(str(here / "data"), others={".txt": 1})
     assert since(here).state == "unchanged"
+
+
+@pytest.mark.parametrize("named", [{"tables": ("../..",)}, {"data_dir": "../.."}])
+def test_a_cache_that_leads_out_of_its_folder_makes_info_walk_no_further_than_a_bound(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: dict[str, Any]
+) -> None:
+    for i in range(200):
+        (tmp_path / "wide/dog" / str(i)).mkdir(parents=True)
+    shutil.move(here, tmp_path / "wide/x/y")
+    file = tmp_path / "wide/x/y/f.h5"
+    cache = open_cache(file)
+    arrays = {name: np.array(array) for name, array in {"y": cache.y, **cache.columns, **cache.rejected}.items()}
+    attributes = replace(cache.header, **named).attributes()
+    write_around_rows(file, len(cache), cache.X.dtype, arrays, attributes)
+    monkeypatch.setattr("cache.look.changes._MOST_FOLDERS", 20)
+    entered, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path=".": entered.append(path) or scandir(path))
+    found = changes(open_cache(file))
+    assert found.state == "unknown"
+    assert "there are more than 31 folders in" in found.reason
+    assert len(entered) < 50
 
 
 def test_changed_gone_and_new_clips_are_counted(here: Path) -> None:
