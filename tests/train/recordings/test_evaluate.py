@@ -166,7 +166,7 @@ def test_the_page_plays_and_shows_the_false_alarm_and_the_miss(mine: Path, yard:
 
 
 def test_the_command_scores_what_predict_finds(mine: Path, yard: Path) -> None:
-    done = train("evaluate", mine, "--recordings", yard, "--labels", yard, "--json")
+    done = train_here("evaluate", mine, "--recordings", yard, "--labels", yard, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert {name: one["events"]["recall"]["value"] for name, one in result["per_class"].items()} == {
