@@ -1,5 +1,6 @@
 """The fixtures of several files: clips, their cache, made by the command itself, and a run; and the order of files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.helpers.tiny import OF_FIT, build_tiny
 from tests.helpers.tones import write_clips
 from train import fit
 from train.models import recipes as models
+from train.score import baselines
 
 # Files that take longest, the longest first: they are begun first, so that no core is left with one at the end, and
 # their tests are marked slow.
@@ -52,6 +54,21 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tones_cache(tones: Path) -> Path:
     """The cache of `tones`."""
     return featurize(tones, tones.parent / "features.h5")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_trees() -> int:
+    """Grow a tenth of the baselines' trees: all take longer than the rest of a tiny fit. Returns how many all are."""
+    n_trees, baselines.N_TREES = baselines.N_TREES, baselines.N_TREES // 10
+    return n_trees
+
+
+@pytest.fixture(scope="module")
+def all_trees(few_trees: int) -> Iterator[None]:
+    """Grow as many as outside of tests, in a file that is about them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "N_TREES", few_trees)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,9 @@ from train.runs.record import Record, read_record
 
 
 @pytest.fixture(scope="module")
-def result(tiny: str, tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
+def result(
+    tiny: str, all_trees: None, tones_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Record]:
     options = OPTIONS | {"epochs": 2}
     return crossval(tones_cache, tmp_path_factory.mktemp("crossval") / "run", n_folds=2, n_repeats=2, **options)
 

@@ -38,6 +38,7 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
 OF_FIT = ("--epochs", "1", "--batch-size", "16", "--val", "0.2", "--deterministic")
 
 
+@pytest.mark.usefixtures("all_trees")
 def test_a_cross_validation_on_a_cluster_is_the_local_one_to_the_bit(
     dask: DaskProcesses, tones_cache: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ from train.dataset.splits import clip_groups
 from train.runs.results import Score
 from train.score.baselines import BASELINES, band_statistics, leak_probe, warnings
 
+pytestmark = pytest.mark.usefixtures("all_trees")
+
 
 @pytest.fixture(scope="module")
 def cache(tones_cache: Path) -> Cache:

@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from cache import open_cache
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
+from featurize import build
 from tests.helpers.commands import featurize
 from tests.helpers.tones import write_clips
 from train.commands.screen import evaluate_summary
@@ -54,14 +55,10 @@ def test_other_classes_or_another_order_of_them_are_refused(run: Path, tones: Pa
         evaluate(run, other)
 
 
-def test_other_feature_settings_are_refused_by_name(
-    run: Path, tones_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = open_cache(tones_cache)
-    other = replace(cache, settings={**cache.settings, "hop_length": 256})
-    monkeypatch.setattr("train.runs.load.open_cache", lambda _: other)
+def test_other_feature_settings_are_refused_by_name(run: Path, tones: Path, tmp_path: Path) -> None:
+    other = build(tones, tmp_path / "other.h5", settings=MelSettings(hop_length=256)).cache.file
     with pytest.raises(UserError, match="hop_length 256 instead of 512"):
-        evaluate(run, None)
+        evaluate(run, other)
 
 
 def test_a_cache_that_has_moved_is_asked_for_and_then_scored(run: Path, tones_cache: Path, tmp_path: Path) -> None:
