@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from cache.shared.errors import UserError
-from tests.helpers.commands import train, train_here
+from tests.helpers.commands import train_here
 from tests.helpers.tones import tone
 from train.__main__ import app
 from train.commands.screen import recordings_summary
