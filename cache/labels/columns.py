@@ -7,6 +7,7 @@ from pathlib import Path
 from cache.labels.annotation import Annotation, Problem, seconds
 from cache.labels.table import Header, Row, column_name, header_of, rows_of, shown
 from cache.shared.errors import UserError
+from cache.shared.text import plain_cell
 from cache.shared.tree import AUDIO_EXTENSIONS
 
 # The usual names of the columns, as column_name() gives them, those first that say the most.
@@ -80,11 +81,11 @@ def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> 
     found = []
     for number, cells, _ in rows:
         span = (0.0, math.inf) if start is None or end is None else (seconds(cells[start]), seconds(cells[end]))
-        name = "" if file is None else cells[file]
+        name = "" if file is None else plain_cell(cells[file])
         if file is not None and not name:
             problems.append(Problem(table, number, "it does not name its recording", "file"))
         else:
-            found.append(Annotation(name, *span, label_in(cells[label]), table, number))
+            found.append(Annotation(name, *span, plain_cell(label_in(cells[label])), table, number))
     return found, problems
 
 

@@ -124,7 +124,7 @@ def label_names(named: Iterable[Annotation]) -> list[str]:
 
 
 def overlapping(used: Iterable[tuple[Annotation, int]]) -> Iterator[Problem]:
-    """Yield each label that overlaps one of another class by more than half of the shorter: one sound in two classes.
+    """Yield each label that overlaps one of another class by more than half of both: one sound in two classes.
 
     Parameters
     ----------
@@ -136,9 +136,9 @@ def overlapping(used: Iterable[tuple[Annotation, int]]) -> Iterator[Problem]:
         place = (one.file, one.channel)
         before = [(other, i) for other, i in before if (other.file, other.channel) == place and other.end > one.start]
         for other, its_label in before:
-            shorter = min(one.end - one.start, other.end - other.start)
+            longer = max(one.end - one.start, other.end - other.start)
             is_same = (one.start, one.end) == (other.start, other.end)
-            if label != its_label and not is_same and min(one.end, other.end) - one.start > shorter / 2:
+            if label != its_label and not is_same and min(one.end, other.end) - one.start > longer / 2:
                 names = f'"{printable(one.label)}" overlaps "{printable(other.label)}"'
                 reason = f"{names} in {other.where} by more than half, so one sound is in two classes"
                 yield Problem(one.table, one.line, reason, "overlap", skipped=False)

@@ -10,6 +10,7 @@ import soundfile
 
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
+from cache.shared.text import csv_line
 from featurize import build
 from tests.helpers.sounds import noise
 from train.dataset.given import choose_split, match_paths
@@ -173,6 +174,14 @@ def test_a_table_is_read_in_the_dialects_of_tables_of_labels(separator: str, enc
     (tmp_path / "split.csv").write_bytes(text.encode(encoding))
     found, remarks = split(paths, table=str(tmp_path / "split.csv"))
     assert list(found.values()) == [{"dev": "val"}.get(side, side) for side in sides]
+    assert remarks == []
+
+
+def test_the_split_that_a_run_wrote_names_every_clip_again(tmp_path: Path) -> None:
+    paths = [f"{sign}1/{name}/{i}.wav" for name in CLASSES for sign in "=+-@'," for i in range(2)]
+    rows = [csv_line([path, "val" if i % 3 else "train"]).strip() for i, path in enumerate(paths)]
+    found, remarks = split(paths, table=file(tmp_path, "path,split", *rows), test=0.0)
+    assert list(found.values()) == ["val" if i % 3 else "train" for i in range(len(paths))]
     assert remarks == []
 
 
