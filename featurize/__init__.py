@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from cache.file.settings import MelSettings
+    from featurize.features.profiles import Wish
     from featurize.update.update import Result
 
 __all__ = ["build", "featurize_clip"]
@@ -37,7 +37,7 @@ def build(
     wait: bool = False,
     scheduler: str | None = None,
     dashboard: bool = False,
-    settings: "MelSettings | None" = None,
+    settings: "Wish" = None,
     notify: Callable[[str], None] | None = None,
 ) -> "Result":
     """Bring a cache up to date with the clips in DATA.
@@ -82,7 +82,8 @@ def build(
     dashboard
         Print the address of that cluster's dashboard.
     settings
-        What to compute; the project's contract by default.
+        The feature settings: some by name, such as {"sr": 48000, "fmax": 24000}, all of them as MelSettings, or the
+        name of a profile, such as "bats". Without a cache to remember them they are the project's contract.
     notify
         Takes notices for the user, a line each; None: they are warnings.
 
@@ -97,7 +98,7 @@ def build(
         The clips or the cache cannot be used as they are. The old cache is as it was, and finished rows are kept for
         the next run.
     """
-    from cache.file.settings import MelSettings
+    from featurize.features.profiles import asked_settings
     from featurize.update.options import Options, class_list, path_of, table_list
     from featurize.update.update import update
 
@@ -120,7 +121,7 @@ def build(
             wait=wait,
             scheduler=scheduler,
             dashboard=dashboard,
-            settings=settings or MelSettings(),
+            settings=asked_settings(settings),
             notify=notify or _warning_for(sys._getframe(1).f_code.co_filename, sys._getframe(1).f_lineno),
             announce=notify or (lambda line: None),
         )
@@ -134,7 +135,7 @@ def _warning_for(file: str, line: int) -> Callable[[str], None]:
 
 def featurize_clip(
     clip: "str | os.PathLike[str] | npt.NDArray[np.floating]",
-    settings: "MelSettings | None" = None,
+    settings: "Wish" = None,
     *,
     sr: int | None = None,
 ) -> "npt.NDArray[np.float32]":
@@ -146,7 +147,7 @@ def featurize_clip(
         An audio file, the path of a segment as a cache has it, or samples: floats of shape (n,), or (n_channels, n) of
         which the mean is taken.
     settings
-        What to compute; the project's contract by default.
+        The feature settings, as for `build`; the project's contract by default.
     sr
         The sample rate of samples in Hz.
 
@@ -160,12 +161,12 @@ def featurize_clip(
     ClipError
         The clip cannot be used; the message says why, and names the file.
     """
-    from cache.file.settings import MelSettings
+    from featurize.features.profiles import asked_settings, resolved_settings
     from featurize.workers.clip import row_of_file, row_of_samples
 
-    settings = settings or MelSettings()
+    wanted = resolved_settings(asked_settings(settings))
     return (
-        row_of_file(os.fspath(clip), settings)
+        row_of_file(os.fspath(clip), wanted)
         if isinstance(clip, str | os.PathLike)
-        else row_of_samples(clip, sr, settings)
+        else row_of_samples(clip, sr, wanted)
     )

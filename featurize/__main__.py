@@ -28,7 +28,20 @@ import typer
 
 from cache.shared.once import Once
 
+_REMEMBERED = "as the cache has them, else speech"
+_OR = "as the cache has it, else {}"
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class Profile(StrEnum):
+    """Settings by the kind of sound, as `featurize.features.profiles.PROFILES` has them."""
+
+    speech = "speech"
+    birds = "birds"
+    bats = "bats"
+    insects = "insects"
+    whales = "whales"
 
 
 class Dtype(StrEnum):
@@ -106,6 +119,30 @@ def featurize(
             show_default="as the cache has it, else 0",
         ),
     ] = None,
+    profile: Annotated[
+        Profile | None,
+        typer.Option(help="Settings for a kind of sound; the options below change some.", show_default=_REMEMBERED),
+    ] = None,
+    sr: Annotated[
+        int | None,
+        typer.Option(metavar="HZ", help="Sample rate that clips are resampled to.", show_default=_OR.format(16000)),
+    ] = None,
+    n_fft: Annotated[
+        int | None, typer.Option(metavar="SAMPLES", help="Length of a window.", show_default=_OR.format(1024))
+    ] = None,
+    hop_length: Annotated[
+        int | None, typer.Option(metavar="SAMPLES", help="From one window to the next.", show_default=_OR.format(512))
+    ] = None,
+    fmin: Annotated[
+        float | None, typer.Option(metavar="HZ", help="Lowest frequency.", show_default=_OR.format(0))
+    ] = None,
+    fmax: Annotated[
+        float | None, typer.Option(metavar="HZ", help="Highest frequency.", show_default=_OR.format(8000))
+    ] = None,
+    top_db: Annotated[
+        float | None,
+        typer.Option(metavar="DB", help="Range below the loudest part of a clip.", show_default=_OR.format(80)),
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes.", show_default="all cores")] = None,
     dtype: Annotated[
         Dtype | None,
@@ -136,13 +173,16 @@ def featurize(
     """Turn every clip in DATA's class folders into a mel spectrogram, and keep them all in one HDF5 cache.
 
     Only new and changed clips are computed. A clip that cannot be used is named and skipped. A cache remembers what it
-    was asked for: classes, labels, --max-per-class and --dtype stay as they are until they are given again.
+    was asked for: classes, labels, --max-per-class, --dtype and the settings of the features stay as they are until
+    they are given again.
 
     Example: python -m featurize
 
     Example: python -m featurize recordings --classes frog,owl --cache f.h5
 
     Example: python -m featurize recordings --labels tables --background 20
+
+    Example: python -m featurize nights --profile bats --cache bats.h5
 
     Example: python -m featurize --check 20
     """
@@ -161,12 +201,17 @@ def featurize(
         return
     from cache.shared.errors import UserError
     from featurize import build
+    from featurize.features.profiles import asked_settings
     from featurize.update.options import class_list
 
     try:
         names = class_list(classes[0] if classes and len(classes) == 1 else classes or ())
     except UserError as error:
         raise typer.BadParameter(str(error), param_hint="--classes") from None
+    given = {
+        "sr": sr, "n_fft": n_fft, "hop_length": hop_length, "fmin": fmin, "fmax": fmax, "top_db": top_db,
+    }  # fmt: skip
+    settings = asked_settings(profile) | {name: value for name, value in given.items() if value is not None}
     result = build(
         data,
         file,
@@ -184,6 +229,7 @@ def featurize(
         wait=wait,
         scheduler=scheduler,
         dashboard=dashboard,
+        settings=settings,
         notify=notice,
     )
     from featurize.update import summary

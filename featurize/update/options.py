@@ -1,12 +1,12 @@
 """Options: what one run of featurize is asked for, as it is given, and checked before anything is opened."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cache.file.columns import X_DTYPES
-from cache.file.settings import MelSettings
+from cache.file.settings import Setting
 from cache.shared.errors import UserError
 from cache.shared.text import printable
 
@@ -27,6 +27,8 @@ class Options:
 
     Attributes
     ----------
+    settings
+        The feature settings that are asked for, by name.
     notify
         Takes what the user has to know, a line each.
     announce
@@ -49,7 +51,7 @@ class Options:
     wait: bool
     scheduler: str | None
     dashboard: bool
-    settings: MelSettings
+    settings: Mapping[str, Setting]
     notify: Callable[[str], None]
     announce: Callable[[str], None]
 

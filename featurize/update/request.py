@@ -7,12 +7,14 @@ from pathlib import Path
 
 from cache.file.header import Header
 from cache.file.reader import Cache, open_cache
+from cache.file.settings import MelSettings
 from cache.labels.annotation import Problem, told
 from cache.labels.read import Labels
 from cache.shared.errors import DamagedCache, MissingCache, UserError
 from cache.shared.text import human_count, human_list, printable
 from cache.shared.tree import Places, class_places, is_background
 from featurize.audio.find import CLASS_NAMES, Class, Found, Walked, find_clips, nothing_found, walk_data
+from featurize.features.profiles import resolved_settings
 from featurize.features.row import FEATURE_VERSION
 from featurize.update.classes import BACKGROUND, found_classes, has_usual, named_classes
 from featurize.update.labelled import Labelling, Shapes, label_names, labels_in, shapes
@@ -53,6 +55,7 @@ class Request:
     old: Cache | None
     damage: str
     stamp: Stamp | None
+    settings: MelSettings
     classes: Sequence[Class]
     max_per_class: int
     dtype: str
@@ -65,7 +68,7 @@ class Request:
         """What holds for every row, without what is known only when the cache is written."""
         folder = self.cache_file.parent
         return Header(
-            self.options.settings.as_dict(),
+            self.settings.as_dict(),
             FEATURE_VERSION,
             tuple(one.name for one in self.classes),
             self.dtype,
@@ -109,6 +112,7 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     _check_place(cache_file)
     stamp = stamp_of(cache_file)
     old, damage = _opened(cache_file)
+    settings = resolved_settings(options.settings, None if old is None else old.settings)
     labelling = _labelling(options, old)
     places = class_places(data)
     shape_of = shapes(data)
@@ -128,7 +132,7 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
         known = [*known, Class(BACKGROUND, (BACKGROUND,))]
     if labelling.has_length:
         before = old.header.label_length if old is not None else 0.0
-        length = usual_length(labels.annotations, known, before, options.settings.row_seconds, notify)
+        length = usual_length(labels.annotations, known, before, settings.row_seconds, notify)
         labelling = labelling._replace(length=length)
     segments = segments_of(data, labels, known, labelling, shape_of, notify)
     _check_labels(labelling, labels, known, segments)
@@ -142,6 +146,7 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
         old,
         damage,
         stamp,
+        settings,
         known,
         max_per_class,
         options.dtype or (old.header.dtype if old is not None else "float32"),

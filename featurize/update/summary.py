@@ -32,6 +32,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "max_per_class": cache.header.max_per_class,
         "n_stretches": int(np.count_nonzero(cache.columns["end"])),
         "n_longer": cache.n_longer,
+        "n_low_rate": len(_low_rates(result)),
         "n_silent": len(cache.silent),
         "n_cut_short": cache.n_cut_short,
         "remarks": [{"path": path, "remark": remark} for path, remark in cache.remarks],
@@ -105,6 +106,17 @@ def _shown(kind: str, lines: list[str]) -> list[str]:
     return [f"{kind} {line}" for line in lines[:_N_SHOWN]] + [f"{kind} {more} more, see --json"] * (more > 0)
 
 
+def _fmax(result: Result) -> float:
+    return float(result.cache.settings["fmax"])
+
+
+def _low_rates(result: Result) -> list[int]:
+    """Return the sample rates of clips that cannot hold all of the frequencies that a row shows."""
+    rates = result.cache.columns["sr"]
+    low: list[int] = rates[(rates < 2 * _fmax(result)) & (rates < int(result.cache.settings["sr"]))].tolist()
+    return low
+
+
 def _counted(result: Result) -> list[str]:
     """Return the lines that only count."""
     cache, found = result.cache, result.found
@@ -121,6 +133,12 @@ def _counted(result: Result) -> list[str]:
         lines.append(
             f"{n} of {human_count(len(cache), 'clip')} {'is' if n == 1 else 'are'} longer than the"
             f" {cache.row_seconds:.1f} s that a row shows"
+        )
+    if n := len(rates := _low_rates(result)):
+        clips, highest = human_count(len(cache), "clip"), f"{max(rates) / 2000:g} kHz"
+        lines.append(
+            f"{n} of {clips} {'holds' if n == 1 else 'hold'} nothing above {highest}, half the rate of the recording;"
+            f" a row shows up to {_fmax(result) / 1000:g} kHz"
         )
     if n := cache.n_duplicates:
         what = (

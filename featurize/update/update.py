@@ -19,7 +19,6 @@ from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import locked
 from cache.shared.text import human_count, human_size
 from featurize.audio.find import Found
-from featurize.features.row import computable
 from featurize.update.options import Options
 from featurize.update.plan import (
     Plan,
@@ -78,7 +77,6 @@ def update(options: Options) -> Result:
         the next run.
     """
     started = time.perf_counter()
-    computable(options.settings)
     request = resolve(options, options.notify)
     if _is_done(request):
         assert request.old is not None
@@ -174,7 +172,7 @@ def _compute(request: Request, plan: Plan, partial: Partial) -> int:
         raise UserError(f"{options.data / bad.path}: {bad.reason}; nothing was published because of --strict")
     _check_space(request, plan, partial)
     with _pool(request, len(plan.tasks)) as pool:
-        return compute(options.data, plan.tasks, options.settings, pool, options.strict, partial)
+        return compute(options.data, plan.tasks, request.settings, pool, options.strict, partial)
 
 
 def _pool(request: Request, n_tasks: int) -> "AbstractContextManager[Pool]":
@@ -186,7 +184,7 @@ def _pool(request: Request, n_tasks: int) -> "AbstractContextManager[Pool]":
         return cluster_workers(options.scheduler, folders, n_tasks, request.dtype, options.notify, options.dashboard)
     from featurize.workers.processes import processes
 
-    return processes(options.n_jobs, n_tasks, options.settings, request.dtype)
+    return processes(options.n_jobs, n_tasks, request.settings, request.dtype)
 
 
 def _check_space(request: Request, plan: Plan, partial: Partial) -> None:

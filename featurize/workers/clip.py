@@ -12,7 +12,6 @@ from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
 from featurize.audio.audio import BLOCK_SAMPLES, Audio, Blocks, ClipError, Decoded, Float32, check_sr
 from featurize.audio.pieces import open_clip
-from featurize.features.row import computable
 from featurize.workers.batch import write_row
 
 
@@ -21,7 +20,7 @@ def row_of_file(path: str, settings: MelSettings) -> Float32:
     out = np.empty(ROW_SHAPE, np.float32)
     try:
         with open_clip(path) as audio:
-            write_row(audio, computable(settings), out)
+            write_row(audio, settings, out)
     except ClipError as error:
         gone = not Path(recording_of(path)).exists() and not Path(path).exists()
         raise ClipError(f"{path}: {'there is no such file' if gone else error}", error.passing) from None
@@ -43,7 +42,7 @@ def row_of_samples(y: npt.NDArray[np.floating], sr: int | None, settings: MelSet
     n_samples, n_channels = samples.shape
     audio = Audio(sr, n_channels, n_samples, y.dtype.name, partial(_blocks, samples), str)
     out = np.empty(ROW_SHAPE, np.float32)
-    write_row(audio, computable(settings), out)
+    write_row(audio, settings, out)
     return out
 
 

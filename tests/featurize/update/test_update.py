@@ -96,7 +96,7 @@ def test_other_settings_code_or_dtype_recompute_everything_and_say_why(data, mon
 
     run(data)
     assert "fmax is 7000.0, the cache's was 8000.0" in reason(settings=MelSettings(fmax=7000.0))
-    assert "fmax is 8000.0, the cache's was 7000.0" in reason()
+    assert "fmax is 8000.0, the cache's was 7000.0" in reason(settings={"fmax": 8000})
     assert "the dtype is float16, the cache's was float32" in reason(dtype="float16")
     assert "the dtype is float32" in reason(dtype="float32")
     monkeypatch.setattr("featurize.update.request.FEATURE_VERSION", 3)
