@@ -77,10 +77,10 @@ class _Candidate(NamedTuple):
         return _folders(self.path)
 
 
-def index_of(folder: Path, deep: bool) -> Index:
-    """Return the audio files of a folder, and with `deep` of those below it."""
+def index_of(folder: Path, deep: bool, audio: Sequence[str] | None = None) -> Index:
+    """Return the audio files of a folder, and with `deep` those below it; `audio` are their paths if they are known."""
     index = Index(folder, {}, set())
-    for path in walk(folder, deep=deep)[0].audio:
+    for path in walk(folder, deep=deep)[0].audio if audio is None else audio:
         index.files.setdefault(plain(_stem(path.rpartition("/")[2])), []).append(path)
         index.folders.update(map(plain, _folders(path)))
     return index

@@ -68,7 +68,11 @@ class _Table(NamedTuple):
 
 
 def read_labels(
-    paths: Sequence[Path], recordings: Path | None, label_column: str | None = None, point: float = 0.0
+    paths: Sequence[Path],
+    recordings: Path | None,
+    label_column: str | None = None,
+    point: float = 0.0,
+    audio: Sequence[str] | None = None,
 ) -> Labels:
     """Read tables of labels: Audacity's label tracks, Raven's selection tables, and tables with a header.
 
@@ -82,6 +86,8 @@ def read_labels(
         The column that holds the label, in the tables that have it; None: the usual ones.
     point
         The length in seconds to give to labels of a point in time; 0: skip them.
+    audio
+        The paths of all audio files in and below `recordings`, relative to it; None: walk it to find them.
 
     Raises
     ------
@@ -92,7 +98,7 @@ def read_labels(
     if label_column:
         _check_column(read, label_column)
     labels = Labels([], [], list(_said_once(problem for table in read for problem in table.problems)))
-    places = _places(read, recordings)
+    places = _places(read, recordings, audio)
     found: list[Annotation] = []
     for table in read:
         for one in table.annotations:
@@ -190,12 +196,14 @@ def _check_column(read: Iterable[_Table], label_column: str) -> None:
     raise UserError(f"no table has a column {label_column}{next(there, '')}")
 
 
-def _places(read: Iterable[_Table], recordings: Path | None) -> dict[tuple[Path, str], Place]:
+def _places(
+    read: Iterable[_Table], recordings: Path | None, audio: Sequence[str] | None
+) -> dict[tuple[Path, str], Place]:
     """Return the recording that each table means by each name in it, and by none, which is "".
 
     A recording that a table means for sure is not also the one of another folder, on another machine.
     """
-    indexed = lru_cache(maxsize=None)(index_of)
+    indexed = lru_cache(maxsize=None)(lambda folder, deep: index_of(folder, deep, audio if deep else None))
     places: dict[tuple[Path, str], Place] = {}
     for table in read:
         own = own_folders(table.file, table.top, recordings, indexed)

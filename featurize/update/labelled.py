@@ -15,6 +15,7 @@ from cache.shared.text import plain, printable
 from cache.shared.tree import is_utf8
 from featurize.audio.audio import ClipError
 from featurize.audio.decode import open_audio
+from featurize.audio.find import Walked
 
 # The seconds and the channels of a recording, by its path relative to DATA; zeros if they are not known.
 Shapes = Callable[[str], tuple[float, int]]
@@ -52,7 +53,7 @@ class Labelling(NamedTuple):
         return bool(self.tables) and (self.widen or self.background > 0)
 
 
-def labels_in(data: Path, labelling: Labelling, shape_of: Shapes) -> Labels:
+def labels_in(walked: Walked, labelling: Labelling, shape_of: Shapes) -> Labels:
     """Read the labels of the recordings in DATA, to which their paths become relative.
 
     Raises
@@ -60,7 +61,8 @@ def labels_in(data: Path, labelling: Labelling, shape_of: Shapes) -> Labels:
     UserError
         A table is not there, or nothing can be made of one that was named.
     """
-    read = read_labels(labelling.tables, data, labelling.column or None, labelling.point)
+    data = walked.data
+    read = read_labels(labelling.tables, data, labelling.column or None, labelling.point, walked.audio)
     relative = {path: _within(data, Path(path)) for path in {*(one.file for one in read.annotations), *read.empty}}
     problems = [
         one._replace(reason=f"{one.reason}, which --point gives it") if one.kind == "point" else one

@@ -230,7 +230,7 @@ def _walked_for_labels(
     if not labelling.tables:
         return None, Labels([], [], [])
     walked = walk_data(data, places, places.names, with_rest=True)
-    labels = labels_in(data, labelling, shape_of)
+    labels = labels_in(walked, labelling, shape_of)
     if not labels.annotations and not (labels.empty and labelling.background):
         reasons = [line.removesuffix("; skipped") for line in told(one for one in labels.problems if one.skipped)]
         if labels.empty:

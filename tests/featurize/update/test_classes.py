@@ -1,7 +1,10 @@
 """Which classes a cache has, and what becomes of folders, labels and classes that give no clip."""
 
+import os
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -275,3 +278,39 @@ def test_classes_of_several_folders_keep_to_a_split_that_is_given(tmp_path: Path
     assert cache.n_per_class == {"dog": 12, "cat": 6}
     subset, _ = choose_split(cache, clip_groups(cache.paths, cache.columns["sha256"]), 0.2, 0.2, 0)
     assert [("train", "val", "test")[i] for i in subset] == [path.partition("/")[0] for path in cache.paths]
+
+
+def test_a_run_opens_the_old_and_the_new_cache_once_reads_each_table_once_and_lists_each_folder_once(
+    field: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(field, "frog/0.wav", "deep/below/1.wav", "deep/2.wav")
+    track(field.parent / "tables/n0.txt", (1, 2, "frog"))
+    track(field.parent / "tables/n1.txt", (1, 2, "owl"))
+    run(field, labels=field.parent / "tables")
+    track(field.parent / "tables/n1.txt", (1, 2, "owl"), (3, 4, "owl"))
+    opened: list[str] = []
+    listed: list[str] = []
+    caches: list[str] = []
+    really_open, really_list, really_map = os.open, os.scandir, h5py.File
+
+    def counting_open(path: Any, *arguments: Any, **options: Any) -> int:
+        opened.append(Path(path).name)
+        return really_open(path, *arguments, **options)
+
+    def counting_list(path: Any) -> Any:
+        listed.append(os.path.relpath(path, field))
+        return really_list(path)
+
+    def counting_map(file: Any, mode: str, *arguments: Any, **options: Any) -> Any:
+        caches.extend(["f.h5"] * (mode == "r"))
+        return really_map(file, mode, *arguments, **options)
+
+    monkeypatch.setattr(h5py, "File", counting_map)
+    monkeypatch.setattr(os, "open", counting_open)
+    monkeypatch.setattr(os, "scandir", counting_list)
+    result, _ = run(field)
+    monkeypatch.undo()
+    assert result.n_computed == 1
+    assert [opened.count(name) for name in ("n0.txt", "n1.txt")] == [1, 1]
+    assert len(caches) == 2
+    assert [listed.count(folder) for folder in ("frog", "deep", "deep/below")] == [1, 1, 1]
