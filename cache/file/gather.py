@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from cache.file.container import ALIGNMENT
 from cache.file.journal import Partial, row_offset
-from cache.file.reader import Cache, open_cache
+from cache.file.reader import Cache
 from cache.shared.errors import CacheError
-from cache.shared.files import write_all
+from cache.shared.files import stamp_of, write_all
 from cache.shared.text import human_size
 
 # Copied at once: between two of these a signal is answered.
@@ -41,13 +41,13 @@ def gather_rows(
     Raises
     ------
     CacheError
-        Another program replaced the old cache, or cut it.
+        Another program replaced the old cache, or wrote into it.
     """
     row_bytes = partial.row_bytes
     target = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     old_file = os.open(old.file, os.O_RDONLY | os.O_CLOEXEC) if old is not None else -1
     try:
-        if old is not None and open_cache(old.file).fingerprint != old.fingerprint:
+        if old is not None and stamp_of(os.fstat(old_file)) != old.stamp:
             raise CacheError(f"{old.file} was replaced by another program meanwhile; run it again")
         shares = True
         for start, stop in _runs(source):

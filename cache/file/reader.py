@@ -20,7 +20,7 @@ from cache.file.header import Header, format_version_of, lacking
 from cache.file.settings import MelSettings, Setting
 from cache.file.validate import check_arrays
 from cache.shared.errors import CacheError, DamagedCache, MissingCache, UserError
-from cache.shared.files import LFS_REMEDY, as_path, is_lfs_pointer, open_regular
+from cache.shared.files import LFS_REMEDY, Stamp, as_path, is_lfs_pointer, open_regular, stamp_of
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -46,6 +46,8 @@ class Cache:
         A value for each clip that could not be used, by the names in `cache.file.columns.REJECTED`.
     header
         What holds for all rows, and how the cache was asked for.
+    stamp
+        What the file was recognised by when it was opened.
     """
 
     file: Path
@@ -54,6 +56,7 @@ class Cache:
     columns: Columns
     rejected: Columns
     header: Header
+    stamp: Stamp
 
     def __len__(self) -> int:
         return len(self.X)
@@ -265,7 +268,7 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
         arrays[name] = np.full(like.shape, missing[name], "S1" if kind == "S" else kind)
     check_arrays(header, X, arrays)
     columns, rejected = ({name: arrays[name] for name in names} for names in (COLUMNS, REJECTED))
-    return Cache(path, X, arrays["y"], columns, rejected, header)
+    return Cache(path, X, arrays["y"], columns, rejected, header, stamp_of(os.fstat(raw.fileno())))
 
 
 @contextmanager

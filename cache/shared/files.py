@@ -34,6 +34,9 @@ _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 # The most bytes of a text that are read: two million lines or so of a table.
 MAX_TEXT = 100_000_000
 
+# See stamp_of().
+Stamp = tuple[int, int, int, int]
+
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
@@ -114,6 +117,11 @@ def as_path(value: object, name: str) -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise UserError(f"{name} is {value!r}; it must be a path")
     return Path(text)
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return what a file is recognised by as long as nobody writes it or puts another in its place."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from cache.file.settings import MelSettings
 from cache.labels.annotation import Problem, told
 from cache.labels.read import Labels
 from cache.shared.errors import DamagedCache, MissingCache, UserError
+from cache.shared.files import Stamp, stamp_of
 from cache.shared.text import human_count, human_list, printable
 from cache.shared.tree import Places, class_places, is_background
 from featurize.audio.find import CLASS_NAMES, Class, Found, Walked, find_clips, nothing_found, walk_data
@@ -20,8 +21,6 @@ from featurize.update.classes import BACKGROUND, found_classes, has_usual, named
 from featurize.update.labelled import Labelling, Shapes, label_names, labels_in, shapes
 from featurize.update.options import ALL, NONE, Options, check_background
 from featurize.update.segments import Segments, segments_of, usual_length
-
-Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,11 @@ class Request:
     labelling: Labelling
     found: Found
     problems: Sequence[Problem]
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether another cache has taken the place of the old one."""
+        return _stamp_at(self.cache_file) != self.stamp
 
     @property
     def header(self) -> Header:
@@ -110,7 +114,7 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
         raise UserError(f"{data} is not a folder; give the folder that holds a folder of clips per class")
     cache_file = Path(os.path.realpath(options.cache_file))
     _check_place(cache_file)
-    stamp = stamp_of(cache_file)
+    stamp = _stamp_at(cache_file)
     old, damage = _opened(cache_file)
     settings = resolved_settings(options.settings, None if old is None else old.settings)
     labelling = _labelling(options, old)
@@ -157,13 +161,11 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     return _without_empty(request, walked, segments, notify)
 
 
-def stamp_of(cache_file: Path) -> Stamp | None:
-    """Return by what a file is recognised; None if it is not there."""
+def _stamp_at(file: Path) -> Stamp | None:
     try:
-        status = cache_file.stat()
+        return stamp_of(file.stat())
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _check_place(cache_file: Path) -> None:

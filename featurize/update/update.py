@@ -32,7 +32,7 @@ from featurize.update.plan import (
     why_recompute,
     without,
 )
-from featurize.update.request import Request, resolve, stamp_of, without_classes
+from featurize.update.request import Request, resolve, without_classes
 
 if TYPE_CHECKING:
     from featurize.workers.schedule import Pool
@@ -104,7 +104,7 @@ def _update_alone(request: Request) -> tuple[Request, int, Cache]:
     remedy = "let it finish, or wait for it with --wait"
     try:
         with locked(lock, f"is writing {file}", remedy, options.notify, options.wait) as waited:
-            if waited or stamp_of(file) != request.stamp:
+            if waited or request.is_stale:
                 # Another run replaced the cache, and the clips may have changed since.
                 request = resolve(options, lambda line: None)
             return _update(request)
