@@ -29,8 +29,8 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 class Cache:
     """An open cache; every array is mapped read-only from the file and costs no memory until it is read.
 
-    It reads like a sequence of (x, y): `len(cache)`, `cache[7]`, `cache[10:20]`, `cache[[3, 1]]`. A pickle of it holds
-    the file's path and fingerprint, and whoever loads it opens that file again.
+    It reads as a sequence of (x, y): `len(cache)`, `cache[7]`, `cache[10:20]`, `cache[[3, 1]]` give arrays in memory. A
+    pickle of it holds the path and the fingerprint; where it is loaded, that file is opened again.
 
     Attributes
     ----------
@@ -62,8 +62,9 @@ class Cache:
         return len(self.X)
 
     def __getitem__(self, rows: Any) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.float32]]:
-        """Return X and y of a row, or of several, as NumPy indexes the first axis of an array."""
-        return self.X[rows], self.y[rows]
+        """Return X and y of a row or of several, as NumPy indexes the first axis of an array; both are copies."""
+        x, y = np.array(self.X[rows]), np.array(self.y[rows])
+        return x, y
 
     def __repr__(self) -> str:
         return f"<Cache {str(self.file)!r}: {len(self)} clips of {len(self.class_names)} classes, {self.header.dtype}>"

@@ -66,6 +66,10 @@ class Result:
     n_removed: int
     seconds: float
 
+    def __repr__(self) -> str:
+        counts = f"{self.n_computed} computed, {self.n_reused} reused, {self.n_removed} removed"
+        return f"<Result: {counts}, {self.cache!r}>"
+
 
 def update(options: Options) -> Result:
     """Make the cache hold exactly the clips that are asked for, and compute no more than that takes.
