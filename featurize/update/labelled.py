@@ -4,7 +4,7 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +68,7 @@ def labels_in(walked: Walked, labelling: Labelling, shape_of: Shapes) -> Labels:
         one._replace(reason=f"{one.reason}, which --point gives it") if one.kind == "point" else one
         for one in read.problems
     ]
+    is_mono = cache(partial(_is_mono, data, shape_of))
     labels = Labels([], [path for file in read.empty if (path := relative[file])], problems)
     for one in read.annotations:
         if not (path := relative[one.file]):
@@ -79,7 +80,7 @@ def labels_in(walked: Walked, labelling: Labelling, shape_of: Shapes) -> Labels:
         else:
             end = round(shape_of(path)[0], 6) if one.end == math.inf else one.end
             # The only channel of a recording is the recording.
-            channel = 0 if one.channel == 1 and shape_of(path)[1] == 1 else one.channel
+            channel = 0 if one.channel == 1 and is_mono(path) else one.channel
             labels.annotations.append(one._replace(file=path, end=end, channel=channel))
             continue
         labels.problems.append(Problem(one.table, one.line, reason, kind))
@@ -98,6 +99,17 @@ def shapes(data: Path) -> Shapes:
             return 0.0, 0
 
     return shape_of
+
+
+def _is_mono(data: Path, shape_of: Shapes, recording: str) -> bool:
+    """Whether a recording has one channel, which libsndfile tells without reading a short file to its end."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(data / recording) as header:
+            return bool(header.channels == 1)
+    except (soundfile.LibsndfileError, OSError):
+        return shape_of(recording)[1] == 1
 
 
 def _within(data: Path, recording: Path) -> str:

@@ -121,6 +121,25 @@ def test_the_summary_names_its_lines_and_keeps_its_columns_apart() -> None:
 
 
 @pytest.mark.usefixtures("good_ears")
+def test_other_files_in_a_folder_of_tables_are_named_and_skipped(
+    mine: Path, yard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one.txt", "two.txt"):
+        shutil.copy(yard / name, tmp_path / name)
+    (tmp_path / "deployments.csv").write_text("site,start,end\npond,2026-05-01,2026-05-09\n")
+    (tmp_path / "note.txt").write_bytes(b"K\xe4uzchen")
+    (tmp_path / "gone.txt").symlink_to("nowhere.txt")
+    assert evaluate_recordings(mine, yard, [tmp_path], None, False) == evaluate_recordings(
+        mine, yard, [yard], None, False
+    )
+    said = capsys.readouterr().err
+    for name in ("deployments.csv: it has no column for the label", "note.txt: it is not UTF-8", "gone.txt: it cannot"):
+        assert f"{tmp_path}/{name}" in said
+    with pytest.raises(UserError, match=r"deployments.csv: it has no column for the label"):
+        evaluate_recordings(mine, yard, [tmp_path / "deployments.csv"], None, False)
+
+
+@pytest.mark.usefixtures("good_ears")
 def test_a_label_of_a_whole_file_ends_where_its_recording_does(mine: Path, yard: Path, tmp_path: Path) -> None:
     scores = []
     for name, text in (
