@@ -86,6 +86,16 @@ def detections(windows: Floats, is_on: Bools, event: float) -> tuple[Floats, lis
     return np.column_stack((first, first + step)), [members[on[i]] for i in whole.tolist()]
 
 
+def labelled(windows: Floats, labels: Floats) -> Bools:
+    """Return which windows, by rising start, overlap a label by at least half of the shorter, shape (len(windows),)."""
+    is_labelled = np.zeros(len(windows), bool)
+    # Each label is compared with the windows near it: a night has a hundred thousand windows.
+    first, stop = np.searchsorted(windows[:, 1], labels[:, 0]), np.searchsorted(windows[:, 0], labels[:, 1])
+    for i, (a, b) in enumerate(zip(first.tolist(), stop.tolist(), strict=True)):
+        is_labelled[a:b] |= overlapping(windows[a:b], labels[i : i + 1])[:, 0]
+    return is_labelled
+
+
 def overlapping(a: Floats, b: Floats) -> Bools:
     """Tell which spans overlap by at least half of the shorter, shape (len(a), len(b))."""
     overlap = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])

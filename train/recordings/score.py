@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from train.recordings.match import Bools, Floats, covered, detections, lengths, match, overlapping
+from train.recordings.match import Bools, Floats, covered, detections, labelled, lengths, match
 
 # Of the curves: every hundredth, and finer towards both ends, where a network that is sure has most of its answers.
 THRESHOLDS = np.unique([0, *(k / 10_000 for k in (1, 10, 50, 9950, 9990, 9999)), *(k / 100 for k in range(1, 100))])
@@ -45,7 +45,7 @@ class Heard:
     def events(self, name: str) -> Floats:
         """Return the labels of a class, each as long as a window at least, around its middle, shape (m, 2).
 
-        No detection is shorter, so half of one that is in the right place would lie beside a short label.
+        A detection is about as long as a window, so half of one in the right place would lie beside a shorter label.
         """
         spans, window = self.labels[name], float(np.median(lengths(self.windows)))
         seconds = np.maximum(lengths(spans), window)
@@ -170,7 +170,7 @@ def count(heard: Heard, name: str, label: int, thresholds: Floats, event: float)
     A window is of the class if it overlaps one of its labels by at least half of the shorter.
     """
     p, labels = heard.answers(label), heard.events(name)
-    truth = overlapping(heard.windows, heard.labels[name]).any(axis=1)
+    truth = labelled(heard.windows, heard.labels[name])
     of_windows, of_events = np.zeros((2, 3, len(thresholds)), np.int64)
     before: Bools | None = None
     for i, threshold in enumerate(thresholds):

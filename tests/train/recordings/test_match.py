@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from train.recordings.match import covered, detections, match, overlapping
+from train.recordings.match import covered, detections, labelled, match, overlapping
 
 NOTHING = np.empty((0, 2))
 
@@ -100,3 +100,12 @@ def test_no_window_of_a_class_is_no_detection() -> None:
 def test_spans_overlap_that_share_half_of_the_shorter() -> None:
     assert overlapping(spans((0, 2)), spans((1, 3), (1.5, 2.5), (0.5, 0.6), (-4, 9), (-1, 1))).all()
     assert not overlapping(spans((0, 2)), spans((1.1, 3.1), (1.6, 2.6), (2, 3), (5, 6))).any()
+
+
+def test_a_window_is_labelled_if_it_overlaps_any_label_so() -> None:
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 30):
+        starts = np.arange(200) * 0.425
+        windows = np.column_stack((starts, starts + 0.85))
+        labels = np.concatenate((drawn(n, 90, rng), drawn(n, 90, rng)))
+        np.testing.assert_array_equal(labelled(windows, labels), overlapping(windows, labels).any(axis=1))
