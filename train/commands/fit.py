@@ -73,6 +73,7 @@ def crossval(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with an interrupted crossval; needs no other option."),
     ] = None,
+    jobs: options.Jobs = 1,
     scheduler: options.Scheduler = None,
     dashboard: options.Dashboard = False,
     quiet: options.Quiet = False,
@@ -100,10 +101,12 @@ def crossval(
     if resume is not None:
         moved = cache if "cache" in given else None
         _refuse_others(resume, given, {**asked, "folds": folds, "repeats": repeats, "fold_by": fold_by, "run": run})
-        with many.where(scheduler, dashboard, moved or Path(read_record(resume).cache.file)) as run_all:
+        was = read_record(resume)
+        exact, file = bool(was.options.get("deterministic")), moved or Path(was.cache.file)
+        with many.where(jobs, exact, scheduler, dashboard, file) as run_all:
             folder, record = validation.resume_crossval(resume, moved, run_all)
     else:
-        with many.where(scheduler, dashboard, cache) as run_all:
+        with many.where(jobs, asked["deterministic"], scheduler, dashboard, cache) as run_all:
             folder, record = validation.crossval(
                 cache,
                 run,

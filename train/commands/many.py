@@ -31,6 +31,7 @@ def sweep(
     runs: Annotated[Path, typer.Option(help="Folder for the run directories.")] = Path("runs/sweep"),
     *,
     tensorboard: options.TensorBoard = False,
+    jobs: options.Jobs = 1,
     scheduler: options.Scheduler = None,
     dashboard: options.Dashboard = False,
     quiet: options.Quiet = False,
@@ -52,7 +53,8 @@ def sweep(
         # Each worker writes its runs there, under the same name.
         cache, runs = cache.absolute(), runs.absolute()
         runs.mkdir(parents=True, exist_ok=True)
-    with where(scheduler, dashboard, cache, *[runs] * (scheduler is not None)) as run_all:
+    folders = [runs] * (scheduler is not None)
+    with where(jobs, asked["deterministic"], scheduler, dashboard, cache, *folders) as run_all:
         outcomes = sweeps.sweep(cache, options_list, runs, tensorboard, run_all)
     finished = [outcome.folder for outcome in outcomes if outcome.record is not None]
     if finished and (as_json or not quiet):
@@ -62,15 +64,21 @@ def sweep(
 
 
 def where(
-    scheduler: str | None, dashboard: bool, cache: Path, *folders: Path
+    jobs: int, deterministic: bool, scheduler: str | None, dashboard: bool, cache: Path, *folders: Path
 ) -> AbstractContextManager[Callable[..., Any]]:
-    """Provide the map that runs folds or runs: `map` itself, or that of a cluster."""
+    """Provide the map that runs folds or runs: `map` itself, that of several processes, or that of a cluster."""
     if scheduler is not None:
+        if jobs > 1:
+            raise typer.BadParameter("a cluster has its own workers; leave out --jobs", param_hint="--scheduler")
         from train.fitting.dask import cluster_map
 
         return cluster_map(scheduler, cache, folders, notice, dashboard)
     if dashboard:
         raise typer.BadParameter("only a cluster has one; name it with --scheduler", param_hint="--dashboard")
+    if jobs > 1:
+        from train.fitting.worker import local_map
+
+        return local_map(jobs, deterministic)
     return nullcontext(map)
 
 

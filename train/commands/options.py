@@ -20,6 +20,7 @@ Scheduler = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS|FILE", help="Run on a Dask cluster: tcp://host:8786, tls://.., or a scheduler file."),
 ]
+Jobs = Annotated[int, typer.Option(min=1, help="Fits at a time, each in a process of its own.")]
 Dashboard = Annotated[bool, typer.Option("--dashboard", help="Print the address of the cluster's dashboard.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Show errors and what was asked for, and nothing else.", callback=be_quiet)

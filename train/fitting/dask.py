@@ -1,28 +1,22 @@
 """Folds and runs on a Dask cluster: each worker does one at a time, and maps the cache from shared storage."""
 
 import hashlib
-import os
-import pickle
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 from cache import open_cache
 from cache.shared.cli import progress_bar
 from cache.shared.cluster import Cluster, Needs, check_this_worker, connected, needs_of, portable
 from cache.shared.errors import UserError
+from train.fitting.worker import Ended, Job, Map, Result, Worker
 from train.runs.record import versions
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 # TensorFlow uses all cores for one fit, so a worker does one at a time, however many threads it has for tasks.
 _alone = threading.Lock()
@@ -31,7 +25,7 @@ _alone = threading.Lock()
 @contextmanager
 def cluster_map(
     scheduler: str, cache_file: Path, folders: Iterable[Path], notify: Callable[[str], None], dashboard: bool
-) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
+) -> Iterator[Map]:
     """Provide a `map` whose calls run on the workers of a cluster.
 
     Parameters
@@ -123,23 +117,15 @@ def _in_process(call: Callable[[], Result]) -> Result:
     Keras draws its seeds from Python's own generator, and so do Dask's threads: in the worker's process a fit would not
     be repeatable. Memory and TensorFlow's settings go with the process, too.
     """
-    command = [sys.executable, "-c", "from train.fitting.dask import answer; answer()"]
-    with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        threading.Thread(target=_end_with_task, args=(process, *_this_task()), daemon=True).start()
-        with suppress(BrokenPipeError):
-            process.stdin.write(pickle.dumps(call))
-        # stdin stays open: the process takes its end as a sign that this worker is gone, and ends itself.
-        packed = process.stdout.read()
-    if process.returncode:
-        worker, _ = _this_task()
-        how = f"was ended by signal {-process.returncode}" if process.returncode < 0 else "failed; its log says how"
-        raise UserError(f"a run on worker {worker.address} {how}; see whether it has enough memory")
-    result = pickle.loads(packed)
-    if isinstance(result, UserError):
-        raise result
-    return result  # type: ignore[no-any-return]
+    worker, key = _this_task()
+    process = Worker()
+    threading.Thread(target=_end_with_task, args=(process, worker, key), daemon=True).start()
+    try:
+        return process.call(call)
+    except Ended as ended:
+        raise UserError(f"a run on worker {worker.address} {ended}; see whether it has enough memory") from None
+    finally:
+        process.end()
 
 
 def _this_task() -> tuple[Any, str]:
@@ -149,31 +135,10 @@ def _this_task() -> tuple[Any, str]:
     return worker, worker.get_current_task()
 
 
-def _end_with_task(process: "subprocess.Popen[bytes]", worker: Any, key: str) -> None:
+def _end_with_task(process: Worker, worker: Any, key: str) -> None:
     # When the user interrupts the command, Dask gives up the task, but does not stop what it has begun.
-    while process.poll() is None:
+    while process.process.poll() is None:
         time.sleep(0.5)
         task = worker.state.tasks.get(key)
         if task is None or task.state == "cancelled":
-            process.kill()
-
-
-def answer() -> NoReturn:
-    """Run as the process of `_in_process`: read the call from stdin, write its result to stdout."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # libraries may print to it
-    call = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    try:
-        result = call()
-    except UserError as error:
-        result = error
-    out.write(pickle.dumps(result))
-    # Flushed, not closed: when stdout ends, the parent closes stdin, and _leave_with_parent() could come first.
-    out.flush()
-    os._exit(0)
-
-
-def _leave_with_parent() -> None:
-    os.read(0, 1)
-    os._exit(1)
+            process.process.kill()

@@ -2,21 +2,15 @@
 
 import json
 import os
-import shlex
-import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests import ROOT
 from tests.helpers.commands import train, train_here
 from tests.helpers.dask_processes import DaskProcesses, changing
 from tests.helpers.tables import table
-from train.fitting import dask as cluster
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
@@ -116,21 +110,6 @@ def test_a_fold_that_ends_its_process_or_its_workers_and_a_scheduler_that_goes_a
             assert len(done.stderr.splitlines()) == 1, done.stderr
     finally:
         dask.stop()
-
-
-def test_a_result_counts_however_long_its_process_takes_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow_to_end = (
-        "import os, time; end = os._exit; os._exit = lambda code: (code or time.sleep(0.5), end(code));"
-        " from train.fitting.dask import answer; answer()"
-    )
-    python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(slow_to_end)}\n")
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    worker = SimpleNamespace(address="tcp://127.0.0.1:1", state=SimpleNamespace(tasks={"": SimpleNamespace(state="")}))
-    monkeypatch.setattr(cluster, "_this_task", lambda: (worker, ""))
-    assert cluster._in_process(partial(divmod, 7, 2)) == (3, 1)
 
 
 def test_the_dashboard_is_that_of_a_cluster(tones_cache: Path) -> None:

@@ -1,0 +1,147 @@
+"""Processes that fit: several fits at a time on this machine, and one on a worker of a cluster.
+
+A process begins TensorFlow once and answers calls one after another. It ends with the process that started it.
+"""
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, NoReturn, TypeVar
+
+from cache.shared.cli import be_quiet, progress_bar
+from cache.shared.errors import UserError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+
+class Worker:
+    """A process that answers calls.
+
+    Parameters
+    ----------
+    n_threads
+        Threads that TensorFlow shares the work of one operation among; None: as many as there are cores.
+    """
+
+    def __init__(self, n_threads: int | None = None) -> None:
+        limits = {} if n_threads is None else {"TF_NUM_INTRAOP_THREADS": str(n_threads)}
+        # A group of its own: Ctrl-C is for the command alone, which ends its workers.
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from train.fitting.worker import answer; answer()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **limits},
+            process_group=0,
+        )
+
+    def call(self, call: Callable[[], Result]) -> Result:
+        """Call in the process.
+
+        Raises
+        ------
+        UserError
+            The call raised it, or the process ended; then the message begins with "it".
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(pickle.dumps(call))
+            self.process.stdin.flush()
+        try:
+            result = pickle.load(self.process.stdout)
+        except (EOFError, pickle.UnpicklingError):
+            code = self.process.wait()
+            raise Ended(f"was ended by signal {-code}" if code < 0 else "failed; its log says how") from None
+        if isinstance(result, UserError | OSError):
+            raise result
+        return result  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):  # what was not flushed has nobody to read it
+                stream.close()  # type: ignore[union-attr]
+
+
+class Ended(UserError):
+    """The process of a call ended before its result; the message ends a sentence about the call."""
+
+
+@contextmanager
+def local_map(n_jobs: int, deterministic: bool) -> Iterator[Map]:
+    """Provide a `map` that makes several calls at a time, each in a process of its own.
+
+    The cores are shared among the processes, unless the calls must give the same to the bit as a single one at a time:
+    a sum over two threads is rounded in another way than over one.
+    """
+    n_threads = None if deterministic else max(1, (os.cpu_count() or 1) // n_jobs)
+    workers: list[Worker] = []
+    try:
+        workers += (Worker(n_threads) for _ in range(n_jobs))
+        yield partial(_run_all, workers)
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def _run_all(workers: Sequence[Worker], function: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+    todo, idle = list(jobs), queue.SimpleQueue[Worker]()
+    for worker in workers:
+        idle.put(worker)
+
+    def run(job: Job) -> Result:
+        worker = idle.get()
+        try:
+            return worker.call(partial(function, job))
+        except Ended as ended:
+            raise UserError(f"a run {ended}; see whether there is enough memory, or give a smaller --jobs") from None
+        finally:
+            idle.put(worker)
+
+    pool = ThreadPoolExecutor(len(workers))
+    with progress_bar(len(todo), unit="run") as bar:
+        try:
+            for future in [pool.submit(run, job) for job in todo]:
+                yield future.result()
+                bar.update()
+        finally:
+            # After an error or a signal nobody waits for the calls that are under way: local_map() ends them.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def answer() -> NoReturn:
+    """Run as the process of a Worker: read calls from stdin, and write their results to stdout."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # libraries may print to it
+    be_quiet(True)  # the command shows the progress of all calls
+    calls = queue.SimpleQueue[Callable[[], Any]]()
+    threading.Thread(target=_read, args=(calls,), daemon=True).start()
+    while True:
+        call = calls.get()
+        try:
+            result = call()
+        except (UserError, OSError) as error:
+            result = error
+        out.write(pickle.dumps(result))
+        out.flush()
+
+
+def _read(calls: "queue.SimpleQueue[Callable[[], Any]]") -> None:
+    """Read calls until stdin ends, which it does when the process that has the Worker is gone."""
+    with suppress(EOFError):
+        while True:
+            calls.put(pickle.load(sys.stdin.buffer))
+    os._exit(1)
