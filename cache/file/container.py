@@ -1,4 +1,4 @@
-"""The container: HDF5 written around rows that lie in the file already, and the seal that tells whether it is whole.
+"""The container: HDF5 written around rows that are in the file already, and the seal that shows whether it is whole.
 
 ::
 
@@ -8,9 +8,9 @@
     | group, X's header| 64 bytes | (N, 128, 128, 1)                          | attributes
     +------------------+----------+-------------------------------------------+-----------------------------
 
-HDF5 gets a file that says it is empty. X is the first dataset, and its size puts it at the first multiple of ALIGNMENT.
-All that HDF5 allocates after X goes to the end of the file, because the file has no list of free space: otherwise HDF5
-fills the gap before X with small datasets, and datasets of some sizes end in the 64 bytes of the seal.
+HDF5 gets a file object that reports an empty file. X is the first dataset, and its size puts it at the first multiple
+of ALIGNMENT. Everything that HDF5 allocates after X goes to the end of the file, because the file has no list of free
+space: otherwise HDF5 would fill the gap before X with small datasets, and some would end in the 64 bytes of the seal.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ _SEAL_MAGIC = b"melseal1"
 SEAL_OFFSET = ALIGNMENT - 64
 _SEAL_BLOCK = 1 << 20
 
-# The v110 format has checksums in its structures, which the earliest has not.
+# The v110 format has checksums in its structures; the earliest format does not.
 OPTIONS = {
     "libver": "v110",
     "alignment_threshold": ALIGNMENT // 2,
@@ -52,12 +52,12 @@ OPTIONS = {
 def write_around_rows(
     file: Path, n_rows: int, dtype: np.dtype[Any], arrays: Columns, attributes: Mapping[str, Any]
 ) -> None:
-    """Write the HDF5 structure and the seal around rows that lie at ALIGNMENT; X itself is not touched.
+    """Write the HDF5 structure and the seal around rows that start at byte ALIGNMENT; X itself is not touched.
 
     Parameters
     ----------
     file
-        It holds `n_rows` rows of `dtype` from byte ALIGNMENT on; what is before and behind them is overwritten.
+        It holds `n_rows` rows of `dtype` from byte ALIGNMENT on; all other bytes are overwritten.
     arrays
         Every dataset but X, by name.
     attributes
@@ -66,7 +66,7 @@ def write_around_rows(
     Raises
     ------
     CacheError
-        HDF5 put X, or something else, where this format has another thing.
+        HDF5 put X or another dataset where this format does not have it.
     OSError
         The disk is full or fails.
     """
@@ -102,7 +102,7 @@ def is_sealed(file: int) -> bool:
     Raises
     ------
     DamagedCache
-        It has one that does not fit its content.
+        The seal does not fit the content.
     """
     found = os.pread(file, _SEAL.size, SEAL_OFFSET)
     if len(found) < _SEAL.size or not found.startswith(_SEAL_MAGIC):
@@ -119,7 +119,7 @@ def lay_out(
     dtype: np.dtype[Any],
     shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
 ) -> dict[str, Any]:
-    """Give every dataset its place in an empty file: X at ALIGNMENT, all others behind it.
+    """Allocate every dataset in an empty file: X at ALIGNMENT, all others behind it.
 
     Parameters
     ----------
@@ -129,12 +129,12 @@ def lay_out(
     Returns
     -------
     dict
-        h5py's low-level datasets by name, without X, still to be filled.
+        The low-level datasets of h5py by name, without X; they are still empty.
 
     Raises
     ------
     CacheError
-        HDF5 put one of them elsewhere.
+        HDF5 put a dataset elsewhere.
     """
     x = _allocate(h5, "X", (n_rows, *ROW_SHAPE), dtype)
     if x.get_offset() != ALIGNMENT:
@@ -144,7 +144,7 @@ def lay_out(
     datasets = {name: _allocate(h5, name, shape, kind) for name, (shape, kind) in shapes.items()}
     x_end = ALIGNMENT + x.get_storage_size()
     for name, dataset in datasets.items():
-        # An empty dataset has no place.
+        # An empty dataset has no offset.
         offset = dataset.get_offset()
         if offset is not None and offset < x_end:
             raise CacheError(f"HDF5 put {name!r} before the end of X; please report this with the version of h5py")
@@ -152,7 +152,7 @@ def lay_out(
 
 
 class _AroundRows(io.RawIOBase):
-    """A file that HDF5 takes for empty, and so makes anew, although the rows are in it already."""
+    """A file that HDF5 takes for empty and writes from the start, although the rows are in it already."""
 
     def __init__(self, rows: io.FileIO) -> None:
         self._rows = rows
@@ -183,7 +183,7 @@ class _AroundRows(io.RawIOBase):
         return len(data)
 
     def write(self, data: Any) -> int:
-        # HDF5 gets over an error by writing on, and loses it; it is raised when HDF5 is done.
+        # HDF5 goes on after an error and loses it, so the first one is kept, and raised when HDF5 is done.
         view = memoryview(data).cast("B")
         try:
             if self.error is None:
@@ -197,7 +197,7 @@ class _AroundRows(io.RawIOBase):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        # The file itself keeps its length until all is written: HDF5 truncates also when it gives up.
+        # The file itself keeps its length until all is written, because HDF5 also truncates when it fails.
         self.end = self._position if size is None else size
         return self.end
 

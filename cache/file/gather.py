@@ -1,4 +1,4 @@
-"""gather_rows(): rows from an old cache and a partial file, shared with them on the disk or copied."""
+"""gather_rows(): the rows of an old cache and of a journal in one file, as shared blocks of the disk or as copies."""
 
 import errno
 import os
@@ -12,38 +12,31 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.file.container import ALIGNMENT
-from cache.file.journal import Partial, row_offset
+from cache.file.journal import Journal, row_offset
 from cache.file.reader import Cache
 from cache.shared.errors import CacheError
 from cache.shared.files import stamp_of, write_all
 from cache.shared.text import human_size
 
-# Copied at once: between two of these a signal is answered.
+# Bytes that are copied at once: between two copies a signal is answered.
 _COPY_BYTES = 1 << 26
-# From linux/fs.h, and what it says where blocks cannot be shared.
+# The ioctl from linux/fs.h, and the errors of file systems that cannot share blocks.
 _FICLONERANGE = 0x4020940D
 _NO_SHARING = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ENOTTY, errno.EBADF}
 _NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 
 
 def gather_rows(
-    file: Path, source: npt.NDArray[np.int64], old: Cache | None, partial: Partial, notify: Callable[[str], None]
+    file: Path, source: npt.NDArray[np.int64], old: Cache | None, journal: Journal, notify: Callable[[str], None]
 ) -> None:
-    """Write rows in their final order into a new file, from ALIGNMENT on.
-
-    Parameters
-    ----------
-    file
-        Made here.
-    source, old, partial, notify
-        See `cache.file.publish.publish`.
+    """Write rows in their final order into a new file, from ALIGNMENT on; for the rest see `publish()`.
 
     Raises
     ------
     CacheError
         Another program replaced the old cache, or wrote into it.
     """
-    row_bytes = partial.row_bytes
+    row_bytes = journal.row_bytes
     target = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     old_file = os.open(old.file, os.O_RDONLY | os.O_CLOEXEC) if old is not None else -1
     try:
@@ -53,7 +46,7 @@ def gather_rows(
         for start, stop in _runs(source):
             first = int(source[start])
             if first < 0:
-                origin, offset = partial.rows_file, row_offset(partial, -1 - first)
+                origin, offset = journal.rows_file, row_offset(journal, -1 - first)
             else:
                 assert old is not None
                 assert isinstance(old.X, np.memmap)
@@ -76,7 +69,7 @@ def gather_rows(
 
 
 def _runs(source: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yield [start, stop) of the longest runs whose rows also lie side by side where they come from."""
+    """Yield [start, stop) of the longest runs of rows that are also adjacent in the file they come from."""
     step = np.where(source[1:] < 0, -1, 1)
     together = (np.diff(source) == step) & ((source[1:] < 0) == (source[:-1] < 0))
     edges = [0, *(np.flatnonzero(~together) + 1).tolist(), len(source)]
@@ -84,7 +77,7 @@ def _runs(source: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 def _share(origin: int, target: int, origin_offset: int, target_offset: int, n_bytes: int) -> bool:
-    """Let a part of two files lie on the same blocks of the disk; False where that cannot be."""
+    """Let two files share blocks of the disk; return False where the file system cannot do that."""
     if sys.platform != "linux":
         return False
     import fcntl
@@ -110,12 +103,12 @@ def _copy(origin: int, target: int, origin_offset: int, target_offset: int, n_by
             except OSError as error:
                 if error.errno not in _NO_RANGE_COPY:
                     raise
-            # Some file systems say that they copied nothing instead of that they cannot.
+            # Some file systems report 0 bytes instead of an error.
             in_kernel = n > 0
         else:
             block = os.pread(origin, min(_COPY_BYTES, n_bytes - done), origin_offset + done)
             if not block:
-                raise CacheError("rows that were to be reused have gone from their file; run it again")
+                raise CacheError("rows to be reused are no longer in their file; run this again")
             write_all(target, block, target_offset + done)
             n = len(block)
         done += n

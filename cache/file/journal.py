@@ -1,10 +1,10 @@
-"""Rows that are finished but not yet published, in two files beside the cache that survive a SIGKILL.
+"""Journal: rows that are finished but not yet published, in two files beside the cache that survive a SIGKILL.
 
-`<cache>.partial` holds the rows where the published file will have them, so that publishing a cache built from
-nothing only writes the HDF5 structure around them. `<cache>.partial.journal` says in JSON lines what each row is.
-A row is written before its line, both with plain write calls, whose effect no signal takes back. Every line starts
-with its own crc32 and holds its row's; both are checked before a row is reused, so a power cut, after which any block
-of either file may be missing, costs only those rows.
+`<cache>.partial` holds the rows where the published file will have them, so that publishing a new cache only writes the
+HDF5 structure around them. `<cache>.partial.journal` describes each row in a line of JSON. A row is written before its
+line, both with plain write calls, which no signal undoes. Every line starts with its own crc32 and holds that of its
+row. Both are checked before a row is reused, so a power cut, after which any block of either file may be missing, costs
+only those rows.
 """
 
 import json
@@ -26,23 +26,23 @@ PARTIAL_VERSION = 1
 
 
 @dataclass
-class Partial:
-    """The rows that are kept so far.
+class Journal:
+    """The rows that are finished so far.
 
     Attributes
     ----------
     rows_file, journal_file
-        Open descriptors.
+        Open descriptors; -1 when they are closed.
     row_bytes
         Bytes of one row of X.
     n_slots
-        Rows written, the unusable ones among them included.
+        How many rows have a place in the file, those that cannot be used included.
     slots
-        Of every usable row, where it lies, by path.
+        The place of every row that can be used, counted from 0, by the path of its clip.
     columns
-        What each row is, by slot, as in `cache.file.columns.COLUMNS` without the path; longer than there are slots.
+        The columns of the rows by slot, without the path; they are longer than there are slots.
     rejected
-        The clips found unusable, by path.
+        The clips that could not be used, by path.
     """
 
     rows_path: Path
@@ -56,63 +56,61 @@ class Partial:
     rejected: dict[str, Rejected] = field(default_factory=dict)
 
 
-def partial_paths(cache_file: Path) -> tuple[Path, Path]:
-    """Return where the finished rows of a cache lie and where their journal does."""
+def journal_paths(cache_file: Path) -> tuple[Path, Path]:
+    """Return the file of the finished rows of a cache, and the file of their journal."""
     rows = cache_file.with_name(cache_file.name + ".partial")
     return rows, journal_of(rows)
 
 
 def journal_of(rows_path: Path) -> Path:
-    """Return where the journal of some rows lies."""
+    """Return the journal that belongs to a file of rows."""
     return rows_path.with_name(rows_path.name + ".journal")
 
 
 def gathered_path(rows_path: Path) -> Path:
-    """Return where rows are copied to that do not lie in their final order."""
+    """Return the file into which rows are copied that are not in their final order."""
     return rows_path.with_name(rows_path.name + ".new")
 
 
-def open_partial(cache_file: Path, header: Mapping[str, object], dtype: np.dtype[np.floating]) -> tuple[Partial, str]:
+def open_journal(cache_file: Path, header: Mapping[str, object], dtype: np.dtype[np.floating]) -> tuple[Journal, str]:
     """Open the rows that an interrupted run left, or start with none.
 
     Parameters
     ----------
-    cache_file
-        The cache they are for.
     header
-        Everything the rows depend on (settings, versions, classes). Rows under another header are set aside.
+        Everything that the rows depend on. Rows under another header are set aside.
     dtype
         Element type of X.
 
     Returns
     -------
-    Partial
-        Its rows were read and match their crc32.
+    Journal
+        Its rows match their crc32.
     str
         A line for the user about rows that were set aside, or "".
     """
-    rows_path, journal_path = partial_paths(cache_file)
-    # A kill during publish() leaves its copy.
+    rows_path, journal_path = journal_paths(cache_file)
+    # The copy is left by a run that was killed in publish().
     gathered_path(rows_path).unlink(missing_ok=True)
     head = json.dumps({"partial_version": PARTIAL_VERSION, **header}, sort_keys=True).encode()
     notice = _make_room(rows_path, journal_path, head)
-    # The journal goes first when either is missing: it must never describe rows that it was not written for.
+    # Without its rows, the journal would describe rows that are written later.
     if not rows_path.exists():
         journal_path.unlink(missing_ok=True)
-    # No link is followed: what lies beside the cache must not lead the writing elsewhere.
+    # O_NOFOLLOW: a link beside the cache must not lead the writing elsewhere.
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     rows_file = os.open(rows_path, flags, 0o666)
     journal_file = os.open(journal_path, flags | os.O_APPEND, 0o666)
     row_bytes = int(np.prod(ROW_SHAPE)) * dtype.itemsize
-    partial = Partial(rows_path, journal_path, rows_file, journal_file, row_bytes)
-    _recover(partial)
+    journal = Journal(rows_path, journal_path, rows_file, journal_file, row_bytes)
+    _recover(journal)
     if not os.fstat(journal_file).st_size:
         write_all(journal_file, head + b"\n")
-    return partial, notice
+    return journal, notice
 
 
 def _make_room(rows_path: Path, journal_path: Path, head: bytes) -> str:
-    """Leave the names to rows under `head`, those of an earlier time if there are any, and say what was in the way."""
+    """Move rows of another header aside and earlier rows of this one back; return a notice of what was moved aside."""
     notice = ""
     found = _head_of(journal_path)
     if found and found != head and rows_path.exists():
@@ -121,9 +119,9 @@ def _make_room(rows_path: Path, journal_path: Path, head: bytes) -> str:
         journal_path.replace(journal_of(aside))
         notice = f"unfinished rows of other settings are set aside in {aside}; delete it if you do not need them"
     if found != head:
-        # What has no head says nothing: the journal of a run that was killed before it wrote one.
+        # A run that was killed before it wrote the header leaves a journal without one.
         journal_path.unlink(missing_ok=True)
-    # Either half may be aside alone, when a kill came between the two moves.
+    # A run that was killed between the two moves has one of the two files aside.
     own = _aside(rows_path, head)
     if own.exists() and not (found == head and rows_path.exists()):
         own.replace(rows_path)
@@ -145,26 +143,26 @@ def _aside(rows_path: Path, head: bytes) -> Path:
     return rows_path.with_name(f"{rows_path.name}-{zlib.crc32(head):08x}")
 
 
-def _recover(partial: Partial) -> None:
-    size = os.fstat(partial.journal_file).st_size
-    text = os.pread(partial.journal_file, size, 0)
-    # A line that was cut by a full disk must not swallow the next one that is appended to it.
+def _recover(journal: Journal) -> None:
+    size = os.fstat(journal.journal_file).st_size
+    text = os.pread(journal.journal_file, size, 0)
+    # The next line must not be appended to one that a full disk cut short.
     whole = text.rfind(b"\n") + 1
     if whole < size:
-        os.ftruncate(partial.journal_file, whole)
+        os.ftruncate(journal.journal_file, whole)
     for line in text[:whole].split(b"\n")[1:-1]:
         entry = _entry(line)
         if entry is None:
             continue
         if "reason" in entry:
-            _reject(partial, Rejected(**entry))
+            _reject(journal, Rejected(**entry))
             continue
         slot = entry.pop("slot")
         row = Row(**entry)
-        partial.n_slots = max(partial.n_slots, slot + 1)
-        stored = os.pread(partial.rows_file, partial.row_bytes, row_offset(partial, slot))
-        if len(stored) == partial.row_bytes and zlib.crc32(stored) == row.crc32:
-            _keep(partial, range(slot, slot + 1), [row])
+        journal.n_slots = max(journal.n_slots, slot + 1)
+        stored = os.pread(journal.rows_file, journal.row_bytes, row_offset(journal, slot))
+        if len(stored) == journal.row_bytes and zlib.crc32(stored) == row.crc32:
+            _keep(journal, range(slot, slot + 1), [row])
 
 
 def _line(entry: Mapping[str, object]) -> bytes:
@@ -180,39 +178,35 @@ def _entry(line: bytes) -> dict[str, Any] | None:
     return entry
 
 
-def row_offset(partial: Partial, slot: int) -> int:
-    """Return where in the file a row starts."""
-    return ALIGNMENT + slot * partial.row_bytes
+def row_offset(journal: Journal, slot: int) -> int:
+    """Return the byte of the file at which a row starts."""
+    return ALIGNMENT + slot * journal.row_bytes
 
 
 def append(
-    partial: Partial, rows: Sequence[Row], X: npt.NDArray[np.floating], rejected: Sequence[Rejected] = ()
+    journal: Journal, rows: Sequence[Row], X: npt.NDArray[np.floating], rejected: Sequence[Rejected] = ()
 ) -> None:
-    """Keep some finished rows and rejected clips.
+    """Write finished rows and rejected clips.
 
     Parameters
     ----------
-    rows
-        What each row is.
     X
-        The rows, shape (len(rows), 128, 128, 1), in the element type that the partial was opened with.
-    rejected
-        Clips found unusable.
+        The rows, shape (len(rows), 128, 128, 1), in the element type that the journal was opened with.
     """
     if rows:
-        write_all(partial.rows_file, np.ascontiguousarray(X).data, row_offset(partial, partial.n_slots))
-    slots = range(partial.n_slots, partial.n_slots + len(rows))
-    lines = [_line(_told(slot, row)) for slot, row in zip(slots, rows, strict=True)]
+        write_all(journal.rows_file, np.ascontiguousarray(X).data, row_offset(journal, journal.n_slots))
+    slots = range(journal.n_slots, journal.n_slots + len(rows))
+    lines = [_line(_entry_of(slot, row)) for slot, row in zip(slots, rows, strict=True)]
     lines += [_line(clip._asdict()) for clip in rejected]
-    write_all(partial.journal_file, b"".join(lines))
-    partial.n_slots += len(rows)
-    _keep(partial, slots, rows)
+    write_all(journal.journal_file, b"".join(lines))
+    journal.n_slots += len(rows)
+    _keep(journal, slots, rows)
     for clip in rejected:
-        _reject(partial, clip)
+        _reject(journal, clip)
 
 
-def _told(slot: int, row: Row) -> dict[str, Any]:
-    """Return the slot of a row and those of its fields that are not what they are by default."""
+def _entry_of(slot: int, row: Row) -> dict[str, Any]:
+    """Return the entry of a row in the journal: its fields that differ from their defaults, and its slot."""
     told = dict(zip(Row._fields, row, strict=True))
     for name, value in Row._field_defaults.items():
         if told[name] == value:
@@ -221,25 +215,25 @@ def _told(slot: int, row: Row) -> dict[str, Any]:
     return told
 
 
-def _keep(partial: Partial, slots: range, rows: Sequence[Row]) -> None:
-    # Arrays, because the rows of a large cache as Python's objects take five times their memory.
-    while slots.stop > len(partial.columns["size"]):
-        more = _columns(len(partial.columns["size"]))
-        partial.columns = {name: np.concatenate([column, more[name]]) for name, column in partial.columns.items()}
+def _keep(journal: Journal, slots: range, rows: Sequence[Row]) -> None:
+    # Arrays, because Python objects for the rows of a large cache take five times as much memory.
+    while slots.stop > len(journal.columns["size"]):
+        more = _columns(len(journal.columns["size"]))
+        journal.columns = {name: np.concatenate([column, more[name]]) for name, column in journal.columns.items()}
     fields = dict(zip(Row._fields, zip(*rows, strict=True), strict=True)) if rows else {}
     for name, values in fields.items():
-        # The columns begin with zeros and empty texts, which is what most have by default.
+        # The columns start as zeros and empty texts, which are the defaults.
         if name != "path" and (name not in Row._field_defaults or any(values)):
-            partial.columns[name][slots.start : slots.stop] = _encoded(name, values)
+            journal.columns[name][slots.start : slots.stop] = _encoded(name, values)
     for slot, row in zip(slots, rows, strict=True):
-        partial.slots[row.path] = slot
-        partial.rejected.pop(row.path, None)
+        journal.slots[row.path] = slot
+        journal.rejected.pop(row.path, None)
 
 
 def _encoded(name: str, values: Sequence[Any]) -> Sequence[Any]:
     if name not in WIDTHS:
         return values
-    # A text that is too long loses its end, but never half a character.
+    # A text that is too long loses its end, in whole characters.
     width = WIDTHS[name]
     texts = [value.encode() for value in values]
     return [text if len(text) <= width else text[:width].decode(errors="ignore").encode() for text in texts]
@@ -250,15 +244,15 @@ def _columns(n_slots: int) -> Columns:
     return {name: np.zeros(n_slots, kind) for name, kind in kinds.items()}
 
 
-def _reject(partial: Partial, clip: Rejected) -> None:
-    partial.rejected[clip.path] = clip
-    partial.slots.pop(clip.path, None)
+def _reject(journal: Journal, clip: Rejected) -> None:
+    journal.rejected[clip.path] = clip
+    journal.slots.pop(clip.path, None)
 
 
-def close_partial(partial: Partial) -> None:
+def close_journal(journal: Journal) -> None:
     """Close the files and leave them for the next run; a second call does nothing."""
-    files = partial.rows_file, partial.journal_file
-    partial.rows_file = partial.journal_file = -1
+    files = journal.rows_file, journal.journal_file
+    journal.rows_file = journal.journal_file = -1
     for file in files:
         if file >= 0:
             os.close(file)

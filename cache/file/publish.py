@@ -1,4 +1,4 @@
-"""publish(): finished rows become the cache, whole or not at all."""
+"""publish(): make finished rows the cache, whole or not at all."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from cache.file.columns import COLUMNS, REJECTED, X_DTYPES, Columns, Rejected, f
 from cache.file.container import write_around_rows
 from cache.file.gather import gather_rows
 from cache.file.header import Header
-from cache.file.journal import Partial, close_partial, gathered_path
+from cache.file.journal import Journal, close_journal, gathered_path
 from cache.file.reader import Cache, open_cache
 from cache.shared.files import sync_directory
 
@@ -24,52 +24,49 @@ def publish(
     labels: npt.NDArray[np.intp],
     source: npt.NDArray[np.int64],
     old: Cache | None,
-    partial: Partial,
+    journal: Journal,
     rejected: Sequence[Rejected],
     notify: Callable[[str], None] = lambda line: None,
 ) -> Cache:
     """Put the rows in their final order into one HDF5 file and move it into place.
 
-    Rows that already lie in order in the partial file stay where they are and the HDF5 structure is written around
-    them; otherwise a new file shares them with the old ones where the file system can do that (XFS, Btrfs), and takes a
-    copy where it cannot. Either file is synced before it
-    takes the old one's name and the directory after it, so that even a power cut leaves one of the two, whole.
+    Rows that are in order in the journal's file stay where they are, and the HDF5 structure is written around them.
+    Otherwise a new file shares them with the old files where the file system can do that (XFS, Btrfs), and copies them
+    where it cannot. The file is synced before it takes the name of the old cache, and the directory after that, so that
+    even a power cut leaves one of the two, whole.
 
     Parameters
     ----------
-    cache_file
-        The name to publish under.
-    header
-        What holds for every row.
     clips
-        The columns `path`, `size`, `mtime_ns`, `inode`, `start` and `end` of the clips in final order, shape (N,) each.
+        The columns `path`, `size`, `mtime_ns`, `inode`, `start` and `end` of the clips in their final order, shape
+        (N,) each.
     labels
         Their label indices, shape (N,).
     source
         Where each row comes from, shape (N,): i >= 0 is row i of `old`, -1 - i is slot i of `partial`.
     old
-        The cache that is being replaced, if it serves.
-    partial
-        The finished rows; closed and gone afterwards.
+        The cache that is replaced; None if none of its rows are reused.
+    journal
+        The finished rows; it is closed and deleted at the end.
     rejected
-        The clips that are not in the cache.
+        The clips that could not be used.
     notify
-        Takes a line for the user about what that costs.
+        Takes a line for the user about copies of rows.
 
     Returns
     -------
     Cache
         The new cache.
     """
-    columns = _columns(clips, source, old, partial)
+    columns = _columns(clips, source, old, journal)
     rows: Columns = {"y": np.eye(len(header.class_names), dtype="<f4")[labels], **columns}
     arrays: Columns = {**rows, **_rejected(rejected)}
     header = replace(header, fingerprint=fingerprint(header, rows))
-    in_place = partial.n_slots == len(source) and np.array_equal(source, -1 - np.arange(len(source)))
-    file = partial.rows_path if in_place else gathered_path(partial.rows_path)
+    in_place = journal.n_slots == len(source) and np.array_equal(source, -1 - np.arange(len(source)))
+    file = journal.rows_path if in_place else gathered_path(journal.rows_path)
     try:
         if not in_place:
-            gather_rows(file, source, old, partial, notify)
+            gather_rows(file, source, old, journal, notify)
         write_around_rows(file, len(source), X_DTYPES[header.dtype], arrays, header.attributes())
         made = open_cache(file)
         file.replace(cache_file)
@@ -78,25 +75,25 @@ def publish(
             file.unlink(missing_ok=True)
         raise
     sync_directory(cache_file.parent)
-    discard(partial)
+    discard(journal)
     return replace(made, file=cache_file)
 
 
-def discard(partial: Partial) -> None:
-    """Remove a partial file and its journal, the journal first: alone it would say nothing true."""
-    close_partial(partial)
-    partial.journal_path.unlink(missing_ok=True)
-    partial.rows_path.unlink(missing_ok=True)
+def discard(journal: Journal) -> None:
+    """Delete the journal and then its rows, because a journal without its rows would be wrong."""
+    close_journal(journal)
+    journal.journal_path.unlink(missing_ok=True)
+    journal.rows_path.unlink(missing_ok=True)
 
 
-def _columns(clips: Columns, source: npt.NDArray[np.int64], old: Cache | None, partial: Partial) -> Columns:
+def _columns(clips: Columns, source: npt.NDArray[np.int64], old: Cache | None, journal: Journal) -> Columns:
     is_new = source < 0
     columns: Columns = {}
     for name, kind in COLUMNS.items():
         if name in clips:
             column = clips[name]
         else:
-            column = partial.columns[name][-1 - source[is_new]]
+            column = journal.columns[name][-1 - source[is_new]]
             if old is not None and not is_new.all():
                 reused = old.columns[name][source[~is_new]]
                 computed, column = column, np.empty(len(source), np.promote_types(reused.dtype, column.dtype))
@@ -118,5 +115,5 @@ def _array(values: Sequence[Any], kind: str) -> npt.NDArray[Any]:
 
 
 def _narrow(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    # As wide as the longest value and no wider, so that the file does not remember rows that have gone.
+    # As wide as its longest value, so that a file depends on its own rows alone.
     return column.astype(f"S{max(1, int(np.strings.str_len(column).max()))}")

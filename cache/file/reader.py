@@ -27,7 +27,7 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Cache:
-    """An open cache; every array is mapped read-only from the file and costs no memory until it is read.
+    """An open cache; every array is mapped read-only from the file and takes no memory until it is read.
 
     It reads as a sequence of (x, y): `len(cache)`, `cache[7]`, `cache[10:20]`, `cache[[3, 1]]` give arrays in memory. A
     pickle of it holds the path and the fingerprint; where it is loaded, that file is opened again.
@@ -99,16 +99,16 @@ class Cache:
 
     @property
     def data_folder(self) -> str:
-        """DATA as an absolute path: looked for from where the file lies, and then from where a link to it does."""
+        """DATA as an absolute path; if it is not where the file says, it is looked for from a link to the file."""
         return self._from_here(self.header.data_dir)
 
     @property
     def table_paths(self) -> list[Path]:
-        """The tables of labels and folders of them as absolute paths, looked for as DATA is."""
+        """The tables of labels, and folders of them, as absolute paths, found as DATA is."""
         return [Path(self._from_here(path)) for path in self.header.tables]
 
     def _from_here(self, relative: str) -> str:
-        # The inverse of os.path.relpath(), by which they are recorded.
+        # The inverse of os.path.relpath(), which made the paths.
         homes = (os.path.realpath(self.file), os.path.abspath(self.file))  # noqa: PTH100
         paths = [os.path.abspath(f"{os.path.dirname(home)}/{relative}") for home in homes]  # noqa: PTH100, PTH120
         return next((path for path in paths if os.path.exists(path)), paths[0])  # noqa: PTH110
@@ -136,7 +136,7 @@ class Cache:
 
     @property
     def remarks(self) -> list[tuple[str, str]]:
-        """(path, remark) of every clip of which there is something to say although it has a row."""
+        """(path, remark) of every clip that has a row and a remark."""
         rows = np.flatnonzero(self.columns["remark"] != b"")
         return list(zip(*(_decoded(self.columns[name][rows]) for name in ("path", "remark")), strict=True))
 
@@ -157,7 +157,7 @@ class Cache:
 
     @property
     def silent(self) -> list[str]:
-        """Path of every clip whose spectrogram is zero throughout, which the crc32 of its row tells."""
+        """Path of every clip whose row is all zeros, by the crc32 of the row."""
         zeros = zlib.crc32(bytes(self.X.nbytes // len(self)))
         return _decoded(self.columns["path"][self.columns["crc32"] == zeros])
 
@@ -207,8 +207,8 @@ def _open_again(file: str, fingerprint: str) -> Cache:
 def open_cache(file: str | os.PathLike[str]) -> Cache:
     """Validate a cache and map it.
 
-    Nothing of X is read: its rows come from the page cache as they are used, whatever N. The file is opened once, so
-    a cache that is published meanwhile is either seen whole or not at all.
+    X is not read: its rows come from the page cache as they are used. The file is opened once, so a cache that is
+    published meanwhile is seen whole or not at all.
 
     Parameters
     ----------
@@ -225,9 +225,9 @@ def open_cache(file: str | os.PathLike[str]) -> Cache:
     MissingCache
         There is no such file.
     DamagedCache
-        It is a cache, or was to be one, but not a whole one.
+        It is a cache, or was to become one, but it is not whole.
     CacheError
-        It is something else, a cache of a newer format among them, or cannot be read.
+        It is not a cache, has another format version, or cannot be read.
     """
     path = as_path(file, "cache")
     try:
@@ -274,19 +274,19 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
 
 @contextmanager
 def _hdf5(raw: BinaryIO) -> Iterator[h5py.File]:
-    # Through our own file object HDF5 takes no lock, and X is mapped from the very inode that was checked.
+    # Through a Python file object HDF5 takes no lock, and X is mapped from the inode that was checked.
     try:
         with h5py.File(raw, "r") as h5:
             yield h5
     except CacheError:
         raise
-    # HDF5 and h5py answer damage with whatever exception the layer that met it raises.
+    # Each layer of HDF5 and h5py has an exception of its own for damage.
     except Exception:
         raise DamagedCache("it is not a whole HDF5 file") from None
 
 
 def _map(h5: h5py.File, name: str, raw: BinaryIO) -> npt.NDArray[Any]:
-    # A soft or external link, or storage outside of the file, could make us read any file: never followed.
+    # A soft or external link, or storage outside the file, could lead to any file; none is followed.
     if not isinstance(h5.get(name, getlink=True), h5py.HardLink):
         raise DamagedCache(f"it has no dataset {name!r} of its own")
     dataset = h5[name]
@@ -310,7 +310,7 @@ def _dtype(name: str, dataset: h5py.Dataset) -> np.dtype[Any]:
     kinds = {"X": tuple(X_DTYPES.values()), "y": (np.dtype("<f4"),)}
     wanted = {**COLUMNS, **REJECTED}.get(name)
     fits = dtype.kind == "S" if wanted == "S" else dtype in kinds.get(name, (np.dtype(wanted),))
-    # HDF5 knows more types than numpy, such as floats of another exponent: what is mapped must be the plain one.
+    # HDF5 has more types than NumPy, such as floats of another exponent; only the plain type can be mapped.
     kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
     if not (fits and dataset.id.get_type().equal(h5py.h5t.py_create(kind, logical=True))):
         raise DamagedCache(f"{name!r} has the type {dtype}, which this format does not have there")

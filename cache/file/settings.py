@@ -8,9 +8,9 @@ Setting = int | float | str | bool
 
 @dataclass(frozen=True)
 class MelSettings:
-    """What the features depend on, by librosa's names; the defaults are the project's contract.
+    """The settings of the features, by librosa's names; the defaults are the project's contract.
 
-    `featurize.features.row.computable` says which other values there is code for.
+    `featurize.features.row.computable` says for which other values there is code.
 
     Attributes
     ----------
@@ -21,9 +21,9 @@ class MelSettings:
     n_mels
         Mel bands, the height of a spectrogram.
     fmin, fmax
-        Range of the mel filterbank in Hz.
+        The range of the mel filterbank in Hz.
     amin
-        Power below which nothing is told apart from silence.
+        Power below which everything counts as silence.
     top_db
         Dynamic range in dB below the clip's maximum.
     n_frames
@@ -50,7 +50,7 @@ class MelSettings:
     n_frames: int = 128
 
     def __hash__(self) -> int:
-        # Asked for once a clip; of all fields it would take longer than reading the clip.
+        # Needed for every clip; a hash of all fields would take longer than reading the clip.
         return hash((self.sr, self.n_fft, self.hop_length))
 
     @property

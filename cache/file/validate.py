@@ -1,4 +1,4 @@
-"""Whether what a cache says of its clips agrees: a checksum tells damage, but not a file that was made to mislead."""
+"""Checks of the columns of a cache: checksums find damage, these find a file that was made to mislead."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def check_arrays(header: Header, X: npt.NDArray[Any], arrays: Columns) -> None:
     Raises
     ------
     DamagedCache
-        A shape or a value is not what the format says, or they do not agree with each other.
+        A shape or a value is not what the format says, or contradicts another.
     """
     _shapes(X, arrays, len(header.class_names))
     y = arrays["y"]
@@ -55,7 +55,7 @@ def _shapes(X: npt.NDArray[Any], arrays: Columns, n_classes: int) -> None:
 
 
 def _is_utf8(column: npt.NDArray[np.bytes_]) -> bool:
-    # Nearly every column is ASCII, which a look at the bytes as a whole tells.
+    # Nearly every column is ASCII, which its largest byte shows.
     if column.size == 0 or column.view(np.uint8).max() < 128:
         return True
     try:
@@ -94,7 +94,7 @@ def _paths(
 
 def _segments(arrays: Columns) -> None:
     start, end = arrays["start"], arrays["end"]
-    # Only these can be the path of a segment.
+    # A path without "#" cannot be that of a segment.
     marked = np.strings.find(arrays["path"], b"#") >= 0
     for i in np.flatnonzero(marked | (start != 0) | (end != 0)).tolist():
         found = segment_of(arrays["path"][i].decode())

@@ -1,8 +1,8 @@
-"""Errors that a user can read: what can be put right, and what was interrupted."""
+"""Errors whose message is for the user, and the interrupt."""
 
 
 class UserError(Exception):
-    """Something the user can put right; the message is the one line they see."""
+    """An error that the user can correct; its message is the one line they see."""
 
 
 class CacheError(UserError):
@@ -14,11 +14,11 @@ class MissingCache(CacheError):
 
 
 class DamagedCache(CacheError):
-    """A file is a cache, or was to be one, but cannot be trusted."""
+    """A file is a cache, or was to become one, but cannot be trusted."""
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived; `kept` says what was saved and how to go on."""
+    """SIGINT or SIGTERM arrived; `kept` says in words which work is saved and how to continue it."""
 
     def __init__(self, signum: int, kept: str = "") -> None:
         super().__init__(signum)

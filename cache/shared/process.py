@@ -1,4 +1,4 @@
-"""The process: its memory, and what C libraries print into it."""
+"""The process: its memory, and the output of C libraries."""
 
 import ctypes
 import faulthandler
@@ -6,14 +6,14 @@ import os
 import sys
 from contextlib import suppress
 
-# glibc's mallopt(): its numbers of what is set, from malloc.h, and bytes, more than a clip takes that is read whole or
-# a batch of clips of all columns.
+# The parameters of glibc's mallopt(), from malloc.h, and their value in bytes: more than a clip that is read whole, or
+# a batch of clips, takes.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 32 << 20
 
 
 def keep_freed_memory() -> None:
-    """Have malloc keep what is freed: memory fresh from the system costs as much as what is computed in it."""
+    """Let malloc keep freed memory: new memory from the system takes as long as the computation in it."""
     with suppress(OSError, AttributeError):  # only glibc has it
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
@@ -21,10 +21,10 @@ def keep_freed_memory() -> None:
 
 
 def silence_libraries() -> None:
-    """Send file descriptors 1 and 2 nowhere, and let `sys.stdout` and `sys.stderr` go on writing where they led.
+    """Send file descriptors 1 and 2 nowhere, while `sys.stdout` and `sys.stderr` write where they did before.
 
-    mpg123 reports damaged frames on descriptor 2, and libsndfile prints some of a Sample Dump file on descriptor 1.
-    Streams that a notebook or a test has put in the place of Python's own are left alone.
+    mpg123 reports damaged frames on descriptor 2, and libsndfile prints parts of a Sample Dump file on descriptor 1.
+    Streams that a notebook or a test put in place of Python's own are not changed.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cache.file.journal import Partial, append
+from cache.file.journal import Journal, append
 from cache.file.settings import MelSettings
 from cache.shared.cli import progress_bar
 from cache.shared.errors import UserError
@@ -28,7 +28,7 @@ _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 def compute(
-    data: Path, tasks: Sequence[Task], settings: MelSettings, pool: Pool, strict: bool, partial: Partial
+    data: Path, tasks: Sequence[Task], settings: MelSettings, pool: Pool, strict: bool, journal: Journal
 ) -> int:
     """Compute clips and keep their rows; return how many rows that were.
 
@@ -38,7 +38,7 @@ def compute(
         The folder to which the paths of the clips are relative.
     strict
         Stop at a clip that cannot be used.
-    partial
+    journal
         Takes the rows and the rejected clips.
 
     Raises
@@ -49,9 +49,9 @@ def compute(
     n_seen = n_computed = 0
     started = time.perf_counter()
     batches = run_batches(str(data.absolute()), tasks, settings, pool)
-    with closing(_bar(tasks)) as bar, _syncing(partial.rows_file) as written, closing(batches) as finished:
+    with closing(_bar(tasks)) as bar, _syncing(journal.rows_file) as written, closing(batches) as finished:
         for batch, done, X in finished:
-            append(partial, done.rows, X, done.rejected)
+            append(journal, done.rows, X, done.rejected)
             if strict and done.rejected:
                 bad = done.rejected[0]
                 raise UserError(f"{data / bad.path}: {bad.reason}; nothing was published because of --strict")

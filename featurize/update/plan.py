@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from cache.file.columns import Columns, Rejected
 from cache.file.header import Header
-from cache.file.journal import Partial
+from cache.file.journal import Journal
 from cache.file.reader import Cache
 from featurize.audio.find import Clip, Found
 from featurize.workers.batch import Task
 
-# Where a row comes from, in `Plan.source`: i >= 0 is row i of the old cache, -1 - i is slot i of the partial file.
+# Where a row comes from, in `Plan.source`: i >= 0 is row i of the old cache, -1 - i is slot i of the file of rows.
 _PENDING = np.iinfo(np.int64).min
 
 
@@ -53,7 +53,7 @@ def why_recompute(old: Cache, header: Header) -> str:
     return ""
 
 
-def make_plan(found: Found, old: Cache | None, partial: Partial | None, rehash: bool) -> Plan:
+def make_plan(found: Found, old: Cache | None, journal: Journal | None, rehash: bool) -> Plan:
     """Decide for every clip whether its row is there already.
 
     Parameters
@@ -62,16 +62,16 @@ def make_plan(found: Found, old: Cache | None, partial: Partial | None, rehash: 
         The clips on disk.
     old
         The published cache, if its rows can be reused.
-    partial
+    journal
         The rows that an interrupted run left.
     rehash
         Compare contents: every clip is read, and only those of new content are computed.
     """
     plan = Plan(found.clips, np.full(len(found.clips), _PENDING, np.int64), [], {c.path: c for c in found.rejected})
-    sources = _sources(old, partial)
-    stamp = [_recorded(name, old, partial) for name in ("size", "mtime_ns", "inode")]
-    sha256 = _recorded("sha256", old, partial)
-    bad = {} if rehash else _known_bad(old, partial)
+    sources = _sources(old, journal)
+    stamp = [_recorded(name, old, journal) for name in ("size", "mtime_ns", "inode")]
+    sha256 = _recorded("sha256", old, journal)
+    bad = {} if rehash else _known_bad(old, journal)
     for i, clip in enumerate(found.clips):
         source, found_stamp = sources.get(clip.path), (clip.size, clip.mtime_ns, clip.inode)
         known = None if source is None else tuple(value(source) for value in stamp)
@@ -88,44 +88,44 @@ def make_plan(found: Found, old: Cache | None, partial: Partial | None, rehash: 
     return plan
 
 
-def _sources(old: Cache | None, partial: Partial | None) -> dict[str, int]:
+def _sources(old: Cache | None, journal: Journal | None) -> dict[str, int]:
     """Where every row there is comes from, by path."""
     sources = {} if old is None else dict(zip(old.paths, range(len(old)), strict=True))
-    if partial is not None:
-        sources.update((path, -1 - slot) for path, slot in partial.slots.items())
+    if journal is not None:
+        sources.update((path, -1 - slot) for path, slot in journal.slots.items())
     return sources
 
 
-def _recorded(name: str, old: Cache | None, partial: Partial | None) -> Callable[[int], Any]:
+def _recorded(name: str, old: Cache | None, journal: Journal | None) -> Callable[[int], Any]:
     """Return what looks up a column for a row's source."""
     of_old = None if old is None else old.columns[name]
-    of_partial = None if partial is None else partial.columns[name]
+    of_journal = None if journal is None else journal.columns[name]
 
     def value(source: int) -> Any:
-        column, row = (of_old, source) if source >= 0 else (of_partial, -1 - source)
+        column, row = (of_old, source) if source >= 0 else (of_journal, -1 - source)
         assert column is not None
         return column[row]
 
     return value
 
 
-def _known_bad(old: Cache | None, partial: Partial | None) -> dict[str, Rejected]:
+def _known_bad(old: Cache | None, journal: Journal | None) -> dict[str, Rejected]:
     bad: dict[str, Rejected] = {}
     if old is not None:
         stamps = (old.rejected[f"rejected_{name}"].tolist() for name in ("size", "mtime_ns", "inode"))
         for (path, reason), size, mtime_ns, inode in zip(old.rejections, *stamps, strict=True):
             bad[path] = Rejected(path, size, mtime_ns, reason, inode)
-    return bad | partial.rejected if partial is not None else bad
+    return bad | journal.rejected if journal is not None else bad
 
 
-def settle(plan: Plan, old: Cache | None, partial: Partial) -> None:
+def settle(plan: Plan, old: Cache | None, journal: Journal) -> None:
     """Enter what the run found out: every clip now has a row, new or known to be unchanged, or is rejected."""
-    sources = _sources(old, partial)
+    sources = _sources(old, journal)
     index = {clip.path: i for i, clip in enumerate(plan.clips)}
     for task in plan.tasks:
         path = task.clip.path
-        if path in partial.rejected:
-            plan.rejected[path] = partial.rejected[path]
+        if path in journal.rejected:
+            plan.rejected[path] = journal.rejected[path]
         else:
             plan.source[index[path]] = sources[path]
     plan.tasks = []
@@ -167,7 +167,7 @@ def without(plan: Plan, gone: Collection[int], clips: list[Clip]) -> Plan:
 
 
 def n_rows_to_write(plan: Plan, n_slots: int) -> int:
-    """Return how many rows this plan writes, copies included, to a partial file that has `n_slots` now."""
+    """Return how many rows this plan writes, copies included, to a file of rows that has `n_slots` now."""
     n_new = sum(not task.known_sha256 for task in plan.tasks)
     rows = plan.source[[clip.path not in plan.rejected for clip in plan.clips]]
     # Rows that lie where they belong stay there; otherwise all of them are copied into a new file.

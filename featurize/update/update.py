@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache.file.columns import X_DTYPES
-from cache.file.journal import Partial, close_partial, open_partial, partial_paths
+from cache.file.journal import Journal, close_journal, journal_paths, open_journal
 from cache.file.publish import discard, publish
 from cache.file.reader import Cache
 from cache.labels.annotation import Problem
@@ -95,7 +95,7 @@ def update(options: Options) -> Result:
 
 def _is_done(request: Request) -> bool:
     """Whether the cache is already what is asked for, and nothing lies beside it."""
-    if request.old is None or any(path.exists() for path in partial_paths(request.cache_file)):
+    if request.old is None or any(path.exists() for path in journal_paths(request.cache_file)):
         return False
     plan = make_plan(request.found, request.old, None, request.options.rehash)
     return not why_recompute(request.old, request.header) and is_published(plan, request.old, request.header)
@@ -135,48 +135,48 @@ def _update(request: Request) -> tuple[Request, int, Cache]:
     if why:
         options.notify(f"all clips are computed again: {why}")
     reusable = None if why else request.old
-    partial, notice = open_partial(request.cache_file, request.header.determines_rows, X_DTYPES[request.dtype])
+    journal, notice = open_journal(request.cache_file, request.header.determines_rows, X_DTYPES[request.dtype])
     if notice:
         options.notify(notice)
     try:
-        plan = make_plan(request.found, reusable, partial, options.rehash)
-        n_computed = _compute(request, plan, partial)
-        settle(plan, reusable, partial)
+        plan = make_plan(request.found, reusable, journal, options.rehash)
+        n_computed = _compute(request, plan, journal)
+        settle(plan, reusable, journal)
         if gone := unusable_classes(plan, len(request.classes)):
             request = without_classes(request, gone, options.notify)
             plan = without(plan, gone, request.found.clips)
         if reusable is not None and is_published(plan, reusable, request.header):
-            discard(partial)
+            discard(journal)
             return request, 0, reusable
         if request.damage:
             _set_aside(request)
-        return request, n_computed, _publish(request, plan, reusable, partial)
+        return request, n_computed, _publish(request, plan, reusable, journal)
     except Interrupted as interrupt:
         n_clips = len(request.found.clips)
-        n_missing = len(make_plan(request.found, reusable, partial, rehash=False).tasks)
+        n_missing = len(make_plan(request.found, reusable, journal, rehash=False).tasks)
         interrupt.kept = (
             f"{n_clips - n_missing} of {n_clips} clips are finished and kept; run the same command again to go on"
         )
         raise
     finally:
         # Rows that are not worth a file would only be litter.
-        if partial.n_slots or partial.rejected:
-            close_partial(partial)
+        if journal.n_slots or journal.rejected:
+            close_journal(journal)
         else:
-            discard(partial)
+            discard(journal)
 
 
-def _compute(request: Request, plan: Plan, partial: Partial) -> int:
-    """Compute the clips of a plan into the partial file, and return how many rows that took."""
+def _compute(request: Request, plan: Plan, journal: Journal) -> int:
+    """Compute the clips of a plan into the file of rows, and return how many rows that took."""
     from featurize.update.compute import compute
 
     options = request.options
     if options.strict and plan.rejected:
         bad = min(plan.rejected.values())
         raise UserError(f"{options.data / bad.path}: {bad.reason}; nothing was published because of --strict")
-    _check_space(request, plan, partial)
+    _check_space(request, plan, journal)
     with _pool(request, len(plan.tasks)) as pool:
-        return compute(options.data, plan.tasks, request.settings, pool, options.strict, partial)
+        return compute(options.data, plan.tasks, request.settings, pool, options.strict, journal)
 
 
 def _pool(request: Request, n_tasks: int) -> "AbstractContextManager[Pool]":
@@ -191,10 +191,10 @@ def _pool(request: Request, n_tasks: int) -> "AbstractContextManager[Pool]":
     return processes(options.n_jobs, n_tasks, request.settings, request.dtype)
 
 
-def _check_space(request: Request, plan: Plan, partial: Partial) -> None:
+def _check_space(request: Request, plan: Plan, journal: Journal) -> None:
     """Raise a UserError if the disk is too full for the rows, and announce what is going to be computed."""
     folder = request.cache_file.parent
-    needed = n_rows_to_write(plan, partial.n_slots) * partial.row_bytes
+    needed = n_rows_to_write(plan, journal.n_slots) * journal.row_bytes
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
@@ -222,10 +222,10 @@ def _set_aside(request: Request) -> None:
     request.cache_file.replace(backup)
 
 
-def _publish(request: Request, plan: Plan, reusable: Cache | None, partial: Partial) -> Cache:
+def _publish(request: Request, plan: Plan, reusable: Cache | None, journal: Journal) -> Cache:
     clips, source = usable(plan)
     columns, labels = clip_columns(clips)
     header = replace(request.header, versions={name: version(name) for name in _VERSIONS_OF})
     rejected = [plan.rejected[path] for path in sorted(plan.rejected)]
     announce = request.options.announce
-    return publish(request.cache_file, header, columns, labels, source, reusable, partial, rejected, announce)
+    return publish(request.cache_file, header, columns, labels, source, reusable, journal, rejected, announce)

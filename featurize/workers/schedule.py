@@ -214,7 +214,7 @@ class _UnderWay:
     def next_finished(self, patience: float) -> _Batch | None:
         """Wait some seconds for the first batch; return it, or a later one if it is much slower than those behind it.
 
-        In order, the rows lie in the partial file as the cache will have them, and publishing moves none. But a
+        In order, the rows lie in the file of rows as the cache will have them, and publishing moves none. But a
         recording of hours must neither keep workers waiting nor finished rows unwritten.
         """
         first, is_full = self.batches[0], not self._free

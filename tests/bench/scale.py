@@ -101,12 +101,12 @@ def writer(scratch: Path) -> Iterator[str]:
     import numpy as np
 
     from cache.file.columns import ROW_SHAPE, X_DTYPES, Row
-    from cache.file.journal import append, close_partial, open_partial
+    from cache.file.journal import append, close_journal, open_journal
 
     for dtype in ("float32", "float16"):
         X = np.random.default_rng(0).random((N_WRITER_ROWS, *ROW_SHAPE), np.float32).astype(X_DTYPES[dtype])
         file = scratch / "writer.h5"
-        partial, _ = open_partial(file, {"stub": dtype}, X_DTYPES[dtype])
+        journal, _ = open_journal(file, {"stub": dtype}, X_DTYPES[dtype])
         started = time.perf_counter()
         for batch in range(N_WRITER_BATCHES):
             rows = [
@@ -115,11 +115,11 @@ def writer(scratch: Path) -> Iterator[str]:
                 )
                 for i in range(N_WRITER_ROWS)
             ]
-            append(partial, rows, X)
+            append(journal, rows, X)
         elapsed = time.perf_counter() - started
         n_rows, n_bytes = N_WRITER_BATCHES * N_WRITER_ROWS, N_WRITER_BATCHES * X.nbytes
-        close_partial(partial)
-        for name in (partial.rows_path, partial.journal_path):
+        close_journal(journal)
+        for name in (journal.rows_path, journal.journal_path):
             with contextlib.suppress(FileNotFoundError):
                 name.unlink()
         yield f"One writer, {dtype}: {n_rows / elapsed:,.0f} rows/s, {n_bytes / elapsed / 1e6:,.0f} MB/s.\n"

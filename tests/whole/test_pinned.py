@@ -12,7 +12,7 @@ import soundfile
 
 from cache import open_cache
 from cache.file.columns import Rejected, Row
-from cache.file.journal import append, close_partial, open_partial
+from cache.file.journal import append, close_journal, open_journal
 from tests.helpers.commands import featurize
 from train.runs.record import Record, TrainedOn, write_record
 from train.runs.results import Subset
@@ -65,13 +65,13 @@ e2f08f45 {"path": "dog/b.wav#1.000000-2.500000", "size": 7, "mtime_ns": 6, "sha2
 
 def test_the_journal_of_fixed_rows_is_that_of_the_first_release(tmp_path):
     header = {"settings": {"sr": 16000}, "feature_version": 2, "dtype": "float32"}
-    journal, _ = open_partial(tmp_path / "f.h5", header, np.dtype("<f4"))
+    journal, _ = open_journal(tmp_path / "f.h5", header, np.dtype("<f4"))
     X = np.zeros((2, 128, 128, 1), "<f4")
     crc = zlib.crc32(X[0])
     whole = Row("dog/a.wav", 100, 5, "ab", 3, 0.5, 8000, "WAV/PCM_16", crc)
     segment = Row("dog/b.wav#1.000000-2.500000", 7, 6, "cd", 9, 1.5, 44100, "FLAC/PCM_24", crc, "ä", 12, 1.0, 2.5)
     append(journal, [whole, segment], X, [Rejected("cat/bad.wav", 1, 2, "it is empty", 3)])
-    close_partial(journal)
+    close_journal(journal)
     assert (tmp_path / "f.h5.partial.journal").read_bytes() == JOURNAL
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cache import CacheError, open_cache
-from cache.file.journal import open_partial
+from cache.file.journal import open_journal
 from cache.shared.errors import UserError
 from cache.shared.files import open_regular, own_folder, read_lines, read_text, replacing
 from train.runs.record import read_record
@@ -143,7 +143,7 @@ def test_no_file_of_a_run_or_beside_a_cache_makes_a_command_wait(odd_file: Path,
         open_cache(odd_file)
     odd_file.rename(tmp_path / "features.h5.partial.journal")
     with pytest.raises(UserError, match="not a regular file"):
-        open_partial(tmp_path / "features.h5", {}, np.dtype("<f4"))
+        open_journal(tmp_path / "features.h5", {}, np.dtype("<f4"))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -56,7 +56,7 @@ def leave_unpublished(data, cache_file, monkeypatch, **options):
         patched.setattr(update_module, "_publish", full_disk)
         with pytest.raises(UserError, match="No space left on device"):
             build(data, cache_file, **options)
-    return journal.partial_paths(cache_file)
+    return journal.journal_paths(cache_file)
 
 
 def full_disk(*_):
