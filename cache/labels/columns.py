@@ -127,11 +127,14 @@ def refuse_other_files(header: Header, rows: Sequence[Row], file: int | None, la
     """
     if file is not None:
         return
+    endings = tuple(AUDIO_EXTENSIONS)
     for i, name in enumerate(header.names):
-        audio = (row.cells[i] for row in rows if row.cells[i].lower().endswith(tuple(AUDIO_EXTENSIONS)))
-        if i != label and (example := next(audio, None)):
+        cells = [row.cells[i] for row in rows if row.cells[i]]
+        audio = [cell for cell in cells if cell.lower().endswith(endings)]
+        # A remark may end with the name of a file as well.
+        if i != label and len(audio) > len(cells) / 2:
             raise UserError(
-                f"its column {shown(name)} holds names of audio files ({shown(example)}), and is not known to name the"
+                f"its column {shown(name)} holds names of audio files ({shown(audio[0])}), and is not known to name the"
                 " recording; call the column file"
             )
 

@@ -161,6 +161,8 @@ def test_recordings_in_a_column_that_is_not_known_stop_the_table(rec: Path) -> N
     ):
         with pytest.raises(UserError, match=r"its column \w+ holds names of audio files \(n1"):
             read(rec, header, row, name="n0.csv")
+    remarks = ("start,end,label,remark", "1,2,dog,as in n1.wav", "3,4,dog,loud", "5,6,dog,far away")
+    assert len(read(rec, *remarks, name="n0.csv")[0]) == 3
 
 
 def test_a_table_that_lacks_an_end_or_a_label_says_what_it_has(rec: Path) -> None:
