@@ -13,7 +13,8 @@ from cache.shared.text import files_by_kind, human_count, human_list, human_seco
 from featurize.audio.find import backslash_words
 from featurize.update.update import Result
 
-# Lines of a kind that are shown; --json has them all. So many segments of one recording share a line.
+# Lines about segments, and about conflicts, that are shown; --json has them all. So many further segments of one
+# recording share the line of the first.
 _N_SHOWN = 20
 _MANY = 3
 
@@ -69,11 +70,11 @@ def as_text(result: Result) -> str:
             *(f"{printable(name):12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_per_class.items()),
             f"computed {result.n_computed}, reused {result.n_reused}, removed {result.n_removed}, rejected"
             f" {len(cache.rejections)}" + (f", cut short {cache.n_cut_short}" if cache.n_cut_short else ""),
-            *_shown("rejected", _named(cache.rejections, where)),
-            *_shown("ignored", [f"{printable(path)}: it is {what}, not a file" for path, what in found.ignored]),
-            *_shown("silent", _named(silent.items(), {})),
-            *_shown("used", _named(used.items(), where)),
-            *_shown("conflict", conflicts),
+            *_named("rejected", cache.rejections, where),
+            *_named("ignored", [(path, f"it is {what}, not a file") for path, what in found.ignored], {}),
+            *_named("silent", silent.items(), {}),
+            *_named("used", used.items(), where),
+            *_some("conflict", conflicts),
             *_counted(result),
             f"{cache.file}: {size}, {shape} {cache.X.dtype}, {human_seconds(result.seconds)}",
             f"train on it: {called('train')} fit {cache.file}",
@@ -86,22 +87,22 @@ def _lines_of_tables(result: Result) -> dict[str, str]:
     return {clip.path: clip.where for clip in result.found.clips if clip.where}
 
 
-def _named(clips: Iterable[tuple[str, str]], where: Mapping[str, str]) -> list[str]:
-    """Return a line for each clip with what is to be said of it; many segments of one recording share a line."""
-    files: dict[str, list[str]] = {}
+def _named(kind: str, clips: Iterable[tuple[str, str]], where: Mapping[str, str]) -> list[str]:
+    """Return a line for each file with what is to be said of it, and one for many segments of a recording."""
+    lines: list[str] = []
+    recordings: dict[str, list[str]] = {}
     for path, words in clips:
-        line = (
-            f"{printable(path)}: {where[path]}: {printable(words)}" if path in where else printable(f"{path}: {words}")
-        )
-        files.setdefault(recording_of(path), []).append(line)
-    lines = []
-    for told in files.values():
+        recording = recording_of(path)
+        told = lines if recording == path else recordings.setdefault(recording, [])
+        told.append(printable(f"{path}: {where[path]}: {words}" if path in where else f"{path}: {words}"))
+    segments = []
+    for told in recordings.values():
         more = len(told) - 1
-        lines += told if more < _MANY else [f"{told[0]}; and {more} more segments of this recording"]
-    return lines
+        segments += told if more < _MANY else [f"{told[0]}; and {more} more segments of this recording"]
+    return [*(f"{kind} {line}" for line in lines), *_some(kind, segments)]
 
 
-def _shown(kind: str, lines: list[str]) -> list[str]:
+def _some(kind: str, lines: list[str]) -> list[str]:
     more = len(lines) - _N_SHOWN
     return [f"{kind} {line}" for line in lines[:_N_SHOWN]] + [f"{kind} {more} more, see --json"] * (more > 0)
 

@@ -163,14 +163,17 @@ def test_twenty_complaints_about_one_recording_are_a_line_and_all_are_in_the_jso
     assert len(json.loads(command(data, "--json").stdout)["rejected"]) == 20
 
 
-def test_many_bad_clips_are_shown_in_part_and_all_are_in_the_json(data: Path) -> None:
-    for i in range(50):
+def test_every_bad_file_is_named_and_of_many_conflicts_some(data: Path) -> None:
+    for i in range(25):
         (data / "dog" / f"bad{i:02}.wav").write_text("no audio")
+        for name in ("dog", "cat"):
+            soundfile.write(data / name / f"same{i}.wav", noise(400, seed=i), 16000)
     result = build(data)
-    shown = [line for line in summary.as_text(result).splitlines() if line.startswith("rejected ")]
-    assert len(shown) == 21
-    assert shown[-1] == "rejected 30 more, see --json"
-    assert len(summary.as_json(result)["rejected"]) == 50
+    lines = summary.as_text(result).splitlines()
+    assert len([line for line in lines if line.startswith("rejected dog/bad")]) == 25
+    conflicts = [line for line in lines if line.startswith("conflict ")]
+    assert (len(conflicts), conflicts[-1]) == (21, "conflict 5 more, see --json")
+    assert len(summary.as_json(result)["conflicts"]) == 25
 
 
 def test_one_is_one_and_two_are_two(data: Path) -> None:

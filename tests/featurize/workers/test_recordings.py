@@ -35,7 +35,7 @@ def field(tmp_path: Path) -> Path:
     (tmp_path / "field").mkdir()
     for number in range(N_RECORDINGS):
         soundfile.write(tmp_path / f"field/r{number}.wav", noise(5 * 16000, seed=number), 16000)
-        spans = [(i / 10, i / 10 + 0.3, "ab"[i % 2]) for i in range(N_LABELS)]
+        spans = [(i / 10, i / 10 + 0.19, "ab"[i % 2]) for i in range(N_LABELS)]
         lines = (f"{start:.3f}\t{end:.3f}\t{name}\n" for start, end, name in spans)
         (tmp_path / f"field/r{number}.txt").write_text("".join(lines))
     return tmp_path / "field"
