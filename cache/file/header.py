@@ -8,7 +8,7 @@ from typing import Any, Self, get_type_hints
 
 from cache.file.settings import SETTINGS, Setting
 from cache.shared.errors import CacheError, DamagedCache
-from cache.shared.tree import is_utf8
+from cache.shared.text import is_utf8
 
 FORMAT = "melcache"
 FORMAT_VERSION = 4

@@ -46,6 +46,20 @@ def plain_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
+def is_utf8(path: str) -> bool:
+    """Whether a name that the system gave is valid UTF-8, as every name in a cache is."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_utf8(name: str) -> str:
+    """Return a name that the system gave as a cache has it: bytes that are not UTF-8 are escaped."""
+    return name if is_utf8(name) else printable(name)
+
+
 def plain(name: str) -> str:
     """Return a name as it is compared with others: in one case and Unicode form."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cache.shared.errors import UserError
 from cache.shared.segment import segment_of
-from cache.shared.text import printable
+from cache.shared.text import as_utf8, is_utf8
 
 # The extensions of what libsndfile or FFmpeg's libraries read without being told the sample rate.
 AUDIO_EXTENSIONS = frozenset(
@@ -204,24 +204,16 @@ class Looked(NamedTuple):
 
 
 def look_at(top: str | os.PathLike[str], tree: Tree, limit: int | None = None) -> Looked:
-    """Look at the audio files of a walk, without opening one.
-
-    Parameters
-    ----------
-    top
-        The folder to which the paths are relative.
-    limit
-        Take only so many clips, the first ones.
-    """
+    """Look at the audio files of a walk without opening one, with a limit only until there are so many clips."""
     root = os.fspath(top)
     looked = Looked(
-        {}, {known_as(path): reason for path, reason in tree.unreadable}, dict.fromkeys(tree.hollow, "a folder")
+        {}, {as_utf8(path): reason for path, reason in tree.unreadable}, dict.fromkeys(tree.hollow, "a folder")
     )
     for path in tree.audio:
         if limit is not None and len(looked.clips) >= limit:
             break
         if not is_utf8(path):
-            looked.rejected[known_as(path)] = "its name is not UTF-8; rename it"
+            looked.rejected[as_utf8(path)] = "its name is not UTF-8; rename it"
             continue
         try:
             status = os.stat(f"{root}/{path}")  # noqa: PTH116
@@ -329,17 +321,3 @@ def subsets_of(paths: Iterable[str], folders: Sequence[str]) -> list[str | None]
 def is_background(class_name: str) -> bool:
     """Whether a class means "none of the others": its folder is called background, noise, other or silence."""
     return class_name.lower() in BACKGROUND_NAMES
-
-
-def is_utf8(path: str) -> bool:
-    """Whether a name that the system gave is valid UTF-8, as every name in a cache is."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def known_as(path: str) -> str:
-    """Return the path under which a cache knows a file: its own, in which bytes that are not UTF-8 are escaped."""
-    return path if is_utf8(path) else printable(path)

@@ -3,10 +3,14 @@
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from cache.file.header import Header
+from cache.labels.read import Labels
 from cache.shared.errors import UserError
-from cache.shared.text import human_count, human_list, plain, printable
-from cache.shared.tree import Places, is_background, is_utf8
-from featurize.audio.find import CLASS_NAMES, Class, Walked, loose_words, missing
+from cache.shared.text import human_count, human_list, is_utf8, plain, printable
+from cache.shared.tree import Places, is_background
+from featurize.audio.find import CLASS_NAMES, Class, Walked, loose_words, missing, walk_data
+from featurize.update.labelled import label_names
+from featurize.update.options import ALL, Options
 
 BACKGROUND = "background"
 
@@ -14,7 +18,66 @@ BACKGROUND = "background"
 _N_SHOWN = 5
 
 
-def named_classes(
+def classes_of(
+    options: Options,
+    old: Header | None,
+    places: Places,
+    walked: Walked | None,
+    labels: Labels,
+    has_background: bool,
+    notify: Callable[[str], None],
+) -> tuple[Walked, Sequence[Class]]:
+    """Return the classes, and what lies in DATA, which is walked as far as that needs it if it was not walked yet."""
+    names = label_names(labels.annotations)
+    classes = _known_classes(options, old, places, names, has_background, notify)
+    if walked is None:
+        walked = _walked_for_classes(options, places, classes)
+    if classes is None:
+        classes = _found_classes(options.classes == (ALL,), walked, names, recordings_of(labels), notify)
+        if old is not None and labels.annotations:
+            # A class that is new comes last, so that the others keep their indices.
+            order = [*old.class_names, *(one.name for one in classes)]
+            classes = sorted(classes, key=lambda one: order.index(one.name))
+    if has_background and BACKGROUND not in (one.name for one in classes):
+        classes = [*classes, Class(BACKGROUND, (BACKGROUND,))]
+    return walked, classes
+
+
+def recordings_of(labels: Labels) -> set[str]:
+    """Return the recordings that have a table, also an empty one."""
+    return {*(one.file for one in labels.annotations), *labels.empty}
+
+
+def _walked_for_classes(options: Options, places: Places, known: Sequence[Class] | None) -> Walked:
+    """Walk the folders of the classes, and where these are not known, all that can be one."""
+    if known is not None:
+        return walk_data(options.data, places, [name for one in known for name in one.members])
+    if options.classes or not _has_usual(places):
+        return walk_data(options.data, places, places.names)
+    # The other folders are only counted, so a link to one adds to the class.
+    return walk_data(options.data, places, [*CLASS_NAMES, *filter(is_background, places.names)], with_rest=True)
+
+
+def _known_classes(
+    options: Options,
+    old: Header | None,
+    places: Places,
+    labels: Sequence[str],
+    has_background: bool,
+    notify: Callable[[str], None],
+) -> Sequence[Class] | None:
+    """Return the classes that are named, or else those of the cache; None if they are to be found in DATA."""
+    if options.classes and options.classes != (ALL,):
+        return _named_classes(options.classes, options.data, places, labels, notify)
+    if options.classes or old is None:
+        return None
+    classes = [Class(name, members) for name, members in old.members.items()]
+    if old.background and not has_background and BACKGROUND not in (*places.names, *labels):
+        classes = [one for one in classes if one.name != BACKGROUND]
+    return classes
+
+
+def _named_classes(
     given: Sequence[str], data: Path, places: Places, labels: Sequence[str], notify: Callable[[str], None]
 ) -> list[Class]:
     """Return the classes that are asked for by name, each with the folders and labels that belong to it.
@@ -69,7 +132,7 @@ def _member(name: str, data: Path, places: Places, labels: Sequence[str], notify
     raise missing(name, data, places, bool(labels))
 
 
-def found_classes(
+def _found_classes(
     everything: bool,
     walked: Walked,
     labels: Sequence[str],
@@ -97,7 +160,7 @@ def found_classes(
         There is none.
     """
     counts = _unlabelled_files(everything, walked, {*map(plain, labels)}, {*recordings}, notify)
-    if everything or not (recordings or has_usual(walked.places)):
+    if everything or not (recordings or _has_usual(walked.places)):
         folders = list(counts)
     elif recordings:
         folders = []
@@ -118,7 +181,7 @@ def found_classes(
     return [Class(name, (name,)) for name in (*folders, *(name for name in labels if plain(name) not in same))]
 
 
-def has_usual(places: Places) -> bool:
+def _has_usual(places: Places) -> bool:
     """Whether there are folders called dog, cat and bird."""
     return {*CLASS_NAMES} <= {*places.names}
 

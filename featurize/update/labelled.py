@@ -11,8 +11,7 @@ from typing import NamedTuple
 from cache.file.header import is_folder_name
 from cache.labels.annotation import Annotation, Problem
 from cache.labels.read import Labels, read_labels
-from cache.shared.text import plain, printable
-from cache.shared.tree import is_utf8
+from cache.shared.text import is_utf8, plain, printable
 from featurize.audio.audio import ClipError
 from featurize.audio.decode import open_audio
 from featurize.audio.find import Walked

@@ -13,11 +13,11 @@ from cache.labels.read import Labels
 from cache.shared.errors import DamagedCache, MissingCache, UserError
 from cache.shared.files import Stamp, stamp_of
 from cache.shared.text import human_count, human_list, printable
-from cache.shared.tree import Places, class_places, is_background
-from featurize.audio.find import CLASS_NAMES, Class, Found, Walked, find_clips, nothing_found, walk_data
+from cache.shared.tree import Places, class_places
+from featurize.audio.find import Class, Found, Walked, find_clips, nothing_found, walk_data
 from featurize.features.profiles import resolved_settings
 from featurize.features.row import FEATURE_VERSION
-from featurize.update.classes import BACKGROUND, found_classes, has_usual, named_classes
+from featurize.update.classes import classes_of, recordings_of
 from featurize.update.labelled import Labelling, Shapes, label_names, labels_in, shapes
 from featurize.update.options import ALL, NONE, Options, check_background
 from featurize.update.segments import Segments, segments_of, usual_length
@@ -116,47 +116,34 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     _check_place(cache_file)
     stamp = _stamp_at(cache_file)
     old, damage = _opened(cache_file)
+    header = None if old is None else old.header
     settings = resolved_settings(options.settings, None if old is None else old.settings)
     labelling = _labelling(options, old)
-    places = class_places(data)
     shape_of = shapes(data)
+    places = class_places(data)
     walked, labels = _walked_for_labels(data, places, labelling, shape_of, notify)
-    names = label_names(labels.annotations)
-    known = _known_classes(options, old, places, names, labelling, notify)
-    if walked is None:
-        walked = _walked_for_classes(options, places, known)
-    recordings = {*(one.file for one in labels.annotations), *labels.empty}
-    if known is None:
-        known = found_classes(options.classes == (ALL,), walked, names, recordings, notify)
-        if old is not None and labelling.tables:
-            # A class that is new comes last, so that the others keep their indices.
-            order = [*old.class_names, *(one.name for one in known)]
-            known = sorted(known, key=lambda one: order.index(one.name))
-    if labelling.background and BACKGROUND not in (one.name for one in known):
-        known = [*known, Class(BACKGROUND, (BACKGROUND,))]
+    walked, classes = classes_of(options, header, places, walked, labels, bool(labelling.background), notify)
     if labelling.has_length:
-        before = old.header.label_length if old is not None else 0.0
-        length = usual_length(labels.annotations, known, before, settings.row_seconds, notify)
+        before = 0.0 if header is None else header.label_length
+        length = usual_length(labels.annotations, classes, before, settings.row_seconds, notify)
         labelling = labelling._replace(length=length)
-    segments = segments_of(data, labels, known, labelling, shape_of, notify)
-    _check_labels(labelling, labels, known, segments)
-    max_per_class = (
-        (old.header.max_per_class if old is not None else 0) if options.max_per_class is None else options.max_per_class
-    )
-    found = find_clips(walked, known, max_per_class, segments.clips, recordings)
+    segments = segments_of(data, labels, classes, labelling, shape_of, notify)
+    _check_labels(labelling, labels, classes, segments)
+    remembered = 0 if header is None else header.max_per_class
+    max_per_class = remembered if options.max_per_class is None else options.max_per_class
     request = Request(
-        options,
-        cache_file,
-        old,
-        damage,
-        stamp,
-        settings,
-        known,
-        max_per_class,
-        options.dtype or (old.header.dtype if old is not None else "float32"),
-        labelling,
-        found,
-        [*labels.problems, *segments.problems],
+        options=options,
+        cache_file=cache_file,
+        old=old,
+        damage=damage,
+        stamp=stamp,
+        settings=settings,
+        classes=classes,
+        max_per_class=max_per_class,
+        dtype=options.dtype or ("float32" if header is None else header.dtype),
+        labelling=labelling,
+        found=find_clips(walked, classes, max_per_class, segments.clips, recordings_of(labels)),
+        problems=[*labels.problems, *segments.problems],
     )
     return _without_empty(request, walked, segments, notify)
 
@@ -242,35 +229,6 @@ def _walked_for_labels(
     for line in told(labels.problems):
         notify(line)
     return walked, labels
-
-
-def _walked_for_classes(options: Options, places: Places, known: Sequence[Class] | None) -> Walked:
-    """Walk the folders of the classes, and where these are not known, all that can be one."""
-    if known is not None:
-        return walk_data(options.data, places, [name for one in known for name in one.members])
-    if options.classes or not has_usual(places):
-        return walk_data(options.data, places, places.names)
-    # The other folders are only counted, so a link to one adds to the class.
-    return walk_data(options.data, places, [*CLASS_NAMES, *filter(is_background, places.names)], with_rest=True)
-
-
-def _known_classes(
-    options: Options,
-    old: Cache | None,
-    places: Places,
-    labels: Sequence[str],
-    labelling: Labelling,
-    notify: Callable[[str], None],
-) -> Sequence[Class] | None:
-    """Return the classes that are named, or else those of the cache; None if they are to be found in DATA."""
-    if options.classes and options.classes != (ALL,):
-        return named_classes(options.classes, options.data, places, labels, notify)
-    if options.classes or old is None:
-        return None
-    classes = [Class(name, members) for name, members in old.header.members.items()]
-    if old.header.background and not labelling.background and BACKGROUND not in (*places.names, *labels):
-        classes = [one for one in classes if one.name != BACKGROUND]
-    return classes
 
 
 def _check_labels(labelling: Labelling, labels: Labels, classes: Sequence[Class], segments: Segments) -> None:

@@ -74,7 +74,7 @@ def test_after_a_crash_only_the_recordings_that_were_not_finished_are_read(
         return open_audio(path, *stamp)
 
     monkeypatch.setattr("featurize.workers.batch.open_audio", open_some)
-    with pytest.raises(UserError, match=r"while it was on r2.wav#0.000000-0.300000; finished clips are kept"):
+    with pytest.raises(UserError, match=r"while it was on r2.wav#0.000000-0.190000; finished clips are kept"):
         build(field, labels=[field])
     broken.clear()
     result = build(field, labels=[field])
