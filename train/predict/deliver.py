@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -14,7 +14,7 @@ from cache.shared.text import printable
 from train.predict.results import LABELS, Kind, Window
 from train.predict.rows import as_csv, as_json, as_text, clock, csv_header, path, rows_file
 from train.predict.segments import Segments
-from train.predict.sinks import Found, Labels, Regions, Rows, Sink, label_files
+from train.predict.sinks import Found, Labels, Out, Regions, Rows, Sink, label_files, to_file, to_stdout
 from train.predict.sources import Source
 from train.runs.directory import Run
 
@@ -112,18 +112,18 @@ def _rows(run: Run, output: Output) -> Iterator[tuple[Sink, dict[str, str]]]:
     if output.format == "text" and output.resume:
         raise UserError("text cannot be continued; use --format csv or --format json with --resume")
 
-    def sink(out: IO[bytes]) -> Sink:
+    def sink(out: Out) -> Sink:
         if output.format == "text" and not output.every_window:
             return Regions(run, out)
         return Rows(run, out, _LINES[output.format])
 
     if output.out is not None:
         with rows_file(run, output.out, output.format, output.resume) as (out, finished):
-            yield sink(out), finished
+            yield sink(to_file(out)), finished
         return
     if output.format == "csv":
-        sys.stdout.buffer.write(csv_header(run))
-    yield sink(sys.stdout.buffer), {}
+        to_stdout(csv_header(run))
+    yield sink(to_stdout), {}
 
 
 def _write(found: Iterable[Found], sinks: Sequence[Sink], n_sources: int) -> int:

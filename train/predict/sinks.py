@@ -3,8 +3,11 @@
 import errno
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Protocol
+
+from tqdm import tqdm
 
 from cache.labels.annotation import Region
 from cache.shared.errors import UserError
@@ -17,6 +20,27 @@ from train.predict.sources import Source
 from train.runs.directory import Run
 
 Found = Window | Recording
+
+# Writes some lines at once, so that a reader of a pipe has them.
+Out = Callable[[bytes], None]
+
+
+def to_stdout(lines: bytes) -> None:
+    """Write to standard output, above the progress bar if both are on one terminal."""
+    if lines:
+        with tqdm.external_write_mode(file=sys.stdout) if sys.stdout.isatty() else nullcontext():
+            sys.stdout.buffer.write(lines)
+            sys.stdout.buffer.flush()
+
+
+def to_file(file: IO[bytes]) -> Out:
+    """Return what writes to a file."""
+
+    def write(lines: bytes) -> None:
+        file.write(lines)
+        file.flush()
+
+    return write
 
 
 class Sink(Protocol):
@@ -32,13 +56,12 @@ class Sink(Protocol):
 class Rows:
     """A line for each window and each recording."""
 
-    def __init__(self, run: Run, out: IO[bytes], line_of: Callable[[Run, Found], bytes]) -> None:
+    def __init__(self, run: Run, out: Out, line_of: Callable[[Run, Found], bytes]) -> None:
         self.run, self.out, self.line_of = run, out, line_of
 
     def write(self, one: Found) -> str:
         """Write the line."""
-        self.out.write(self.line_of(self.run, one))
-        self.out.flush()
+        self.out(self.line_of(self.run, one))
         return ""
 
     def summary(self) -> str:
@@ -49,17 +72,14 @@ class Rows:
 class Regions:
     """A line for each detection in a long recording, and for each recording: text for people."""
 
-    def __init__(self, run: Run, out: IO[bytes]) -> None:
+    def __init__(self, run: Run, out: Out) -> None:
         self.run, self.out, self.detections = run, out, Detections()
 
     def write(self, one: Found) -> str:
         """Write the lines that are complete."""
         found = self.detections.take(one)
-        if one.kind is not Kind.CLIP:
-            self.out.writelines(region_as_text(one.path, region) for region in found)
-        if one.kind is not Kind.WINDOW:
-            self.out.write(as_text(self.run, one))
-        self.out.flush()
+        lines = [region_as_text(one.path, region) for region in found if one.kind is not Kind.CLIP]
+        self.out(b"".join([*lines, *([as_text(self.run, one)] if one.kind is not Kind.WINDOW else [])]))
         return ""
 
     def summary(self) -> str:
@@ -87,8 +107,7 @@ class Labels:
             self.lines.append(self.format.line(self.n_regions, region, one.path.name, self.band))
         file = self.files[one.path]
         if file is None:
-            sys.stdout.buffer.write(_encoded(self.lines))
-            sys.stdout.buffer.flush()
+            to_stdout(_encoded(self.lines))
             self.lines = []
         elif one.kind in (Kind.RECORDING, Kind.CLIP):
             try:
