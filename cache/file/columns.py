@@ -44,6 +44,7 @@ class Row(NamedTuple):
     inode: _UInt64 = 0  # the file's number in its file system; 0 if it is not known
     start: _Float64 = 0.0  # of a segment of a recording, seconds within it; 0 of a file that is a clip as a whole
     end: _Float64 = 0.0  # its end; 0 of a file that is a clip as a whole
+    corrected: _Int32 = 0  # 1 + the label index of its folder or table if a correction gives another class, else 0
 
 
 class Rejected(NamedTuple):
@@ -86,9 +87,9 @@ def fingerprint(header: Header, columns: Columns) -> str:
 
     It covers the settings, the version of the feature code, the classes, the element type of X, and of every row the
     path, the content of the clip and the bytes of its features; not where the cache lies, and not when its clips were
-    touched. The class of a segment is not in its path, so it is covered, and so are the members of classes. A setting
-    that came after the first version counts only where its value differs from that of earlier caches, whose
-    fingerprints stay what they were.
+    touched. The class of a segment or of a corrected clip is not in its path, so it is covered, and so are the members
+    of classes. A setting that came after the first version counts only where its value differs from that of earlier
+    caches, whose fingerprints stay what they were.
 
     Parameters
     ----------
@@ -109,6 +110,6 @@ def fingerprint(header: Header, columns: Columns) -> str:
     digest.update(b"\0".join(columns["path"].tolist()))
     digest.update(b"\0".join(columns["sha256"].tolist()))
     digest.update(np.ascontiguousarray(columns["crc32"], "<u4").tobytes())
-    if (segments := columns["end"] > 0).any():
-        digest.update(columns["y"][segments].argmax(axis=1).astype("<i8").tobytes())
+    if (not_by_path := (columns["end"] > 0) | (columns["corrected"] > 0)).any():
+        digest.update(columns["y"][not_by_path].argmax(axis=1).astype("<i8").tobytes())
     return digest.hexdigest()

@@ -16,7 +16,7 @@ _OLDEST_VERSION = 3
 
 # The one place where a later version takes in caches of earlier ones: by version the columns, root attributes and
 # feature settings that came with it, each with the value that an earlier cache has instead.
-SINCE: dict[int, dict[str, Any]] = {4: {"point": 0.0, "class_members": "{}"}}
+SINCE: dict[int, dict[str, Any]] = {4: {"point": 0.0, "class_members": "{}", "corrected": 0}}
 
 
 def lacking(version: int) -> dict[str, Any]:

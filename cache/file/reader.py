@@ -162,6 +162,11 @@ class Cache:
         return _decoded(self.columns["path"][self.columns["crc32"] == zeros])
 
     @property
+    def n_corrected(self) -> int:
+        """How many clips have another class than their folder or table says, because reviewers gave them one."""
+        return int(np.count_nonzero(self.columns["corrected"]))
+
+    @property
     def conflicts(self) -> list[list[str]]:
         """Paths of clips that have the same content and not the same class, a list for each content."""
         return [_decoded(self.columns["path"][rows]) for rows in self._repeats if len({*self.labels[rows]}) > 1]

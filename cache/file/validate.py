@@ -35,8 +35,12 @@ def check_arrays(header: Header, X: npt.NDArray[Any], arrays: Columns) -> None:
     for name, kind in {**COLUMNS, **REJECTED}.items():
         if kind == "S" and not _is_utf8(arrays[name]):
             raise DamagedCache(f"{name!r} is not UTF-8")
-    _paths(arrays["path"], arrays["end"] > 0, y.argmax(axis=1), [*header.members.values()])
     _numbers(arrays)
+    labels, corrected = y.argmax(axis=1), arrays["corrected"]
+    if not ((corrected >= 0) & (corrected <= len(header.class_names)) & (corrected != labels + 1)).all():
+        raise DamagedCache("'corrected' has a value that makes no sense")
+    found_in = np.where(corrected > 0, corrected - 1, labels)
+    _paths(arrays["path"], arrays["end"] > 0, found_in, [*header.members.values()])
     _segments(arrays)
     if header.fingerprint != fingerprint(header, arrays):
         raise DamagedCache("its fingerprint is not that of its content")

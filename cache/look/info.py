@@ -39,6 +39,7 @@ def as_json(cache: Cache) -> dict[str, Any]:
         "n_stretches": int(np.count_nonzero(cache.columns["end"])),
         "n_longer": cache.n_longer,
         "n_cut_short": cache.n_cut_short,
+        "n_corrected": cache.n_corrected,
         "remarks": [{"path": path, "remark": remark} for path, remark in cache.remarks],
         "rejected": [{"path": path, "reason": reason} for path, reason in cache.rejections],
     }
@@ -71,6 +72,7 @@ def as_text(cache: Cache, width: int | None = None) -> str:
         **({"labels": _labels(cache)} if cache.header.tables else {}),
         "data": _since(found),
         "rejected": human_count(len(cache.rejections), "clip"),
+        **({"corrected": human_count(cache.n_corrected, "label")} if cache.n_corrected else {}),
     }
     lines = [f"{cache.file}: {human_size(status.st_size)}, made {_age(status.st_mtime)}"]
     if found.others:

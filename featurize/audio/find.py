@@ -41,6 +41,8 @@ class Clip(NamedTuple):
         The segment; None for a file that is a clip as a whole.
     where
         The line of a table that names the segment, such as "night.txt:12"; "" if none does.
+    corrected
+        1 + the index of the class of its folder or table if a correction gives it another class, else 0.
     """
 
     path: str
@@ -50,6 +52,7 @@ class Clip(NamedTuple):
     inode: int = 0
     segment: Segment | None = None
     where: str = ""
+    corrected: int = 0
 
     @property
     def file(self) -> str:

@@ -1,8 +1,9 @@
 """Plan of a run: which rows it can reuse, which clips it must compute, which are known to be bad."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,70 @@ from cache.file.columns import Columns, Rejected
 from cache.file.header import Header
 from cache.file.journal import Journal
 from cache.file.reader import Cache
+from cache.labels.corrections import FILE, Correction, Decision, read_corrections
+from cache.shared.text import printable
 from featurize.audio.find import Clip, Found
 from featurize.workers.batch import Task
 
 # Where a row comes from, in `Plan.source`: i >= 0 is row i of the old cache, -1 - i is slot i of the file of rows.
 _PENDING = np.iinfo(np.int64).min
+
+# How the reason of a clip begins that is rejected because of a correction.
+_REVIEWED = "reviewed: "
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What reviewers decided, by the content's sha256, for a cache with these classes."""
+
+    by_content: Mapping[str, Correction] = field(default_factory=dict)
+    class_names: Sequence[str] = ()
+
+    def of(self, clip: Clip, sha256: str) -> Clip | Rejected:
+        """Return a clip of some content with its right class, or why it is rejected."""
+        one = self.by_content.get(sha256)
+        if one is None or not (reason := self._reason(one)):
+            label = clip.label if one is None or one.decision is not Decision.CHANGE else self._label(one)
+            return clip if label == clip.label else clip._replace(label=label, corrected=1 + clip.label)
+        return Rejected(clip.path, clip.size, clip.mtime_ns, _REVIEWED + reason, clip.inode)
+
+    def still_bad(self, bad: dict[str, Rejected]) -> dict[str, Rejected]:
+        """Return the rejected clips without those that were rejected because of a correction that no longer holds."""
+        if not any(one.reason.startswith(_REVIEWED) for one in bad.values()):
+            return bad
+        reasons = {one.path: _REVIEWED + self._reason(one) for one in self.by_content.values()}
+        return {
+            path: one
+            for path, one in bad.items()
+            if not one.reason.startswith(_REVIEWED) or reasons.get(printable(path)) == one.reason
+        }
+
+    def _label(self, one: Correction) -> int:
+        return self.class_names.index(one.new)
+
+    def _reason(self, one: Correction) -> str:
+        """Say why a clip cannot be used after a decision; "" if it can."""
+        if one.decision is Decision.UNUSABLE:
+            return f"{one.who} found it unusable"
+        if one.decision is Decision.BOTH:
+            return f"{one.who} heard {one.old} and {one.new}, and a clip has one class"
+        if one.decision is Decision.CHANGE and one.new not in self.class_names:
+            return f"{one.who} heard {one.new}, which is not one of the classes"
+        return ""
+
+
+NONE = Corrections()
+
+
+def corrections_of(cache_file: Path, class_names: Sequence[str], notify: Callable[[str], None]) -> Corrections:
+    """Read the corrections beside a cache.
+
+    Raises
+    ------
+    UserError
+        corrections.csv cannot be read, or is another table.
+    """
+    return Corrections(read_corrections(cache_file.with_name(FILE), notify), class_names)
 
 
 @dataclass
@@ -53,7 +113,9 @@ def why_recompute(old: Cache, header: Header) -> str:
     return ""
 
 
-def make_plan(found: Found, old: Cache | None, journal: Journal | None, rehash: bool) -> Plan:
+def make_plan(
+    found: Found, old: Cache | None, journal: Journal | None, rehash: bool, corrections: Corrections = NONE
+) -> Plan:
     """Decide for every clip whether its row is there already.
 
     Parameters
@@ -66,12 +128,14 @@ def make_plan(found: Found, old: Cache | None, journal: Journal | None, rehash: 
         The rows that an interrupted run left.
     rehash
         Compare contents: every clip is read, and only those of new content are computed.
+    corrections
+        What reviewers decided: a clip that was rejected for it is computed when that no longer holds.
     """
     plan = Plan(found.clips, np.full(len(found.clips), _PENDING, np.int64), [], {c.path: c for c in found.rejected})
     sources = _sources(old, journal)
     stamp = [_recorded(name, old, journal) for name in ("size", "mtime_ns", "inode")]
     sha256 = _recorded("sha256", old, journal)
-    bad = {} if rehash else _known_bad(old, journal)
+    bad = {} if rehash else corrections.still_bad(_known_bad(old, journal))
     for i, clip in enumerate(found.clips):
         source, found_stamp = sources.get(clip.path), (clip.size, clip.mtime_ns, clip.inode)
         known = None if source is None else tuple(value(source) for value in stamp)
@@ -131,6 +195,21 @@ def settle(plan: Plan, old: Cache | None, journal: Journal) -> None:
     plan.tasks = []
 
 
+def correct(plan: Plan, corrections: Corrections, old: Cache | None, journal: Journal | None) -> Plan:
+    """Return a plan, in which every clip that it has a row for has the class that reviewers gave it, or is rejected."""
+    if not corrections.by_content:
+        return plan
+    clips, source, rejected = list(plan.clips), plan.source.copy(), dict(plan.rejected)
+    sha256 = _recorded("sha256", old, journal)
+    for i in np.flatnonzero(source != _PENDING).tolist():
+        decided = corrections.of(clips[i], sha256(source[i]).decode())
+        if isinstance(decided, Rejected):
+            source[i], rejected[decided.path] = _PENDING, decided
+        else:
+            clips[i] = decided
+    return Plan(clips, source, plan.tasks, rejected)
+
+
 def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
     """Whether the old cache is already what this plan would publish."""
     if old is None or plan.tasks or old.header.request != header.request:
@@ -138,8 +217,10 @@ def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
     clips, source = usable(plan)
     if _known_bad(old, None) != plan.rejected or not np.array_equal(source, np.arange(len(old))):
         return False
-    # Of a segment, the class may have changed and nothing else.
+    # The class of a segment or of a corrected clip may have changed and nothing else.
     if not np.array_equal([clip.label for clip in clips], old.labels):
+        return False
+    if not np.array_equal([clip.corrected for clip in clips], old.columns["corrected"]):
         return False
     # Compared by content, a clip may have been touched: what is known of it has to follow, or it never ends.
     return all(
@@ -190,5 +271,6 @@ def clip_columns(clips: Sequence[Clip]) -> tuple[Columns, npt.NDArray[np.intp]]:
         "inode": np.array([clip.inode for clip in clips], "<u8"),
         "start": np.array([clip.span[0] for clip in clips], "<f8"),
         "end": np.array([clip.span[1] for clip in clips], "<f8"),
+        "corrected": np.array([clip.corrected for clip in clips], "<i4"),
     }
     return columns, np.array([clip.label for clip in clips], np.intp)

@@ -21,8 +21,11 @@ from cache.shared.text import human_count, human_size
 from featurize.audio.find import Found
 from featurize.update.options import Options
 from featurize.update.plan import (
+    Corrections,
     Plan,
     clip_columns,
+    correct,
+    corrections_of,
     is_published,
     make_plan,
     n_rows_to_write,
@@ -82,7 +85,8 @@ def update(options: Options) -> Result:
     """
     started = time.perf_counter()
     request = resolve(options, options.notify)
-    if _is_done(request):
+    corrections = corrections_of(request.cache_file, request.header.class_names, options.notify)
+    if _is_done(request, corrections):
         assert request.old is not None
         n_computed, cache = 0, request.old
     else:
@@ -93,11 +97,12 @@ def update(options: Options) -> Result:
     return Result(cache, request.found, request.problems, n_computed, len(cache) - n_computed, n_removed, seconds)
 
 
-def _is_done(request: Request) -> bool:
+def _is_done(request: Request, corrections: Corrections) -> bool:
     """Whether the cache is already what is asked for, and nothing lies beside it."""
     if request.old is None or any(path.exists() for path in journal_paths(request.cache_file)):
         return False
-    plan = make_plan(request.found, request.old, None, request.options.rehash)
+    plan = make_plan(request.found, request.old, None, request.options.rehash, corrections)
+    plan = correct(plan, corrections, request.old, None)
     return not why_recompute(request.old, request.header) and is_published(plan, request.old, request.header)
 
 
@@ -139,12 +144,16 @@ def _update(request: Request) -> tuple[Request, int, Cache]:
     if notice:
         options.notify(notice)
     try:
-        plan = make_plan(request.found, reusable, journal, options.rehash)
+        corrections = corrections_of(request.cache_file, request.header.class_names, lambda line: None)
+        plan = make_plan(request.found, reusable, journal, options.rehash, corrections)
         n_computed = _compute(request, plan, journal)
         settle(plan, reusable, journal)
         if gone := unusable_classes(plan, len(request.classes)):
             request = without_classes(request, gone, options.notify)
             plan = without(plan, gone, request.found.clips)
+            corrections = replace(corrections, class_names=request.header.class_names)
+        plan = correct(plan, corrections, reusable, journal)
+        _refuse_empty_classes(request, plan)
         if reusable is not None and is_published(plan, reusable, request.header):
             discard(journal)
             return request, 0, reusable
@@ -164,6 +173,15 @@ def _update(request: Request) -> tuple[Request, int, Cache]:
             close_journal(journal)
         else:
             discard(journal)
+
+
+def _refuse_empty_classes(request: Request, plan: Plan) -> None:
+    there = {clip.label for clip in usable(plan)[0]}
+    if gone := [name for label, name in enumerate(request.header.class_names) if label not in there]:
+        raise UserError(
+            f"corrections.csv leaves no clip in {', '.join(gone)}; put clips there, or list the other classes with"
+            " --classes"
+        )
 
 
 def _compute(request: Request, plan: Plan, journal: Journal) -> int:
@@ -225,6 +243,8 @@ def _set_aside(request: Request) -> None:
 def _publish(request: Request, plan: Plan, reusable: Cache | None, journal: Journal) -> Cache:
     clips, source = usable(plan)
     columns, labels = clip_columns(clips)
+    if n_corrected := int((columns["corrected"] > 0).sum()):
+        request.options.announce(f"{human_count(n_corrected, 'label')} corrected, by corrections.csv")
     header = replace(request.header, versions={name: version(name) for name in _VERSIONS_OF})
     rejected = [plan.rejected[path] for path in sorted(plan.rejected)]
     announce = request.options.announce

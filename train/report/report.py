@@ -120,6 +120,7 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
         "data": sections.clips(record),
         "probe": sections.probe(record.leak_probe),
         "missing": missing,
+        "n_corrected": cache.n_corrected if cache is not None else 0,
         "rejected": sections.capped(cache.rejections if cache is not None else []),
         "conflicts": sections.capped(repeats.conflicts),
         "duplicates": sections.capped(repeats.duplicates),

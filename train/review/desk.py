@@ -38,7 +38,8 @@ class Desk:
     def __init__(self, queue: Queue, cache: Cache, data: Path, run: str, notify: Callable[[str], None]) -> None:
         self.items, self.n_suspects = queue.items, queue.n_suspects
         self.cache, self.data, self.run = cache, data, run
-        self.file = cache.file.absolute().with_name(FILE)
+        # Where featurize writes the cache and looks for the table: where a link to it leads.
+        self.file = cache.file.resolve().with_name(FILE)
         self.who = _reviewer()
         self.decided = read_corrections(self.file, notify)
         self._writing = Lock()

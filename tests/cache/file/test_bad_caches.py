@@ -527,7 +527,7 @@ def test_control_characters_from_a_file_are_shown_escaped(forge, content, capsys
 
 
 def test_a_cache_of_version_3_is_read_and_brought_up_to_date_without_computing(forge, data):
-    file = forge({"format_version": 3}, without=("class_members", "point"))
+    file = forge({"format_version": 3}, without=("class_members", "point", "corrected"))
     before = open_cache(file)
     assert (before.header.format_version, before.header.class_members) == (3, {})
     result = build(data, file)
@@ -633,3 +633,10 @@ def test_a_command_says_it_in_one_line(forge, data, tmp_path, command):
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert "contiguous" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("value", [-1, 4, 2**31 - 1, "its own class"])
+def test_corrections_that_make_no_sense_are_refused(forge, content, value):
+    corrected = np.zeros(len(content[1]["y"]), "<i4")
+    corrected[0] = 1 + content[1]["y"][0].argmax() if value == "its own class" else value
+    refused(forge(arrays={"corrected": corrected}))
