@@ -221,8 +221,8 @@ def _few_to_calibrate(n_clips: int, temperature: float) -> list[str]:
     if n_clips >= FEW_CLIPS:
         return []
     return [
-        f"only {human_count(n_clips, 'validation clip')} to calibrate with, so the temperature was kept near 1 "
-        f"({temperature:.2f}); probabilities may be off"
+        f"only {human_count(n_clips, 'validation clip')} to calibrate with: the temperature was drawn towards 1 "
+        f"(to {temperature:.2f}), and probabilities may be off"
     ]
 
 

@@ -214,4 +214,4 @@ def test_few_validation_clips_are_said_to_calibrate_little(run: Path) -> None:
     n = record["split"]["val"]["n"]
     (line,) = (line for line in record["warnings"] if "calibrate" in line)
     assert line.startswith(f"only {n} validation clips to calibrate with")
-    assert f"({record['temperature']:.2f})" in line
+    assert f"drawn towards 1 (to {record['temperature']:.2f})" in line
