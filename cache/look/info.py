@@ -120,7 +120,7 @@ def _longer(cache: Cache) -> str:
         return ""
     return (
         f"{n} of {human_count(len(cache), 'clip')} {'is' if n == 1 else 'are'} longer than the"
-        f" {cache.row_seconds:.1f} s that a row shows, the longest {float(cache.columns['duration'].max()):.1f} s"
+        f" {cache.row_seconds:.2g} s that a row shows, the longest {float(cache.columns['duration'].max()):.1f} s"
     )
 
 

@@ -1,7 +1,7 @@
 """draw_sheet(): a picture of some clips of every class, with the durations and sample rates of all."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache as remember
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.file.reader import Cache
+from cache.file.settings import Setting
 from cache.look.mel_scale import band
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
@@ -21,7 +22,9 @@ MAX_CLASSES = 20
 _MAX_RATES = 6
 _MAX_NAME = 25
 _N_BINS = 24
-_TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000)
+# Frequencies that may be marked; marked are those that lie at least so many bands above the one before.
+_TICKS_HZ = (0, 50, 100, 200, 500, *(1000 * khz for khz in (1, 2, 4, 8, 10, 15, 20, 30, 40, 60, 80, 100, 150, 200)))
+_TICK_BANDS = 12
 _FONT = "DejaVu Sans"  # matplotlib brings it along
 _BAR = "#4c72b0"
 # A longest clip of so many medians would leave all others in one bar.
@@ -110,8 +113,7 @@ def _draw_clip(ax: Any, cache: Cache, row: int) -> Any:
     # Frame i is centred on its time, band i on its place in the scale.
     edges = (-0.5 * seconds, (n_frames - 0.5) * seconds, -0.5, n_mels - 0.5)
     image = ax.imshow(x, origin="lower", aspect="auto", vmin=0, vmax=1, cmap="magma", extent=edges)
-    low, high = float(settings["fmin"]), float(settings["fmax"])
-    ticks = [hz for hz in _TICKS_HZ if low <= hz <= high]
+    ticks = _ticks(settings)
     ax.set_yticks([band(hz, settings) for hz in ticks], [f"{hz / 1000:g}" for hz in ticks])
     ax.set_ylim(-1, n_mels)
     ax.set_facecolor("black")  # half a band beyond the outermost
@@ -121,11 +123,20 @@ def _draw_clip(ax: Any, cache: Cache, row: int) -> Any:
     if n_clip < n_frames:
         ax.axvline((n_clip - 0.5) * seconds, color="white", linewidth=0.8, linestyle=(0, (4, 3)))
     elif n_clip > n_frames:
-        shown += f", the middle {n_frames * seconds:.1f} s"
+        shown += f", the middle {n_frames * seconds:.2g} s"
     path = cache.columns["path"][row].decode()
     name = _shortened(drawable(path if cache.columns["end"][row] > 0 else path.partition("/")[2]))
     ax.set_title(f"{name}\n{shown}", fontsize=8)
     return image
+
+
+def _ticks(settings: Mapping[str, Setting]) -> list[int]:
+    low, high = float(settings["fmin"]), float(settings["fmax"])
+    ticks: list[int] = []
+    for hz in _TICKS_HZ:
+        if low <= hz <= high and (not ticks or band(hz, settings) - band(ticks[-1], settings) >= _TICK_BANDS):
+            ticks.append(hz)
+    return ticks
 
 
 def _draw_durations(ax: Any, cache: Cache, rows: Rows) -> None:

@@ -167,7 +167,7 @@ def sound_remark(audio: Audio, sound: Sound, x: Float32, seconds: float, sr: int
     if sound.cancelled:
         return "its channels are in opposite phase and cancel"
     if sound.decoded.n_samples > seconds * audio.sr and not x.any() and any(block.any() for block in audio.blocks()):
-        return f"no sound in the {seconds:.1f} s that are used; there is sound elsewhere"
+        return f"no sound in the {seconds:.2g} s that are used; there is sound elsewhere"
     if sound.lost > _MUCH and x.any():
         return f"{sound.lost:.0%} {ABOVE} {sr / 2000:g} kHz, which the features leave out"
     return ""

@@ -59,6 +59,19 @@ def n_frames_of(n_samples: int, settings: MelSettings) -> int:
     return 1 + n_samples // settings.hop_length
 
 
+def check_reach(sr: int, settings: MelSettings) -> None:
+    """Raise a ClipError if a clip of a sample rate holds nothing of what a row shows."""
+    if sr <= 2 * settings.fmin:
+        raise ClipError(f"it holds nothing above {sr / 2000:g} kHz, and a row begins at {settings.fmin / 1000:g} kHz")
+
+
+def reach_remark(sr: int, settings: MelSettings) -> str:
+    """Return in words that a clip of a sample rate holds only a part of what a row shows, or ""."""
+    if sr >= min(settings.sr, 2 * settings.fmax):
+        return ""
+    return f"nothing above {sr / 2000:g} kHz, and a row shows up to {settings.fmax / 1000:g} kHz"
+
+
 def spectrogram(y: Float32, sr: int, settings: MelSettings) -> Float32:
     """Compute the spectrogram of a waveform, as that of a file with these samples.
 

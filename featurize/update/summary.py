@@ -133,7 +133,7 @@ def _counted(result: Result) -> list[str]:
     if n := cache.n_longer:
         lines.append(
             f"{n} of {human_count(len(cache), 'clip')} {'is' if n == 1 else 'are'} longer than the"
-            f" {cache.row_seconds:.1f} s that a row shows"
+            f" {cache.row_seconds:.2g} s that a row shows"
         )
     if n := len(rates := _low_rates(result)):
         clips, highest = human_count(len(cache), "clip"), f"{max(rates) / 2000:g} kHz"

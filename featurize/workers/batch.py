@@ -14,7 +14,7 @@ from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
 from featurize.audio.pieces import cut
 from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
-from featurize.features.row import n_frames_of, write_spectrogram
+from featurize.features.row import check_reach, n_frames_of, write_spectrogram
 
 Float32 = npt.NDArray[np.float32]
 
@@ -193,6 +193,7 @@ def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.ND
 
 def write_row(audio: Audio, settings: MelSettings, out: Float32) -> tuple[int, Sound]:
     """Write one clip's spectrogram; return its length in samples at `settings.sr`, and what the clip proved to be."""
+    check_reach(audio.sr, settings)
     announced = n_resampled(audio.n_samples, audio.sr, settings.sr)
     waveform = Reading(mono_blocks(audio, settings.sr))
     n_samples = write_spectrogram(waveform, announced, settings, out[:, :, 0])

@@ -1,7 +1,7 @@
 """augment(), overlay() and mix(): spectrograms as other speakers, rooms and microphones might have given them.
 
 They work on the cached features, a batch at a time, in NumPy, and only in training. Levels are in units of the
-features: 1 is the whole range after power_to_db, 80 dB.
+features: 1 is the whole range after power_to_db, 80 dB unless the cache has another `top_db`.
 """
 
 import math
@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-# Levels are decibels over 80, so that a level x stands for an energy of 10 ** (8 x) = exp(_LOG_ENERGY x).
-_LOG_ENERGY = 8 * math.log(10)
+# The range that the amounts below are meant for, in dB.
+_USUAL_DB = 80.0
 _N_COSINES = 4
 _MAX_TILT = 0.15
 
@@ -43,6 +43,9 @@ class Augmentation:
     background, background_share
         A clip of the background class is mixed into this share of the other clips, at up to `background` below its own
         level.
+    range_db
+        The `top_db` of the cache: how many decibels lie between the levels 0 and 1. Amounts that are levels are those
+        for 80 dB, and change as many decibels in another range.
     mixup, mixup_share
         Another clip is mixed into this share of the clips (Zhang et al. 2018); both parameters of the beta distribution
         of its share.
@@ -63,6 +66,17 @@ class Augmentation:
     background_share: float = 0.5
     mixup: float = 0.3
     mixup_share: float = 0.5
+    range_db: float = _USUAL_DB
+
+    @property
+    def unit(self) -> float:
+        """The level that an amount of 1 stands for."""
+        return _USUAL_DB / self.range_db
+
+    @property
+    def log_energy(self) -> float:
+        """The natural logarithm of the ratio of energies between the levels 0 and 1."""
+        return self.range_db / 10 * math.log(10)
 
 
 def augment(
@@ -124,21 +138,21 @@ def overlay(
     n_columns = X.shape[2]
     rows = np.flatnonzero(rng.random(len(X)) < settings.background_share)
     which = rng.integers(len(noise), size=rows.shape)
-    below = rng.uniform(0, settings.background, (len(rows), 1, 1)).astype(np.float32)
+    below = rng.uniform(0, settings.background * settings.unit, (len(rows), 1, 1)).astype(np.float32)
     start = rng.integers(n_columns, size=(len(rows), 1))
     column = (start + np.arange(n_columns)) % np.clip(noise_frames[which], 1, n_columns)[:, None]
     heard = np.take_along_axis(noise[which, :, :, 0].astype(np.float32), column[:, None, :], axis=2) - below
-    both = _sum_of_levels(X[rows, :, :, 0], heard)
+    both = _sum_of_levels(X[rows, :, :, 0], heard, settings.log_energy)
     mixed = X.copy()
     mixed[rows, :, :, 0] = both * (np.arange(n_columns) < n_frames[rows, None])[:, None, :]
     return mixed
 
 
-def _sum_of_levels(a: Floats, b: Floats) -> Floats:
+def _sum_of_levels(a: Floats, b: Floats, log_energy: float) -> Floats:
     """Return the level of the energy of both together."""
     apart = np.abs(a - b)
-    apart *= -_LOG_ENERGY
-    both: Floats = np.maximum(a, b) + np.log1p(np.exp(apart)) / _LOG_ENERGY
+    apart *= -log_energy
+    both: Floats = np.maximum(a, b) + np.log1p(np.exp(apart)) / log_energy
     return both
 
 
@@ -194,7 +208,7 @@ def _read(X: Floats, source: npt.NDArray[np.floating]) -> Floats:
 
 def _equalizer(n: int, n_mels: int, rng: np.random.Generator, settings: Augmentation) -> Floats:
     turns = np.arange(_N_COSINES)[:, None] * (np.arange(n_mels) + 0.5) / n_mels
-    weights = rng.normal(0, settings.equalizer, (n, _N_COSINES))
+    weights = rng.normal(0, settings.equalizer * settings.unit, (n, _N_COSINES))
     return (weights @ np.cos(np.pi * turns)).astype(np.float32)
 
 
@@ -204,11 +218,13 @@ def _add_noise(Y: Floats, rng: np.random.Generator, settings: Augmentation) -> N
     if not (settings.noise and len(noisy)):
         return
     _, n_mels, n_columns = Y.shape
-    level = rng.uniform(0, settings.noise, (len(noisy), 1, 1)).astype(np.float32)
+    level = rng.uniform(0, settings.noise * settings.unit, (len(noisy), 1, 1)).astype(np.float32)
     tilt = rng.uniform(-_MAX_TILT, _MAX_TILT, (len(noisy), 1, 1)) * np.linspace(-1, 1, n_mels)[:, None]
+    tilt *= settings.unit
     # A mel band averages several bins of the spectrum, so its energy varies less than the exponential of a single bin.
-    scatter = np.log(rng.standard_exponential((len(noisy), n_mels, n_columns), np.float32) + 1e-3) / (1.5 * _LOG_ENERGY)
-    Y[noisy] = _sum_of_levels(Y[noisy], level + tilt.astype(np.float32) + scatter)
+    scatter = np.log(rng.standard_exponential((len(noisy), n_mels, n_columns), np.float32) + 1e-3)
+    scatter /= 1.5 * settings.log_energy
+    Y[noisy] = _sum_of_levels(Y[noisy], level + tilt.astype(np.float32) + scatter, settings.log_energy)
 
 
 def _rescale(Y: Floats, is_clip: npt.NDArray[np.bool_]) -> None:

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,9 +82,8 @@ def train_by_recipe(
     n_columns = compiled.model.input_shape[2]
     is_noise = np.array([is_background(name) for name in cache.class_names])
     backgrounds = train_rows[is_noise[cache.labels[train_rows]]]
-    batches = Batches(
-        cache.X, cache.y, train_rows, options.batch_size, n_columns, own.augmentation, n_frames, backgrounds
-    )
+    varied = own.augmentation and replace(own.augmentation, range_db=float(cache.settings["top_db"]))
+    batches = Batches(cache.X, cache.y, train_rows, options.batch_size, n_columns, varied, n_frames, backgrounds)
     validation = Batches(cache.X, cache.y, val_rows, options.batch_size, n_columns) if len(val_rows) else None
     class_weights = balanced_weights(cache.labels[train_rows], n_classes) if options.class_weight else None
     trained = train_model(compiled, batches, validation, options, class_weights, run_dir, title)

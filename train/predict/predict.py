@@ -17,7 +17,7 @@ from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
 from featurize.audio.decode import open_audio
 from featurize.audio.resample import mono_blocks
 from featurize.audio.sndfile import open_stream
-from featurize.features.row import n_frames_of, spectrogram
+from featurize.features.row import check_reach, n_frames_of, reach_remark, spectrogram
 from train.models.calibration import calibrated
 from train.models.inference import BATCH_SIZE, forward_of
 from train.models.network import Forward
@@ -150,15 +150,16 @@ def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str) 
     try:
         with _open(source) as audio:
             duration = audio.n_samples / audio.sr
-            blocks = Reading(mono_blocks(audio, audio.sr))
+            check_reach(audio.sr, settings)
+            blocks, low = Reading(mono_blocks(audio, audio.sr)), reach_remark(audio.sr, settings)
             for start, end, is_whole, y in cuts(blocks, audio.sr, windows):
                 kind = Kind.CLIP if is_whole else Kind.WINDOW
                 x, reason = _spectrogram(y, audio.sr, settings, dtype, "" if is_whole else f"{start:.2f} to {end:.2f}")
                 # A clip comes when all is read; before, nobody knows whether something is wrong with it.
-                note = blocks.result.decoded.remark if is_whole else ""
+                note = _joined(blocks.result.decoded.remark, low) if is_whole else ""
                 yield _Part(source.path, kind, start, end, x, reason, note, duration)
             if kind is Kind.WINDOW:
-                yield _Part(source.path, Kind.RECORDING, end=end, note=blocks.result.decoded.remark)
+                yield _Part(source.path, Kind.RECORDING, end=end, note=_joined(blocks.result.decoded.remark, low))
         return
     except ClipError as error:
         reason = str(error)
@@ -168,6 +169,10 @@ def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str) 
         # A file of unknown origin may make a decoder fail in any way; that must cost this file only.
         reason = f"it cannot be decoded ({type(error).__name__}: {error})"
     yield _Part(source.path, Kind.REJECTED, reason=reason)
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def _open(source: Source) -> AbstractContextManager[Any]:
@@ -204,7 +209,7 @@ def _spectrogram(
         return x, ""
     if len(y) / sr <= settings.row_seconds or np.abs(y).max() < _QUIET:
         return None, "silent"
-    return None, f"no sound in the {settings.row_seconds:.1f} s that are used; there is sound elsewhere"
+    return None, f"no sound in the {settings.row_seconds:.2g} s that are used; there is sound elsewhere"
 
 
 def _batches(parts: Iterable[_Part]) -> Iterator[list[_Part]]:

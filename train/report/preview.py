@@ -1,5 +1,6 @@
 """draw_preview(): a picture of clips as the cache holds them and as training varies them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ def draw_preview(cache_file: Path, out: Path, model: str, seed: int) -> int:
     if out.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"{out}: the picture must end in .png, .svg or .pdf")
     cache = open_cache(cache_file)
+    settings = replace(settings, range_db=float(cache.settings["top_db"]))
     rng = np.random.default_rng(seed)
     rows = _some_rows(cache, rng)
     n_frames = cache.columns["n_frames"][rows].astype(np.int64)

@@ -146,7 +146,7 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
             "temperature": sections.temperature(record),
             "thresholds": record.thresholds,
             "thresholds_of": record.thresholds_of,
-            "fmax": f"{float(record.settings['fmax']) / 1000:g} kHz",
+            "range": " to ".join(f"{float(record.settings[name]) / 1000:g}" for name in ("fmin", "fmax")) + " kHz",
             **clips._asdict(),
             "sections": {id: name for id, name in _SECTIONS.items() if id != "uncertain" or clips.uncertain.n},
         }

@@ -15,7 +15,8 @@ from train.dataset.augment import Augmentation, augment, mix, overlay
 from train.dataset.batches import Batches
 from train.report.preview import draw_preview
 
-OFF = Augmentation(**{field.name: type(field.default)(0) for field in fields(Augmentation)})
+AMOUNTS = [field for field in fields(Augmentation) if field.name != "range_db"]
+OFF = Augmentation(**{field.name: type(field.default)(0) for field in AMOUNTS})
 
 
 def clips(seed: int, n_frames: np.ndarray, n_columns: int) -> np.ndarray:
@@ -169,6 +170,15 @@ def test_a_background_is_heard_where_the_clip_is_quiet_and_nowhere_louder_than_b
     always = overlay(X, n_frames, noise, noise_frames, rng, Augmentation(background=0.0, background_share=1.0))
     quiet = (X[:, :, :40] < 0.1).nonzero()
     assert (always[:, :, :40] - X[:, :, :40])[quiet].mean() > 0.2
+
+
+@pytest.mark.parametrize("range_db", [80.0, 60.0, 40.0])
+def test_levels_are_decibels_of_the_range_of_the_cache(range_db: float) -> None:
+    # Twice the energy is 3 dB more, however many decibels a level of 1 stands for.
+    X, frames = np.full((1, 128, 8, 1), 0.5, np.float32), np.array([8])
+    alike = replace(OFF, background_share=1.0, range_db=range_db)
+    both = overlay(X, frames, X, frames, np.random.default_rng(0), alike)
+    np.testing.assert_allclose(both, 0.5 + 10 * np.log10(2) / range_db, rtol=1e-5)
 
 
 def test_only_clips_of_other_classes_hear_the_background_and_only_that_of_training() -> None:
