@@ -1,6 +1,6 @@
-"""python -m cache: look into a cache, and verify it."""
+"""python -m cache: show what is in a cache, and verify it."""
 
-from cache.shared.cli import be_quiet, called, leave_on_signals, run, summarise
+from cache.shared.cli import be_quiet, called, leave_on_signals, once, run, summarise
 from cache.shared.text import human_count, printable
 
 if __name__ == "__main__":
@@ -12,28 +12,26 @@ from typing import Annotated
 
 import typer
 
-from cache.shared.once import Once
-
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="The HDF5 file that featurize wrote.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", help="Show errors and what was asked for, and nothing else.", callback=be_quiet)
+    bool, typer.Option("--quiet", help="Show only errors and the results that were asked for.", callback=be_quiet)
 ]
 
 
 @app.callback()
 def commands() -> None:
-    """Look into a cache of mel spectrograms, and verify it.
+    """Show what is in a cache of mel spectrograms, and verify it.
 
     Example: python -m cache info data/features.h5
     """
 
 
-@app.command(cls=Once)
+@app.command(cls=once())
 def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None:
-    """Say what is in a cache, and whether the clips have changed since.
+    """Show what is in a cache, and whether the clips have changed since.
 
     Example: python -m cache info data/features.h5
     """
@@ -45,7 +43,7 @@ def info(file: File = Path("data/features.h5"), as_json: AsJson = False) -> None
     print(json.dumps(contents.as_json(cache)) if as_json else contents.as_text(cache, terminal_width()))
 
 
-@app.command(cls=Once)
+@app.command(cls=once())
 def verify(file: File = Path("data/features.h5"), quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Check every row against its checksum and the range [0, 1].
 
@@ -61,11 +59,11 @@ def verify(file: File = Path("data/features.h5"), quiet: Quiet = False, as_json:
         summarise(printable(f"{file}: all {n_rows} rows are whole"))
 
 
-@app.command(cls=Once)
+@app.command(cls=once())
 def plot(
     file: File = Path("data/features.h5"),
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: png, svg or pdf.")] = Path("sheet.png"),
-    seed: Annotated[int, typer.Option(min=0, help="Chooses the clips.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which clips are chosen.")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Draw clips of every class, and all durations and sample rates.

@@ -4,7 +4,7 @@ import os
 import sys
 
 try:
-    from cache.shared.cli import be_quiet, called, leave_on_signals, notice, run, summarise
+    from cache.shared.cli import be_quiet, called, leave_on_signals, notice, once, run, summarise
 except ModuleNotFoundError:
     import cache
 
@@ -25,8 +25,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from cache.shared.once import Once
 
 _REMEMBERED = "as the cache has them, else speech"
 _OR = "as the cache has it, else {}"
@@ -51,7 +49,7 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
-@app.command(cls=Once)
+@app.command(cls=once())
 def featurize(
     data: Annotated[
         Path, typer.Argument(help="Folder that holds a folder of clips per class, or recordings that have labels.")

@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from cache.shared.cli import called, leave_on_signals, run
+    from cache.shared.cli import called, leave_on_signals, once, run
 except ModuleNotFoundError:
     import cache
 
@@ -16,7 +16,6 @@ from collections.abc import Callable
 
 import typer
 
-from cache.shared.once import Once
 from train.commands import fit, many, predict, runs
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -48,7 +47,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     ),
 )
 for command in _COMMANDS:
-    app.command(cls=Once)(command)
+    app.command(cls=once())(command)
 
 
 if __name__ == "__main__":

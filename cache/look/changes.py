@@ -1,4 +1,4 @@
-"""changes(): whether DATA is still what a cache was made of, by sizes and times; no clip is opened."""
+"""changes(): how DATA differs from a cache, by the sizes and times of its files; no clip is opened."""
 
 import os
 from collections import Counter
@@ -14,32 +14,32 @@ from cache.shared.tree import class_places, joined, look_at, walk
 
 Stamp = tuple[int, int]
 
-# Beside one for each clip, the most folders to look into.
+# The most folders to look into, in addition to one for each clip.
 _MOST_FOLDERS = 10_000
 
-# What featurize records of a clip that cannot even be looked at.
+# The size and time that featurize records for a clip whose status cannot be read.
 _UNKNOWN = (-1, -1)
 
 
 class Changes(NamedTuple):
-    """How DATA differs from what a cache knows of it.
+    """How DATA differs from a cache.
 
     Attributes
     ----------
     data
         DATA, as an absolute path.
     n_changed
-        Clips of another size or time than the cache has, or rejected ones that would be tried again.
+        Clips whose size or time is not that of the cache, and rejected ones that would be tried again.
     n_gone
-        Clips that are not there any more.
+        Clips that are no longer there.
     n_new
-        Audio files in the class folders of which the cache knows nothing.
+        Audio files in the class folders that the cache does not know.
     others
         How many files of other kinds are in the class folders, by extension.
     n_tables
-        Tables of labels that are gone, or newer than the cache.
+        Tables of labels that are missing, or newer than the cache.
     reason
-        Why all this is unknown, in words; "" if it is known.
+        The reason why all this is unknown, in words; "" if it is known.
     """
 
     data: str
@@ -60,8 +60,7 @@ class Changes(NamedTuple):
 def changes(cache: Cache) -> Changes:
     """Compare the class folders of DATA with a cache.
 
-    DATA is looked for where the cache says, from the folder that the cache is in. Of a cache that was asked for with
-    `--max-per-class`, the clips beyond that are none that it lacks.
+    Clips beyond the `--max-per-class` of a cache do not count as new.
     """
     data = cache.data_folder
     known = _known(cache)
@@ -111,7 +110,7 @@ def _stamps(data: str, recordings: Iterable[str]) -> dict[str, Stamp]:
 
 
 def _n_newer(cache: Cache, most: int) -> int:
-    """Return how many tables are gone or newer than the cache; what they say is not read."""
+    """Return how many tables are missing or newer than the cache; they are not read."""
     there = [path for path in cache.table_paths if path.exists()]
     made = cache.file.stat().st_mtime_ns
     try:
@@ -136,7 +135,7 @@ def _class_folders(data: str, cache: Cache) -> list[list[str]]:
 
 
 def as_json(found: Changes) -> dict[str, Any]:
-    """Return what `info --json` says of DATA."""
+    """Return the entry `data` of `info --json`."""
     unknown = found.reason != ""
     names = ("n_changed", "n_gone", "n_new", "n_tables")
     counts = {name: None if unknown else getattr(found, name) for name in names}

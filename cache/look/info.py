@@ -1,4 +1,4 @@
-"""What is in a cache but its rows, as text or as JSON; and whether its rows are whole."""
+"""The content of a cache without its rows, as text or as JSON; and the check of its rows."""
 
 import textwrap
 import time
@@ -13,7 +13,7 @@ from cache.look import changes
 from cache.shared.errors import CacheError
 from cache.shared.text import files_by_kind, human_count, human_seconds, human_size, printable
 
-# Clips of a kind that are named in the text; --json has them all.
+# The most clips that the text names of rejected ones, and of those with a remark.
 _N_SHOWN = 10
 
 
@@ -76,10 +76,10 @@ def as_text(cache: Cache, width: int | None = None) -> str:
     }
     lines = [f"{cache.file}: {human_size(status.st_size)}, made {_age(status.st_mtime)}"]
     if found.others:
-        rest["left out"] = f"{files_by_kind(found.others)}: no audio by their names"
+        rest["skipped"] = f"{files_by_kind(found.others)}: not audio files, by their names"
     if longer := _longer(cache):
         rest["long clips"] = longer
-    # One by one: a class may be called like one of the facts.
+    # Not merged: a class may have the name of a fact.
     for name, value in (*facts.items(), *of_each.items(), *rest.items()):
         lines += _folded(printable(name), printable(value), width)
     lines += _named(cache.rejections)
@@ -105,7 +105,7 @@ def _age(made: float) -> str:
 
 
 def _labels(cache: Cache) -> str:
-    """Say which tables of labels a cache was asked for, and how they are read."""
+    """Describe the tables of labels of a cache, and how they are read."""
     segments = human_count(int(np.count_nonzero(cache.columns["end"])), "segment")
     how = [f"column {cache.header.label_column}"] * bool(cache.header.label_column)
     how += [f"{cache.header.point:g} s around points"] * bool(cache.header.point)
@@ -126,13 +126,13 @@ def _longer(cache: Cache) -> str:
 
 def _since(found: changes.Changes) -> str:
     if found.state == "unknown":
-        return f"{found.data}: nothing is known of it ({found.reason})"
+        return f"{found.data}: not compared ({found.reason})"
     if found.state == "unchanged":
         return f"{found.data}, unchanged since"
     counts = {"changed": found.n_changed, "gone": found.n_gone, "new": found.n_new}
     counted = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
     if found.n_tables:
-        counted = f"{counted}, " * bool(counted) + f"{human_count(found.n_tables, 'table')} of labels newer or gone"
+        counted = f"{counted}, " * bool(counted) + f"{human_count(found.n_tables, 'label table')} newer or missing"
     return f"{found.data}, changed since: {counted}; `python -m featurize` brings the cache up to date"
 
 
@@ -144,17 +144,13 @@ def _folded(name: str, value: str, width: int | None) -> list[str]:
 
 
 def check_rows(cache: Cache) -> int:
-    """Check every row's crc32 and range.
-
-    Returns
-    -------
-    int
-        How many rows there are.
+    """Check the crc32 and the range of every row, and return how many rows there are.
 
     Raises
     ------
     CacheError
-        A row's bytes are not those that were written, or its values are not within [0, 1]; names the first one's clip.
+        The bytes of a row are not those that were written, or its values are not in [0, 1]; the message names the
+        first such clip.
     """
     damaged = [i for i, expected in enumerate(cache.columns["crc32"].tolist()) if not _is_whole(cache, i, expected)]
     if damaged:
@@ -168,5 +164,5 @@ def check_rows(cache: Cache) -> int:
 
 def _is_whole(cache: Cache, i: int, expected: int) -> bool:
     row = cache.X[i]
-    # NaN fails every comparison, so it is caught here too.
+    # NaN fails every comparison, so this also finds it.
     return zlib.crc32(np.ascontiguousarray(row).data) == expected and bool((row >= 0).all() and (row <= 1).all())

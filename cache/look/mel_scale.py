@@ -1,4 +1,4 @@
-"""Slaney's mel scale: where a frequency lies among mel bands."""
+"""Slaney's mel scale: the place of a frequency among mel bands."""
 
 from collections.abc import Mapping
 
@@ -25,10 +25,10 @@ def mel_to_hz(mels: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def band(hz: float, settings: Mapping[str, Setting]) -> float:
-    """Return where a frequency lies among the mel bands of a cache.
+    """Return the place of a frequency among the mel bands of a cache.
 
-    The n_mels triangles stand evenly on the mel scale between fmin and fmax, which the first and the last reach with
-    their outer corner.
+    The n_mels triangles are spaced evenly on the mel scale; the outer corners of the first and the last one are at fmin
+    and fmax.
 
     Parameters
     ----------

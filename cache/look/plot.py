@@ -27,7 +27,7 @@ _TICKS_HZ = (0, 50, 100, 200, 500, *(1000 * khz for khz in (1, 2, 4, 8, 10, 15, 
 _TICK_BANDS = 12
 _FONT = "DejaVu Sans"  # matplotlib brings it along
 _BAR = "#4c72b0"
-# A longest clip of so many medians would leave all others in one bar.
+# If the longest clip is longer than so many medians, a linear axis would put all others into one bar.
 _LOG_FROM = 30
 
 Rows = npt.NDArray[np.intp]
@@ -38,22 +38,20 @@ def draw_sheet(cache: Cache, out: Path, seed: int) -> tuple[int, int]:
 
     Parameters
     ----------
-    cache
-        An open cache.
     out
-        The picture; its extension says of which format (png, svg, pdf).
+        The picture; its extension is that of its format: png, svg or pdf.
     seed
         Chooses the clips.
 
     Returns
     -------
     n_clips, n_classes : int
-        How many clips and classes it shows; of more than `MAX_CLASSES` the first.
+        How many clips and classes the picture shows; it has at most `MAX_CLASSES`, the first.
 
     Raises
     ------
     UserError
-        The picture's format is none of the three.
+        The picture has another extension.
     """
     if out.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"{out}: the picture must end in .png, .svg or .pdf")
@@ -78,8 +76,8 @@ def draw_sheet(cache: Cache, out: Path, seed: int) -> tuple[int, int]:
 
 @contextmanager
 def plain_text() -> Iterator[None]:
-    """Draw text as it stands for the time of the block, in a font that is there."""
-    # A name is no formula, and somebody's matplotlibrc may send it through TeX or name a font that is not there.
+    """Draw text in the block as plain text, in a font that matplotlib brings along."""
+    # A matplotlibrc may send names through TeX, or ask for a font that is not installed.
     from matplotlib import rc_context
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # about where it may keep its list of fonts
@@ -110,7 +108,7 @@ def _draw_clip(ax: Any, cache: Cache, row: int) -> Any:
     x, settings = np.asarray(cache.X[row, :, :, 0], np.float32), cache.settings
     n_mels, n_frames = x.shape
     seconds = float(settings["hop_length"]) / float(settings["sr"])  # from one frame to the next
-    # Frame i is centred on its time, band i on its place in the scale.
+    # Frame i is centred on its time, and band i on its place in the mel scale.
     edges = (-0.5 * seconds, (n_frames - 0.5) * seconds, -0.5, n_mels - 0.5)
     image = ax.imshow(x, origin="lower", aspect="auto", vmin=0, vmax=1, cmap="magma", extent=edges)
     ticks = _ticks(settings)
@@ -187,7 +185,7 @@ def _draw_scale(figure: Any, image: Any, cache: Cache) -> None:
 
 
 def drawable(name: str) -> str:
-    r"""Return a name as a figure can show it: what moves a cursor or is not in the font comes out as ``\uXXXX``."""
+    r"""Return a name as a figure can show it, with ``\uXXXX`` for what moves a cursor or is not in the font."""
     known = _characters()
     return "".join(c if ord(c) in known else c.encode("unicode_escape").decode() for c in printable(name))
 
@@ -200,6 +198,6 @@ def _characters() -> frozenset[int]:
 
 
 def _shortened(name: str) -> str:
-    # In the middle: names of clips often differ in their ends.
+    # The middle goes, because names of clips often differ at their ends.
     half = _MAX_NAME // 2
     return name if len(name) <= _MAX_NAME else f"{name[:half]}…{name[-half:]}"

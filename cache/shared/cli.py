@@ -1,4 +1,4 @@
-"""Commands at the terminal: an error is one line, a signal is answered, `--quiet` is kept to."""
+"""Commands at the terminal: errors of one line, signals, notices, progress and `--quiet`."""
 
 import atexit
 import io
@@ -17,13 +17,14 @@ from cache.shared.text import printable
 if TYPE_CHECKING:
     import typer
     from tqdm import tqdm
+    from typer.core import TyperCommand
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-# Seconds from a signal to the exit, whatever is in the way.
+# Seconds from a signal to the exit, whatever the process is doing.
 _PATIENCE = 1.0
 
-# The signals that came inside signals_held().
+# The signals that came during signals_held(), or None outside of it.
 _held: list[int] | None = None
 
 # Set by .completion.bash to ask what could come next; an installed command has typer's own name for it.
@@ -43,16 +44,16 @@ def called(package: str) -> str:
 
 
 def leave_on_signals(name: str, kept: str = "") -> None:
-    """Answer SIGINT and SIGTERM with one line and the exit code 128 + the signal, whatever is going on.
+    """From now on, end at SIGINT and SIGTERM with one line and the exit code 128 + the signal, at once.
 
-    For the time in which a command is still being imported, and after it has ended.
+    This is for the time while a command is being imported, and after it has ended.
 
     Parameters
     ----------
     name
-        What the user typed to start the command.
+        The command as the user typed it.
     kept
-        What is saved at any time and how to go on, in words.
+        Which work is saved at any time, and how to continue it, in words.
     """
     for signum in _SIGNALS:
         signal.signal(signum, lambda signum, _frame: _leave(name, signum, kept))
@@ -62,15 +63,15 @@ def leave_on_signals(name: str, kept: str = "") -> None:
 
 @cache
 def _outlast_handlers() -> None:
-    """Let no signal end the process between the last moment of Python's handlers and that of the process.
+    """Block signals at the end of the interpreter, which takes its handlers away before the process ends.
 
-    Registered at the first call alone: what is registered after it runs before it, and can still be interrupted.
+    This is registered once, first: exit functions that are registered later run earlier, and can be interrupted.
     """
     atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, _SIGNALS)
 
 
 def _complete_streams() -> None:
-    """Have all three standard streams, leading nowhere where they were closed, and able to write any name."""
+    """Open the standard streams that are closed on /dev/null, and let the others write any name."""
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
@@ -80,7 +81,7 @@ def _complete_streams() -> None:
             setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A folder's name that is not UTF-8 would end the command after all its work.
+            # Otherwise the name of a folder that is not UTF-8 would end a command after all its work.
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -89,12 +90,10 @@ def run(app: "typer.Typer", name: str, kept: str = "") -> NoReturn:
 
     Parameters
     ----------
-    app
-        The typer application.
     name
-        What the user typed to start it, such as "python -m featurize".
+        The command as the user typed it, such as "python -m featurize".
     kept
-        What is saved whenever a signal may arrive, in words; `Interrupted.kept` knows better.
+        Which work is saved at any time, in words; `Interrupted.kept` takes its place.
     """
     leave_on_signals(name, kept)
     sys.unraisablehook = _all_but_interrupts
@@ -112,12 +111,12 @@ def run(app: "typer.Typer", name: str, kept: str = "") -> NoReturn:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Answer a signal only at the end of the block, for a library that calls back and cannot pass an exception on.
+    """Delay signals to the end of the block, for a library whose callbacks cannot raise.
 
     Raises
     ------
     Interrupted
-        At the end, when a signal came.
+        A signal came during the block.
     """
     global _held
     _held = []
@@ -156,7 +155,7 @@ def _exit_code(app: "typer.Typer", name: str) -> int:
         install = f"pip install 'melcache[{_EXTRAS[library]}]'"
         complain(f"{name}: this needs {library}, which is not installed; install it with `{install}`")
     except OSError as error:
-        # A reader of our output that has gone (`| head`) is no error that anybody wants to read.
+        # `| head` closes our output, which is not an error to the user.
         if not isinstance(error, BrokenPipeError):
             complain(f"{name}: {error.filename or 'input/output'}: {error.strerror or error}")
         _drop_stuck_output()
@@ -167,7 +166,7 @@ def _drop_stuck_output() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        # Python would try and complain again when it flushes at exit.
+        # At exit, Python flushes once more, and would print another error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -175,13 +174,13 @@ def _interrupt(name: str, kept: str) -> Callable[[int, object], None]:
     main = os.getpid()
 
     def interrupt(signum: int, _frame: object) -> None:
-        # A worker that was forked a moment ago: the main process speaks for it.
+        # In a worker that was just forked; the main process prints the line.
         if os.getpid() != main:
             os._exit(128 + signum)
         for other in _SIGNALS:
-            # Not SIG_IGN: of a signal that is already on its way, Python would complain.
+            # Not SIG_IGN, with which Python complains about a signal that has already arrived.
             signal.signal(other, lambda *_: None)
-        # The exception is lost if it meets a callback or a destructor, and a clean-up may take its time.
+        # A callback or a destructor can swallow the exception, and a clean-up can take long.
         signal.signal(signal.SIGALRM, lambda *_: _leave(name, signum, kept))
         signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
         if _held is not None:
@@ -193,13 +192,13 @@ def _interrupt(name: str, kept: str) -> Callable[[int, object], None]:
 
 
 def _leave(name: str, signum: int, kept: str) -> NoReturn:
-    # Another signal would print a line of its own.
+    # Another signal would print another line.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     line = printable(f"{name}: interrupted" + (f"; {kept}" if kept else "")) + "\n"
-    # Not by print(): the signal may have come in the middle of one.
+    # Not print(), which the signal may have interrupted.
     with suppress(OSError):
         os.write(sys.stderr.fileno(), line.encode("utf-8", "backslashreplace"))
-    # Workers may be deep in a decoder; everything kept is on disk, so nobody waits for them.
+    # Without waiting for workers, which may be inside a decoder: all finished work is on disk.
     os._exit(128 + signum)
 
 
@@ -209,24 +208,24 @@ def _all_but_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 def complain(line: str) -> None:
-    """Print one line on stderr, with every character escaped that could end it or move the cursor."""
+    """Print one line on stderr, with characters escaped that could end the line or move the cursor."""
     print(printable(line), file=sys.stderr, flush=True)
 
 
 def be_quiet(quiet: bool) -> None:
-    """Do as `--quiet` says from now on: only results that were asked for are shown, and errors."""
+    """Set `--quiet`: only errors and the results that were asked for are shown from now on."""
     global _quiet
     _quiet = quiet
 
 
 def notice(line: str) -> None:
-    """Print one line that is no error on stderr, unless `--quiet` was given."""
+    """Print a line that is not an error on stderr, unless `--quiet` was given."""
     if not _quiet:
         complain(line)
 
 
 def summarise(text: str) -> None:
-    """Print the summary of what was done on stdout, unless `--quiet` was given."""
+    """Print a summary on stdout, unless `--quiet` was given."""
     if not _quiet:
         print(text)
 
@@ -243,14 +242,14 @@ def in_notebook() -> bool:
 
 
 def progress_bar(total: int, **settings: Any) -> "tqdm[Any]":
-    """Return a bar on stderr that goes when it is done; in a notebook it is a widget, if there are widgets.
+    """Return a bar on stderr that disappears at its end; in a notebook it is a widget, if there are widgets.
 
     Parameters
     ----------
     total
-        How many units there are.
+        The number of units.
     settings
-        What else tqdm takes.
+        Further arguments of tqdm.
     """
     if in_notebook():
         with warnings.catch_warnings():
@@ -261,3 +260,20 @@ def progress_bar(total: int, **settings: Any) -> "tqdm[Any]":
     # No thread that watches the bar: a process with threads cannot be forked when a worker died.
     tqdm.monitor_interval = 0
     return tqdm(total=total, leave=False, disable=not is_watched(), file=sys.stderr, **settings)
+
+
+@cache
+def once() -> "type[TyperCommand]":
+    """Return the class of commands that refuse an option given twice, whose first value would be lost."""
+    import typer
+    from typer.core import TyperCommand
+
+    class Once(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            for option in order:
+                if option.param_type_name == "option" and order.count(option) > 1 and not option.multiple:
+                    raise typer.BadParameter("it is given twice; give it once", ctx=ctx, param_hint=option.opts[-1])
+            return super().parse_args(ctx, args)
+
+    return Once

@@ -1,6 +1,6 @@
-"""A Dask cluster that the user already has: connecting to it, and what every worker of it must have and see.
+"""A Dask cluster that the user already has: the connection, and the check of software and files on its workers.
 
-It is here because both stages use it and share nothing but this package; distributed is loaded by connected() alone.
+Only connected() imports distributed.
 """
 
 import asyncio
@@ -24,24 +24,24 @@ from cache.shared.errors import UserError
 
 T = TypeVar("T")
 
-# To connect; the user is told within ten.
+# Seconds to connect: the user gets an error within ten.
 _CONNECT_SECONDS = 8.0
 
-# For the scheduler to answer a question: then it is gone, however open the connection looks.
+# Seconds for the scheduler to answer; after that it counts as gone, even if the connection is open.
 _ANSWER_SECONDS = 60.0
 
-# How long to go by what it answered.
+# Seconds for which the scheduler's last answer counts.
 _COUNT_SECONDS = 1.0
 
 
 class UnfitWorker(UserError):
-    """A worker lacks something; the message names it and says what."""
+    """A worker lacks something; the message names both."""
 
 
 class Needs(NamedTuple):
-    """What every worker must have: of its software exactly these versions, and these files and folders to read.
+    """The needs of every worker: exactly these versions of its software, and these files and folders to read.
 
-    `software` is a function of a module, so that a worker can call its own.
+    `software` is a function of a module, so that a worker calls its own copy.
     """
 
     software: Callable[[], dict[str, str]]
@@ -50,7 +50,7 @@ class Needs(NamedTuple):
 
 
 def needs_of(software: Callable[[], dict[str, str]], *paths: str | os.PathLike[str]) -> Needs:
-    """Return the needs of work that depends on `software` as it is here, and on `paths` as they are called here."""
+    """Return the needs of work that depends on `software` in the versions of here, and on `paths` by these names."""
     return Needs(software, tuple(software().items()), tuple(os.path.abspath(path) for path in paths))  # noqa: PTH100
 
 
@@ -63,17 +63,15 @@ def connected(scheduler: str, needs: Needs, notify: Callable[[str], None], dashb
     scheduler
         Its address, such as tcp://host:8786 or tls://host:8786, or the scheduler file (.json) that it wrote. TLS takes
         its certificates from Dask's configuration.
-    needs
-        What every worker must have.
     notify
         Takes notices for the user, a line each.
     dashboard
-        Say on stderr where Dask's dashboard is.
+        Print the address of Dask's dashboard on stderr.
 
     Yields
     ------
     Cluster
-        With a worker at least, for which this waits. Whatever it has not finished at the end is cancelled.
+        It has at least one worker, for which this waits. Unfinished work is cancelled at the end.
 
     Raises
     ------
@@ -104,7 +102,7 @@ def connected(scheduler: str, needs: Needs, notify: Callable[[str], None], dashb
         cluster.gather_directly_if_possible()
         yield cluster
     finally:
-        # A scheduler cancels what a client that leaves has not fetched.
+        # The scheduler cancels work whose client has left.
         with suppress(Exception):
             client.close(timeout=1)
 
@@ -125,7 +123,7 @@ class Cluster:
         self._waiting = False
 
     def workers(self) -> dict[str, int]:
-        """Return the threads of every worker by its address, as of a second ago at most; say when there are none.
+        """Return the threads of every worker by its address, at most a second old; tell the user when there are none.
 
         Raises
         ------
@@ -147,15 +145,15 @@ class Cluster:
         return self._workers
 
     def executor(self, *workers: str) -> Executor:
-        """Return an executor on the cluster; the workers named are preferred, and others take over when they die."""
+        """Return an executor on the cluster that prefers the named workers; others take over when they die."""
         return _Executor(self.client, {"workers": list(workers), "allow_other_workers": True} if workers else {})
 
     def lost(self) -> UserError:
-        """Return the error that says that the scheduler has gone."""
+        """Return the error for a scheduler that has gone."""
         return UserError(f"the scheduler at {self._address} has gone; start it again, then run this again")
 
     def failed(self, error: BaseException) -> UserError:
-        """Put into words what a task failed with."""
+        """Return the error of a task as one for the user."""
         if isinstance(error, CancelledError):
             return self.lost()
         if isinstance(error, UserError):
@@ -164,12 +162,12 @@ class Cluster:
         return UserError(f"worker {worker} {_in_words(error)}")
 
     def check(self, needs: Needs) -> None:
-        """Ask every worker whether it has what it needs.
+        """Check the needs on every worker.
 
         Raises
         ------
         UnfitWorker
-            One has not.
+            A worker lacks something.
         """
         answers = self.client.run(shortcoming, needs, on_error="return")
         bad = {worker: why for worker, answer in sorted(answers.items()) if (why := _words(answer))}
@@ -179,16 +177,16 @@ class Cluster:
             raise UnfitWorker(f"worker {worker} {why}{more}")
 
     def gather_directly_if_possible(self) -> None:
-        """Fetch results from the workers themselves if they can be reached from here, not through the scheduler."""
+        """Fetch results from the workers directly if they can be reached from here, not through the scheduler."""
         place = urlsplit(next(iter(self.workers()), ""))
         with suppress(OSError, ValueError), socket.create_connection((place.hostname or "", place.port or 0), 2):
             self.client.direct_to_workers = True
 
 
 class _Executor(Executor):
-    """What `Client.get_executor` is, but for workers that die just after they finish.
+    """As `Client.get_executor`, but for workers that die just after they finish.
 
-    Where a result is lost on the way here, that one takes the next result for an error, or never ends its future.
+    If a result is lost on its way, that one takes the next result for an error, or never completes its future.
     """
 
     def __init__(self, client: Any, where: dict[str, Any]) -> None:
@@ -203,7 +201,7 @@ class _Executor(Executor):
 
 
 def shortcoming(needs: Needs) -> str:
-    """Return what this worker lacks, in words that follow its name, or ""."""
+    """Return in words that follow the name of this worker what it lacks, or ""."""
     here = needs.software()
     for name, version in needs.versions:
         if here[name] != version:
@@ -226,12 +224,12 @@ _fit: set[Needs] = set()
 
 
 def check_this_worker(needs: Needs, again: bool = False) -> None:
-    """Check the worker that this runs on, which may have joined after the others were checked.
+    """Check the worker that runs this, which may have joined after the others were checked.
 
     Raises
     ------
     UnfitWorker
-        It lacks something.
+        The worker lacks something.
     """
     if needs in _fit and not again:
         return
@@ -243,14 +241,14 @@ def check_this_worker(needs: Needs, again: bool = False) -> None:
 
 
 def portable(call: Callable[[], T]) -> Callable[[], T]:
-    """Return a call that also a scheduler and a worker without our packages can unpickle.
+    """Return a call that a scheduler and a worker without our packages can unpickle, too.
 
-    They would end a connection over a message that they cannot read; so it is the task that fails, with a
-    ModuleNotFoundError whose `path` is the worker.
+    A message that they cannot read would end their connection. Instead the task fails, with a ModuleNotFoundError
+    whose `path` is the worker.
     """
     packed = pickle.dumps(call)
 
-    # Nested, it is pickled by value; so it must name nothing of this module, not even in an annotation.
+    # A nested function is pickled by value, so it must not use a name of this module, not even in an annotation.
     def unpack_and_call() -> Any:
         import pickle
 
@@ -266,8 +264,8 @@ def portable(call: Callable[[], T]) -> Callable[[], T]:
 
 
 def _in_words(error: BaseException) -> str:
-    """Return what a task failed with, in words that follow the name of its worker."""
-    # What a worker cannot unpickle for want of a package comes wrapped in other exceptions.
+    """Return the error of a task in words that follow the name of its worker."""
+    # The error of a missing package comes wrapped in other exceptions.
     if missing := re.search(r"No module named '(\w+)|No package metadata was found for (\w+)", str(error)):
         package = missing[1] or missing[2]
         return f"has no package {package}; install this project there with `pip install '.[cluster]'`"
@@ -276,7 +274,7 @@ def _in_words(error: BaseException) -> str:
 
 
 def _words(answer: str | BaseException) -> str:
-    # A worker that left meanwhile is none of ours.
+    # A worker that has left meanwhile does not matter.
     if isinstance(answer, OSError):
         return ""
     return answer if isinstance(answer, str) else _in_words(answer)
@@ -285,7 +283,7 @@ def _words(answer: str | BaseException) -> str:
 def _address(scheduler: str) -> str:
     if not scheduler.endswith(".json"):
         return scheduler
-    # Not left to distributed, which would wait for a file that is not there for ever.
+    # Not by distributed, which waits for a missing file for ever.
     try:
         return str(json.loads(Path(scheduler).read_bytes())["address"])
     except OSError as error:
@@ -295,8 +293,8 @@ def _address(scheduler: str) -> str:
 
 
 async def _probe(address: str) -> None:
-    # A client that cannot use an address takes long to give up, and waits for ever for a server of another kind, such
-    # as the dashboard's.
+    # A client takes long to give up an address, and waits for ever for a server of another kind, such as the
+    # dashboard's.
     from distributed.comm import connect
     from distributed.security import Security
 
@@ -308,7 +306,7 @@ async def _probe(address: str) -> None:
 
 
 def _silence() -> None:
-    # What matters of it comes as an exception.
+    # What matters is raised as an exception.
     warnings.filterwarnings("ignore", module=r"(dask|distributed|tornado)\b")
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("distributed", "tornado")]
     for logger in map(logging.getLogger, ("asyncio", *names)):

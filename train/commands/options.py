@@ -23,7 +23,7 @@ Scheduler = Annotated[
 Jobs = Annotated[int, typer.Option(min=1, help="Fits at a time, each in a process of its own.")]
 Dashboard = Annotated[bool, typer.Option("--dashboard", help="Print the address of the cluster's dashboard.")]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", help="Show errors and what was asked for, and nothing else.", callback=be_quiet)
+    bool, typer.Option("--quiet", help="Show only errors and the results that were asked for.", callback=be_quiet)
 ]
 
 

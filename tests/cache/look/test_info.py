@@ -158,5 +158,5 @@ def test_the_command_says_it_in_words_and_in_json(here: Path) -> None:
     assert report["data"]["state"] == "changed"
     assert (report["data"]["n_new"], report["data"]["n_gone"]) == (1, 0)
     shutil.rmtree(here / "data")
-    assert "nothing is known of it (the class folders are not there" in info()
+    assert "not compared (the class folders are not there" in info()
     assert json.loads(info("--json"))["data"]["n_new"] is None

@@ -151,7 +151,7 @@ def test_what_is_no_clip_is_counted_by_kind(data):
     result, _ = run(data)
     assert "skipped because they are not audio files: 2 .txt, 1 .json" in summary.as_text(result)
     assert summary.as_json(result)["others"] == {".txt": 2, ".json": 1}
-    assert "left out     2 .txt, 1 .json: no audio by their names" in as_text(result.cache)
+    assert "skipped      2 .txt, 1 .json: not audio files, by their names" in as_text(result.cache)
 
 
 def test_an_empty_class_says_what_is_there_instead(data):
