@@ -19,11 +19,11 @@ FILE = (
 _WHOLE_FILE = "slice file name"
 _START = (
     *("begin time s", "start", "start s", "start time", "start time s", "start seconds", "start sec", "onset"),
-    *("onset s", "onset time", "begin", "begin s", "begin time", "begin sec", "tmin"),
+    *("onset s", "onset time", "begin", "begin s", "begin time", "begin sec", "starttime"),
 )
 _END = (
     *("end time s", "end", "end s", "end time", "end seconds", "end sec", "offset", "offset s", "offset time"),
-    *("stop", "stop s", "stop time", "tmax"),
+    *("stop", "stop s", "stop time", "endtime"),
 )
 LABEL = (
     *("species", "annotation", "label", "class", "event label", "common name", "category", "species name"),

@@ -81,8 +81,7 @@ def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> 
 
 
 def _cell(header: Header, row: Row, name: str) -> str:
-    column = header.first_of([name])
-    return "" if column is None else row.cells[column]
+    return row.cells[header.columns[name]] if name in header.columns else ""
 
 
 def _file(header: Header, row: Row) -> str:

@@ -6,14 +6,18 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 
 import featurize.features.kernel
 from cache import open_cache
 from cache.file.settings import MelSettings
+from featurize import build
 from featurize.features import buffers, llvm, reference, row
+from featurize.features.check import compare
 from featurize.features.kernel import compile_kernel
 from tests import ROOT
 from tests.helpers.oracle import row_of
+from tests.helpers.sounds import noise
 
 T = np.arange(16000) / 16000
 WAVEFORMS = {
@@ -135,3 +139,12 @@ def test_a_run_without_llvm_says_once_what_that_costs_and_makes_the_same_cache(t
     expected, cache = open_cache(tones_cache), open_cache(tmp_path / "loud.h5")
     assert cache.paths == expected.paths
     np.testing.assert_allclose(cache.X, expected.X, rtol=0, atol=1e-5)
+
+
+def test_the_row_of_a_channel_is_librosas(tmp_path):
+    soundfile.write(tmp_path / "four.wav", noise(32000, 4), 16000)
+    header = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tSpecies"
+    (tmp_path / "four.txt").write_text(f"{header}\n1\tSpectrogram 3\t3\t0.25\t1.5\tfrog\n")
+    cache = build(tmp_path, labels=tmp_path).cache
+    assert cache.paths == ["four.wav#0.250000-1.500000@ch3"]
+    assert compare(tmp_path, cache.file, 1).startswith("1 rows differ from librosa by at most")

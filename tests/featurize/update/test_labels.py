@@ -13,7 +13,6 @@ from cache.look.changes import changes
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
 from featurize import build, featurize_clip
-from featurize.features.check import compare
 from featurize.update.summary import as_json
 from featurize.update.update import Result
 from tests.helpers.sounds import noise
@@ -394,7 +393,6 @@ def test_the_channel_that_raven_names_is_the_clip(field: Path, tmp_path: Path) -
         assert featurize_clip(field / cache.paths[i]).tobytes() == expected.tobytes()
     reason = "its table gives channel 5, and the recording has 4 channels"
     assert cache.rejections == [("four.wav#2.000000-3.000000@ch5", reason)]
-    assert compare(field, cache.file, 3).startswith("3 rows differ from librosa by at most")
 
 
 def test_the_only_channel_of_a_recording_is_the_recording(field: Path) -> None:
@@ -440,13 +438,13 @@ def test_one_sound_in_two_classes_is_named_and_near_copies_count_once(field: Pat
     ]
 
 
-def test_thousands_of_doubles_are_one_line_and_all_are_in_json(field: Path) -> None:
+def test_hundreds_of_doubles_are_one_line_and_all_are_in_json(field: Path) -> None:
     (field / "sub/day.txt").unlink()
-    times = [(i / 200, i / 200 + 0.004) for i in range(3000)]
+    times = [(i / 200, i / 200 + 0.004) for i in range(300)]
     track(field / "night.wav", [(*time, name) for time in times for name in ("frog", "owl")] + [(16, 17, "owl")])
     _, said, result = made(field, field)
     assert sum("night.txt" in line for line in said) == 1
-    assert len(result.problems) == 3000
+    assert len(result.problems) == 300
 
 
 def test_an_empty_table_gives_background_from_its_recording(field: Path) -> None:
