@@ -1,5 +1,6 @@
 """Summary of a run for its user, as text or as JSON."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -63,11 +64,13 @@ def as_text(result: Result) -> str:
     silent = {path: remarks.pop(path, "there is no sound in it, its row is all zeros") for path in cache.silent}
     used = {path: remark for path, remark in remarks.items() if ABOVE not in remark}
     conflicts = [f"{' = '.join(map(printable, paths))}: the same content in two classes" for paths in cache.conflicts]
+    counts = {printable(name): n for name, n in cache.n_per_class.items()}
+    width = max(12, *map(len, counts))
     size = human_size(cache.file.stat().st_size)
     shape = " x ".join(map(str, (len(cache), *ROW_SHAPE[:2])))
     return "\n".join(
         [
-            *(f"{printable(name):12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_per_class.items()),
+            *(f"{name:{width}} {n:7} clip{'s' * (n != 1)}" for name, n in counts.items()),
             f"computed {result.n_computed}, reused {result.n_reused}, removed {result.n_removed}, rejected"
             f" {len(cache.rejections)}" + (f", cut short {cache.n_cut_short}" if cache.n_cut_short else ""),
             *_named("rejected", cache.rejections, where),
@@ -77,7 +80,8 @@ def as_text(result: Result) -> str:
             *_some("conflict", conflicts),
             *_counted(result),
             f"{cache.file}: {size}, {shape} {cache.X.dtype}, {human_seconds(result.seconds)}",
-            f"train on it: {called('train')} fit {cache.file}",
+            # A network needs two classes to tell apart.
+            *[f"train on it: {called('train')} fit {shlex.quote(str(cache.file))}"][: len(counts) - 1],
         ]
     )
 

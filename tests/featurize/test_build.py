@@ -140,6 +140,7 @@ def test_the_summary_ends_with_what_comes_next(data: Path) -> None:
     done = command(data)
     assert done.stdout.splitlines()[-1] == f"train on it: python -m train fit {data / 'features.h5'}"
     assert command(data, "--quiet").stdout == ""
+    assert "train on it" not in command(data, "--cache", data / "one.h5", "--classes", "dog").stdout
     assert "train fit" not in command(data, "--json").stdout
 
 
