@@ -93,7 +93,11 @@ def evaluate(
         complain(
             f"warning: the run was trained on {result.n_seen} of these {result.score.n} clips, so the score flatters it"
         )
-    print(json.dumps(result.as_json()) if as_json else screen.evaluate_summary(result))
+    if as_json:
+        print(json.dumps(result.as_json()))
+    else:
+        print(screen.evaluate_summary(result))
+        summarise(printable(f"next: python -m train predict {run} FILE"))
 
 
 def _evaluate_recordings(

@@ -74,17 +74,19 @@ class Regions:
 
     def __init__(self, run: Run, out: Out) -> None:
         self.run, self.out, self.detections = run, out, Detections()
+        self.has_detections = False
 
     def write(self, one: Found) -> str:
         """Write the lines that are complete."""
         found = self.detections.take(one)
         lines = [region_as_text(one.path, region) for region in found if one.kind is not Kind.CLIP]
         self.out(b"".join([*lines, *([as_text(self.run, one)] if one.kind is not Kind.WINDOW else [])]))
+        self.has_detections |= bool(lines)
         return ""
 
     def summary(self) -> str:
-        """Say nothing."""
-        return ""
+        """Say how detections become labels."""
+        return f"next: --format {' or '.join(LABELS)} writes these as labels to correct" if self.has_detections else ""
 
 
 class Labels:

@@ -252,7 +252,8 @@ def test_text_shows_detections_and_every_window_only_if_asked(run: Path, yard: P
     assert {name for _, _, name in labels} >= {"dog", "cat"}
     assert whole.startswith(f"{yard}: 6.00 s in 23 windows: ")
     assert "no class" in whole
-    assert done.stderr == ""
+    assert done.stderr == "next: --format audacity or raven writes these as labels to correct\n"
+    assert train_here("predict", run, yard, "--quiet").stderr == ""
     windows = train_here("predict", run, yard, "--windows").stdout.splitlines()
     assert len(windows) == 23 + 1
     assert windows[-1] == whole
