@@ -147,7 +147,7 @@ def _show(folder: Path, record: "Record", summary: Callable[[Path, "Record"], st
     summarise(summary(folder, record))
     if page := report_finished(folder):
         summarise(f"report: {printable(str(page))}")
-    then = f"predict {folder} FILE" if record.command == "fit" else f"suspects {folder}"
+    then = f"predict {folder} FILE" if record.command == "fit" else f"review {folder}"
     summarise(printable(f"next: python -m train {then}"))
     if better := hint(record):
         summarise(better)

@@ -1,4 +1,4 @@
-"""The commands that show a run, a model or a cache: report, evaluate, summary and preview."""
+"""The commands about a run, a model or a cache: report, evaluate, suspects, review, summary and preview."""
 
 import json
 from pathlib import Path
@@ -12,15 +12,14 @@ from cache.shared.text import human_count, printable
 from train.commands import options
 from train.fitting.options import Options
 
+CacheNow = Annotated[Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")]
+DataNow = Annotated[Path | None, typer.Option(help="Where the clips are now.", show_default="where the cache says")]
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")],
-    cache: Annotated[
-        Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Where the clips are now.", show_default="where the cache says")
-    ] = None,
+    cache: CacheNow = None,
+    data: DataNow = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Write a run's report.html and its figures again.
@@ -142,7 +141,7 @@ def suspects(
     n = write_suspects(run, out)
     summarise(printable(f"{human_count(n, 'suspect')}: {out}"))
     if n:
-        summarise(printable(f"next: listen to them in {run / 'report.html'}"))
+        summarise(printable(f"next: python -m train review {run}"))
 
 
 def review(
@@ -150,12 +149,8 @@ def review(
         Path,
         typer.Argument(help="A run directory; that of a `crossval` covers all clips, that of a `fit` its test clips."),
     ],
-    cache: Annotated[
-        Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Where the clips are now.", show_default="where the cache says")
-    ] = None,
+    cache: CacheNow = None,
+    data: DataNow = None,
     only: Annotated[str | None, typer.Option(metavar="CLASS", help="Only clips with this label.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.", show_default="a free one")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
