@@ -23,6 +23,7 @@ from train.fitting.options import (
     Options,
     checked,
     checked_value,
+    idle_patience,
     options_of,
     recorded_options,
     takes_options,
@@ -38,15 +39,7 @@ from train.score.metrics import accuracy_interval, score
 
 
 class Folding(NamedTuple):
-    """What decides the folds of a cross-validation and how they are trained.
-
-    Attributes
-    ----------
-    cache_file, fingerprint
-        The cache, and what it must still hold.
-    options, n_folds, n_repeats, fold_by
-        As for crossval().
-    """
+    """What decides the folds of a cross-validation: the cache, its content by fingerprint, and what was asked for."""
 
     cache_file: Path
     fingerprint: str
@@ -57,15 +50,7 @@ class Folding(NamedTuple):
 
 
 class FoldJob(NamedTuple):
-    """One fold of a cross-validation: all that run_fold() needs, small however many clips there are.
-
-    Attributes
-    ----------
-    folding
-        Which folds there are.
-    which
-        The number of this one, from 0, through all repeats.
-    """
+    """Fold number `which`, from 0 through all repeats: what run_fold() needs, small however many clips there are."""
 
     folding: Folding
     which: int
@@ -106,8 +91,8 @@ def crossval(
 ) -> tuple[Path, Record]:
     """Cross-validate a model on a cache.
 
-    Its other arguments are the options of `python -m train crossval`, whose help explains them; None stands for the
-    model's own. `val` is the share of all clips that is taken from the training folds to choose the epoch.
+    Its other arguments are the options of `python -m train crossval`; None stands for the model's own. `val` is the
+    share of all clips that is taken from the training folds to choose the epoch.
 
     Parameters
     ----------
@@ -153,7 +138,10 @@ def crossval(
     record = replace(
         start_record("crossval", cache, asked | ({"fold_by": fold_by} if fold_by else {})),
         n_groups=len(np.unique(groups)),
-        warnings=shared_by_folds(cache.paths, groups, folds) if fold_by else [],
+        warnings=[
+            *(shared_by_folds(cache.paths, groups, folds) if fold_by else []),
+            *idle_patience(options, any(len(fold.val) for fold in folds)),
+        ],
     )
     write_record(folder, record)
     record = _run(folder, record, folding, run_all)
@@ -163,21 +151,12 @@ def crossval(
 
 
 def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAll = map) -> tuple[Path, Record]:
-    """Go on with a cross-validation that was interrupted, after the folds that are finished.
+    """Go on with an interrupted cross-validation, after its finished folds; see crossval().
 
     Parameters
     ----------
-    folder
-        Its run directory.
     cache_file
         Where its cache is now; None: where it was.
-    run_all
-        See crossval().
-
-    Returns
-    -------
-    folder, record
-        See crossval().
 
     Raises
     ------

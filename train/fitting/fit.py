@@ -17,7 +17,15 @@ from train.backend.types import Float32, Model
 from train.dataset.given import choose_split
 from train.dataset.splits import SPLITS, clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, resumable
-from train.fitting.options import Options, checked, options_of, recorded_options, takes_options, warn_caller
+from train.fitting.options import (
+    Options,
+    checked,
+    idle_patience,
+    options_of,
+    recorded_options,
+    takes_options,
+    warn_caller,
+)
 from train.models.calibration import FEW_CLIPS, best_thresholds, calibrated, fit_temperature
 from train.models.network import FILE, MODEL_FILE, Forward, NoNetwork, write_network
 from train.models.recipes import recipe
@@ -72,8 +80,7 @@ def fit(
 ) -> tuple[Path, Record]:
     """Train a model on a cache and leave everything about it in a new run directory.
 
-    Its other arguments are the options of `python -m train fit`, whose help explains them; None stands for the model's
-    own.
+    Its other arguments are the options of `python -m train fit`; None stands for the model's own.
 
     Parameters
     ----------
@@ -112,7 +119,7 @@ def fit(
         start_record("fit", cache, asdict(options)),
         split=describe_split(cache, groups, split),
         clip_duration=max(SHORTEST_WINDOW, float(np.median(cache.columns["duration"][split == 0]))),
-        warnings=remarks,
+        warnings=[*remarks, *idle_patience(options, bool((split == SPLITS.index("val")).any()))],
     )
     write_split(folder, cache, split)
     if tensorboard:
@@ -125,28 +132,17 @@ def fit(
 
 
 def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[Path, Record]:
-    """Go on with a fit that was interrupted, after its last whole epoch.
+    """Go on with an interrupted fit, after its last whole epoch; see fit().
 
     Parameters
     ----------
-    folder
-        Its run directory.
     cache_file
         Where its cache is now; None: where it was.
-    title
-        See fit().
-
-    Returns
-    -------
-    folder : Path
-        The run directory.
-    record : Record
-        What its `run.json` says now.
 
     Raises
     ------
     UserError
-        The fit is finished, or is not a fit, or its cache has changed since.
+        It is finished, or not a fit, or its cache is gone or has changed.
     """
     record = read_record(folder)
     if record.command != "fit":

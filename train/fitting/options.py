@@ -5,7 +5,7 @@ import inspect
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
 from inspect import Parameter
@@ -180,6 +180,15 @@ def recorded_options(file: Path, recorded: Mapping[str, Any]) -> Options:
         raise UserError(f"{file} is damaged: the option {error}; start again") from None
 
 
+def idle_patience(options: Options, has_validation: bool) -> list[str]:
+    """Say that patience has no effect, if no clips say which epoch is better."""
+    if options.patience is None or has_validation:
+        return []
+    return [
+        "--patience has no effect: there are no validation clips to say which epoch is better; ask for some by --val"
+    ]
+
+
 def warn_caller(line: str) -> None:
     """Give a warning of Python at the line that called fit() or crossval()."""
     warnings.warn(line, UserWarning, stacklevel=4)
@@ -229,9 +238,17 @@ def takes_options(
             signature.bind(*arguments, **named)  # its TypeError names an argument that does not exist
             return function(*arguments, **named)
 
+        if annotate is argument_of:
+            called.__doc__ = f"{inspect.getdoc(function)}\n\n{_described(without)}"
         # inspect and typer read the one, typer the other.
         called.__signature__ = signature  # type: ignore[attr-defined]
         called.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
         return called  # type: ignore[return-value]
 
     return decorate
+
+
+def _described(without: Collection[str]) -> str:
+    """Return the options as a section of a docstring."""
+    lines = [f"{one.name}\n    {one.metadata['help']}" for one in fields(Options) if one.name not in without]
+    return "\n".join(["Options", "-------", *lines])

@@ -42,6 +42,8 @@ def test_help_names_every_option_with_its_default(face: Callable[..., Any]) -> N
     assert parameters["batch_size"].default == 32
     assert parameters["epochs"].default is None
     assert "options" not in parameters
+    for one in fields(Options):
+        assert (one.metadata["help"] in (face.__doc__ or "")) == (one.name in parameters)
     assert inspect.Parameter.VAR_KEYWORD not in {one.kind for one in parameters.values()}
 
 
