@@ -107,11 +107,11 @@ def place_by_name(name: str, table: Path, own: Sequence[str], home: Path | None,
     tops = [table.parent, *([home] if home else [])]
     for path in [Path(name)] if is_absolute else [top.joinpath(*words) for top in tops]:
         if path.suffix.lower() in AUDIO_EXTENSIONS and os.path.isfile(path):  # noqa: PTH113 - takes any name
-            return Place(str(path))
+            return Place(os.path.realpath(path) if ".." in words else str(path))
     candidates = _candidates(words[-1], [indexed(top, top is home) for top in tops])
-    if len(words) == 1:
+    given = [word for word in words[:-1] if word != ".."]
+    if not given:
         return _nearest([(one, _from_own(one.folders, own)) for one in candidates], own, "/".join([*own, name]))
-    given = words[:-1]
     place = _nearest([(one, [one.root.absolute().name, *one.folders]) for one in candidates], given, name)
     if place.path or not is_absolute:
         return place

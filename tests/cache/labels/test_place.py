@@ -55,6 +55,12 @@ def test_a_bare_name_is_found_below_the_folder_of_recordings_wherever_its_table_
     assert found(table(tmp_path / where / "t.csv", "n0.wav"), data) == (["site/deep/n0.wav"], [])
 
 
+def test_a_path_that_goes_up_is_one_from_somewhere_else_too(tmp_path: Path) -> None:
+    data = rec(tmp_path, "A/n0.wav", "B/n1.wav")
+    names = ("../rec/A/n0.wav", "../../A/n0.wav", "..\\n1.wav", "../B/n0.wav")
+    assert found(table(tmp_path / "tables/t.csv", *names), data)[0] == ["A/n0.wav", "B/n1.wav"]
+
+
 def test_the_folder_of_a_table_tells_the_place_of_its_recording(tmp_path: Path) -> None:
     data, tables = rec(tmp_path, f"B/{NIGHT}"), tmp_path / "tables"
     for name in ("A/20260501_220000.txt", "A/all.csv"):
