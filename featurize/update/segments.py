@@ -101,10 +101,13 @@ def segments_of(
 
 
 def class_by_label(classes: Sequence[Class]) -> Callable[[str], int | None]:
-    """Return what finds the class of a label, which may be written in another case or Unicode form than the class."""
+    """Return what finds the class of a label, which may be written in another case or Unicode form than the class.
+
+    Tables that `predict` writes have escapes for what would break a line.
+    """
     exact = {name: i for i, one in enumerate(classes) for name in one.members}
-    plainly = {plain(name): i for name, i in reversed(exact.items())}
-    return lambda label: exact.get(label, plainly.get(plain(label)))
+    plainly = {plain(printable(name)): i for name, i in reversed(exact.items())}
+    return lambda label: exact.get(label, plainly.get(plain(printable(label))))
 
 
 def usual_length(

@@ -143,11 +143,11 @@ def _labels_of(
     """Return the labels of the run's classes, and say which others there are."""
     home = recordings if recordings.is_dir() else recordings.parent
     # In any case and Unicode form, as where labels become clips.
-    class_of = {plain(name): name for name in run.class_names}
+    class_of = {plain(printable(name)): name for name in run.class_names}
     labels, _, problems = read_labels(tables, home, label_column)
     for line in told(problems):
         notice(line)
-    labels = [label._replace(label=class_of.get(plain(label.label), label.label)) for label in labels]
+    labels = [label._replace(label=class_of.get(plain(printable(label.label)), label.label)) for label in labels]
     others = Counter(label.label for label in labels if label.label not in run.class_names)
     if others:
         listed = ", ".join(f"{printable(name)} {n}" for name, n in others.most_common(8))

@@ -447,6 +447,16 @@ def test_hundreds_of_doubles_are_one_line_and_all_are_in_json(field: Path) -> No
     assert len(result.problems) == 300
 
 
+def test_a_label_belongs_to_the_class_whose_name_it_has_as_predict_writes_it(field: Path) -> None:
+    (field / "sub/day.txt").unlink()
+    for name in ("a\tb", "Owl"):
+        (field / name).mkdir()
+        soundfile.write(field / name / "clip.wav", noise(8000, seed=len(name)), 16000)
+    track(field / "night.wav", [(1, 2, "a\\tb"), (3, 4, "owl")])
+    cache, _, _ = made(field, field, classes=["a\tb", "Owl"])
+    assert cache.n_per_class == {"a\tb": 2, "Owl": 2}
+
+
 def test_an_empty_table_gives_background_from_its_recording(field: Path) -> None:
     (field / "sub/day.txt").write_text("")
     cache, _, _ = made(field, field, background=3)
