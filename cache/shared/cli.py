@@ -128,6 +128,11 @@ def signals_held() -> Iterator[None]:
             raise Interrupted(came[0])
 
 
+def signal_came() -> bool:
+    """Whether a signal waits for the end of signals_held()."""
+    return bool(_held)
+
+
 def _exit_code(app: "typer.Typer", name: str) -> int:
     from typer.exceptions import TyperException
 

@@ -92,13 +92,15 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
     return Audio(sr, n_channels, n_samples, name, blocks, digest)
 
 
-def open_stream(file: int) -> Audio:
+def open_stream(file: int, is_over: Callable[[], bool]) -> Audio:
     """Open a WAV that can only be read once, from its start: standard input.
 
     Parameters
     ----------
     file
         Descriptor of a pipe, or of a file at its start; it stays open.
+    is_over
+        Asked after every quarter of a second of sound whether to stop there, as if the recording had ended.
 
     Returns
     -------
@@ -123,12 +125,16 @@ def open_stream(file: int) -> Audio:
 
     def blocks() -> Blocks:
         n_read = 0
-        for block, error in _blocks(stream, n_samples or _MOST_SAMPLES, n_channels):
+        # Blocks are short, because a microphone fills them no faster than sound goes.
+        longest = max(1, sr // 4) * n_channels
+        for block, error in _blocks(stream, n_samples or _MOST_SAMPLES, n_channels, longest=longest):
             n_read += len(block)
             if error:
                 raise ClipError(f"it is damaged after {n_read / sr:.2f} s (libsndfile: {error})")
             if len(block):
                 yield block
+            if is_over():
+                return Decoded(n_read)
         if n_read == 0:
             raise ClipError("it holds no samples")
         return Decoded(n_read, check_length(n_read, n_samples, sr, stream.subtype not in _SAMPLE_BYTES))
@@ -155,7 +161,9 @@ def _sound(file: int, size: int, path: str, body: Body | None) -> Any:
         raise _unread(error.code, _words(error.error_string)) from None
 
 
-def _blocks(stream: Any, most: int, n_channels: int, is_mp3: bool = False) -> Iterator[tuple[Float32, str]]:
+def _blocks(
+    stream: Any, most: int, n_channels: int, is_mp3: bool = False, longest: int = BLOCK_SAMPLES
+) -> Iterator[tuple[Float32, str]]:
     """Yield up to `most` samples a block at a time, and with the last block the error that ended them, else ""."""
     import soundfile
 
@@ -163,7 +171,7 @@ def _blocks(stream: Any, most: int, n_channels: int, is_mp3: bool = False) -> It
     # It does not do so with a file that cannot seek.
     stream.seekable = lambda: False
     # A header may claim any length, so there is room for a block only.
-    block = np.empty((min(most, max(1, BLOCK_SAMPLES // n_channels)), n_channels), np.float32)
+    block = np.empty((min(most, max(1, longest // n_channels)), n_channels), np.float32)
     n_read = 0
     while n_read < most:
         room = block[: most - n_read]

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from cache.shared.cli import complain, is_watched, notice
+from cache.shared.cli import complain, is_watched, notice, signals_held
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
 from train.predict.results import LABELS, Kind, Window
@@ -92,9 +92,12 @@ def deliver(
             sinks.append(sink)
         if len(left) < len(sources):
             notice(f"{len(sources) - len(left)} of {len(sources)} files are finished already")
+        # Sound that is still coming ends with a signal as with its end: what was found until then is written.
+        is_live = any(source.is_stdin for source in left)
         try:
-            # Loading a model for nothing takes seconds.
-            n_bad += _write(predict(left) if left else (), sinks, len(left))
+            with signals_held() if is_live else nullcontext():
+                # Loading a model for nothing takes seconds.
+                n_bad += _write(predict(left) if left else (), sinks, len(left))
         except Interrupted as interrupt:
             if output.out is not None:
                 interrupt.kept = _kept(output.out, output.format)

@@ -1,17 +1,19 @@
 """predict(): the probabilities of recordings, window by window, by the features that the run was trained on."""
 
 import stat
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from multiprocessing.pool import ThreadPool
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cache.file.settings import MelSettings
+from cache.shared.cli import signal_came
 from cache.shared.errors import UserError
 from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
 from featurize.audio.decode import open_audio
@@ -27,8 +29,8 @@ from train.predict.sources import Clip, Source, find_sources
 from train.predict.windows import Windows, cuts, settings_of, thresholds_of, windows_of
 from train.runs.directory import Run, open_run
 
-# Batches that may be featurized ahead, and parts without a spectrogram, such as missing files, that one may hold.
-_N_AHEAD = 4
+# Parts that may be featurized ahead, and parts without a spectrogram, such as missing files, that a batch may hold.
+_N_AHEAD = 4 * BATCH_SIZE
 _MAX_PARTS = 256
 
 # An amplitude, with 1 as full scale, below which a sample counts as silence: far below the noise of 16 bits.
@@ -113,7 +115,7 @@ def predict(
     network = _network(run, windows, settings)
     parts = (part for source in sources for part in _parts(source, windows, settings, run.dtype))
     tally = _Tally()
-    for batch in _ahead(_batches(parts)):
+    for batch in _batches(parts):
         for part, probabilities in zip(batch, network(batch), strict=True):
             label = _label(probabilities, least)
             if part.kind is Kind.WINDOW:
@@ -181,7 +183,7 @@ def _open(source: Source) -> AbstractContextManager[Any]:
     if source.samples is not None:
         return nullcontext(_in_memory(source.samples, source.sr))
     if source.is_stdin:
-        return nullcontext(open_stream(0))
+        return nullcontext(open_stream(0, signal_came))
     if not stat.S_ISREG(source.path.stat().st_mode):
         raise ClipError("it is not a file; a WAV in a pipe goes to standard input, as `predict RUN -`")
     return open_audio(str(source.path))
@@ -212,32 +214,55 @@ def _spectrogram(
     return None, f"no sound in the {settings.row_seconds:.2g} s that are used; there is sound elsewhere"
 
 
-def _batches(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
-    """Yield parts in lists with up to BATCH_SIZE spectrograms, which are all of windows or all of clips."""
+def _batches(parts: Iterator[_Part]) -> Iterator[list[_Part]]:
+    """Yield the parts in lists with up to BATCH_SIZE spectrograms, which are all of windows or all of clips.
+
+    A thread featurizes ahead. A list holds what is finished when the network is free: many parts of a file, and of a
+    microphone one, as soon as it is complete.
+    """
+    finished: Queue[_Part | BaseException | None] = Queue(_N_AHEAD)
+    is_closed = Event()
+
+    def featurize() -> None:
+        try:
+            for part in parts:
+                finished.put(part)
+                if is_closed.is_set():
+                    return
+            finished.put(None)
+        except BaseException as error:
+            finished.put(error)
+
+    # A daemon: one that waits for a pipe must not keep the process from ending.
+    Thread(target=featurize, daemon=True).start()
     batch: list[_Part] = []
     n_rows, kind = 0, Kind.CLIP
-    for part in parts:
-        if part.x is not None:
-            if n_rows == BATCH_SIZE or (n_rows and part.kind is not kind):
+    try:
+        while True:
+            try:
+                part = finished.get(block=not batch)
+            except Empty:
                 yield batch
                 batch, n_rows = [], 0
-            n_rows, kind = n_rows + 1, part.kind
-        elif len(batch) >= _MAX_PARTS:
+                continue
+            if part is None:
+                break
+            if isinstance(part, BaseException):
+                raise part
+            is_row = part.x is not None
+            if len(batch) == _MAX_PARTS or (is_row and n_rows and (n_rows == BATCH_SIZE or part.kind is not kind)):
+                yield batch
+                batch, n_rows = [], 0
+            if is_row:
+                n_rows, kind = n_rows + 1, part.kind
+            batch.append(part)
+        if batch:
             yield batch
-            batch, n_rows = [], 0
-        batch.append(part)
-    if batch:
-        yield batch
-
-
-def _ahead(batches: Iterator[list[_Part]]) -> Iterator[list[_Part]]:
-    """Yield the batches, some of which are computed ahead in a thread while the network is busy."""
-    # Its thread is a daemon: one that waits for a pipe must not keep the process from ending.
-    with ThreadPool(1) as thread:
-        pending = deque(thread.apply_async(next, (batches, None)) for _ in range(_N_AHEAD))
-        while (batch := pending.popleft().get()) is not None:
-            pending.append(thread.apply_async(next, (batches, None)))
-            yield batch
+    finally:
+        # The thread may wait for room.
+        is_closed.set()
+        with suppress(Empty):
+            finished.get_nowait()
 
 
 def _network(

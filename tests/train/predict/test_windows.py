@@ -150,7 +150,7 @@ from featurize.audio.resample import mono_blocks
 from featurize.audio.sndfile import open_stream
 import numpy as np
 try:
-    audio = open_stream(0)
+    audio = open_stream(0, lambda: False)
     y = np.concatenate([block.copy() for block in mono_blocks(audio, 16000)])
 except ClipError as error:
     sys.exit(str(error))
