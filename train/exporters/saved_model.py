@@ -3,9 +3,12 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from train.backend.types import Float32, Layer
 from train.exporters.formats import METADATA_FILE, Exportable, Exported, Outputs
+
+if TYPE_CHECKING:  # the help asks this module for its name, and needs no numpy
+    from train.backend.types import Float32, Layer
 
 NAME = "TensorFlow's own"
 SUFFIX = ""
@@ -35,7 +38,7 @@ def open_file(file: Path) -> Exported:
     run = loaded.signatures["serving_default"]
     (given,) = run.structured_input_signature[1]
 
-    def outputs_of(batch: Float32, loaded: Layer = loaded) -> Outputs:  # its variables live as long as `loaded`
+    def outputs_of(batch: "Float32", loaded: "Layer" = loaded) -> Outputs:  # its variables live as long as `loaded`
         return {name: output.numpy() for name, output in run(**{given: batch}).items()}
 
     return f"TensorFlow {tf.__version__}", outputs_of
