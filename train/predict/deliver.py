@@ -49,23 +49,9 @@ class Output(NamedTuple):
 
 
 def deliver(
-    run: Run,
-    sources: Sequence[Source],
-    predict: Callable[[Sequence[Source]], Iterable[Found]],
-    output: Output,
+    run: Run, sources: Sequence[Source], predict: Callable[[Sequence[Source]], Iterable[Found]], output: Output
 ) -> None:
-    """Classify recordings and write what is found.
-
-    Parameters
-    ----------
-    run
-        The run that classifies.
-    sources
-        The recordings.
-    predict
-        Gives the predictions for some of them, in order.
-    output
-        Where they go.
+    """Write what `predict` finds in the recordings that are not finished yet, in their order.
 
     Raises
     ------
@@ -103,8 +89,8 @@ def deliver(
                 interrupt.kept = _kept(output.out, output.format)
             raise
     for sink in sinks:
-        if summary := sink.summary():
-            notice(summary)
+        if sink.summary:
+            notice(sink.summary)
     if n_bad:
         raise UserError(f"{n_bad} of {len(sources)} files could not be used")
 

@@ -37,21 +37,8 @@ class Segments:
     """Writes the detections of each recording as FLAC files in folders of classes.
 
     A file is called after its recording, with the seconds of its start and its end. Samples beyond full scale, which
-    FLAC cannot hold, make it a WAV of 32-bit floats.
-
-    Parameters
-    ----------
-    run
-        The run that classifies.
-    sources
-        The recordings.
-    folder
-        Holds the folders of the classes.
-
-    Raises
-    ------
-    UserError
-        A class cannot be the name of a folder, or two recordings have the same name.
+    FLAC cannot hold, make it a WAV of 32-bit floats. A class that cannot be the name of a folder, or two recordings of
+    one name, are a UserError before anything is written.
     """
 
     def __init__(self, run: Run, sources: Sequence[Source], folder: Path) -> None:
@@ -86,8 +73,9 @@ class Segments:
             return "it is classified, but its name is too long for the names of its segments"
         return ""
 
+    @property
     def summary(self) -> str:
-        """Say how many files there are."""
+        """How many files there are."""
         loud = f", {self.n_loud} of them WAV, because they are louder than FLAC can hold" if self.n_loud else ""
         return f"{human_count(self.n_files, 'segment')} in {self.folder}{loud}"
 
@@ -138,24 +126,10 @@ class Shown(NamedTuple):
 
 
 def spectrograms(run: Run, path: Path, spans: Sequence[tuple[float, float]]) -> list[Shown | None]:
-    """Return the spectrograms of parts of a recording, with the settings of a run; for a long part, of its middle.
+    """Return the spectrograms of parts of a recording, from start to end in seconds, with the settings of a run.
 
-    Parameters
-    ----------
-    run, path
-        The run and the recording.
-    spans
-        Start and end of each part, in seconds.
-
-    Returns
-    -------
-    list of Shown or None
-        None for a part behind the end of the recording.
-
-    Raises
-    ------
-    ClipError
-        The recording cannot be read.
+    A long part is shown by its middle, and a part behind the end of the recording is None. A recording that cannot be
+    read is a ClipError.
     """
     settings = settings_of(run)
     parts: list[list[Float32]] = [[] for _ in spans]

@@ -49,12 +49,15 @@ class Sink(Protocol):
     def write(self, one: Found) -> str:
         """Take the next one; return in words why its recording cannot be written, else ""."""
 
+    @property
     def summary(self) -> str:
-        """Return in words what was written where, after the last one; "" if that shows."""
+        """What was written after the last one, and what comes next, in words; "" if that shows."""
 
 
 class Rows:
     """A line for each window and each recording."""
+
+    summary = ""
 
     def __init__(self, run: Run, out: Out, line_of: Callable[[Run, Found], bytes]) -> None:
         self.run, self.out, self.line_of = run, out, line_of
@@ -62,10 +65,6 @@ class Rows:
     def write(self, one: Found) -> str:
         """Write the line."""
         self.out(self.line_of(self.run, one))
-        return ""
-
-    def summary(self) -> str:
-        """Say nothing."""
         return ""
 
 
@@ -84,8 +83,9 @@ class Regions:
         self.has_detections |= bool(lines)
         return ""
 
+    @property
     def summary(self) -> str:
-        """Say how detections become labels."""
+        """How detections become labels."""
         return f"next: --format {' or '.join(LABELS)} writes these as labels to correct" if self.has_detections else ""
 
 
@@ -123,8 +123,9 @@ class Labels:
             self.n_labels, self.n_files = self.n_labels + self.n_regions, self.n_files + 1
         return ""
 
+    @property
     def summary(self) -> str:
-        """Say how many labels went into how many files."""
+        """How many labels went into how many files."""
         if not self.n_files:
             return ""
         what = f"{human_count(self.n_labels, 'label')} in {human_count(self.n_files, 'file')}"
@@ -136,19 +137,7 @@ def _encoded(lines: Iterable[str]) -> bytes:
 
 
 def label_text(format: str, recording: str, regions: Iterable[Region], band: tuple[float, float] = (0.0, 0.0)) -> str:
-    """Return the labels of a recording as a file of a format in LABELS holds them.
-
-    Parameters
-    ----------
-    format
-        A key of `train.predict.results.LABELS`.
-    recording
-        The name of the recording.
-    regions
-        Its regions, by rising start.
-    band
-        The frequencies of each label in Hz, where the format has some.
-    """
+    """Return the labels of a recording, by rising start, as a file of a format in LABELS; the band is in Hz."""
     writer = LABELS[format]
     lines = [writer.line(i, region, recording, band) for i, region in enumerate(regions, 1)]
     return _encoded([*filter(None, [writer.HEADER]), *lines]).decode()
@@ -159,12 +148,10 @@ def label_files(sources: Sequence[Source], format: str, out: Path | None, single
 
     Parameters
     ----------
-    sources
-        The recordings.
-    format
-        A key of `train.predict.results.LABELS`.
+    sources, format
+        The recordings, and a key of LABELS.
     out
-        A folder; where there is a single recording and no folder of that name, the file itself.
+        A folder; for a single recording and where no folder has that name, the file itself.
     single
         Whether a file was named, and not a folder or several.
 

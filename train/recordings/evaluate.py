@@ -98,7 +98,7 @@ def evaluate_recordings(
     folder
         The run directory.
     recordings
-        A folder of recordings, or one. In those without labels, there is nothing to find.
+        A folder of recordings, or one. A recording without labels counts as one in which nothing calls.
     tables, label_column
         The labels: see cache.labels.read.read_labels().
     keep_thresholds
