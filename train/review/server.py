@@ -9,6 +9,7 @@ not ours (DNS rebinding) or an Origin that is not ours (another page) is refused
 import hmac
 import json
 import secrets
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
+from cache.shared.cli import complain
 from cache.shared.errors import UserError
 from cache.shared.text import printable
 from train.review.desk import Desk
@@ -58,6 +60,12 @@ class Server(ThreadingHTTPServer):
         self.hosts = tuple(f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost"))
         # Decoded sounds, of which a browser may ask for parts.
         self.sound: Callable[[int], bytes] = lru_cache(maxsize=8)(desk.sound)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say in a line what went wrong with a request; a browser that hung up is nothing to speak of."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            complain(f"review: a request could not be answered ({type(error).__name__}: {error})")
 
     @property
     def address(self) -> str:
@@ -138,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _post(self) -> Reply:
         size = self.headers.get("Content-Length", "")
-        if not (size.isascii() and size.isdecimal() and int(size) <= _MOST_POSTED):
+        if not (size.isascii() and size.isdecimal() and len(size) < 10 and int(size) <= _MOST_POSTED):
             self.close_connection = True  # what it sends on is not read
             return Reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"{}")
         content = self.rfile.read(int(size))

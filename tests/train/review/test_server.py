@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,4 +230,27 @@ def test_one_class_can_be_reviewed_and_there_must_be_something_to_review(place: 
     with pytest.raises(UserError, match="there is no class 'owl'"), opened_review(place / "run", None, None, "owl"):
         pass
     with pytest.raises(UserError, match="there is no such run"), opened_review(place / "none", None, None, None):
+        pass
+
+
+@pytest.mark.parametrize("size", ["9" * 5000, "-1", "x", "\u0663"])
+def test_a_length_that_is_none_is_refused_and_the_server_goes_on(
+    server: Server, size: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:
+        head = ("POST /decide HTTP/1.1", f"Host: {server.hosts[0]}", f"X-Token: {server.token}")
+        raw.sendall("\r\n".join([*head, f"Content-Length: {size}", "", ""]).encode())
+        assert raw.recv(100).split()[1] in (b"413", b"400")
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:
+        raw.sendall(b"nonsense\r\n\r\n")
+        raw.recv(100)
+    assert ask(server, "/state")[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_port_that_is_taken_is_one_line(server: Server, place: Path) -> None:
+    with (
+        pytest.raises(UserError, match=f"port {server.server_port} cannot be used"),
+        opened_review(place / "run", None, None, None, server.server_port),
+    ):
         pass
