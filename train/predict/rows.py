@@ -109,7 +109,7 @@ def rows_file(run: Run, file: Path, format: str, resume: bool) -> Iterator[tuple
     """
     if file.exists() and not resume:
         raise UserError(f"{file} exists already; go on with --resume, give another --out, or delete it first")
-    with file.open("r+b" if file.exists() else "w+b") as out:
+    with file.open("r+b" if file.exists() else "x+b") as out:
         end, finished = (0, {}) if format == "text" else _finished(run, out, file, format)
         out.truncate(end)
         out.seek(end)

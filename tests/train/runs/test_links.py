@@ -1,5 +1,6 @@
 """A run directory that came from elsewhere may hold links: whatever writes into it writes through none."""
 
+import ast
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,11 @@ from cache import open_cache
 from cache.look.plot import draw_sheet
 from cache.shared.errors import UserError
 from featurize.audio.decode import open_audio
+from tests import ROOT
 from tests.helpers.made_runs import made_fit
 from train.fitting.checkpoint import Checkpoint, keep_fold
 from train.predict.results import Kind, Recording
+from train.predict.rows import rows_file
 from train.predict.segments import _write
 from train.predict.sinks import Labels
 from train.recordings import page
@@ -164,3 +167,47 @@ def test_a_lock_is_not_taken_through_a_link(made: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="lock is a link"), held(run):
         pass
     assert victim.read_text() == "precious"
+
+
+def test_predictions_are_not_written_through_a_dangling_link(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found.csv"
+    out.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError), rows_file(open_run(made), out, "csv", resume=False):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+# Calls that write a file.
+_WRITING = {"write_text", "write_bytes", "savefig", "savez", "writelines"}
+# These write into memory, or into a temporary folder that takes the place of its target as a whole.
+_ELSEWHERE = {"saved_model.py", "figures.py"}
+
+
+def is_replacing(node: ast.AST) -> bool:
+    if not isinstance(node, ast.With):
+        return False
+    calls = [item.context_expr for item in node.items]
+    return any(isinstance(call, ast.Call) and getattr(call.func, "id", "") == "replacing" for call in calls)
+
+
+def written_directly(node: ast.AST, inside: bool = False) -> list[str]:
+    """The calls that write a file and are not in a block of replacing()."""
+    found = []
+    for child in ast.iter_child_nodes(node):
+        name = child.func.attr if isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute) else ""
+        to_screen = name == "writelines" and isinstance(child, ast.Call) and "self.out" in ast.unparse(child.func)
+        if name in _WRITING and not inside and not to_screen:
+            found.append(ast.unparse(child))
+        found += written_directly(child, inside or is_replacing(child))
+    return found
+
+
+def test_no_module_writes_a_file_but_beside_its_target() -> None:
+    files = [file for package in ("cache", "featurize", "train") for file in (ROOT / package).rglob("*.py")]
+    found = {
+        file.name: calls
+        for file in files
+        if file.name not in _ELSEWHERE and (calls := written_directly(ast.parse(file.read_text(encoding="utf-8"))))
+    }
+    assert found == {}
+    assert written_directly(ast.parse("(folder / 'x').write_text('')")) == ["(folder / 'x').write_text('')"]
