@@ -1,5 +1,6 @@
 """Splits that are given: kept as they are, completed where a side is missing, and what does not fit is named."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,13 @@ def test_every_line_of_a_table_that_cannot_be_used_is_named(tmp_path: Path) -> N
 def test_a_side_that_is_given_without_a_clip_of_a_class_is_remarked() -> None:
     _, remarks = split([*clips("train/"), *clips("val/", 2), "test/dog/0.wav"])
     assert remarks == ["the given split has no clip of cat in test"]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for given in ("table", "val_list", "test_list"):
+        with pytest.raises(UserError, match=r"pipe.csv is not a regular file"):
+            split(clips(), **{given: str(tmp_path / "pipe.csv")})
 
 
 def test_a_table_that_is_not_there_or_comes_with_lists_is_one_line(tmp_path: Path) -> None:
