@@ -279,7 +279,9 @@ def without_classes(request: Request, reasons: Mapping[int, str], notify: Callab
                 " --classes"
             )
         notify(f"{name} has no usable clip ({reason}), so it is not a class of the cache")
+    if not reasons:
+        return request
     kept = [label for label in range(len(request.classes)) if label not in reasons]
     clips = [clip._replace(label=kept.index(clip.label)) for clip in request.found.clips if clip.label in kept]
     classes = [request.classes[label] for label in kept]
-    return replace(request, classes=classes, found=request.found._replace(clips=clips)) if reasons else request
+    return replace(request, classes=classes, found=request.found._replace(clips=clips))
