@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "featurize_clip"]
 
-# What the functions need is imported inside of them: the command is in this package, and must be able to answer Ctrl-C
-# before numpy is there.
+# Each function imports its modules itself: the command is in this package, and must be able to answer Ctrl-C before
+# numpy is there.
 
 
 def build(
@@ -129,7 +129,7 @@ def build(
 
 
 def _warning_for(file: str, line: int) -> Callable[[str], None]:
-    """Return what gives a notice as a warning of a line of the caller's code, each time anew."""
+    """Return what gives a notice as a warning of a line of the caller's code, at every call again."""
     return lambda text: warnings.warn_explicit(text, UserWarning, file, line)
 
 

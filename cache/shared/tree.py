@@ -39,7 +39,7 @@ SUBSETS = {
 
 @dataclass
 class Tree:
-    """What lies in a folder and below it; hidden files and folders are skipped.
+    """The content of a folder and of all below it; hidden files and folders are skipped.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Tree:
 
 
 class Stamp(NamedTuple):
-    """What a file is recognised by without reading it."""
+    """Size, time and number of a file, by which it is recognised without reading it."""
 
     size: int
     mtime_ns: int
@@ -186,16 +186,17 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 class Looked(NamedTuple):
-    """What the files of a walk are.
+    """The kinds of the files of a walk.
 
     Attributes
     ----------
     clips
-        What each clip is recognised by, by path.
+        The stamp of each clip, by path.
     rejected
-        Why a path cannot be used, in words: a dangling link, a folder that cannot be read, a name that is not UTF-8.
+        The reason why a path cannot be used, by path: a dangling link, a folder that cannot be read, or a name that is
+        not UTF-8.
     ignored
-        What a path is that is not a file, such as "a pipe".
+        The kind of a path that is not a file, such as "a pipe".
     """
 
     clips: dict[str, Stamp]
@@ -237,7 +238,7 @@ def _kind(mode: int) -> str:
 
 
 class Places(NamedTuple):
-    """Where the class folders of DATA lie.
+    """The class folders of DATA.
 
     Attributes
     ----------

@@ -67,16 +67,16 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class Walked:
-    """What one walk over DATA came by.
+    """The files in DATA, by one walk.
 
     Attributes
     ----------
     places
-        Where the class folders lie.
+        The class folders.
     trees
-        What lies in the folders of each name that was walked, by the subset they lie in; "" if they lie in none.
+        The content of the folders of each name that was walked, by their subset; "" if they lie in none.
     rest
-        What lies outside of the class folders, where that was walked, too.
+        The content of DATA outside of the class folders, where that was walked, too.
     """
 
     data: Path
@@ -127,7 +127,7 @@ class Found(NamedTuple):
     clips
         In order.
     rejected
-        What cannot even be looked at, folders that cannot be read among them.
+        Paths that cannot even be looked at, folders that cannot be read among them.
     ignored
         (path, what it is) of everything that is not a file.
     others
@@ -154,7 +154,7 @@ def walk_data(data: Path, places: Places, members: Iterable[str], with_rest: boo
     data
         The folder that holds a folder per class.
     places
-        Where its class folders lie.
+        Its class folders.
     members
         The names of the folders to walk.
     with_rest
@@ -184,7 +184,7 @@ def find_clips(
     Parameters
     ----------
     walked
-        What lies in DATA.
+        The files in DATA.
     classes
         The position is the label index.
     max_per_class
@@ -193,7 +193,7 @@ def find_clips(
     segments
         Segments of recordings, in order.
     recordings
-        What is not a clip as a whole, wherever it lies.
+        Files that are not clips as a whole, wherever they lie.
     """
     found = Found([], [], [], Counter(), [path for path in walked.places.loose if path not in recordings], [])
     n_files = [0] * len(classes)

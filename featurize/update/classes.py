@@ -88,7 +88,7 @@ def _named_classes(
     Parameters
     ----------
     given
-        What stands behind --classes.
+        The names as --classes gives them.
     data, places
         DATA, and where its class folders lie.
     labels
@@ -148,7 +148,7 @@ def _found_classes(
         labels, and elsewhere dog, cat and bird, if there are folders of these names, with a background folder as the
         last.
     walked
-        What lies in DATA.
+        The content of DATA.
     labels
         The names of all labels.
     recordings
@@ -157,7 +157,7 @@ def _found_classes(
     Raises
     ------
     UserError
-        There is none.
+        There is not a single class.
     """
     counts = _unlabelled_files(everything, walked, {*map(plain, labels)}, {*recordings}, notify)
     if everything or not (recordings or _has_usual(walked.places)):

@@ -18,7 +18,7 @@ from featurize.workers.schedule import Pool, run_batches
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-# What a clip costs beyond its bytes, for the progress bar: opening it and making a row take as long as so many bytes.
+# The cost of a clip beyond its bytes, for the progress bar: opening it and making a row take as long as so many bytes.
 _CLIP_BYTES = 100_000
 
 # The disk is set to work whenever so much is waiting for it, so that there is little to wait for at the end.
@@ -44,7 +44,7 @@ def compute(
     Raises
     ------
     UserError
-        Nobody computes any more, or a clip cannot be used and `strict` is set.
+        No worker is left, or a clip cannot be used and `strict` is set.
     """
     n_seen = n_computed = 0
     started = time.perf_counter()

@@ -23,7 +23,7 @@ MOST_POINT = 3600
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What one run is asked for, see `featurize.build`; None and empty: as the cache remembers it.
+    """The options of one run, see `featurize.build`; None and empty mean: as the cache remembers it.
 
     Attributes
     ----------

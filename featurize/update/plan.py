@@ -18,7 +18,7 @@ from cache.shared.text import printable
 from featurize.audio.find import Clip, Found
 from featurize.workers.batch import Task
 
-# Where a row comes from, in `Plan.source`: i >= 0 is row i of the old cache, -1 - i is slot i of the file of rows.
+# The source of a row, in `Plan.source`: i >= 0 is row i of the old cache, -1 - i is slot i of the file of rows.
 _PENDING = np.iinfo(np.int64).min
 
 # How the reason of a clip begins that is rejected because of a correction.
@@ -81,14 +81,14 @@ def corrections_of(cache_file: Path, class_names: Sequence[str], notify: Callabl
 
 @dataclass
 class Plan:
-    """What to do about each clip.
+    """The clips of a cache, each with the row that it has or the task that makes one.
 
     Attributes
     ----------
     clips
         All clips, in final order.
     source
-        Where each clip's row comes from, as `cache.file.publish.publish` takes it.
+        The source of each clip's row, as `cache.file.publish.publish` takes it.
     tasks
         The clips that must be read.
     rejected
@@ -153,7 +153,7 @@ def make_plan(
 
 
 def _sources(old: Cache | None, journal: Journal | None) -> dict[str, int]:
-    """Where every row there is comes from, by path."""
+    """Return the source of every row that is there, by path."""
     sources = {} if old is None else dict(zip(old.paths, range(len(old)), strict=True))
     if journal is not None:
         sources.update((path, -1 - slot) for path, slot in journal.slots.items())

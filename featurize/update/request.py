@@ -1,4 +1,4 @@
-"""resolve(): what a cache is to hold, by what is asked for now, what the cache remembers, and what is in DATA."""
+"""resolve(): the content that a cache is to have, by the options, by its own memory, and by DATA."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -25,18 +25,18 @@ from featurize.update.segments import Segments, segments_of, usual_length
 
 @dataclass(frozen=True)
 class Request:
-    """What a cache is to hold, resolved once, with all that was found on the way.
+    """The content that a cache is to have, resolved once, with all that was found on the way.
 
     Attributes
     ----------
     options
-        What was asked for.
+        The options as they were given.
     cache_file
         The file itself, where the user named a link.
     old
         The cache that is there; None if there is none, or a damaged one.
     damage
-        What is wrong with the damaged cache that is there; "" if there is none.
+        The fault of the damaged cache that is there; "" if there is none.
     stamp
         By this the file that is there is recognised.
     classes
@@ -69,7 +69,7 @@ class Request:
 
     @property
     def header(self) -> Header:
-        """What holds for every row, without what is known only when the cache is written."""
+        """The header of the cache, without the parts that are known only when it is written."""
         folder = self.cache_file.parent
         return Header(
             self.settings.as_dict(),
@@ -94,14 +94,14 @@ class Request:
 
 
 def resolve(options: Options, notify: Callable[[str], None]) -> Request:
-    """Return what a cache is to hold, where what is not asked for stays as the cache remembers it.
+    """Return the content that a cache is to have; an option that is not given stays as the cache remembers it.
 
     The old cache is opened once, each table is read once, and DATA is walked once.
 
     Parameters
     ----------
     notify
-        Takes what the user has to know, a line each.
+        Takes notices for the user, a line each.
 
     Raises
     ------

@@ -41,7 +41,7 @@ class Segments(NamedTuple):
     doubles
         By label index, why a label of the class gives no clip: another class has the same segment.
     problems
-        What is to be told of single labels: these doubles, and sounds that are in two classes.
+        Remarks on single labels: these doubles, and sounds that are in two classes.
     """
 
     clips: list[Clip]
@@ -125,9 +125,9 @@ def usual_length(
     Parameters
     ----------
     before
-        What it was in the cache, in seconds; 0 if it was nothing.
+        Its value in the cache, in seconds; 0 if there was none.
     row_seconds
-        What a row shows, which counts where there is no label at all.
+        The seconds that a row shows, which count where there is no label at all.
     """
     class_of = class_by_label(classes)
     used = [one for one in labels if class_of(one.label) is not None] or labels
@@ -163,7 +163,7 @@ def _widened(one: Annotation, length: float, shape_of: Shapes) -> Span:
         return one.start, one.end
     start = round((one.start + one.end - length) / 2, 6)
     seconds, _ = shape_of(one.file)
-    # What starts behind the end of the recording stays there, to be named as such.
+    # A label that starts behind the end of the recording stays there, and is named as such.
     if one.start < seconds < start + length:
         start = round(seconds - length, 6)
     start = max(0.0, start)

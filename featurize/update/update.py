@@ -45,7 +45,7 @@ _VERSIONS_OF = ("numpy", "llvmlite", "soxr", "soundfile", "h5py")
 
 @dataclass(frozen=True)
 class Result:
-    """What a run did.
+    """The outcome of a run.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ def _is_done(request: Request, corrections: Corrections) -> bool:
 
 
 def _update_alone(request: Request) -> tuple[Request, int, Cache]:
-    """Update the cache while nobody else may; return what was done at last, the number of rows computed, the cache."""
+    """Update the cache while no other run may; return the request as it was at last, the rows computed, the cache."""
     options, file = request.options, request.cache_file
     lock = file.with_name(file.name + ".lock")
     remedy = "let it finish, or wait for it with --wait"
