@@ -100,6 +100,22 @@ def wide(scratch: Path, n_clips: int, seconds: float = 5.0) -> Path:
     return data
 
 
+def seconds_at(scratch: Path, sr: int, n_clips: int = 300) -> Path:
+    """PCM16 WAVs of a second at a sample rate, in three classes."""
+    data = scratch / f"seconds-{sr}"
+    if data.exists():
+        return data
+    beside = data.with_name(data.name + ".unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    rng = np.random.default_rng(4)
+    for i in range(n_clips):
+        folder = beside / CLASSES[i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{i:04}.wav", _noise(rng, 1.0, sr), sr, "PCM_16")
+    beside.rename(data)
+    return data
+
+
 def mixed(scratch: Path, n_clips: int = N_MIXED) -> Path:
     """Recordings of 0.2 to 40 s, half of them under 2 s, at 8 to 48 kHz, mono or stereo, of the kinds in KINDS."""
     data = scratch / f"mixed-{n_clips}"

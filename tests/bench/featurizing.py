@@ -95,6 +95,18 @@ def mixed(given: Set) -> Iterator[str]:
     yield _line("mixed recordings, 2 workers / librosa loop", pair, "clips/s", "at least 6")
 
 
+def ranges(given: Set) -> Iterator[str]:
+    """Clips of a second at the rates of birds, insects and bats, each clip a row in the range of its profile."""
+    for sr, profile in ((48_000, "birds"), (96_000, "insects"), (250_000, "bats")):
+        data = str(clips.seconds_at(given.scratch, sr))
+        pair = in_turns(
+            lambda data=data, profile=profile: printed(*LOOPS, "range", data, profile, "ours"),
+            lambda data=data, profile=profile: printed(*LOOPS, "range", data, profile, "librosa"),
+            given.n_pairs,
+        )
+        yield _line(f"a second at {sr // 1000} kHz, profile {profile}, 1 worker / librosa", pair, "clips/s", "")
+
+
 def cold(given: Set) -> Iterator[str]:
     """The first run on a few clips against the notebook's cells 1 to 6."""
     cache = given.scratch / "cold.h5"
@@ -155,6 +167,7 @@ ROWS: dict[str, Callable[[Set], Iterator[str]]] = {
     "rivals": rivals,
     "whole": whole,
     "mixed": mixed,
+    "ranges": ranges,
     "cold": cold,
     "nothing": nothing,
     "long": long,

@@ -111,6 +111,16 @@ def lhotse_features() -> Callable[[Path], object]:
     return features
 
 
+def in_range_of(profile: str, by_librosa: bool) -> Callable[[Path], object]:
+    """The features of one clip in the range of a profile, by featurize or by librosa's own calls."""
+    from featurize import featurize_clip
+    from featurize.features.check import librosa_spectrogram
+    from featurize.features.profiles import PROFILES
+
+    settings = PROFILES[profile]
+    return lambda path: librosa_spectrogram(path, settings.as_dict()) if by_librosa else featurize_clip(path, settings)
+
+
 RIVALS = {
     "librosa": librosa_features,
     "torchaudio": torchaudio_features,
@@ -214,6 +224,8 @@ def main(name: str, *arguments: str) -> str:
     if name == "features":
         clips, n_jobs = files(Path(arguments[0]), int(arguments[1])), int(arguments[2])
         return str(rate(clips, our_features()) if n_jobs == 1 else side_by_side(clips, n_jobs))
+    if name == "range":
+        return str(rate(files(Path(arguments[0]), 300), in_range_of(arguments[1], arguments[2] == "librosa")))
     if name == "script":
         return str(whole_script(Path(arguments[0]), Path(arguments[1])))
     if name == "notebook":

@@ -85,8 +85,8 @@ OWNERS = {
     "keras": {"train.backend"},
     "typer": {"train.commands", "train.__main__", "featurize.__main__", "cache.__main__", "cache.shared"},
 }
-# Rooms of train that compute the features of clips, as featurize does.
-OF_NEW_CLIPS = {"train.predict", "train.exporters", "train.review"}
+# Rooms of train that read clips, as featurize does.
+OF_NEW_CLIPS = {"train.predict", "train.exporters", "train.report", "train.review"}
 
 
 class Import(NamedTuple):

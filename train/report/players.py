@@ -10,6 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import quote
 
+import numpy as np
+import numpy.typing as npt
+
 from cache.shared.segment import Segment, segment_of
 
 # A page links to a larger file, or to files beyond this sum, instead of embedding them.
@@ -79,14 +82,15 @@ def _playable(data: Path, path: str, sha256: str | None) -> tuple[bytes | None, 
         raise ValueError("it is not a file any more")
     with original.open("rb") as file:
         mime = _mime_type(file.read(_HEAD_BYTES))
-        if mime is None:
-            raise ValueError(f"browsers do not play this kind of file ({PurePosixPath(path).suffix})")
         if sha256 is not None and _sha256(original, segment) != sha256:
             raise ValueError("its content has changed since")
-        if segment is not None:
-            return _cut(original, segment), "audio/wav"
-        file.seek(0)
-        return (file.read() if original.stat().st_size <= MAX_CLIP_BYTES else None), mime
+        if segment is None and mime is not None:
+            file.seek(0)
+            return (file.read() if original.stat().st_size <= MAX_CLIP_BYTES else None), mime
+    content = (_sought(original, segment) if segment else None) or _converted(data.resolve() / path)
+    if content is None and mime is None:
+        raise ValueError(f"browsers do not play {PurePosixPath(original).suffix}, and it is too long to be converted")
+    return content, "audio/wav"
 
 
 def _sha256(original: Path, segment: Segment | None) -> str:
@@ -101,8 +105,8 @@ def _digest(original: Path, mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _cut(original: Path, segment: Segment) -> bytes | None:
-    """Return a WAV of a segment; None if it is too long to embed, or libsndfile cannot read its recording."""
+def _sought(original: Path, segment: Segment) -> bytes | None:
+    """Return a WAV of a segment that libsndfile finds without reading what comes before; else None."""
     import soundfile
 
     try:
@@ -117,6 +121,31 @@ def _cut(original: Path, segment: Segment) -> bytes | None:
             soundfile.write(out, samples, recording.samplerate, format="WAV", subtype="PCM_16")
     except soundfile.LibsndfileError:
         return None
+    return out.getvalue()
+
+
+def _converted(clip: Path) -> bytes | None:
+    """Return a WAV of a clip of any format; None if it is too long to embed."""
+    import soundfile
+
+    from featurize.audio.audio import ClipError
+    from featurize.audio.pieces import open_clip
+
+    parts: list[npt.NDArray[np.float32]] = []
+    try:
+        with open_clip(str(clip)) as audio:
+            room = MAX_CLIP_BYTES // (2 * audio.n_channels)
+            if audio.n_samples > room:
+                return None
+            for block in audio.blocks():
+                parts.append(block * np.float32(audio.scale))
+                room -= len(block)
+                if room < 0:
+                    return None
+    except ClipError as error:
+        raise ValueError(str(error)) from None
+    out = io.BytesIO()
+    soundfile.write(out, np.concatenate(parts), audio.sr, format="WAV", subtype="PCM_16")
     return out.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import io
 import json
 import os
 import shutil
@@ -18,9 +19,10 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from cache import open_cache
 from cache.shared.errors import Interrupted, UserError
+from cache.shared.segment import Segment
 from tests.helpers.commands import featurize
 from tests.helpers.made_runs import FIGURES, made_crossval, made_fit
-from tests.helpers.sounds import encoded, noise
+from tests.helpers.sounds import encoded, ffmpeg_encoded, noise
 from tests.helpers.tables import predictions
 from tests.helpers.tones import write_clips
 from train.report import players as originals
@@ -427,15 +429,34 @@ def test_a_small_clip_is_embedded_to_the_byte_and_a_large_one_is_linked_relative
     assert unquote(late.source) == "../../data/dog/after the budget.wav"
 
 
+@pytest.mark.parametrize(
+    "kind", [("WAV", "IMA_ADPCM"), ("AIFF", "PCM_16"), ("ipod", "aac"), ("asf", "wmav2"), ("caf", "adpcm_ima_qt")]
+)
+def test_a_clip_that_browsers_do_not_play_is_embedded_as_a_wav(kind: tuple[str, str], tmp_path: Path) -> None:
+    y = noise(22050)
+    data = encoded(*kind, y, 44100) if kind[0].isupper() else ffmpeg_encoded(*kind, y, 44100)
+    (tmp_path / "clip.x").write_bytes(data)
+    paths = ["clip.x", Segment("clip.x", 0.1, 0.3).path]
+    for path, (player, seconds) in zip(
+        paths, zip(players(tmp_path, tmp_path, [(path, None) for path in paths]), (0.5, 0.2), strict=True), strict=True
+    ):
+        mime, _, content = player.source.partition(";base64,")
+        assert mime == "data:audio/wav", path
+        samples, sr = soundfile.read(io.BytesIO(base64.b64decode(content)))
+        assert len(samples) / sr == pytest.approx(seconds, abs=0.06)
+
+
 def test_a_clip_that_cannot_be_played_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "data" / "dog").mkdir(parents=True)
     (tmp_path / "secret.wav").write_bytes(encoded("WAV", "PCM_16", noise(100)))
-    (tmp_path / "data" / "dog" / "old.aiff").write_bytes(encoded("AIFF", "PCM_16", noise(100)))
+    (tmp_path / "data" / "dog" / "old.aiff").write_bytes(encoded("AIFF", "PCM_16", noise(300_000)))
+    (tmp_path / "data" / "dog" / "text.wav").write_text("no audio")
     (tmp_path / "data" / "dog" / "now.wav").write_bytes(encoded("WAV", "PCM_16", noise(100)))
     (tmp_path / "data" / "dog" / "folder.wav").mkdir()
     clips = {
         ("dog/gone.wav", None): "the original clip is gone",
-        ("dog/old.aiff", None): "browsers do not play this kind of file (.aiff)",
+        ("dog/old.aiff", None): "browsers do not play .aiff, and it is too long to be converted",
+        ("dog/text.wav", None): "it is not audio in any format",
         ("dog/now.wav", "0" * 64): "its content has changed since",
         ("dog/folder.wav", None): "it is not a file any more",
         ("../secret.wav", None): "leads out of the folder",
