@@ -6,10 +6,12 @@ import shlex
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.testing
 
 from cache.file.columns import COLUMNS, REJECTED, X_DTYPES
 from cache.file.header import ATTRIBUTES
@@ -19,6 +21,7 @@ from train.exporters.formats import ExportFormat
 from train.models.recipes import RECIPES
 from train.predict.results import LABELS
 
+OURS = ("cache", "featurize", "train")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 FILES = [ROOT / name / "README.md" for name in (".", "cache", "featurize", "train", "data", "tests/bench")]
@@ -42,14 +45,15 @@ def shown_commands() -> list[str]:
 
 @cache
 def help_of(*command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *command, "--help"],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", "TERM": "dumb"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    wide = {"COLUMNS": "200", "TERM": "dumb"}
+    if command[0] == "-m" and command[1] in OURS:
+        # There are twenty; tests/whole/test_packaging.py starts the modules themselves.
+        app = import_module(f"{command[1]}.__main__").app
+        here = typer.testing.CliRunner().invoke(app, [*command[2:], "--help"], env=wide)
+        assert here.exit_code == 0, f"{' '.join(command)} --help: {here.output}"
+        return here.stdout
+    line = [sys.executable, *command, "--help"]
+    done = subprocess.run(line, cwd=ROOT, env={**os.environ, **wide}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)} --help: {done.stderr}"
     return done.stdout
 
