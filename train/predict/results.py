@@ -1,5 +1,6 @@
 """Window and Recording: what predict() finds, each built once with all that it is; and the formats to write it in."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -90,3 +91,14 @@ class Recording:
     note: str = ""
     n_windows: dict[str, int] = field(default_factory=dict)
     start: ClassVar[float] = 0.0
+
+
+def by_recording(found: Iterable[Window | Recording]) -> Iterator[tuple[Recording, list[Window | Recording]]]:
+    """Yield each recording with its windows; a clip is its own window."""
+    windows: list[Window | Recording] = []
+    for one in found:
+        if one.kind in (Kind.WINDOW, Kind.CLIP):
+            windows.append(one)
+        if isinstance(one, Recording):
+            yield one, windows
+            windows = []

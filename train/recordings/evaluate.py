@@ -16,7 +16,7 @@ from cache.shared.errors import UserError
 from cache.shared.text import human_count, plain, printable
 from cache.shared.tree import is_background
 from train.predict.predict import predict
-from train.predict.results import Kind, Recording, Window
+from train.predict.results import Kind, by_recording
 from train.predict.sources import find_sources
 from train.recordings.match import Floats, detections, match, overlapping
 from train.recordings.score import ClassScore, Heard, event_seconds, score
@@ -168,31 +168,23 @@ def _heard(run: Run, recordings: Path, labels: Sequence[Annotation], names: list
     for label in labels:
         of.setdefault(os.path.realpath(label.file), []).append(label)
     heard: dict[Path, Heard] = {}
-    windows: list[Window | Recording] = []
-    for one in predict(run, find_sources([recordings])):
-        if one.kind in (Kind.WINDOW, Kind.CLIP):
-            windows.append(one)
-        if one.kind in (Kind.RECORDING, Kind.CLIP):
-            own = [_ended(label, one.end) for label in of.pop(os.path.realpath(one.path), [])]
-            spans = {name: _spans([label[1:3] for label in own if label.label == name]) for name in names}
-            p = [[window.probabilities.get(name, 0.0) for name in run.class_names] for window in windows]
-            times = _spans([(window.start, window.end) for window in windows])
-            heard[one.path] = Heard(one.end, times, np.array(p), spans)
-            if late := [label.where for label in own if label.start >= one.end]:
-                notice(
-                    f"{one.path}: {human_count(len(late), 'label')} past its end, such as {late[0]}; these are misses"
-                )
+    for one, windows in by_recording(predict(run, find_sources([recordings]))):
         if one.kind is Kind.REJECTED:
             notice(f"{one.path}: {one.reason}; not scored")
-        if one.kind is not Kind.WINDOW:
-            windows = []
+            continue
+        own = [_ended(label, one.end) for label in of.pop(os.path.realpath(one.path), [])]
+        spans = {name: _spans([label[1:3] for label in own if label.label == name]) for name in names}
+        p = [[window.probabilities.get(name, 0.0) for name in run.class_names] for window in windows]
+        heard[one.path] = Heard(one.end, _spans([(window.start, window.end) for window in windows]), np.array(p), spans)
+        if late := [label.where for label in own if label.start >= one.end]:
+            n = human_count(len(late), "label")
+            notice(f"{one.path}: {n} past its end, such as {late[0]}; they count as missed")
     if not heard:
         raise UserError(f"none of the recordings in {recordings} can be used")
     if of:
         n, unused = human_count(sum(map(len, of.values())), "label"), human_count(len(of), "recording")
         notice(f"{n} not scored, because {unused} cannot be used or {recordings} does not hold them: {min(of)} ..")
-    empty = [path for path, one in heard.items() if not any(map(len, one.labels.values()))]
-    if empty:
+    if empty := [path for path, one in heard.items() if not any(map(len, one.labels.values()))]:
         n = human_count(len(empty), "recording")
         notice(f"{n} without labels, where every detection counts as a false alarm: {min(empty)} ..")
     return heard

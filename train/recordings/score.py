@@ -50,7 +50,7 @@ class Heard:
         spans, window = self.labels[name], float(np.median(lengths(self.windows)))
         seconds = np.maximum(lengths(spans), window)
         starts = np.clip(spans.mean(axis=1) - seconds / 2, 0, np.maximum(self.seconds - seconds, 0))
-        is_short = lengths(spans) < window
+        is_short = (lengths(spans) < window) & (spans[:, 0] < self.seconds)
         return np.where(is_short[:, None], np.column_stack((starts, starts + seconds)), spans)
 
 

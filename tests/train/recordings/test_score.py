@@ -63,6 +63,8 @@ def test_a_detection_in_the_right_place_is_right_however_short_the_label() -> No
             assert (found.precision.value, found.recall.value) == (1, 1), label
         late = heard([0.1, 0.1, 0.1, 0.1, 0.9, 0.9, 0.1, 0.1], [(4.5, 4.5 + seconds)], seconds=60)
         assert score([late], "dog", 0, 0.5).events.precision.value == 0
+    past_the_end = heard([0.9] * 5, [(3.1, 3.2)], seconds=3)
+    assert score([past_the_end], "dog", 0, 0.5).events.recall.value == 0
     first = heard([0.9, 0.1, 0.1], [(0, 0.1)], seconds=2)
     assert score([first], "dog", 0, 0.5).events.recall.value == 1
 
