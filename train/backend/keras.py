@@ -17,7 +17,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 # Keras imports these, if they are installed, for parts of it that nothing here uses: a second and 80 MB. None in
 # sys.modules makes their import fail, as if they were not.
 _unused = {"matplotlib", "sklearn"} - set(sys.modules)
-sys.modules.update(dict.fromkeys(_unused))  # type: ignore[arg-type]  # None is no module
+sys.modules.update(dict.fromkeys(_unused))  # type: ignore[arg-type]  # None is not a module
 try:
     import keras
     import tensorflow as tf

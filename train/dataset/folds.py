@@ -35,7 +35,7 @@ def make_folds(
     cache
         Holds the clips.
     groups
-        Group index of every clip; no group is on two sides of a fold that is drawn.
+        Group index of every clip; no group is in two parts of a fold that is drawn.
     val
         Share of all clips that is taken from each training part to choose the epoch.
     seed

@@ -17,7 +17,7 @@ from cache.shared.text import human_count
 
 SPLITS = ("train", "val", "test")
 
-# What shares a group in public sets: the speaker of Speech Commands, the source recording of ESC-50.
+# Groups in the file names of public sets: the speaker of Speech Commands, the source recording of ESC-50.
 KNOWN_NAMES = (
     re.compile(r"(.+)_nohash_\d+"),  # <speaker>_nohash_<take>
     re.compile(r"\d+-(\d+)-[A-Z]-\d+"),  # <fold>-<recording>-<take>-<class>

@@ -16,7 +16,7 @@ from train.runs.load import cache_for, data_folder, load_model
 
 @dataclass(frozen=True)
 class Export:
-    """What was exported.
+    """A file that was exported, and its check.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Export formats: what a module of each has, and what an exported model takes.
+"""Export formats: what the module of a format has, and what it writes.
 
 A format is a module of this folder with the format's name. A new one needs that and a name in `ExportFormat`.
 """
@@ -34,14 +34,14 @@ class ExportFormat(StrEnum):
 
 
 class ExportInput(StrEnum):
-    """What an exported model takes."""
+    """The input of an exported model."""
 
     waveform = "waveform"
     features = "features"
 
 
 class Exportable(NamedTuple):
-    """What a format writes.
+    """A model to write, and what belongs to it.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Exportable(NamedTuple):
 
 
 class Format(Protocol):
-    """What the module of a format has.
+    """The module of a format.
 
     Attributes
     ----------

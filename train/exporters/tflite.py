@@ -20,7 +20,7 @@ def write(exportable: Exportable, file: Path) -> None:
     # The operations that every LiteRT has; those of TensorFlow would need a delegate.
     built_in = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
     model.export(str(file), format="litert", verbose=False, target_spec=built_in)
-    # Where LiteRT keeps the files that belong to a model: in a ZIP archive behind its end.
+    # LiteRT keeps the files that belong to a model in a ZIP archive behind its end.
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(METADATA_FILE, json.dumps(metadata))
 

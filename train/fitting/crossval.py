@@ -39,7 +39,7 @@ from train.score.metrics import accuracy_interval, score
 
 
 class Folding(NamedTuple):
-    """What decides the folds of a cross-validation: the cache, its content by fingerprint, and what was asked for."""
+    """The cache of a cross-validation, its content by the fingerprint, and all that decides its folds."""
 
     cache_file: Path
     fingerprint: str
@@ -57,7 +57,7 @@ class FoldJob(NamedTuple):
 
 
 class FoldResult(NamedTuple):
-    """What came of a fold; `predicted` has the classes of its test clips by the network, then by each baseline."""
+    """The result of a fold; `predicted` has the classes of its test clips by the network, then by each baseline."""
 
     summary: FoldSummary
     history: History

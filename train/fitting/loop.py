@@ -33,7 +33,7 @@ Rows = npt.NDArray[np.intp]
 
 
 class Trained(NamedTuple):
-    """What came of a training.
+    """The result of a training.
 
     Attributes
     ----------
@@ -205,7 +205,7 @@ class EpochLog(keras.callbacks.TensorBoard):  # type: ignore[misc]
     """Keras's own callback, which writes every epoch to disk at its end: a signal or a kill loses none."""
 
     def __init__(self, folder: Path) -> None:
-        # The graph would be that of the model that is trained in the place of the user's.
+        # The graph would show the fast path instead of the user's model.
         super().__init__(folder, write_graph=False)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

@@ -32,7 +32,7 @@ def _model_names() -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What decides a fit, beside the cache.
+    """All that decides a fit, besides the cache.
 
     A new option is a field here: it becomes an argument of fit() and crossval(), an option of `fit`, `crossval` and
     `sweep`, a key of a sweep's grid, and an entry of `run.json`. A field's metadata are the arguments of typer.Option,
@@ -74,7 +74,7 @@ class Options:
     group_by: str | None = field(
         default=None,
         metadata={
-            "help": "Clips for which the (group) captures the same text stay on the same side of the split.",
+            "help": "Clips for which the (group) captures the same text stay in the same subset of the split.",
             "metavar": "REGEX",
             "show_default": "speaker or recording where the file names tell it",
         },

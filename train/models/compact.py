@@ -38,7 +38,7 @@ def compact(n_classes: int, learning_rate: float | None, n_steps: int | None, n_
         x = _normalised(normalization, x, sound)
         if pool is not None:
             x, sound = layers.MaxPooling2D(pool)(x), layers.MaxPooling2D((1, pool[1]))(sound)
-    # Where a pattern lies on the mel axis tells classes apart, so this axis is not averaged away.
+    # The position of a pattern on the mel axis tells classes apart, so this axis is not averaged away.
     x = layers.Conv2D(128, (x.shape[1], 1), use_bias=False, kernel_initializer="he_normal")(x)
     frames = layers.Reshape((-1, 128))(_normalised(normalization, x, sound))
     share = layers.Softmax(axis=1)(layers.Rescaling(100.0, offset=-100.0)(layers.Reshape((-1, 1))(sound)))

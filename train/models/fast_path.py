@@ -209,6 +209,6 @@ class _Training(_FastPath):
             self.kernel.assign(self._with_mean(weights[2 * self.n_blocks]))
 
     def _with_mean(self, kernel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return a kernel of the plain model with one column, their mean, in the place of the alike ones."""
+        """Return a kernel of the plain model in which one column, their mean, replaces the alike ones."""
         clip, alike, edge = self.in_parts(self.by_column(kernel), self.columns.n_alike)
         return np.concatenate([clip, alike.mean(axis=1, keepdims=True), edge], axis=1).reshape(-1, kernel.shape[1])

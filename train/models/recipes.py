@@ -92,7 +92,7 @@ def build_model(
 
 
 def build_to_train(name: str, n_classes: int, learning_rate: float | None, n_steps: int, n_frames: int) -> Model:
-    """Build the model to train in the place of build_model()'s: the same weights in the same order, in less work.
+    """Build the model to train instead of build_model()'s: the same weights in the same order, in less work.
 
     Parameters
     ----------

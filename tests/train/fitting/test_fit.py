@@ -206,7 +206,7 @@ def test_python_gets_the_warnings_of_a_run_at_its_own_line_and_who_takes_them_ge
     tiny: str, tones_cache: Path, tmp_path: Path
 ) -> None:
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)
         _, record = fit(tones_cache, tmp_path / "warned", **OF_FIT | {"epochs": 1})
     ours = [one for one in caught if one.category is UserWarning]
     assert [str(one.message) for one in ours] == record.warnings
