@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,13 +20,14 @@ from cache.shared.errors import Interrupted, UserError
 from tests import ROOT
 from tests.helpers.commands import featurize
 from tests.helpers.tables import predictions, table
-from tests.helpers.tiny import OF_FIT, OPTIONS
+from tests.helpers.tiny import OF_FIT, OPTIONS, knowing_tiny
 from train import crossval, fit
 from train.dataset.folds import make_folds, shared_by_folds
 from train.dataset.splits import clip_groups
-from train.fitting.crossval import FoldJob, FoldResult, resume_crossval
-from train.fitting.options import Options
+from train.fitting.crossval import Folding, FoldJob, FoldResult, resume_crossval, run_fold
+from train.fitting.options import Options, options_of
 from train.fitting.sweep import sweep
+from train.fitting.worker import local_map
 from train.report.report import write_report
 from train.runs.record import Record, read_record
 
@@ -140,6 +142,17 @@ def test_an_interrupted_one_keeps_its_finished_folds_and_goes_on_to_the_same_pre
     assert not (folder / "checkpoint").exists()
     with pytest.raises(UserError, match="nothing to go on with"):
         resume_crossval(folder)
+
+
+def test_folds_in_another_process_come_to_what_they_come_to_here_to_the_bit(tiny: str, tones_cache: Path) -> None:
+    options = options_of(48, **OPTIONS | {"epochs": 1})
+    folding = Folding(tones_cache, open_cache(tones_cache).fingerprint, options, 2, 1, None)
+    jobs = [FoldJob(folding, 0), FoldJob(folding, 1)]
+    with local_map(1, deterministic=True) as run_all:
+        there = list(run_all(partial(knowing_tiny, run_fold), jobs))
+    for one, other in zip(map(run_fold, jobs), there, strict=True):
+        assert one.history == other.history
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
 def test_another_process_is_told_who_is_at_work_in_the_run_directory(

@@ -1,6 +1,5 @@
-"""Fits in processes of their own: the same to the bit, several at a time, and one line when a process ends."""
+"""Calls in processes of their own: several at a time, in order, and one line when a process ends."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,6 @@ import pytest
 
 from cache.shared.errors import UserError
 from tests.helpers.commands import ROOT, train_here
-from tests.helpers.tables import table
 from train.fitting.worker import Worker, local_map
 
 
@@ -66,29 +64,6 @@ def test_a_result_counts_however_long_its_process_takes_to_end() -> None:
     assert worker.call(partial(divmod, 7, 2)) == (3, 1)
     worker.end()
     assert worker.process.returncode == -signal.SIGKILL
-
-
-def test_two_folds_at_a_time_come_to_what_one_at_a_time_comes_to_to_the_bit(tones_cache: Path, tmp_path: Path) -> None:
-    options = [
-        "--folds",
-        "2",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "16",
-        "--val",
-        "0.2",
-        "--deterministic",
-        "--quiet",
-        "--run",
-    ]
-    for name, jobs in (("one", "1"), ("two", "2")):
-        done = train_here("crossval", tones_cache, *options, tmp_path / name, "--jobs", jobs)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    for file in ("history.csv", "predictions.csv"):
-        assert table(tmp_path / "two" / file) == table(tmp_path / "one" / file)
-    record = json.loads((tmp_path / "two" / "run.json").read_text())
-    assert (record["state"], len(record["folds"])) == ("finished", 2)
 
 
 def test_a_cluster_has_workers_of_its_own(tones_cache: Path) -> None:
