@@ -107,7 +107,7 @@ def read_split(folder: Path) -> list[Clip]:
     """
     file = folder / "split.csv"
     table = _read(file)
-    clips = [Clip(*row) for row in zip(*(_column(file, table, name) for name in Clip._fields), strict=True)]
+    clips = [Clip(*row) for row in zip(*(_texts(file, table, name) for name in Clip._fields), strict=True)]
     if other := next((clip for clip in clips if clip.split not in SPLITS), None):
         raise _damaged(file, f"{other.path} is in {other.split!r}, expected {', '.join(SPLITS)}")
     return clips
@@ -187,9 +187,9 @@ def read_predictions(folder: Path, class_names: Sequence[str]) -> Predictions:
     if not table.rows:
         raise _damaged(file, "it has no predictions")
     try:
-        clip = np.array([numbers.setdefault(path, len(numbers)) for path in _column(file, table, "path")], np.intp)
+        clip = np.array([numbers.setdefault(path, len(numbers)) for path in _texts(file, table, "path")], np.intp)
         labels, predicted = (
-            np.array([label_of[name] for name in _column(file, table, which)], np.intp)
+            np.array([label_of[name] for name in _texts(file, table, which)], np.intp)
             for which in ("class", "predicted")
         )
         p = np.array([[float(cell) for cell in _column(file, table, f"p_{name}")] for name in class_names]).T
@@ -221,6 +221,10 @@ def _column(file: Path, table: _Table, name: str) -> list[str]:
     return [row[at] for row in table.rows]
 
 
+def _texts(file: Path, table: _Table, name: str) -> list[str]:
+    return [plain_cell(cell) for cell in _column(file, table, name)]
+
+
 def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with replacing(file, sync=True) as beside, beside.open("w", newline="", encoding="utf-8") as out:
         out.writelines(csv_line(cells) for cells in (header, *rows))
@@ -231,7 +235,7 @@ def _read(file: Path) -> _Table:
         raise UserError(f"{file} is missing, so this run directory is not whole; train again")
     try:
         lines = csv.reader(io.StringIO(read_text(file, _MAX_TABLE), newline=""), strict=True)
-        header, *rows = [[plain_cell(cell) for cell in row] for row in lines if row] or [[]]
+        header, *rows = [row for row in lines if row] or [[]]
     except csv.Error as error:
         raise _damaged(file, str(error)) from None
     for i, row in enumerate(rows, start=1):
