@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cache.file.reader import Cache
 from cache.file.settings import Setting
@@ -16,6 +15,7 @@ from cache.look.mel_scale import band
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
 from cache.shared.text import human_count, human_seconds, printable
+from cache.shared.types import Rows
 
 N_CLIPS_PER_CLASS = 4
 MAX_CLASSES = 20
@@ -29,8 +29,6 @@ _FONT = "DejaVu Sans"  # matplotlib brings it along
 _BAR = "#4c72b0"
 # If the longest clip is longer than so many medians, a linear axis would put all others into one bar.
 _LOG_FROM = 30
-
-Rows = npt.NDArray[np.intp]
 
 
 def draw_sheet(cache: Cache, out: Path, seed: int) -> tuple[int, int]:

@@ -5,12 +5,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from cache.file.columns import CUT_SHORT
 from cache.shared.errors import UserError
-
-Float32 = npt.NDArray[np.float32]
+from cache.shared.types import Float32
 
 T = TypeVar("T")
 R = TypeVar("R")

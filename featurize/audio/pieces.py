@@ -9,7 +9,8 @@ import numpy as np
 
 from cache.shared.segment import Segment, segment_of
 from cache.shared.text import human_count
-from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Float32, Reading
+from cache.shared.types import Float32
+from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
 from featurize.audio.decode import open_audio
 
 # No more numbers than this are kept in memory, of all segments and channels together.

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from featurize.audio.audio import BLOCK_SAMPLES, Audio, Blocks, ClipError, Decoded, Float32, check_length, check_sr
+from cache.shared.types import Float32
+from featurize.audio.audio import BLOCK_SAMPLES, Audio, Blocks, ClipError, Decoded, check_length, check_sr
 from featurize.audio.header import View, body_of, first_frame, n_stated_mp3, n_stated_of
 
 # Containers whose demuxer reads the one file it is given: no playlist, no list of parts, no address.

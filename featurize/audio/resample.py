@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from cache.file.columns import ABOVE
-from featurize.audio.audio import Audio, Decoded, Float32, Reading
+from cache.shared.types import Float32
+from featurize.audio.audio import Audio, Decoded, Reading
 
 # Up to so many samples are resampled in one go.
 _RESAMPLED_WHOLE = 1 << 18

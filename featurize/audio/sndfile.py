@@ -6,17 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from featurize.audio.audio import (
-    BLOCK_SAMPLES,
-    NO_LENGTH,
-    Audio,
-    Blocks,
-    ClipError,
-    Decoded,
-    Float32,
-    check_length,
-    check_sr,
-)
+from cache.shared.types import Float32
+from featurize.audio.audio import BLOCK_SAMPLES, NO_LENGTH, Audio, Blocks, ClipError, Decoded, check_length, check_sr
 from featurize.audio.header import Body, View, body_of, first_frame, is_unknown, n_stated_mp3, n_stated_of
 
 # libsndfile's codes, from its sndfile.h and common.h: no format fits, the operating system failed, no file to decode.

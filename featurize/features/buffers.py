@@ -7,7 +7,8 @@ import numpy as np
 
 from cache.file.settings import MelSettings
 from cache.shared.cli import notice
-from featurize.features.reference import Float32, Kernel, hann_window, mel_filterbank, reference_kernel
+from cache.shared.types import Float32
+from featurize.features.reference import Kernel, hann_window, mel_filterbank, reference_kernel
 
 # Frames are transformed this many at a time: a multiple of the kernel's lanes.
 N_FRAMES = 64

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from cache.file.settings import MelSettings
 from cache.look.mel_scale import hz_to_mel, mel_to_hz
-
-Float32 = npt.NDArray[np.float32]
+from cache.shared.types import Float32
 
 
 class Kernel(NamedTuple):

@@ -14,10 +14,10 @@ import numpy as np
 from cache.file.columns import ROW_SHAPE
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
+from cache.shared.types import Float32
 from featurize.audio.audio import ClipError
 from featurize.audio.resample import resampled
 from featurize.features.buffers import N_FRAMES, buffers_of
-from featurize.features.reference import Float32
 
 # Part of the cache's fingerprint: raise it whenever a change here may change a bit of X.
 FEATURE_VERSION = 2

@@ -9,14 +9,13 @@ import numpy.typing as npt
 
 from cache.file.columns import ROW_SHAPE, Rejected, Row
 from cache.file.settings import MelSettings
+from cache.shared.types import Float32
 from featurize.audio.audio import Audio, ClipError, Reading
 from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
 from featurize.audio.pieces import cut
 from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
 from featurize.features.row import check_reach, n_frames_of, write_spectrogram
-
-Float32 = npt.NDArray[np.float32]
 
 # Segments of a recording beyond this number, which fill 34 MB of rows, are another work item.
 _MOST_SEGMENTS = 512

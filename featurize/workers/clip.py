@@ -10,7 +10,8 @@ from cache.file.columns import ROW_SHAPE
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
-from featurize.audio.audio import BLOCK_SAMPLES, Audio, Blocks, ClipError, Decoded, Float32, check_sr
+from cache.shared.types import Float32
+from featurize.audio.audio import BLOCK_SAMPLES, Audio, Blocks, ClipError, Decoded, check_sr
 from featurize.audio.pieces import open_clip
 from featurize.workers.batch import write_row
 

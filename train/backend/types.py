@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
-Float32: TypeAlias = npt.NDArray[np.float32]
 Weights: TypeAlias = list[npt.NDArray[Any]]
 # TensorFlow and Keras bring no types.
 Tensor: TypeAlias = Any

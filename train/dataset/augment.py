@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from cache.shared.types import Float32
 
 # The range that the amounts below are meant for, in dB.
 _USUAL_DB = 80.0
@@ -81,7 +81,7 @@ class Augmentation:
 
 def augment(
     X: npt.NDArray[np.floating], n_frames: npt.NDArray[np.integer], rng: np.random.Generator, settings: Augmentation
-) -> Floats:
+) -> Float32:
     """Return a randomly changed copy of some rows.
 
     Parameters
@@ -112,13 +112,13 @@ def augment(
 
 
 def overlay(
-    X: Floats,
+    X: Float32,
     n_frames: npt.NDArray[np.integer],
     noise: npt.NDArray[np.floating],
     noise_frames: npt.NDArray[np.integer],
     rng: np.random.Generator,
     settings: Augmentation,
-) -> Floats:
+) -> Float32:
     """Mix a background into some rows, drawn for each of them.
 
     Parameters
@@ -148,15 +148,15 @@ def overlay(
     return mixed
 
 
-def _sum_of_levels(a: Floats, b: Floats, log_energy: float) -> Floats:
+def _sum_of_levels(a: Float32, b: Float32, log_energy: float) -> Float32:
     """Return the level of the energy of both together."""
     apart = np.abs(a - b)
     apart *= -log_energy
-    both: Floats = np.maximum(a, b) + np.log1p(np.exp(apart)) / log_energy
+    both: Float32 = np.maximum(a, b) + np.log1p(np.exp(apart)) / log_energy
     return both
 
 
-def mix(X: Floats, y: Floats, rng: np.random.Generator, settings: Augmentation) -> tuple[Floats, Floats]:
+def mix(X: Float32, y: Float32, rng: np.random.Generator, settings: Augmentation) -> tuple[Float32, Float32]:
     """Mix some rows, and their labels, with other rows of the batch (mixup, Zhang et al. 2018).
 
     Parameters
@@ -181,8 +181,8 @@ def mix(X: Floats, y: Floats, rng: np.random.Generator, settings: Augmentation) 
 
 
 def _warp(
-    X: Floats, frames: Floats, rng: np.random.Generator, settings: Augmentation
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    X: Float32, frames: Float32, rng: np.random.Generator, settings: Augmentation
+) -> tuple[Float32, npt.NDArray[np.bool_]]:
     """Stretch and shift both axes by linear interpolation; the second result marks the columns that show the clip."""
     n, n_mels, n_columns = X.shape
     column, band = np.arange(n_columns), np.arange(n_mels)
@@ -197,7 +197,7 @@ def _warp(
     return np.ascontiguousarray(Y), is_clip
 
 
-def _read(X: Floats, source: npt.NDArray[np.floating]) -> Floats:
+def _read(X: Float32, source: npt.NDArray[np.floating]) -> Float32:
     """Return X, shape (n, length, width), at the positions `source` of its second axis, shape (n, m): (n, m, width)."""
     row, below = np.arange(len(X))[:, None], source.astype(np.intp)
     share = (source - below).astype(np.float32)[:, :, None]
@@ -206,13 +206,13 @@ def _read(X: Floats, source: npt.NDArray[np.floating]) -> Floats:
     return Y
 
 
-def _equalizer(n: int, n_mels: int, rng: np.random.Generator, settings: Augmentation) -> Floats:
+def _equalizer(n: int, n_mels: int, rng: np.random.Generator, settings: Augmentation) -> Float32:
     turns = np.arange(_N_COSINES)[:, None] * (np.arange(n_mels) + 0.5) / n_mels
     weights = rng.normal(0, settings.equalizer * settings.unit, (n, _N_COSINES))
     return (weights @ np.cos(np.pi * turns)).astype(np.float32)
 
 
-def _add_noise(Y: Floats, rng: np.random.Generator, settings: Augmentation) -> None:
+def _add_noise(Y: Float32, rng: np.random.Generator, settings: Augmentation) -> None:
     """Add the energy of noise with a random level and a random tilt over the mel axis."""
     noisy = np.flatnonzero(rng.random(len(Y)) < settings.noise_share)
     if not (settings.noise and len(noisy)):
@@ -227,7 +227,7 @@ def _add_noise(Y: Floats, rng: np.random.Generator, settings: Augmentation) -> N
     Y[noisy] = _sum_of_levels(Y[noisy], level + tilt.astype(np.float32) + scatter, settings.log_energy)
 
 
-def _rescale(Y: Floats, is_clip: npt.NDArray[np.bool_]) -> None:
+def _rescale(Y: Float32, is_clip: npt.NDArray[np.bool_]) -> None:
     """Bring each clip back to the range from 0 to 1, as the features of a real clip would have it."""
     inside = np.broadcast_to(is_clip[:, None, :], Y.shape)
     low = Y.min(axis=(1, 2), where=inside, initial=np.inf, keepdims=True)
@@ -239,7 +239,7 @@ def _rescale(Y: Floats, is_clip: npt.NDArray[np.bool_]) -> None:
 
 
 def _masks(
-    shape: tuple[int, ...], frames: Floats, rng: np.random.Generator, settings: Augmentation
+    shape: tuple[int, ...], frames: Float32, rng: np.random.Generator, settings: Augmentation
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Return which mel bands, shape (n, n_mels), and which columns, shape (n, n_columns), stay visible."""
     n, n_mels, n_columns = shape

@@ -5,14 +5,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.errors import UserError
 from cache.shared.text import human_count
+from cache.shared.types import Rows
 from train.dataset.splits import groups_apart, names_by, refuse_few_groups, split_clips
-
-Rows = npt.NDArray[np.intp]
 
 
 class Fold(NamedTuple):

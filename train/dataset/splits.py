@@ -14,6 +14,7 @@ from cache.shared.cli import called
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
 from cache.shared.text import human_count
+from cache.shared.types import Ints
 
 SPLITS = ("train", "val", "test")
 
@@ -22,8 +23,6 @@ KNOWN_NAMES = (
     re.compile(r"(.+)_nohash_\d+"),  # <speaker>_nohash_<take>
     re.compile(r"\d+-(\d+)-[A-Z]-\d+"),  # <fold>-<recording>-<take>-<class>
 )
-
-Ints = npt.NDArray[np.integer]
 
 
 def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str | None = None) -> npt.NDArray[np.intp]:

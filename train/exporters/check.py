@@ -9,7 +9,8 @@ import numpy as np
 from cache import Cache
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from train.backend.types import Float32, Model
+from cache.shared.types import Float32
+from train.backend.types import Model
 from train.exporters.formats import Outputs
 from train.models.calibration import calibrated
 from train.models.inference import forward

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 from cache.shared.errors import UserError
 
 if TYPE_CHECKING:
-    from train.backend.types import Float32, Model
+    from cache.shared.types import Float32
+    from train.backend.types import Model
 
 Outputs: TypeAlias = "dict[str, Float32]"
 # The name and version of what runs an exported file, and the file as a function of a batch to outputs by name.

@@ -8,9 +8,10 @@ import math
 import numpy as np
 
 from cache.file.settings import MelSettings
+from cache.shared.types import Float32
 from featurize.features.reference import mel_filterbank
 from train.backend.keras import keras, tf
-from train.backend.types import Float32, Layer, Tensor
+from train.backend.types import Layer, Tensor
 
 
 def front_end(settings: MelSettings) -> Layer:

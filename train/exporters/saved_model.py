@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from train.exporters.formats import METADATA_FILE, Exportable, Exported, Outputs
 
 if TYPE_CHECKING:  # the help asks this module for its name, and needs no numpy
-    from train.backend.types import Float32, Layer
+    from cache.shared.types import Float32
+    from train.backend.types import Layer
 
 NAME = "TensorFlow's own"
 SUFFIX = ""

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
+from cache.shared.types import Float32
 from train.backend.keras import tf
-from train.backend.types import Float32, Model, Tensor, Weights
+from train.backend.types import Model, Tensor, Weights
 from train.fitting.options import Options
 from train.models.recipes import N_COLUMNS, Recipe, build_to_train, recipe
 

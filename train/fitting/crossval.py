@@ -15,8 +15,8 @@ from cache.shared.cli import complain, is_watched
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.text import human_percent, human_seconds
-from train.backend.types import Float32
-from train.dataset.folds import Fold, Rows, make_folds, shared_by_folds
+from cache.shared.types import Float32, Rows
+from train.dataset.folds import Fold, make_folds, shared_by_folds
 from train.dataset.splits import clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, resumable
 from train.fitting.options import (

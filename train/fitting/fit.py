@@ -13,7 +13,8 @@ from cache import Cache, open_cache
 from cache.shared.errors import UserError
 from cache.shared.files import as_path, own_folder, replacing
 from cache.shared.text import human_count
-from train.backend.types import Float32, Model
+from cache.shared.types import Float32, Rows
+from train.backend.types import Model
 from train.dataset.given import choose_split
 from train.dataset.splits import SPLITS, clip_groups, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, resumable
@@ -44,8 +45,6 @@ from train.runs.results import LeakProbe, Score
 from train.runs.tables import read_split, write_predictions, write_split
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import score
-
-Rows = npt.NDArray[np.intp]
 
 
 class _Fit(NamedTuple):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.cli import progress_bar
@@ -16,8 +15,9 @@ from cache.shared.errors import UserError
 from cache.shared.files import own_folder
 from cache.shared.text import human_seconds
 from cache.shared.tree import is_background
+from cache.shared.types import Float32, Rows
 from train.backend.keras import keras, reseed
-from train.backend.types import Float32, Model
+from train.backend.types import Model
 from train.dataset.batches import Batches
 from train.fitting.checkpoint import Checkpoint, best_epoch
 from train.fitting.compiled import Compiled, compiled_for
@@ -28,8 +28,6 @@ from train.runs.tables import History
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-Rows = npt.NDArray[np.intp]
 
 
 class Trained(NamedTuple):

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.cli import notice
-from train.backend.types import Float32, Model
+from cache.shared.types import Float32
+from train.backend.types import Model
 from train.models.network import Forward, Network, NoNetwork, open_network
 from train.models.recipes import N_COLUMNS, RECIPES, build_model, input_columns
 from train.runs.directory import Run

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.files import replacing
-from train.backend.types import Float32, Model
+from cache.shared.types import Float32
+from train.backend.types import Model
 
 Forward = Callable[[npt.NDArray[Any]], Float32]
 

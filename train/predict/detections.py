@@ -7,12 +7,11 @@ import numpy.typing as npt
 
 from cache.labels.annotation import Region
 from cache.shared.tree import is_background
+from cache.shared.types import Float64
 from train.predict.results import Kind, Recording, Window
 
-Floats = npt.NDArray[np.float64]
 
-
-def joined(windows: Floats, labels: npt.NDArray[np.integer]) -> tuple[Floats, list[slice]]:
+def joined(windows: Float64, labels: npt.NDArray[np.integer]) -> tuple[Float64, list[slice]]:
     """Join neighbouring windows of one label into segments that do not overlap.
 
     Where two windows overlap, each has the half that is nearer to it.

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cache.file.settings import MelSettings
 from cache.shared.cli import signal_came
 from cache.shared.errors import UserError
+from cache.shared.types import Float32
 from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
 from featurize.audio.decode import open_audio
 from featurize.audio.resample import mono_blocks
@@ -35,8 +36,6 @@ _MAX_PARTS = 256
 
 # An amplitude, with 1 as full scale, below which a sample counts as silence: far below the noise of 16 bits.
 _QUIET = 1e-6
-
-Float32 = npt.NDArray[np.float32]
 
 
 def classify(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from cache.labels.annotation import Region
@@ -17,6 +16,7 @@ from cache.shared.errors import UserError
 from cache.shared.files import replacing
 from cache.shared.segment import samples_of
 from cache.shared.text import human_count, printable
+from cache.shared.types import Float32
 from featurize.audio.audio import Audio, ClipError
 from featurize.audio.decode import open_audio
 from featurize.features.row import n_frames_of, spectrogram
@@ -26,8 +26,6 @@ from train.predict.sinks import Found, refuse_equal_names
 from train.predict.sources import Source
 from train.predict.windows import settings_of
 from train.runs.directory import Run
-
-Float32 = npt.NDArray[np.float32]
 
 # The longest name that common file systems take.
 _MAX_NAME_BYTES = 255

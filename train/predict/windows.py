@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from cache.shared.tree import is_background
+from cache.shared.types import Float32
 from featurize.features.row import FEATURE_VERSION, computable
 from train.runs.directory import Run
-
-Float32 = npt.NDArray[np.float32]
 
 # A recording up to so many windows long is one clip.
 _LONG = 1.5

@@ -15,10 +15,11 @@ from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, plain, printable
 from cache.shared.tree import is_background
+from cache.shared.types import Float64
 from train.predict.predict import predict
 from train.predict.results import Kind, by_recording
 from train.predict.sources import find_sources
-from train.recordings.match import Floats, detections, match, overlapping
+from train.recordings.match import detections, match, overlapping
 from train.recordings.score import ClassScore, Heard, event_seconds, score
 from train.runs.directory import Run, open_run
 from train.runs.record import write_record
@@ -195,7 +196,7 @@ def _ended(label: Annotation, seconds: float) -> Annotation:
     return label._replace(end=seconds) if math.isinf(label.end) else label
 
 
-def _spans(pairs: Sequence[tuple[float, float]]) -> Floats:
+def _spans(pairs: Sequence[tuple[float, float]]) -> Float64:
     return np.array(pairs, float).reshape(-1, 2)
 
 
@@ -223,5 +224,5 @@ def _errors(
     return alarms, misses
 
 
-def _ends(span: Floats) -> tuple[float, float]:
+def _ends(span: Float64) -> tuple[float, float]:
     return float(span[0]), float(span[1])

@@ -6,12 +6,9 @@ found if right detections cover a share of it (ground truth intersection criteri
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from cache.shared.types import Bools, Float64
 from train.predict.detections import joined
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 # Both shares; their authors' example has the same.
 TOLERANCE = INTERSECTION = 0.5
@@ -20,7 +17,7 @@ TOLERANCE = INTERSECTION = 0.5
 _ROUNDING = 1e-6
 
 
-def covered(spans: Floats, others: Floats) -> Floats:
+def covered(spans: Float64, others: Float64) -> Float64:
     """Return how many seconds of each span lie in one or more of the others, shape (len(spans),)."""
     if not len(others):
         return np.zeros(len(spans))
@@ -35,7 +32,7 @@ def covered(spans: Floats, others: Floats) -> Floats:
     return np.asarray(until[:, 1] - until[:, 0])
 
 
-def match(detections: Floats, labels: Floats) -> tuple[Bools, Bools]:
+def match(detections: Float64, labels: Float64) -> tuple[Bools, Bools]:
     """Return which detections are right, and which labels are found.
 
     Parameters
@@ -48,12 +45,12 @@ def match(detections: Floats, labels: Floats) -> tuple[Bools, Bools]:
     return is_right, is_found
 
 
-def lengths(spans: Floats) -> Floats:
+def lengths(spans: Float64) -> Float64:
     """Return the seconds of each span."""
     return np.asarray(spans[:, 1] - spans[:, 0])
 
 
-def detections(windows: Floats, is_on: Bools, event: float) -> tuple[Floats, list[slice]]:
+def detections(windows: Float64, is_on: Bools, event: float) -> tuple[Float64, list[slice]]:
     """Join the windows of a class as predict() does, and cut what is as long as several events into equal parts.
 
     Without the cut, a network that always answers the same would have one endless detection: one false alarm in a
@@ -86,7 +83,7 @@ def detections(windows: Floats, is_on: Bools, event: float) -> tuple[Floats, lis
     return np.column_stack((first, first + step)), [members[on[i]] for i in whole.tolist()]
 
 
-def labelled(windows: Floats, labels: Floats) -> Bools:
+def labelled(windows: Float64, labels: Float64) -> Bools:
     """Return which windows, by rising start, overlap a label by at least half of the shorter, shape (len(windows),)."""
     is_labelled = np.zeros(len(windows), bool)
     # Each label is compared with the windows near it: a night has a hundred thousand windows.
@@ -96,7 +93,7 @@ def labelled(windows: Floats, labels: Floats) -> Bools:
     return is_labelled
 
 
-def overlapping(a: Floats, b: Floats) -> Bools:
+def overlapping(a: Float64, b: Float64) -> Bools:
     """Tell which spans overlap by at least half of the shorter, shape (len(a), len(b))."""
     overlap = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])
     shorter = np.minimum(lengths(a)[:, None], lengths(b)[None])

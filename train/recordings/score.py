@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from train.recordings.match import Bools, Floats, covered, detections, labelled, lengths, match
+from cache.shared.types import Bools, Float64
+from train.recordings.match import covered, detections, labelled, lengths, match
 
 # Of the curves: every hundredth, and finer towards both ends, where a network that is sure has most of its answers.
 THRESHOLDS = np.unique([0, *(k / 10_000 for k in (1, 10, 50, 9950, 9990, 9999)), *(k / 100 for k in range(1, 100))])
@@ -33,16 +34,16 @@ class Heard:
     """
 
     seconds: float
-    windows: Floats
-    probabilities: Floats
-    labels: Mapping[str, Floats]
+    windows: Float64
+    probabilities: Float64
+    labels: Mapping[str, Float64]
 
-    def answers(self, label: int) -> Floats:
+    def answers(self, label: int) -> Float64:
         """Return how probable a class is in each window where it is the most probable one, elsewhere -1, shape (n,)."""
         p = self.probabilities
         return np.where((p.argmax(axis=1) == label) & p.any(axis=1), p[:, label], -1.0)
 
-    def events(self, name: str) -> Floats:
+    def events(self, name: str) -> Float64:
         """Return the labels of a class, each as long as a window at least, around its middle, shape (m, 2).
 
         A detection is about as long as a window, so half of one in the right place would lie beside a shorter label.
@@ -127,23 +128,23 @@ class Counts(NamedTuple):
         """Return the counts of recordings added up, each as often as its weight says, weights (.., n_recordings)."""
         return Counts(*(np.tensordot(weights, one, 1) for one in self))
 
-    def precision(self) -> Floats:
+    def precision(self) -> Float64:
         """Return the share of what is found among that and the false alarms; NaN where there are neither."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.found / (self.found + self.false))
 
-    def recall(self) -> Floats:
+    def recall(self) -> Float64:
         """Return the share of what is there that is found; NaN where there is nothing."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.found / self.there)
 
-    def f1(self) -> Floats:
+    def f1(self) -> Float64:
         """Return the harmonic mean of the two; NaN where there is nothing."""
         with np.errstate(invalid="ignore"):
             f1 = 2 * self.found / (self.found + self.false + self.there)
         return np.where(self.there > 0, f1, np.nan)
 
-    def average_precision(self) -> Floats:
+    def average_precision(self) -> Float64:
         """Return the sum of the precisions, each times the recall that its threshold adds to the higher ones.
 
         As scikit-learn defines it; the same at all thresholds. Over events, recall may fall again at a lower threshold,
@@ -164,7 +165,7 @@ def event_seconds(recordings: Sequence[Heard], name: str) -> float:
     return float(max(np.median(labels) if len(labels) else 0.0, np.median(windows)))
 
 
-def count(heard: Heard, name: str, label: int, thresholds: Floats, event: float) -> tuple[Counts, Counts]:
+def count(heard: Heard, name: str, label: int, thresholds: Float64, event: float) -> tuple[Counts, Counts]:
     """Count what a recording has of a class, over windows and over events.
 
     A window is of the class if it overlaps one of its labels by at least half of the shorter.
@@ -238,7 +239,7 @@ class _Resampled(NamedTuple):
         )
 
 
-def _measure(value: float, drawn: Floats) -> Measure:
+def _measure(value: float, drawn: Float64) -> Measure:
     known = drawn[np.isfinite(drawn)]
     low, high = np.percentile(known, (2.5, 97.5)).tolist() if len(known) else (0.0, 0.0)
     return Measure(float(value) if np.isfinite(value) else None, (low, high) if len(known) else None)
@@ -253,7 +254,7 @@ def _line(counts: Counts) -> Line:
     return Line(_or_none(counts.precision()), _or_none(counts.recall()))
 
 
-def _best(thresholds: Floats, f1: Floats) -> float | None:
+def _best(thresholds: Float64, f1: Float64) -> float | None:
     if not np.isfinite(f1).all():
         return None
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
@@ -261,5 +262,5 @@ def _best(thresholds: Floats, f1: Floats) -> float | None:
     return float(thresholds[highest[len(highest) // 2]])
 
 
-def _or_none(values: Floats) -> list[float | None]:
+def _or_none(values: Float64) -> list[float | None]:
     return [value if np.isfinite(value) else None for value in values.tolist()]

@@ -1,33 +1,31 @@
-"""Clips of a run that are worth a look: mistakes, doubtful labels, and the least certain of the others."""
+"""Rows of a run that are worth a look: mistakes, doubtful labels, and the least certain of the others."""
 
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from cache.shared.errors import UserError
 from cache.shared.files import as_path, replacing
 from cache.shared.text import csv_line, human_percent
+from cache.shared.types import Rows
 from train.runs.record import read_record
 from train.runs.tables import Predictions, read_predictions
-
-Clips = npt.NDArray[np.intp]
 
 # A clip "clearly" sounds like a class that is this probable, while its label is this improbable.
 _CLEAR, _RULED_OUT = 0.9, 0.05
 
 
-def worst_mistakes(tested: Predictions) -> Clips:
+def worst_mistakes(tested: Predictions) -> Rows:
     """Return the clips whose mean probability is highest for a wrong class, the least probable true class first."""
     return _by_true_probability(tested, right=False)
 
 
-def least_certain(tested: Predictions) -> Clips:
+def least_certain(tested: Predictions) -> Rows:
     """Return the other clips, the least probable true class first."""
     return _by_true_probability(tested, right=True)
 
 
-def find_suspects(tested: Predictions) -> Clips:
+def find_suspects(tested: Predictions) -> Rows:
     """Return the clips whose label the model disputes, the widest margin first.
 
     This is confident learning (C. Northcutt et al., JAIR 2021). A clip counts for a class if the probability of that
@@ -79,7 +77,7 @@ def write_suspects(run: str | Path, out: str | Path) -> int:
     return len(clips)
 
 
-def _by_true_probability(tested: Predictions, right: bool) -> Clips:
+def _by_true_probability(tested: Predictions, right: bool) -> Rows:
     mean = tested.mean
     clips = np.flatnonzero((mean.argmax(axis=1) == tested.labels) == right)
     return clips[np.argsort(mean[clips, tested.labels[clips]], kind="stable")]

@@ -11,6 +11,7 @@ from cache import Cache, open_cache
 from cache.look.plot import drawable, plain_text
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
+from cache.shared.types import Rows
 from train.dataset.augment import augment, mix
 from train.models import recipes as models
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 N_CLIPS_PER_CLASS = 2
 N_VARIATIONS = 3
-
-Rows = npt.NDArray[np.intp]
 
 
 def draw_preview(cache_file: Path, out: Path, model: str, seed: int) -> int:

@@ -14,13 +14,13 @@ from cache import Cache
 from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
 from cache.shared.text import csv_line, plain_cell
+from cache.shared.types import Rows
 from train.dataset.splits import SPLITS
 
 # A table of a run has a line a clip, and up to some kilobytes of probabilities in it.
 _MAX_TABLE = 4_000_000_000
 
 History = list[dict[str, float]]
-Ints = npt.NDArray[np.intp]
 
 
 class Clip(NamedTuple):
@@ -52,10 +52,10 @@ class Predictions:
     """
 
     paths: list[str]
-    labels: Ints
-    clip: Ints
-    repeat: Ints
-    predicted: Ints
+    labels: Rows
+    clip: Rows
+    repeat: Rows
+    predicted: Rows
     probabilities: npt.NDArray[np.float64]
 
     @property
@@ -64,7 +64,7 @@ class Predictions:
         return np.equal(self.predicted, self.labels[self.clip])
 
     @property
-    def n_tests(self) -> Ints:
+    def n_tests(self) -> Rows:
         """How often each clip was tested, shape (n_clips,)."""
         return np.bincount(self.clip, minlength=len(self.paths))
 
@@ -146,7 +146,7 @@ def read_history(folder: Path) -> History:
 def write_predictions(
     folder: Path,
     cache: Cache,
-    rows: Ints,
+    rows: Rows,
     probabilities: npt.NDArray[np.float32],
     folds: Iterable[tuple[int, int]] | None = None,
 ) -> None:

@@ -8,14 +8,13 @@ import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.text import human_percent
+from cache.shared.types import Float32, Rows
 from train.runs.results import LeakProbe, Score
 from train.score.metrics import accuracy_interval
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
 
-Rows = npt.NDArray[np.intp]
-Floats = npt.NDArray[np.float32]
 
 # With more rows a forest gains little, and its time and memory would rival the network's.
 MAX_FOREST_ROWS = 5_000
@@ -47,7 +46,7 @@ BASELINES: dict[str, Callable[[Cache, Rows, Rows, int], Rows]] = {
 }
 
 
-def band_statistics(cache: Cache, rows: Rows) -> Floats:
+def band_statistics(cache: Cache, rows: Rows) -> Float32:
     """Return each mel band's mean, then each one's standard deviation, over the frames: shape (n_rows, 256)."""
     X = np.asarray(cache.X)
     statistics = np.empty((len(rows), 2 * X.shape[1]), np.float32)

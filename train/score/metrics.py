@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cache.shared.types import Ints
 from train.runs.results import ClassScore, Interval, Score
-
-Ints = npt.NDArray[np.integer]
 
 # The standard normal quantile of a two-sided 95 % interval.
 Z_95 = 1.959963984540054
