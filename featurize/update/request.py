@@ -238,7 +238,7 @@ def _check_labels(labelling: Labelling, labels: Labels, classes: Sequence[Class]
     names = human_list(label_names(labels.annotations))
     raise UserError(
         f"none of the labels is one of the classes {human_list([one.name for one in classes])}; the labels are {names}:"
-        " --classes all includes every label"
+        " --classes all includes every label, and --labels none goes on without them"
     )
 
 
