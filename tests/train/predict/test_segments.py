@@ -1,7 +1,5 @@
 """predict --segments: files of what was found, whose samples are the recording's own."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from cache.shared.errors import UserError
-from tests import ROOT
+from tests.helpers.commands import train_here
 from tests.helpers.recordings import heard
 from tests.helpers.tones import tone
 from train.__main__ import app
@@ -113,8 +111,7 @@ def test_the_command_writes_what_it_finds_and_never_overwrites(run: Path, tmp_pa
     y = np.concatenate((tone("dog", 2), np.zeros(32000), tone("cat", 2)))
     soundfile.write(tmp_path / "yard.wav", y, 16000)
     command = ["predict", str(run), str(tmp_path / "yard.wav"), "--segments", str(tmp_path / "found")]
-    program = [sys.executable, "-m", "train", *command, "--threshold", "auto"]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = train_here(*command, "--threshold", "auto")
     assert done.returncode == 0, done.stderr
     assert {"cat", "dog"} <= {file.parent.name for file in (tmp_path / "found").rglob("*.flac")}
     again = CliRunner().invoke(app, command)
