@@ -165,7 +165,7 @@ def _samples(frames: Iterator[Any], sr: int, n_channels: int) -> Iterator[Float3
         stored: npt.NDArray[Any] = frame.to_ndarray()
         y = stored.T if frame.format.is_planar else stored.reshape(-1, n_channels)
         if y.dtype.kind == "f":
-            # What does not fit into float32 is refused for the clip as a whole, when its row is finished.
+            # A sample that does not fit into float32 is refused for the clip as a whole, when its row is finished.
             with np.errstate(over="ignore", invalid="ignore"):
                 y = y.astype(np.float32, copy=False)
             yield y

@@ -23,7 +23,7 @@ _NO_ENERGY = 1e-30
 
 
 class Sound(NamedTuple):
-    """What a clip proved to be while it was mixed and resampled.
+    """Properties of a clip that show while it is mixed and resampled.
 
     Attributes
     ----------

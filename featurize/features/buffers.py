@@ -39,7 +39,7 @@ class Buffers:
     segment
         Samples of the frames to transform next.
     silence
-        What half of the first and of the last frame lies over.
+        Zeros, over which the first and the last frame lie with one half.
     """
 
     def __init__(self, settings: MelSettings) -> None:

@@ -19,21 +19,7 @@ _FLOAT16_ERROR = 2.0**-12
 
 
 def compare(data: Path, cache_file: Path, n_rows: int) -> str:
-    """Recompute random rows with librosa's own calls.
-
-    Parameters
-    ----------
-    data
-        The folder that the cache was made from.
-    cache_file
-        The cache.
-    n_rows
-        How many rows, chosen anew at every call.
-
-    Returns
-    -------
-    str
-        A line with the largest absolute difference.
+    """Recompute `n_rows` random rows with librosa's own calls; return a line with the largest absolute difference.
 
     Raises
     ------

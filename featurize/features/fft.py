@@ -159,7 +159,7 @@ def _join_two(n_sets: int, m: int, source: Value, factors: Value, target: Value)
     first_re, other_re = source.read(), source.read(other)
     keep(0, first_re + other_re, None)
     keep(m, first_re - other_re, None)
-    # Of the bins m/2, which are real, the other one turns by a quarter.
+    # The bins m/2 are real, and the one that is turned, by a quarter, becomes the imaginary part.
     keep(m // 2, source.read(m - 1), source.read(other + (m - 1)))
 
     def bins(h: Value) -> None:

@@ -134,12 +134,12 @@ def loop(
     body
         Appends the code of a round: takes the index and the carried values, and returns those of the next round.
     *carried
-        What the first round takes.
+        The values that the first round takes.
 
     Returns
     -------
     tuple of Value
-        What the last round returned.
+        The values that the last round returned.
     """
     b = stop.builder
     before, head, inside, after = b.block, *(b.append_basic_block() for _ in range(3))

@@ -81,8 +81,6 @@ def spectrogram(y: Float32, sr: int, settings: MelSettings) -> Float32:
         Shape (n,), or (n, n_channels), of which the mean is taken.
     sr
         Its sample rate in Hz.
-    settings
-        What to compute.
 
     Returns
     -------

@@ -29,7 +29,7 @@ class Task(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What became of a batch.
+    """The results of a batch.
 
     Attributes
     ----------

@@ -92,7 +92,7 @@ def run_batches(
     tasks
         The clips of a batch, in order unless one takes much longer than those behind it.
     done
-        What became of them; a clip of which a worker dies is rejected.
+        The results; a clip of which a worker dies is rejected.
     X
         The rows, shape (len(done.rows), 128, 128, 1), until the next batch is asked for.
 
@@ -123,7 +123,7 @@ def run_batches(
 
 
 class _Backlog:
-    """What is to be computed.
+    """The tasks that are to be computed.
 
     First come the parts of batches whose worker died, then the batches that no worker has had. A work item that a
     worker died of is put into quarantine: it comes last and alone, because another on that worker may be to blame.
