@@ -1,4 +1,4 @@
-"""Corrections: what reviewers decided about the labels of clips, a line each, in corrections.csv beside a cache.
+"""Corrections: decisions of reviewers about the labels of clips, a line each, in corrections.csv beside a cache.
 
 A clip is recognised by its content, so a correction holds under any name and in any folder. A later line about the same
 content replaces an earlier one, whatever file it came from: two reviewers' files are merged by putting one behind the
@@ -22,7 +22,7 @@ FILE = "corrections.csv"
 
 
 class Decision(StrEnum):
-    """What a reviewer says about the label of a clip."""
+    """The decision of a reviewer about the label of a clip."""
 
     RIGHT = "right"
     CHANGE = "change"
@@ -38,7 +38,7 @@ class Correction(NamedTuple):
     Attributes
     ----------
     sha256
-        Of the clip's content; for a segment see cache.shared.segment.
+        The digest of the clip's content; for a segment see cache.shared.segment.
     path
         The clip's path in the cache then, for people.
     old

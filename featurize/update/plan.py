@@ -27,7 +27,7 @@ _REVIEWED = "reviewed: "
 
 @dataclass(frozen=True)
 class Corrections:
-    """What reviewers decided, by the content's sha256, for a cache with these classes."""
+    """The decisions of reviewers, by the content's sha256, for a cache with these classes."""
 
     by_content: Mapping[str, Correction] = field(default_factory=dict)
     class_names: Sequence[str] = ()
@@ -129,7 +129,7 @@ def make_plan(
     rehash
         Compare contents: every clip is read, and only those of new content are computed.
     corrections
-        What reviewers decided: a clip that was rejected for it is computed when that no longer holds.
+        The decisions of reviewers: a clip that was rejected for one is computed when that no longer holds.
     """
     plan = Plan(found.clips, np.full(len(found.clips), _PENDING, np.int64), [], {c.path: c for c in found.rejected})
     sources = _sources(old, journal)

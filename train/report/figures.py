@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# Of the page and of its pictures: by name, the colour in the light and in the dark. In a picture that is an SVG, each
+# The colours of the page and its pictures by name, in the light and in the dark. In a picture that is an SVG, each
 # light colour stands for its name, so no two may be equal.
 COLOURS = {
     "paper": ("#fdfdfc", "#15181c"),

@@ -20,7 +20,7 @@ from train.score.metrics import Calibration, calibration
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What a page shows at most, so that it stays a page.
+# The most that a page shows, so that it stays a page.
 MAX_MISTAKES = 30
 MAX_UNCERTAIN = 9
 
@@ -63,9 +63,9 @@ def write_report(folder: str | Path, cache_file: str | Path | None = None, data:
     folder
         A run directory that `fit` or `crossval` made.
     cache_file
-        Where the cache is now; None: where it was.
+        The place of the cache now; None: as before.
     data
-        Where its clips are now; None: where the cache says.
+        The folder of its clips now; None: as the cache says.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from train.runs.record import Record
 from train.runs.results import LeakProbe, Score
 from train.score.metrics import are_few
 
-# What a table shows at most, so that the page stays a page.
+# The most that a table shows, so that the page stays a page.
 MAX_ROWS = 100
 MAX_CONFUSIONS = 8
 MAX_CLASSES_NAMED = 6
@@ -22,7 +22,7 @@ _WHAT = {
 }
 # The models that are kept as the course notebook has them.
 NOTEBOOK_MODELS = ("baseline", "dropout")
-# What holds where an option was not given.
+# The values of options that were not given, in words.
 _UNSET = {"learning_rate": "the model's own", "group_by": "by file name"}
 
 Row = TypeVar("Row")
@@ -37,7 +37,7 @@ class Shown(NamedTuple, Generic[Row]):
 
 
 class Head(NamedTuple):
-    """What stands above the sections: what was trained, on what and when, and what puts the score in doubt."""
+    """The lines above the sections: the model, its data, the time, and doubts about the score."""
 
     title: str
     model: str

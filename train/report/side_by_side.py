@@ -17,8 +17,6 @@ def as_text(comparison: Comparison, width: int | None) -> str:
 
     Parameters
     ----------
-    comparison
-        What compare() made.
     width
         Columns of the terminal: a wider table is stacked, with the name and the settings of a run under its numbers.
         None: as wide as it is.

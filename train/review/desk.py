@@ -1,4 +1,4 @@
-"""Desk: what the review page asks for, and what it is told: items, pictures, sounds and decisions."""
+"""Desk: the answers to the review page: items, pictures and sounds of clips, and decisions about them."""
 
 import getpass
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Desk:
     def __init__(self, queue: Queue, cache: Cache, data: Path, run: str, notify: Callable[[str], None]) -> None:
         self.items, self.n_suspects = queue.items, queue.n_suspects
         self.cache, self.data, self.run = cache, data, run
-        # Where featurize writes the cache and looks for the table: where a link to it leads.
+        # featurize follows a link to the cache, and looks for the table in the folder that the link leads to.
         self.file = cache.file.resolve().with_name(FILE)
         self.who = _reviewer()
         self.decided = read_corrections(self.file, notify)

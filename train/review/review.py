@@ -26,9 +26,9 @@ def opened_review(
     run
         The run directory of a finished fit or cross-validation.
     cache_file
-        Where its cache is now; None: where it was.
+        The place of its cache now; None: as before.
     data
-        Where its clips are now; None: where the cache says.
+        The folder of its clips now; None: as the cache says.
     class_name
         Review only clips with this label.
     port

@@ -42,7 +42,7 @@ _HEADERS = {
 
 
 class Reply(NamedTuple):
-    """What a request is answered with."""
+    """The answer to a request."""
 
     status: HTTPStatus
     content: bytes

@@ -25,7 +25,7 @@ def cache_for(run: Run, file: Path | None, otherwise: str) -> Cache:
     file
         None: its own cache, where it was.
     otherwise
-        What to do if that is gone: the end of the sentence that says so.
+        The end of the sentence that it is gone: the remedy.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def data_folder(cache: Cache, was: Path | None = None) -> Path:
     Parameters
     ----------
     was
-        Where the cache was when a run was trained on it, if that may have been elsewhere.
+        The place of the cache when a run was trained on it, if that may have been another.
     """
     places = [cache.file.absolute(), cache.file.resolve(), *([was] if was else [])]
     # A ".." behind a link means one folder by name and another for the system; featurize and a run may differ in it.

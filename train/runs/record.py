@@ -59,37 +59,37 @@ class TrainedOn:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a run: the first part from its start, the second when it is finished.
+    """A run as `run.json` describes it: the first part from its start, the results when it is finished.
 
     Attributes
     ----------
     started
         When, in ISO 8601.
     class_names, settings, feature_version, cache
-        What the model was trained on.
+        The data that the model was trained on.
     options
         The options of the command by their names; a crossval also has `folds`, `repeats` and perhaps `fold_by`.
     split
-        Of a fit: its subsets by their names.
+        The subsets of a fit by their names; a crossval has none.
     clip_duration
-        Of a fit: the median of the training clips, in seconds.
+        The median of the training clips of a fit, in seconds.
     n_groups
-        Of a crossval.
+        Groups of clips in a crossval.
     n_parameters, n_epochs, best_epoch, validation_accuracy
-        Of a fit; without validation clips the last is None.
+        The result of a fit; without validation clips, `validation_accuracy` is None.
     temperature
-        Of a fit: what its probabilities are calibrated with, see train.models.calibration; None without validation.
+        The number that calibrates a fit's probabilities, see train.models.calibration; None without validation.
     thresholds, thresholds_of
-        Of a fit: what `predict --threshold auto` takes, by class, and what they were found on, in words. A class
+        The thresholds of `predict --threshold auto`, by class, and the clips they were found on, in words. A class
         without validation clips has none.
     metrics
         The score; None without test clips.
     sanity
         The score of each baseline, by its name.
     folds
-        Of a crossval.
+        The folds of a crossval.
     versions
-        Of Python and the libraries.
+        The versions of Python and of the libraries.
     """
 
     state: Literal["unfinished", "finished"]

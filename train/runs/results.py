@@ -1,4 +1,4 @@
-"""What a run measured, as `run.json` holds it: scores, the leak probe, folds, and how the clips were split."""
+"""The measurements of a run, as `run.json` holds them: scores, the leak probe, folds, and the split of the clips."""
 
 import math
 from dataclasses import dataclass

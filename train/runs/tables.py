@@ -38,7 +38,7 @@ class Predictions:
     Attributes
     ----------
     paths
-        Of every clip, relative to DATA.
+        The path of every clip, relative to DATA.
     labels
         True label index of every clip, shape (n_clips,).
     clip
@@ -48,7 +48,7 @@ class Predictions:
     predicted
         Predicted label index of every test, shape (n_tests,).
     probabilities
-        Of every test, shape (n_tests, n_classes).
+        The probabilities of every test, shape (n_tests, n_classes).
     """
 
     paths: list[str]
@@ -159,7 +159,7 @@ def write_predictions(
     probabilities
         Shape (n, n_classes).
     folds
-        Of a cross-validation: repeat and fold of each.
+        Repeat and fold of each row in a cross-validation.
     """
     names, paths, labels = cache.class_names, cache.paths, cache.labels
     header: tuple[str, ...] = ("path", "class", "predicted", *(f"p_{name}" for name in names))

@@ -77,7 +77,7 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> Interva
     It is Wilson's score interval (E. B. Wilson, JASA 1927) with the effective number of clips: clips of one speaker
     are right or wrong together, so N clips tell less than N independent ones. N is divided by the design effect, the
     variance of the mean between groups over the binomial variance, when it exceeds 1 (C. Franco et al., Journal of
-    Survey Statistics and Methodology 2019). Where every clip is its own group it is Wilson's interval itself. Where no
+    Survey Statistics and Methodology 2019). If every clip is its own group, it is Wilson's interval itself. Where no
     difference between groups can be seen, with all clips right or all wrong, each group counts as a clip.
 
     With fewer than `FEW_GROUPS` groups of several clips, the variance is the unbiased one, and the quantile is that of
