@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tests.bench import featurizing, training
+from tests.bench import featurizing, predicting, training
 from tests.bench.measure import machine
 
-ROWS = {**featurizing.ROWS, **training.ROWS}
+ROWS = {**featurizing.ROWS, **training.ROWS, **predicting.ROWS}
 VERSIONS_OF = ("numpy", "scipy", "librosa", "soxr", "soundfile", "h5py", "tensorflow", "keras", "torch")
 
 

@@ -30,7 +30,7 @@ class Set(NamedTuple):
         return clips.words(self.scratch, self.real, 60)
 
 
-def _line(what: str, pair: Pair, unit: str, wanted: str) -> str:
+def line(what: str, pair: Pair, unit: str, wanted: str) -> str:
     ours, theirs = f"{pair.ours:,.3g} {unit}", f"{pair.theirs:,.3g} {unit}"
     if unit == "clips/s":
         ours, theirs = f"{pair.ours:,.0f} {unit}", f"{pair.theirs:,.0f} {unit}"
@@ -53,7 +53,7 @@ def steady(given: Set) -> Iterator[str]:
             lambda: printed(*LOOPS, "librosa", str(given.words), str(N_THEIRS)),
             given.n_pairs,
         )
-        yield _line(f"steady state, {what} / librosa loop", pair, "clips/s", wanted)
+        yield line(f"steady state, {what} / librosa loop", pair, "clips/s", wanted)
 
 
 def rivals(given: Set) -> Iterator[str]:
@@ -67,7 +67,7 @@ def rivals(given: Set) -> Iterator[str]:
             lambda n=name: printed(*LOOPS, n, str(given.words), str(N_THEIRS)),
             given.n_pairs,
         )
-        yield _line(f"steady state, 1 worker / {name}", pair, "clips/s", "")
+        yield line(f"steady state, 1 worker / {name}", pair, "clips/s", "")
 
 
 def whole(given: Set) -> Iterator[str]:
@@ -79,7 +79,7 @@ def whole(given: Set) -> Iterator[str]:
         given.n_pairs,
     )
     inverse = Pair(pair.ours, pair.theirs, 1 / pair.ratio, 1 / pair.greatest, 1 / pair.least)
-    yield _line("whole process on 20,000 clips / librosa loop and np.save", inverse, "s", "at least 12")
+    yield line("whole process on 20,000 clips / librosa loop and np.save", inverse, "s", "at least 12")
     for file in (cache, array, array.with_suffix(".y.npy")):
         file.unlink(missing_ok=True)
 
@@ -92,7 +92,7 @@ def mixed(given: Set) -> Iterator[str]:
         lambda: printed(*LOOPS, "librosa", str(data), str(clips.N_MIXED)),
         given.n_pairs,
     )
-    yield _line("mixed recordings, 2 workers / librosa loop", pair, "clips/s", "at least 6")
+    yield line("mixed recordings, 2 workers / librosa loop", pair, "clips/s", "at least 6")
 
 
 def ranges(given: Set) -> Iterator[str]:
@@ -104,7 +104,7 @@ def ranges(given: Set) -> Iterator[str]:
             lambda data=data, profile=profile: printed(*LOOPS, "range", data, profile, "librosa"),
             given.n_pairs,
         )
-        yield _line(f"a second at {sr // 1000} kHz, profile {profile}, 1 worker / librosa", pair, "clips/s", "")
+        yield line(f"a second at {sr // 1000} kHz, profile {profile}, 1 worker / librosa", pair, "clips/s", "")
 
 
 def cold(given: Set) -> Iterator[str]:
@@ -115,7 +115,7 @@ def cold(given: Set) -> Iterator[str]:
         lambda: seconds(*LOOPS, "notebook", str(given.few)),
         given.n_pairs,
     )
-    yield _line("cold start on 60 clips / the notebook's cells 1 to 6", pair, "s", "under 0.25")
+    yield line("cold start on 60 clips / the notebook's cells 1 to 6", pair, "s", "under 0.25")
     cache.unlink(missing_ok=True)
 
 
@@ -128,7 +128,7 @@ def nothing(given: Set) -> Iterator[str]:
         lambda: seconds("-c", "import typer, numpy, h5py"),
         given.n_pairs,
     )
-    yield _line("nothing to do on 20,000 clips / importing typer, numpy and h5py", pair, "s", "ours under 1.0 s")
+    yield line("nothing to do on 20,000 clips / importing typer, numpy and h5py", pair, "s", "ours under 1.0 s")
     cache.unlink(missing_ok=True)
 
 
@@ -136,7 +136,7 @@ def long(given: Set) -> Iterator[str]:
     """One hour of 44.1 kHz stereo, streamed against read whole."""
     file = str(clips.long_recording(given.scratch))
     pair = in_turns(lambda: printed(*LOOPS, "streamed", file), lambda: printed(*LOOPS, "whole", file), given.n_pairs)
-    yield _line("one hour, streamed / read whole", pair, "s", "at most 1")
+    yield line("one hour, streamed / read whole", pair, "s", "at most 1")
     streamed, read_whole = (peak_memory(*LOOPS, name, file) / 1e6 for name in ("streamed", "whole"))
     yield _memory("one hour, peak memory", streamed, read_whole, "under 200 MB")
 
