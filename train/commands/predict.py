@@ -112,13 +112,13 @@ def predict(
             f"{run} has no class {min(unknown)}; its classes are {', '.join(opened.class_names)}",
             param_hint="--threshold",
         )
-    least = thresholds_of(opened, except_for=of_class) if base is None else dict.fromkeys(opened.class_names, base)
+    thresholds = thresholds_of(opened, except_for=of_class) if base is None else dict.fromkeys(opened.class_names, base)
     if missed := gap(windows, settings_of(opened)):
         notice(f"warning: {missed}")
     deliver(
         opened,
         find_sources(paths),
-        lambda sources: find(opened, sources, windows, least | of_class),
+        lambda sources: find(opened, sources, windows, thresholds | of_class),
         Output(
             format=format.value,
             out=out,

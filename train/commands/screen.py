@@ -81,7 +81,7 @@ def recordings_summary(result: "RecordingsScore") -> str:
         for class_name, one in result.per_class.items():
             level = one.events if name == "events" else one.windows
             shares = (level.precision, level.recall, level.f1, level.average_precision)
-            cells = [_with_interval(share, _share) for share in shares]
+            cells = [_with_interval(share, _share, " %") for share in shares]
             cells += [_with_interval(one.false_alarms_per_hour, _rate)] * (name == "events")
             rows.append([_short(class_name), *(value for value, _ in cells)])
             if result.n_recordings > 1:
@@ -95,8 +95,8 @@ def recordings_summary(result: "RecordingsScore") -> str:
     return "\n".join(lines)
 
 
-def _with_interval(measure: "Measure", shown: Callable[[float], str]) -> tuple[str, str]:
-    unit = " %" if shown is _share else ""
+def _with_interval(measure: "Measure", shown: Callable[[float], str], unit: str = "") -> tuple[str, str]:
+    """Return the cell of a measure, and that of its interval below."""
     return (
         "none" if measure.value is None else f"{shown(measure.value)}{unit}",
         "-".join(map(shown, measure.interval)) if measure.interval else "",

@@ -64,21 +64,21 @@ def classify(
         The run or the threshold cannot be used.
     """
     opened = open_run(run)
-    least = _least(opened, threshold)
-    return predict(opened, find_sources(clips), threshold=least)
+    thresholds = _by_class(opened, threshold)
+    return predict(opened, find_sources(clips), threshold=thresholds)
 
 
-def _least(run: Run, threshold: float | str | Mapping[str, float]) -> dict[str, float]:
+def _by_class(run: Run, threshold: float | str | Mapping[str, float]) -> dict[str, float]:
     """Return a threshold for each class."""
     if threshold == "auto":
         return thresholds_of(run)
-    least = dict(threshold) if isinstance(threshold, Mapping) else dict.fromkeys(run.class_names, threshold)
-    if unknown := least.keys() - set(run.class_names):
+    thresholds = dict(threshold) if isinstance(threshold, Mapping) else dict.fromkeys(run.class_names, threshold)
+    if unknown := thresholds.keys() - set(run.class_names):
         raise UserError(f"{run.folder} has no class {min(unknown)}; its classes are {', '.join(run.class_names)}")
-    for p in least.values():
+    for p in thresholds.values():
         if not (isinstance(p, int | float | np.floating) and 0 <= p <= 1):
             raise UserError(f'threshold is {p!r}; give a number from 0 to 1, numbers by class, or "auto"')
-    return {name: float(least.get(name, 0.0)) for name in run.class_names}
+    return {name: float(thresholds.get(name, 0.0)) for name in run.class_names}
 
 
 def predict(
@@ -110,13 +110,13 @@ def predict(
     """
     settings = settings_of(run)
     windows = windows or windows_of(run)
-    least = threshold or dict.fromkeys(run.class_names, 0.0)
+    thresholds = threshold or dict.fromkeys(run.class_names, 0.0)
     network = _network(run, windows, settings)
     parts = (part for source in sources for part in _parts(source, windows, settings, run.dtype))
     tally = _Tally()
     for batch in _batches(parts):
         for part, probabilities in zip(batch, network(batch), strict=True):
-            label = _label(probabilities, least)
+            label = _label(probabilities, thresholds)
             if part.kind is Kind.WINDOW:
                 window = Window(part.path, part.start, part.end, label, probabilities, part.reason, part.duration)
                 tally.add(window)
@@ -288,11 +288,11 @@ def _network(
     return probabilities_of
 
 
-def _label(probabilities: dict[str, float], least: Mapping[str, float]) -> str:
+def _label(probabilities: dict[str, float], thresholds: Mapping[str, float]) -> str:
     if not probabilities:
         return ""
     name = max(probabilities, key=probabilities.__getitem__)
-    return name if probabilities[name] >= least[name] else ""
+    return name if probabilities[name] >= thresholds[name] else ""
 
 
 class _Tally:
