@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from cache.file.columns import COLUMNS, REJECTED, X_DTYPES
 from cache.file.header import ATTRIBUTES
 from cache.file.settings import SETTINGS, MelSettings
 from tests import ROOT
+from train.dataset.augment import Augmentation
 from train.exporters.formats import ExportFormat
 from train.models.recipes import RECIPES
 from train.predict.results import LABELS
@@ -157,6 +159,13 @@ def test_the_table_of_settings_is_the_contract() -> None:
 
 def test_every_other_attribute_of_the_cache_is_named() -> None:
     assert [name for name in ATTRIBUTES if f"`{name}`" not in CACHE_PAGE] == []
+
+
+def test_the_table_of_what_training_varies_is_the_recipe_of_compact() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", TRAIN_PAGE, re.MULTILINE)
+    # The range is that of the cache.
+    assert rows == [(name, str(value)) for name, value in asdict(Augmentation()).items() if name != "range_db"]
+    assert RECIPES["compact"].augmentation == Augmentation()
 
 
 @pytest.mark.parametrize("name", [*RECIPES, *LABELS])
