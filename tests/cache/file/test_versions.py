@@ -48,6 +48,7 @@ def later(monkeypatch):
     monkeypatch.setattr(Header.__init__, "__defaults__", (*defaults[:-1], FORMAT_VERSION + 1))
     monkeypatch.setattr("cache.file.header.ATTRIBUTES", (*ATTRIBUTES, "preemphasis"))
     monkeypatch.setitem(SETTINGS, "preemphasis", float)
+    monkeypatch.setattr("featurize.features.profiles.MelSettings", LaterSettings)
     monkeypatch.setitem(COLUMNS, "loudness", "<f4")
     monkeypatch.setitem(SINCE, FORMAT_VERSION + 1, {"preemphasis": 0.0, "loudness": 0.0})
 
