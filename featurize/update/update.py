@@ -153,7 +153,8 @@ def _update(request: Request) -> tuple[Request, int, Cache]:
             plan = without(plan, gone, request.found.clips)
             corrections = replace(corrections, class_names=request.header.class_names)
         plan = correct(plan, corrections, reusable, journal)
-        _refuse_empty_classes(request, plan)
+        if corrections.by_content:
+            _refuse_empty_classes(request, plan)
         if reusable is not None and is_published(plan, reusable, request.header):
             discard(journal)
             return request, 0, reusable
