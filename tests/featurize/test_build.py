@@ -1,6 +1,5 @@
 """The public face: what `build` and `featurize_clip` take, refuse, and say."""
 
-import json
 import subprocess
 import sys
 import warnings
@@ -131,17 +130,12 @@ def test_the_face_is_imported_without_what_it_needs_to_compute() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def command(*words: object) -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, "-m", "featurize", *map(str, words)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 def test_the_summary_ends_with_what_comes_next(data: Path) -> None:
-    done = command(data)
-    assert done.stdout.splitlines()[-1] == f"train on it: python -m train fit {data / 'features.h5'}"
-    assert command(data, "--quiet").stdout == ""
-    assert "train on it" not in command(data, "--cache", data / "one.h5", "--classes", "dog").stdout
-    assert "train fit" not in command(data, "--json").stdout
+    last = summary.as_text(build(data)).splitlines()[-1]
+    assert last == f"train on it: python -m train fit {data / 'features.h5'}"
+    spaced = summary.as_text(build(data, data / "my features.h5")).splitlines()[-1]
+    assert spaced.endswith(f" fit '{data / 'my features.h5'}'")
+    assert "train on it" not in summary.as_text(build(data, data / "one.h5", "dog"))
 
 
 def test_clips_that_are_longer_than_a_row_shows_are_counted(data: Path) -> None:
@@ -157,11 +151,11 @@ def test_twenty_complaints_about_one_recording_are_a_line_and_all_are_in_the_jso
     soundfile.write(data / "n.wav", noise(32000), 16000)
     lines = [f"{10 + i}\t{11 + i}\twren\n" for i in range(20)]
     (data / "n.txt").write_text("".join(["0.5\t1\twren\n", *lines]))
-    done = command(data, "--labels", data / "n.txt")
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("rejected ")]
+    result = build(data, labels=data / "n.txt")
+    [line] = [line for line in summary.as_text(result).splitlines() if line.startswith("rejected ")]
     assert line.startswith("rejected n.wav#10.000000-11.000000: n.txt:2: it starts at 10.00 s")
     assert line.endswith("; and 19 more segments of this recording")
-    assert len(json.loads(command(data, "--json").stdout)["rejected"]) == 20
+    assert len(summary.as_json(result)["rejected"]) == 20
 
 
 def test_every_bad_file_is_named_and_of_many_conflicts_some(data: Path) -> None:
