@@ -61,6 +61,8 @@ class Options:
         _check_number("n_jobs", self.n_jobs, 1)
         _check_number("max_per_class", self.max_per_class, 0)
         check_background(self.background)
+        if self.dashboard and self.scheduler is None:
+            raise UserError("only a cluster has a dashboard; name the cluster's scheduler")
         if self.point is not None and not (isinstance(self.point, int | float) and 0 <= self.point <= MOST_POINT):
             raise UserError(f"point is {self.point!r}; give a number of seconds, {MOST_POINT} at most, or 0")
 
@@ -79,7 +81,7 @@ def _check_number(name: str, value: object, least: int) -> None:
 
 def path_of(name: str, value: str | os.PathLike[str]) -> Path:
     """Return an argument as a path; `name` is that of the argument."""
-    if not isinstance(value, str | os.PathLike):
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise UserError(f"{name} is {value!r:.60}; give one path")
     return Path(value)
 

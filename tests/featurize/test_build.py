@@ -82,6 +82,8 @@ def test_a_clip_that_cannot_be_used_is_an_error_for_users(tmp_path: Path) -> Non
         ({"labels": [3]}, "labels is 3; give one path"),
         ({"data": ["a.wav", "b.wav"]}, "data is .*; give one path"),
         ({"cache_file": 7}, "cache_file is 7; give one path"),
+        ({"labels": ""}, "labels is ''; give one path"),
+        ({"dashboard": True}, "only a cluster has a dashboard"),
     ],
 )
 def test_an_argument_that_makes_no_sense_is_named_before_anything_is_made(
