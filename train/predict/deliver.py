@@ -89,7 +89,7 @@ def deliver(
                 interrupt.kept = _kept(output.out, output.format)
             raise
     for sink in sinks:
-        if sink.summary:
+        if left and sink.summary:
             notice(sink.summary)
     if n_bad:
         raise UserError(f"{n_bad} of {len(sources)} files could not be used")

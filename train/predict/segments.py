@@ -2,8 +2,8 @@
 
 import errno
 import os
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -63,8 +63,6 @@ class Segments:
             self._cut(one.path, regions)
         except ClipError as error:
             return f"it is classified, but its segments cannot be cut: {error}"
-        except soundfile.LibsndfileError as error:
-            return f"it is classified, but FLAC cannot hold its segments ({error.error_string.strip()})"
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
@@ -81,12 +79,11 @@ class Segments:
         files = [self.folder / _safe(region.label) / _file_name(self.names[path], region) for region in regions]
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
-        with open_audio(str(path)) as audio:
-            spans = [samples_of(region.start, region.end, audio.sr) for region in regions]
-            # 24 bits lose nothing of what recorders write, and FLAC saves the space of those that are not used.
-            loud = _write(audio, spans, files, "FLAC", "PCM_24", highest=1.0)
+        # 24 bits lose nothing of what recorders write, and FLAC saves the space of those that are not used.
+        loud = _write(path, regions, files, "FLAC", "PCM_24", highest=1.0)
+        if loud:
             wavs = [files[i].with_suffix(".wav") for i in loud]
-            _write(audio, [spans[i] for i in loud], wavs, "WAV", "FLOAT", highest=np.inf)
+            _write(path, [regions[i] for i in loud], wavs, "WAV", "FLOAT", highest=np.inf)
         self.n_files, self.n_loud = self.n_files + len(files), self.n_loud + len(loud)
 
 
@@ -95,24 +92,43 @@ class _TooLoudError(Exception):
 
 
 def _write(
-    audio: Audio, spans: Sequence[tuple[int, int]], files: Sequence[Path], format: str, subtype: str, highest: float
+    path: Path, regions: Sequence[Region], files: Sequence[Path], format: str, subtype: str, highest: float
 ) -> list[int]:
-    """Write spans of samples as files, and return those that are not written: with a sample beyond the highest."""
+    """Write regions of a recording as files, and return those that are not written: with a sample beyond the highest.
+
+    Raises
+    ------
+    ClipError
+        The recording cannot be read, or the format cannot hold it.
+    """
     loud = []
-    # They do not overlap, so their pieces come one span after the other.
-    for i, pieces in groupby(audio.pieces(spans) if spans else (), key=itemgetter(0)):
+    # Regions do not overlap, so their pieces come one region after the other.
+    for i, pieces in groupby(_pieces(path, regions), key=itemgetter(0)):
+        first = next(pieces)
+        sr, n_channels = first[1].sr, first[1].n_channels
         try:
             with (
                 replacing(files[i]) as beside,
-                soundfile.SoundFile(beside, "w", audio.sr, audio.n_channels, subtype, format=format) as out,
+                soundfile.SoundFile(beside, "w", sr, n_channels, subtype, format=format) as out,
             ):
-                for _, samples in pieces:
+                for _, _, samples in chain([first], pieces):
                     if np.abs(samples).max(initial=0.0) > highest:
                         raise _TooLoudError
                     out.write(samples)
         except _TooLoudError:
             loud.append(i)
+        except soundfile.LibsndfileError as error:
+            what = f"{human_count(n_channels, 'channel')} at {sr} Hz"
+            raise ClipError(f"{format} cannot hold {what} ({error.error_string.strip(' .')})") from None
     return loud
+
+
+def _pieces(path: Path, regions: Sequence[Region]) -> Iterator[tuple[int, Audio, Float32]]:
+    """Yield the samples of regions of a recording, as it is read once from its start to its end."""
+    # A generator, so that an error in writing is none of the recording's, as it would be within this block.
+    with open_audio(str(path)) as audio:
+        for i, samples in audio.pieces([samples_of(region.start, region.end, audio.sr) for region in regions]):
+            yield i, audio, samples
 
 
 class Shown(NamedTuple):

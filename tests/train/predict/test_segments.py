@@ -63,9 +63,16 @@ def test_samples_beyond_full_scale_are_kept(peak: float, run: Path, tmp_path: Pa
     assert ("louder than FLAC can hold" in sink.summary) == (peak > 1)
 
 
-@pytest.mark.parametrize(("sr", "n_channels", "name"), [(44100, 10, "a.wav"), (197_368, 1, "a.wav"), (8000, 1, "long")])
+@pytest.mark.parametrize(
+    ("sr", "n_channels", "name", "reason"),
+    [
+        (44100, 10, "a.wav", "cut: FLAC cannot hold 10 channels at 44100 Hz"),
+        (197_368, 1, "a.wav", "cut: FLAC cannot hold 1 channel at 197368 Hz"),
+        (8000, 1, "long", "its name is too long for the names of its segments"),
+    ],
+)
 def test_a_recording_that_cannot_be_cut_is_named_and_the_next_one_is_cut(
-    sr: int, n_channels: int, name: str, run: Path, tmp_path: Path
+    sr: int, n_channels: int, name: str, reason: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = f"{'a' * 240}.wav" if name == "long" else name
     soundfile.write(tmp_path / name, np.zeros((3 * sr // 2, n_channels)), sr)
@@ -76,6 +83,9 @@ def test_a_recording_that_cannot_be_cut_is_named_and_the_next_one_is_cut(
         deliver(open_run(run), sources, lambda left: [one for s in left for one in in_classes(run, s)], output)
     (file,) = [file for file in (tmp_path / "found").rglob("*") if file.is_file()]
     assert file.name.startswith("good.wav_")
+    complaint = capsys.readouterr().err.splitlines()[0]
+    assert complaint.startswith(f"{sources[0].path}: it is classified, but")
+    assert reason in complaint
     rows = (tmp_path / "found.csv").read_text()
     assert [f"recording,{source.path}" in rows for source in sources] == [True, True]
 
