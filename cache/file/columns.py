@@ -1,4 +1,4 @@
-"""Columns: what a cache says of each clip; here every dataset but X and y is written down once."""
+"""Columns: the entries of the clips in a cache; every dataset but X and y is defined here, once."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ _Float64 = Annotated[float, "<f8"]
 
 
 class Row(NamedTuple):
-    """What a cache says of one clip; each field is a dataset of the same name, with a value for each row of X."""
+    """The entry of one clip; each field is a dataset of the same name, with a value for each row of X."""
 
     path: _Text  # relative to DATA, with "/"; of a segment see cache.shared.segment
     size: _Int64  # bytes of the audio file

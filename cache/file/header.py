@@ -1,4 +1,4 @@
-"""Header: what a cache says of itself as a whole; here every root attribute of the file is written down once."""
+"""Header: the properties of a cache as a whole; every root attribute of the file is defined here, once."""
 
 import json
 import math
@@ -61,7 +61,7 @@ def _stored(default: Any, check: Callable[[Any], bool], is_json: bool = False) -
 
 @dataclass(frozen=True)
 class Header:
-    """What holds for every row of a cache, and how the cache was asked for.
+    """The properties that all rows of a cache share, and how the cache was asked for.
 
     Each field but `settings` and `dtype` is a root attribute of the same name; each setting is one of its own.
 

@@ -43,7 +43,7 @@ def publish(
     labels
         Their label indices, shape (N,).
     source
-        Where each row comes from, shape (N,): i >= 0 is row i of `old`, -1 - i is slot i of `partial`.
+        The origin of each row, shape (N,): i >= 0 is row i of `old`, -1 - i is slot i of `journal`.
     old
         The cache that is replaced; None if none of its rows are reused.
     journal

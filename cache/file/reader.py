@@ -35,7 +35,7 @@ class Cache:
     Attributes
     ----------
     file
-        Where it was opened.
+        The path under which it was opened.
     X
         Normalised mel spectrograms in [0, 1], shape (N, 128, 128, 1), float32 or float16.
     y
@@ -45,9 +45,9 @@ class Cache:
     rejected
         A value for each clip that could not be used, by the names in `cache.file.columns.REJECTED`.
     header
-        What holds for all rows, and how the cache was asked for.
+        The properties that all rows share, and how the cache was asked for.
     stamp
-        What the file was recognised by when it was opened.
+        The identity of the file when it was opened.
     """
 
     file: Path

@@ -24,12 +24,11 @@ _N_KEPT = 40
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LFS_REMEDY = "it is a Git LFS pointer, which only stands for the file; run `git lfs pull` to download the file itself"
 
-# What a file system says that does not sync directories.
+# The errors of file systems that do not sync directories.
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
-# What a file system without flock() says to it.
+# The errors of flock() on file systems that do not have it.
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
-
 
 # The most bytes of a text that are read: two million lines or so of a table.
 MAX_TEXT = 100_000_000
@@ -63,8 +62,6 @@ def read_text(file: Path, limit: int = MAX_TEXT) -> str:
 
     Parameters
     ----------
-    file
-        The file.
     limit
         The most bytes that it may have.
 
@@ -75,7 +72,8 @@ def read_text(file: Path, limit: int = MAX_TEXT) -> str:
     """
     try:
         with open_regular(file) as raw:
-            content = raw.read(limit + 1)
+            # Memory for as many bytes as are asked for is taken before they are read.
+            content = raw.read(min(limit, os.fstat(raw.fileno()).st_size) + 1)
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror})") from None
     if len(content) > limit:
@@ -120,7 +118,7 @@ def as_path(value: object, name: str) -> Path:
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """Return what a file is recognised by as long as nobody writes it or puts another in its place."""
+    """Return the identity of a file, which changes when the file is written or replaced."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -212,9 +210,9 @@ def locked(file: Path, doing: str, remedy: str, notify: Callable[[str], None], w
     file
         The file to lock: made, and deleted at the end.
     doing
-        What a holder of this lock does, as it is said of another holder: "is writing x.h5".
+        In words that follow the name of a process, what the holder of this lock does: "is writing x.h5".
     remedy
-        What the user can do about another holder.
+        In words, how the user can go on if another process holds the lock.
     notify
         Takes notices for the user, a line each.
     wait

@@ -29,7 +29,7 @@ def csv_line(cells: Iterable[object]) -> str:
     they are.
     """
     line = io.StringIO()
-    # Of a cell the writer quotes the characters that are in its own end of a line, and readers take both for one.
+    # The writer quotes cells with a character of its own line end, and readers end a line at both characters.
     csv.writer(line, lineterminator="\r\n").writerow(map(_cell, cells))
     return line.getvalue().removesuffix("\r\n") + "\n"
 

@@ -17,7 +17,7 @@ from tests.helpers.amounts import amount
 
 
 class Size(NamedTuple):
-    """What the sizes of the datasets depend on, beside the number of clips."""
+    """The sizes of the datasets follow from these and from the number of clips."""
 
     letters_of_paths: int
     n_classes: int

@@ -12,7 +12,7 @@ from cache.file.header import ATTRIBUTES, FORMAT_VERSION, SINCE, Header, lacking
 from cache.file.settings import SETTINGS, MelSettings
 from featurize import build
 
-# What came with each version since 3; a name may be a column's and an attribute's.
+# The names that came with each version since 3; a name may be that of a column and of an attribute.
 NAMES = {
     3: "amin background center class_names crc32 data_dir duration end feature_version fingerprint fmax fmin format"
     " format format_version hop_length htk inode label_column label_length max_per_class mono mtime_ns n_fft n_frames"

@@ -7,7 +7,7 @@ import pytest
 
 from cache.shared.text import csv_line, plain_cell
 
-# What spreadsheets take for the beginning of a formula.
+# Beginnings of formulas for spreadsheets.
 STARTS = ["=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
 FORMULAS = [f"{start}{rest}" for start in STARTS for rest in ("", "1+1", "cmd|' /C calc'!A0", 'HYPERLINK("x";"y")')]
 TEXTS = ["dog/a.wav", "", "'", "'dog", "''", "a=b", " =1", "a,b", 'a"b', "a\nb", "a\rb", "a\r\nb", "Grünspecht", "1,5"]
