@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from cache.file.header import Header
+from cache.file.header import Header, is_folder_name
 from cache.labels.read import Labels
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, human_list, is_utf8, plain, printable
@@ -106,12 +106,14 @@ def _named_classes(
     classes = []
     for text in given:
         name, is_merged, members = text.partition("=")
-        if text in places.folders or not is_merged:
+        if text in (*places.folders, *labels) or not is_merged:
             found = member(text)
             classes.append(Class(found, (found,)))
         else:
             # The name of a folder may hold a plus sign.
             parts = [members] if members in places.folders else members.split("+")
+            if not is_folder_name(name.strip()) or not all(map(str.strip, parts)):
+                raise UserError(f"{text!r:.60} cannot be the name of a class; give NAME=FIRST+SECOND")
             classes.append(Class(name.strip(), tuple(map(member, parts))))
     names, members_of_all = [one.name for one in classes], [name for one in classes for name in one.members]
     if len({*names}) < len(names) or len({*members_of_all}) < len(members_of_all):

@@ -104,8 +104,7 @@ def class_list(classes: str | Sequence[str]) -> tuple[str, ...]:
     """
     names = [name.strip() for name in classes.split(",")] if isinstance(classes, str) else list(classes)
     for name in names:
-        words = name.replace("+", "=").split("=") if isinstance(name, str) else [""]
-        if any(not word.strip() or word in (".", "..") or "/" in word or "\0" in word for word in words):
+        if not isinstance(name, str) or not name.strip() or name in (".", "..") or {"/", "\0"} & {*name}:
             raise UserError(f"{name!r:.60} cannot be the name of a class")
     if len({*names}) < len(names):
         raise UserError(f"a class is named twice: {', '.join(map(printable, names))}")

@@ -260,12 +260,23 @@ def test_a_limit_holds_for_a_class_of_several_folders_and_labels_join_it(parts: 
         ("dog=Part1+Part7,cat", "there is no folder .*Part7"),
         ("dog=,cat", "cannot be the name of a class"),
         ("=Part1,cat", "cannot be the name of a class"),
+        ("..=Part1,cat", "cannot be the name of a class"),
         ("dog=Part1+../x,cat", "cannot be the name of a class"),
     ],
 )
 def test_classes_of_several_folders_that_make_no_sense_are_refused(parts: Path, classes: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         run(parts, classes=classes)
+
+
+def test_signs_that_join_folders_may_be_in_the_name_of_one(tmp_path: Path) -> None:
+    write(tmp_path / "data", "C++/0.wav", "a=b/0.wav", "x+y/0.wav", "n.wav", seconds=0.5)
+    table = track(tmp_path / "n.txt", (0.1, 0.2, "call=loud"))
+    (tmp_path / "data" / "n.txt").write_text(table.read_text())
+    names = ("C++", "a=b", "call=loud", "both")
+    result, _ = run(tmp_path / "data", classes=[*names[:3], "both=x+y"], labels=[tmp_path / "data" / "n.txt"])
+    assert result.cache.n_per_class == dict.fromkeys(names, 1)
+    assert result.cache.header.members["both"] == ("x+y",)
 
 
 def test_classes_of_several_folders_keep_to_a_split_that_is_given(tmp_path: Path) -> None:
