@@ -21,6 +21,7 @@ from cache.file.settings import MelSettings, Setting
 from cache.file.validate import check_arrays
 from cache.shared.errors import CacheError, DamagedCache, MissingCache, UserError
 from cache.shared.files import LFS_REMEDY, Stamp, as_path, is_lfs_pointer, open_regular, stamp_of
+from cache.shared.types import Rows
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -114,9 +115,10 @@ class Cache:
         return next((path for path in paths if os.path.exists(path)), paths[0])  # noqa: PTH110
 
     @cached_property
-    def labels(self) -> npt.NDArray[np.intp]:
-        """Label index of every row, shape (N,)."""
-        labels: npt.NDArray[np.intp] = self.y.argmax(axis=1)
+    def labels(self) -> Rows:
+        """Label index of every row, shape (N,), read-only."""
+        labels: Rows = self.y.argmax(axis=1)
+        labels.flags.writeable = False
         return labels
 
     @property
@@ -213,17 +215,7 @@ def open_cache(file: str | os.PathLike[str]) -> Cache:
     """Validate a cache and map it.
 
     X is not read: its rows come from the page cache as they are used. The file is opened once, so a cache that is
-    published meanwhile is seen whole or not at all.
-
-    Parameters
-    ----------
-    file
-        The HDF5 file that `python -m featurize` wrote.
-
-    Returns
-    -------
-    Cache
-        Its arrays stay valid after the file is replaced or unlinked.
+    published meanwhile is seen whole or not at all. The arrays stay valid after the file is replaced or deleted.
 
     Raises
     ------
