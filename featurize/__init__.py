@@ -25,6 +25,9 @@ def build(
     classes: str | Sequence[str] = (),
     *,
     labels: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]" = (),
+    file_column: str | None = None,
+    start_column: str | None = None,
+    end_column: str | None = None,
     label_column: str | None = None,
     point: float | None = None,
     widen: bool | None = None,
@@ -57,8 +60,9 @@ def build(
         else every folder.
     labels
         Label tables and folders of them, in addition to those of the cache; "none" first: instead of them.
-    label_column
-        The column that holds the label; "" for the usual ones.
+    file_column, start_column, end_column, label_column
+        The columns that hold the recording, the start and the end within it, and the label, in the tables that have
+        them; "" for the usual ones.
     point
         Seconds to give to labels of a point in time, around it; 0: skip such labels.
     widen
@@ -98,6 +102,7 @@ def build(
         The clips or the cache cannot be used as they are. The old cache is as it was, and finished rows are kept for
         the next run.
     """
+    from cache.labels.columns import ColumnNames
     from featurize.features.profiles import asked_settings
     from featurize.update.options import Options, class_list, path_of, table_list
     from featurize.update.update import update
@@ -109,7 +114,7 @@ def build(
             cache_file=folder / "features.h5" if cache_file is None else path_of("cache_file", cache_file),
             classes=class_list(classes),
             labels=table_list(labels),
-            label_column=label_column,
+            columns=ColumnNames(file_column, start_column, end_column, label_column),
             point=point,
             widen=widen,
             background=background,

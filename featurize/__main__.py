@@ -74,6 +74,30 @@ def featurize(
             show_default="as the cache has them",
         ),
     ] = None,
+    file_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The column of the tables of labels that names the recording.",
+            show_default="Begin File, file, filename or the like",
+        ),
+    ] = None,
+    start_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The column that holds the start of a label in its recording, in seconds.",
+            show_default="Begin Time (s), start, onset or the like",
+        ),
+    ] = None,
+    end_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The column that holds its end.",
+            show_default="End Time (s), end, offset or the like",
+        ),
+    ] = None,
     label_column: Annotated[
         str | None,
         typer.Option(
@@ -215,6 +239,9 @@ def featurize(
         file,
         names,
         labels=labels or (),
+        file_column=file_column,
+        start_column=start_column,
+        end_column=end_column,
         label_column=label_column,
         point=point,
         widen=widen,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, get_type_hints
 
 from cache.file.settings import SETTINGS, Setting
+from cache.labels.columns import ColumnNames
 from cache.shared.errors import CacheError, DamagedCache
 from cache.shared.text import is_utf8
 
@@ -16,7 +17,16 @@ _OLDEST_VERSION = 3
 
 # The one place where a later version takes in caches of earlier ones: by version the columns, root attributes and
 # feature settings that came with it, each with the value that an earlier cache has instead.
-SINCE: dict[int, dict[str, Any]] = {4: {"point": 0.0, "class_members": "{}", "corrected": 0}}
+SINCE: dict[int, dict[str, Any]] = {
+    4: {
+        "point": 0.0,
+        "class_members": "{}",
+        "corrected": 0,
+        "file_column": "",
+        "start_column": "",
+        "end_column": "",
+    }
+}
 
 
 def lacking(version: int) -> dict[str, Any]:
@@ -85,8 +95,8 @@ class Header:
         How many clips of each class were asked for; 0 for all.
     tables
         The tables of labels, and folders of them, relative to the folder of the cache; JSON in the file.
-    label_column
-        The column that holds the label; "" for the usual ones.
+    file_column, start_column, end_column, label_column
+        The columns of tables of labels that the user named; "" for the usual ones.
     point
         Seconds that a label of a point in time is given; 0 to skip such labels.
     widen
@@ -111,6 +121,9 @@ class Header:
     data_dir: str = _stored("", _is_relative)
     max_per_class: int = _stored(0, _is_count)
     tables: tuple[str, ...] = _stored((), _are_relative, is_json=True)
+    file_column: str = ""
+    start_column: str = ""
+    end_column: str = ""
     label_column: str = ""
     point: float = _stored(0.0, _is_count)
     widen: bool = False
@@ -125,6 +138,11 @@ class Header:
     def members(self) -> dict[str, tuple[str, ...]]:
         """The names of the folders and labels that belong to each class."""
         return {name: self.class_members.get(name, (name,)) for name in self.class_names}
+
+    @property
+    def columns(self) -> ColumnNames:
+        """The columns of tables of labels that the user named."""
+        return ColumnNames(self.file_column, self.start_column, self.end_column, self.label_column)
 
     @property
     def determines_rows(self) -> dict[str, object]:

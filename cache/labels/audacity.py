@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from cache.labels.annotation import FREQUENCIES, Annotation, Problem, Region, seconds
+from cache.labels.columns import USUAL, ColumnNames
 from cache.shared.text import printable
 
 ENDING = ".labels.txt"
@@ -16,13 +17,13 @@ TO_OPEN = "import them in Audacity (File, Import, Labels)"
 _N_TRIED = 3
 
 
-def recognises(lines: Sequence[str]) -> bool:
+def recognises(lines: Sequence[str], named: ColumnNames = USUAL) -> bool:
     """Whether these are the lines of a label track."""
     first = islice((line.split("\t") for line in lines if line.strip() and not line.startswith("\\")), _N_TRIED)
     return any(len(cells) in (2, 3) and not any(math.isnan(seconds(text)) for text in cells[:2]) for cells in first)
 
 
-def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> tuple[list[Annotation], list[Problem]]:
+def annotations(table: Path, lines: Sequence[str], named: ColumnNames) -> tuple[list[Annotation], list[Problem]]:
     r"""Return the labels; a line that begins with a backslash holds the frequencies of the one before it."""
     found: list[Annotation] = []
     problems: list[Problem] = []

@@ -1,8 +1,9 @@
 """A table of labels with a header: which of its columns are the recording, the start, the end and the label."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cache.labels.annotation import Annotation, Problem, seconds
 from cache.labels.table import Header, Row, column_name, header_of, rows_of, shown
@@ -40,14 +41,44 @@ _MISSING = frozenset({"na", "nan", "n/a"})
 _PREDICTIONS = frozenset({"run", "kind", "path", "start", "end", "class"})
 
 
-def recognises(lines: Sequence[str]) -> bool:
-    """Whether these are the lines of a table with columns for a start and an end, or for a file and something more."""
+class ColumnNames(NamedTuple):
+    """The columns that the user named, for the tables that have them; None or "": the usual ones."""
+
+    file: str | None = None
+    start: str | None = None
+    end: str | None = None
+    label: str | None = None
+
+    def find(self, header: Header, name: str | None, usual: Iterable[str]) -> int | None:
+        """Return the column with one of these names, if it is there, or else a usual one not named for something else.
+
+        Parameters
+        ----------
+        name
+            One of the names in here.
+        usual
+            As column_name() gives them.
+        """
+        others = {column_name(other) for other in self if other}
+        own = [column_name(name)] if name else []
+        return header.first_of([*own, *(one for one in usual if one not in others)])
+
+
+USUAL = ColumnNames()
+
+
+def recognises(lines: Sequence[str], named: ColumnNames) -> bool:
+    """Whether these are the lines of a table with columns for a start and an end, or for a file and something more.
+
+    A table with one of these columns that the user named is one as well: its reader says which others it lacks.
+    """
     header = header_of(lines)
     has_times = header.first_of(_START) is not None and header.first_of(_END) is not None
-    return has_times or (file_column(header) is not None and len(header.names) > 1)
+    has_named = any(name and column_name(name) in header.columns for name in (named.file, named.start, named.end))
+    return has_times or has_named or (file_column(header) is not None and len(header.names) > 1)
 
 
-def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> tuple[list[Annotation], list[Problem]]:
+def annotations(table: Path, lines: Sequence[str], named: ColumnNames) -> tuple[list[Annotation], list[Problem]]:
     """Return the labels, and the lines that cannot be read; without times, a label is that of the whole file.
 
     Raises
@@ -57,25 +88,32 @@ def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> 
     """
     header = header_of(lines)
     rows, problems = readable(table, lines, header)
-    label = wanted_column(header, label_column)
+    label = named.find(header, named.label, ())
     if label is None and header.columns.keys() >= _PREDICTIONS:
         raise UserError(
             "it is a table of predictions, not of labels; `predict` writes labels with --format raven or audacity"
         )
-    if label is None and (label := header.first_of(("label", *LABEL))) is None:
+    if label is None and (label := named.find(header, None, ("label", *LABEL))) is None:
         raise UserError(
             f"it has no column for the label (label, species, class, ..); it has {columns_of(header)}: name the right"
             " one with --label-column"
         )
-    file, start, end = file_column(header), header.first_of(_START), header.first_of(_END)
-    if file is not None and column_name(header.names[file]) == _WHOLE_FILE:
-        start = end = None
+    file = file_column(header, named)
+    is_whole = file is not None and column_name(header.names[file]) == _WHOLE_FILE
+    start = named.find(header, named.start, () if is_whole else _START)
+    end = named.find(header, named.end, () if is_whole else _END)
     refuse_other_files(header, rows, file, label)
     if (start is None) != (end is None):
         there, lacking = ("start", "end") if end is None else ("end", "start")
-        raise UserError(f"it has a column for the {there} and none for the {lacking}; it has {columns_of(header)}")
+        raise UserError(
+            f"it has a column for the {there} and none for the {lacking}; it has {columns_of(header)}: name the right"
+            f" one with --{lacking}-column"
+        )
     if start is None and file is None:
-        raise UserError(f"it has no columns for start and end, nor for the file; it has {columns_of(header)}")
+        raise UserError(
+            f"it has no columns for start and end, nor for the file; it has {columns_of(header)}: name the right ones"
+            " with --start-column, --end-column and --file-column"
+        )
     if start is None and rows:
         problems.append(Problem(table, 0, "its labels have no times, so each is that of a whole file", "whole", False))
     found = []
@@ -100,14 +138,9 @@ def readable(table: Path, lines: Sequence[str], header: Header) -> tuple[list[Ro
     return [row for row in rows if not row.fault], problems
 
 
-def file_column(header: Header) -> int | None:
+def file_column(header: Header, named: ColumnNames = USUAL) -> int | None:
     """Return the column that names the recording."""
-    return header.first_of((_WHOLE_FILE, *FILE))
-
-
-def wanted_column(header: Header, label_column: str | None) -> int | None:
-    """Return the column that the user named for the label, if this table has it."""
-    return None if not label_column else header.first_of([column_name(label_column)])
+    return named.find(header, named.file, (_WHOLE_FILE, *FILE))
 
 
 def label_in(cell: str) -> str:
@@ -135,7 +168,7 @@ def refuse_other_files(header: Header, rows: Sequence[Row], file: int | None, la
         if i != label and len(audio) > len(cells) / 2:
             raise UserError(
                 f"its column {shown(name)} holds names of audio files ({shown(audio[0])}), and is not known to name the"
-                " recording; call the column file"
+                " recording; name the right column with --file-column"
             )
 
 

@@ -9,12 +9,12 @@ from cache.labels.columns import (
     FILE,
     LABEL,
     SCORE,
+    ColumnNames,
     columns_of,
     label_in,
     numeric,
     readable,
     refuse_other_files,
-    wanted_column,
 )
 from cache.labels.table import Header, Row, column_name, header_of
 from cache.shared.errors import UserError
@@ -33,16 +33,18 @@ _OWN = {"selection", "view", "channel", *FILE, "end path", "end file", "begin da
 _OWN |= {"end clock time", "begin date time", "begin hour", "file offset", "clip name", "notes", ""}
 
 
-def recognises(lines: Sequence[str]) -> bool:
-    """Whether these are the lines of a selection table."""
-    return {_BEGIN, _END} <= header_of(lines).columns.keys()
+def recognises(lines: Sequence[str], named: ColumnNames) -> bool:
+    """Whether these are the lines of a selection table, whose times may stand in columns that the user named."""
+    header = header_of(lines)
+    is_ravens = {_BEGIN, _END} <= header.columns.keys() or "selection" in header.columns
+    return is_ravens and None not in _times(header, named)
 
 
-def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> tuple[list[Annotation], list[Problem]]:
+def annotations(table: Path, lines: Sequence[str], named: ColumnNames) -> tuple[list[Annotation], list[Problem]]:
     """Return the labels, each once though it may be there in a spectrogram's and in a waveform's view.
 
     Where selections run through recordings that follow each other, the column File Offset (s) has the start within the
-    one that Begin File or Begin Path names.
+    one that Begin File or Begin Path names. A start in another column, which the user named, is that already.
 
     Raises
     ------
@@ -51,10 +53,13 @@ def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> 
     """
     header = header_of(lines)
     rows, problems = readable(table, lines, header)
-    label = _label_column(header, rows, label_column)
-    refuse_other_files(header, rows, header.first_of(FILE), label)
-    files = {_file(header, row) for row in rows} - {""}
-    if len(files) > 1 and _OFFSET not in header.columns:
+    label = _label_column(header, rows, named)
+    refuse_other_files(header, rows, named.find(header, named.file, FILE), label)
+    file_at, (start_at, end_at) = named.find(header, named.file, ()), _times(header, named)
+    offset_at = header.columns.get(_OFFSET)
+    has_own_start = start_at == header.columns.get(_BEGIN)
+    files = {_file(header, row, file_at) for row in rows} - {""}
+    if len(files) > 1 and has_own_start and offset_at is None:
         raise UserError(
             f"it has selections of {len(files)} recordings and no column File Offset (s), so it is not known where in"
             " each a selection lies; add that measurement in Raven"
@@ -62,13 +67,13 @@ def annotations(table: Path, lines: Sequence[str], label_column: str | None) -> 
     is_ours = {column_name(name) for name in _WRITTEN} <= header.columns.keys()
     seen, found = set(), []
     for row in rows:
-        start, end, offset = (seconds(_cell(header, row, name)) for name in (_BEGIN, _END, _OFFSET))
-        file, channel = _file(header, row), _channel(_cell(header, row, "channel"))
+        start, end, offset = (seconds("" if at is None else row.cells[at]) for at in (start_at, end_at, offset_at))
+        file, channel = _file(header, row, file_at), _channel(_cell(header, row, "channel"))
         view = (_cell(header, row, "selection"), start, end, file, channel)
         if view[0] and view in seen:
             continue
         seen.add(view)
-        if not math.isnan(offset):
+        if has_own_start and not math.isnan(offset):
             start, end = offset, offset + (end - start)
         name = "" if label is None else row.cells[label] if is_ours else label_in(row.cells[label])
         found.append(Annotation(file, start, end, name, table, row.number, channel))
@@ -84,7 +89,14 @@ def _cell(header: Header, row: Row, name: str) -> str:
     return row.cells[header.columns[name]] if name in header.columns else ""
 
 
-def _file(header: Header, row: Row) -> str:
+def _times(header: Header, named: ColumnNames) -> tuple[int | None, int | None]:
+    """Return the columns of the start and of the end."""
+    return named.find(header, named.start, [_BEGIN]), named.find(header, named.end, [_END])
+
+
+def _file(header: Header, row: Row, named: int | None) -> str:
+    if named is not None:
+        return row.cells[named]
     return next((cell for name in FILE if (cell := _cell(header, row, name))), "")
 
 
@@ -92,12 +104,13 @@ def _channel(cell: str) -> int:
     return int(cell) if cell.isascii() and cell.isdigit() and len(cell) < 5 else 0
 
 
-def _label_column(header: Header, rows: Sequence[Row], wanted: str | None) -> int | None:
+def _label_column(header: Header, rows: Sequence[Row], named: ColumnNames) -> int | None:
     """Return the column of the label: the one that is named, or else the likeliest; None if there are no rows."""
-    if (named := wanted_column(header, wanted)) is not None:
-        return named
+    if (asked := named.find(header, named.label, ())) is not None:
+        return asked
     cells = {i: [row.cells[i] for row in rows] for i in range(len(header.names))}
-    free = [i for i, name in enumerate(header.names) if column_name(name) not in _OWN and not _has_unit(name)]
+    not_free = _OWN | {column_name(name) for name in named if name}
+    free = [i for i, name in enumerate(header.names) if column_name(name) not in not_free and not _has_unit(name)]
     free = [i for i in free if not (column_name(header.names[i]) in SCORE and numeric(cells[i]))]
     # Measurements are numbers; so is a name now and then.
     filled = [i for i in free if any(cells[i])]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cache.labels import audacity, columns, raven
 from cache.labels.annotation import Annotation, Problem
+from cache.labels.columns import USUAL, ColumnNames
 from cache.labels.corrections import FILE as CORRECTIONS
 from cache.labels.place import Place, index_of, own_folders, place_by_name, place_by_table
 from cache.labels.table import column_name, header_of, shown
@@ -58,7 +59,9 @@ class _Table(NamedTuple):
     top
         The folder in which it was found; None if it was named itself.
     lines
-        Its lines; none if it cannot be used, and there is a problem then.
+        Its lines; none if they cannot be read.
+    annotations
+        Empty if the table cannot be used, and there is a problem then.
     """
 
     file: Path
@@ -71,7 +74,7 @@ class _Table(NamedTuple):
 def read_labels(
     paths: Sequence[Path],
     recordings: Path | None,
-    label_column: str | None = None,
+    named: ColumnNames = USUAL,
     point: float = 0.0,
     audio: Sequence[str] | None = None,
 ) -> Labels:
@@ -83,8 +86,8 @@ def read_labels(
         Tables, or folders in which they are searched for.
     recordings
         A folder in which, and below which, the recordings are looked for, as they are beside the tables.
-    label_column
-        The column that holds the label, in the tables that have it; None: the usual ones.
+    named
+        Which columns hold the recording, its start, end and label, in the tables that have them.
     point
         The length in seconds to give to labels of a point in time; 0: skip them.
     audio
@@ -93,11 +96,11 @@ def read_labels(
     Raises
     ------
     UserError
-        A path is not there, nothing can be made of a table that was named, or no table has the column.
+        A path is not there, nothing can be made of a table that was named, or no table has a named column.
     """
-    read = [_read(file, top, label_column) for file, top in _files(paths)]
-    if label_column:
-        _check_column(read, label_column)
+    read = [_read(file, top, named) for file, top in _files(paths)]
+    if any(named):
+        _check_columns(read, named)
     labels = Labels([], [], list(_said_once(problem for table in read for problem in table.problems)))
     places = _places(read, recordings, audio)
     found: list[Annotation] = []
@@ -166,13 +169,14 @@ def _below(top: Path, most: float) -> Iterator[Path]:
         yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
 
 
-def _read(file: Path, top: Path | None, label_column: str | None) -> _Table:
+def _read(file: Path, top: Path | None, named: ColumnNames) -> _Table:
     """Read a table; one that cannot be used is a problem if it was found, and an error if it was named."""
+    lines: list[str] = []
     try:
         lines = read_lines(file)
-        kind = next((kind for kind in FORMATS if kind.recognises(lines)), None)
+        kind = next((kind for kind in FORMATS if kind.recognises(lines, named)), None)
         if kind is not None:
-            return _Table(file, top, lines, *kind.annotations(file, lines, label_column))
+            return _Table(file, top, lines, *kind.annotations(file, lines, named))
         if not any(map(str.strip, lines)):
             return _Table(file, top, lines, [], [])
         first = next(line for line in lines if line.strip())
@@ -181,7 +185,7 @@ def _read(file: Path, top: Path | None, label_column: str | None) -> _Table:
         reason = re.sub(f"^{re.escape(str(file))} ", "it ", str(error))
         if top is None:
             raise UserError(f"{file}: {reason}") from None
-        return _Table(file, top, [], [], [Problem(file, 0, reason, "table")])
+        return _Table(file, top, lines, [], [Problem(file, 0, reason, "table")])
 
 
 _EXPECTED = (
@@ -190,12 +194,15 @@ _EXPECTED = (
 )
 
 
-def _check_column(read: Iterable[_Table], label_column: str) -> None:
-    headers = {table.file: header_of(table.lines) for table in read if not audacity.recognises(table.lines)}
-    if any(column_name(label_column) in header.columns for header in headers.values()):
-        return
-    there = (f"; {file} has {columns.columns_of(header)}" for file, header in headers.items() if header.names)
-    raise UserError(f"no table has a column {label_column}{next(there, '')}")
+def _check_columns(read: Iterable[_Table], named: ColumnNames) -> None:
+    """Raise a UserError if no table has a column that is named."""
+    # A table that can be used shows best which columns there are.
+    tables = sorted((table for table in read if not audacity.recognises(table.lines)), key=lambda t: not t.annotations)
+    headers = {table.file: header_of(table.lines) for table in tables}
+    missing = [name for name in named if name and not any(column_name(name) in one.columns for one in headers.values())]
+    if missing:
+        there = (f"; {file} has {columns.columns_of(header)}" for file, header in headers.items() if header.names)
+        raise UserError(f"no table has a column {' or '.join(missing)}{next(there, '')}")
 
 
 def _places(

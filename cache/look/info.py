@@ -32,7 +32,7 @@ def as_json(cache: Cache) -> dict[str, Any]:
         "data": changes.as_json(changes.changes(cache)),
         "max_per_class": cache.header.max_per_class,
         "tables": [str(path) for path in cache.table_paths],
-        "label_column": cache.header.label_column,
+        **{f"{role}_column": name for role, name in cache.header.columns._asdict().items()},
         "point": cache.header.point,
         "widen": cache.header.widen,
         "background": cache.header.background,
@@ -107,7 +107,7 @@ def _age(made: float) -> str:
 def _labels(cache: Cache) -> str:
     """Describe the tables of labels of a cache, and how they are read."""
     segments = human_count(int(np.count_nonzero(cache.columns["end"])), "segment")
-    how = [f"column {cache.header.label_column}"] * bool(cache.header.label_column)
+    how = [f"{role} in column {name}" for role, name in cache.header.columns._asdict().items() if name]
     how += [f"{cache.header.point:g} s around points"] * bool(cache.header.point)
     how += ["widened to the median"] * cache.header.widen
     how += [f"{cache.header.background} of each recording without a label"] * bool(cache.header.background)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cache.file.header import is_folder_name
 from cache.labels.annotation import Annotation, Problem
+from cache.labels.columns import USUAL, ColumnNames
 from cache.labels.read import Labels, read_labels
 from cache.shared.text import is_utf8, plain, printable
 from featurize.audio.audio import ClipError
@@ -27,8 +28,8 @@ class Labelling(NamedTuple):
     ----------
     tables
         Tables of labels, and folders of them.
-    column
-        Which column holds the label; "" for the usual ones.
+    columns
+        The columns that the user named.
     point
         The length in seconds to give to labels of a point in time; 0: skip them.
     widen
@@ -40,7 +41,7 @@ class Labelling(NamedTuple):
     """
 
     tables: tuple[Path, ...] = ()
-    column: str = ""
+    columns: ColumnNames = USUAL
     point: float = 0.0
     widen: bool = False
     background: int = 0
@@ -61,7 +62,7 @@ def labels_in(walked: Walked, labelling: Labelling, shape_of: Shapes) -> Labels:
         A table is not there, or nothing can be made of one that was named.
     """
     data = walked.data
-    read = read_labels(labelling.tables, data, labelling.column or None, labelling.point, walked.audio)
+    read = read_labels(labelling.tables, data, labelling.columns, labelling.point, walked.audio)
     relative = {path: _within(data, Path(path)) for path in {*(one.file for one in read.annotations), *read.empty}}
     problems = [
         one._replace(reason=f"{one.reason}, which --point gives it") if one.kind == "point" else one

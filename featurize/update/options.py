@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cache.file.columns import X_DTYPES
 from cache.file.settings import Setting
+from cache.labels.columns import ColumnNames
 from cache.shared.errors import UserError
 from cache.shared.text import printable
 
@@ -39,7 +40,7 @@ class Options:
     cache_file: Path
     classes: tuple[str, ...]
     labels: tuple[Path, ...]
-    label_column: str | None
+    columns: ColumnNames
     point: float | None
     widen: bool | None
     background: int | None

@@ -9,6 +9,7 @@ from cache.file.header import Header
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import MelSettings
 from cache.labels.annotation import Problem, told
+from cache.labels.columns import USUAL, ColumnNames
 from cache.labels.read import Labels
 from cache.shared.errors import DamagedCache, MissingCache, UserError
 from cache.shared.files import Stamp, stamp_of
@@ -79,7 +80,10 @@ class Request:
             data_dir=os.path.relpath(self.options.data, folder),
             max_per_class=self.max_per_class,
             tables=tuple(os.path.relpath(path, folder) for path in self.labelling.tables),
-            label_column=self.labelling.column,
+            file_column=self.labelling.columns.file or "",
+            start_column=self.labelling.columns.start or "",
+            end_column=self.labelling.columns.end or "",
+            label_column=self.labelling.columns.label or "",
             point=self.labelling.point,
             widen=self.labelling.widen,
             label_length=self.labelling.length,
@@ -185,21 +189,22 @@ def _labelling(options: Options, old: Cache | None) -> Labelling:
     given = [path.absolute() for path in options.labels[1 if forgets else 0 :]]
     tables = tuple(dict.fromkeys([*remembered, *given]))
     if not tables:
-        if options.label_column or options.point or options.widen or options.background:
+        if any(options.columns) or options.point or options.widen or options.background:
             raise UserError(
-                "--label-column, --point, --widen and --background are about labels; give a table with --labels"
+                "--file-column, --start-column, --end-column, --label-column, --point, --widen and --background are"
+                " about labels; give a table with --labels"
             )
         return Labelling()
     before = Labelling()
     if old is not None:
         kept = old.header
-        # A column belongs to the tables, and is forgotten with them.
-        before = Labelling((), "" if forgets else kept.label_column, kept.point, kept.widen, kept.background)
+        # Columns belong to the tables, and are forgotten with them.
+        before = Labelling((), USUAL if forgets else kept.columns, kept.point, kept.widen, kept.background)
     background = before.background if options.background is None else options.background
     check_background(background)
     return Labelling(
         tables,
-        before.column if options.label_column is None else options.label_column,
+        ColumnNames(*(b if a is None else a for a, b in zip(options.columns, before.columns, strict=True))),
         before.point if options.point is None else float(options.point),
         before.widen if options.widen is None else options.widen,
         background,

@@ -7,6 +7,7 @@ import soundfile
 
 from cache import open_cache
 from cache.labels.annotation import Region
+from cache.labels.columns import USUAL
 from cache.labels.read import read_labels
 from tests.helpers.commands import featurize
 from tests.helpers.tones import PITCHES, tone
@@ -70,7 +71,7 @@ def test_twice_round(tiny: str, tmp_path: Path) -> None:
     cache = open_cache(cache_file)
     assert len(cache) >= n_first + 2 * (8 + 6)
     (tables / "last.txt").write_text(label_text("audacity", "last.wav", calls["last"]))
-    result = evaluate_recordings(folder, data / "last.wav", [tables / "last.txt"], None, False)
+    result = evaluate_recordings(folder, data / "last.wav", [tables / "last.txt"], USUAL, False)
     assert result.n_labels == 9
     found = {name: one.events.recall.value for name, one in result.per_class.items()}
     assert found == {"dog": 1, "cat": 1, "bird": 1}

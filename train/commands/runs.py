@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from cache.shared.process import silence_libraries
 from cache.shared.text import human_count, printable
 from train.commands import options
 from train.fitting.options import Options
+
+if TYPE_CHECKING:
+    from cache.labels.columns import ColumnNames
 
 CacheNow = Annotated[Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")]
 DataNow = Annotated[Path | None, typer.Option(help="Where the clips are now.", show_default="where the cache says")]
@@ -46,6 +49,19 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="PATH", help="Their labels: a table, or a folder of tables; may be repeated."),
     ] = None,
+    file_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The column of their tables that names the recording.", show_default="the likeliest"
+        ),
+    ] = None,
+    start_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The column that is the start, in seconds.", show_default="the likeliest"),
+    ] = None,
+    end_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column that is the end.", show_default="the likeliest")
+    ] = None,
     label_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The column that is the label.", show_default="the likeliest")
     ] = None,
@@ -76,13 +92,17 @@ def evaluate(
     """
     if (recordings is None) != (not labels):
         raise typer.BadParameter("recordings and their labels go together", param_hint="--recordings and --labels")
-    if recordings is None and (label_column is not None or keep_thresholds):
-        hint = "--keep-thresholds" if keep_thresholds else "--label-column"
-        raise typer.BadParameter("it needs --recordings and --labels", param_hint=hint)
+    from cache.labels.columns import ColumnNames
+
+    columns = ColumnNames(file_column, start_column, end_column, label_column)
+    given = [f"--{role}-column" for role, name in columns._asdict().items() if name is not None]
+    given += ["--keep-thresholds"] * keep_thresholds
+    if recordings is None and given:
+        raise typer.BadParameter("it needs --recordings and --labels", param_hint=given[0])
     if recordings is not None and labels:
         if cache is not None:
             raise typer.BadParameter("give either a cache or recordings", param_hint="--recordings")
-        _evaluate_recordings(run, recordings, [*map(Path, labels)], label_column, keep_thresholds, as_json)
+        _evaluate_recordings(run, recordings, [*map(Path, labels)], columns, keep_thresholds, as_json)
         return
     from train.commands import screen
     from train.score import evaluate as evaluation
@@ -100,7 +120,7 @@ def evaluate(
 
 
 def _evaluate_recordings(
-    run: Path, recordings: Path, labels: list[Path], label_column: str | None, keep_thresholds: bool, as_json: bool
+    run: Path, recordings: Path, labels: list[Path], columns: "ColumnNames", keep_thresholds: bool, as_json: bool
 ) -> None:
     from train.commands import screen
     from train.recordings.evaluate import evaluate_recordings
@@ -108,7 +128,7 @@ def _evaluate_recordings(
     from train.report.report import report_finished
 
     silence_libraries()
-    result = evaluate_recordings(run, recordings, labels, label_column, keep_thresholds)
+    result = evaluate_recordings(run, recordings, labels, columns, keep_thresholds)
     page = write_page(run, result)
     if keep_thresholds:
         report_finished(run)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cache.labels.annotation import Annotation, told
+from cache.labels.columns import ColumnNames
 from cache.labels.read import read_labels
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
@@ -90,7 +91,7 @@ class RecordingsScore:
 
 
 def evaluate_recordings(
-    folder: Path, recordings: Path, tables: Sequence[Path], label_column: str | None, keep_thresholds: bool
+    folder: Path, recordings: Path, tables: Sequence[Path], columns: ColumnNames, keep_thresholds: bool
 ) -> RecordingsScore:
     """Score a run on recordings.
 
@@ -100,7 +101,7 @@ def evaluate_recordings(
         The run directory.
     recordings
         A folder of recordings, or one. A recording without labels counts as one in which nothing calls.
-    tables, label_column
+    tables, columns
         The labels: see cache.labels.read.read_labels().
     keep_thresholds
         Whether the run keeps the thresholds that are best here, for `predict --threshold auto`.
@@ -112,7 +113,7 @@ def evaluate_recordings(
     """
     run = open_run(folder)
     names = {name: i for i, name in enumerate(run.class_names) if not is_background(name)}
-    labels = _labels_of(run, recordings, tables, label_column, list(names))
+    labels = _labels_of(run, recordings, tables, columns, list(names))
     heard = _heard(run, recordings, labels, list(names))
     every = list(heard.values())
     thresholds = {name: float(run.record.thresholds.get(name, 0.0)) for name in names}
@@ -139,13 +140,13 @@ def evaluate_recordings(
 
 
 def _labels_of(
-    run: Run, recordings: Path, tables: Sequence[Path], label_column: str | None, names: list[str]
+    run: Run, recordings: Path, tables: Sequence[Path], columns: ColumnNames, names: list[str]
 ) -> list[Annotation]:
     """Return the labels of the run's classes, and say which others there are."""
     home = recordings if recordings.is_dir() else recordings.parent
     # In any case and Unicode form, as where labels become clips.
     class_of = {plain(printable(name)): name for name in run.class_names}
-    labels, _, problems = read_labels(tables, home, label_column)
+    labels, _, problems = read_labels(tables, home, columns)
     for line in told(problems):
         notice(line)
     labels = [label._replace(label=class_of.get(plain(printable(label.label)), label.label)) for label in labels]

@@ -18,7 +18,7 @@ NAMES = {
     " format format_version hop_length htk inode label_column label_length max_per_class mono mtime_ns n_fft n_frames"
     " n_frames n_mels norm pad_mode path power ref rejected_inode rejected_mtime_ns rejected_path rejected_reason"
     " rejected_size remark res_type sha256 size sr sr start tables top_db versions widen window",
-    4: "class_members corrected point",
+    4: "class_members corrected end_column file_column point start_column",
 }
 
 

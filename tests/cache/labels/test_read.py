@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from cache.labels.annotation import FREQUENCIES, Annotation, told
+from cache.labels.columns import ColumnNames
 from cache.labels.read import read_labels
 from cache.shared.errors import UserError
 
@@ -27,7 +28,7 @@ def write(file: Path, *rows: tuple[object, ...], sep: str = "\t", encoding: str 
 def read(
     *paths: Path, recordings: Path | None = None, column: str | None = None
 ) -> tuple[list[tuple[str, float, float, str]], list[str]]:
-    labels = read_labels(paths, recordings, column)
+    labels = read_labels(paths, recordings, ColumnNames(label=column))
     found = [(Path(label.file).name, label.start, label.end, label.label) for label in labels.annotations]
     return found, told(labels.problems)
 

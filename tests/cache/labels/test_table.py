@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.labels.annotation import told
+from cache.labels.columns import ColumnNames
 from cache.labels.read import read_labels
 from cache.labels.table import column_name, header_of, rows_of
 from cache.shared.errors import UserError
@@ -30,8 +31,8 @@ def table(rec: Path, *lines: str, name: str = "table.csv", encoding: str = "utf-
     return file
 
 
-def read(rec: Path, *lines: str, name: str = "table.csv", column: str | None = None) -> tuple[list[object], list[str]]:
-    labels = read_labels([table(rec, *lines, name=name)], rec, column)
+def read(rec: Path, *lines: str, name: str = "table.csv", **columns: str) -> tuple[list[object], list[str]]:
+    labels = read_labels([table(rec, *lines, name=name)], rec, ColumnNames(**columns))
     return [(Path(one.file).name, one.start, one.end, one.label) for one in labels.annotations], told(labels.problems)
 
 
@@ -181,10 +182,77 @@ def test_a_table_that_lacks_an_end_or_a_label_says_what_it_has(rec: Path) -> Non
 def test_a_column_that_is_named_is_taken_where_it_is_and_must_be_in_one_table(rec: Path) -> None:
     table(rec, "file,start,end,call,label", "n0.wav,1,2,song,dog", name="a.csv")
     table(rec, "file,start,end,label", "n1.wav,1,2,dog", name="b.csv")
-    labels = read_labels([rec.parent / "a.csv", rec.parent / "b.csv"], rec, "Call").annotations
+    labels = read_labels([rec.parent / "a.csv", rec.parent / "b.csv"], rec, ColumnNames(label="Call")).annotations
     assert [one.label for one in labels] == ["song", "dog"]
     with pytest.raises(UserError, match=r"no table has a column Call; .*b.csv has file, start, end, label"):
-        read_labels([rec.parent / "b.csv"], rec, "Call")
+        read_labels([rec.parent / "b.csv"], rec, ColumnNames(label="Call"))
+
+
+NAMED = {"file": "Rec", "start": "T0", "end": "T1", "label": "Call"}
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("a.csv", ("rec,t0,t1,call", "n0.wav,1,1.8,dog", "n1.wav,2,3,cat")),
+        # The usual names are there as well, with something else in them.
+        ("a.csv", ("file,rec,offset,t0,t1,label,call", "x.wav,n0.wav,9,1,1.8,a,dog", "x.wav,n1.wav,9,2,3,a,cat")),
+        ("a.csv", ("slice_file_name;start;t0;t1;rec;call", "x.wav;7;1,0;1,8;n0.wav;dog", "x.wav;7;2;3;n1.wav;cat")),
+        (
+            "a.selections.txt",
+            (
+                "Selection\tView\tChannel\tT0\tT1\tRec\tCall\tNotes",
+                "1\tWaveform 1\t1\t1\t1.8\tn0.wav\tdog\tloud",
+                "1\tSpectrogram 1\t1\t1\t1.8\tn0.wav\tdog\tloud",
+                "2\tSpectrogram 1\t1\t2\t3\tn1.wav\tcat\t",
+            ),
+        ),
+        (
+            "a.selections.txt",
+            (
+                "Selection\tBegin Time (s)\tEnd Time (s)\tFile Offset (s)\tBegin File\tSpecies\tT0\tT1\tRec\tCall",
+                "1\t61\t61.8\t7\tx.wav\ta\t1\t1.8\tn0.wav\tdog",
+                "2\t62\t63\t8\tx.wav\ta\t2\t3\tn1.wav\tcat",
+            ),
+        ),
+    ],
+)
+def test_columns_of_any_name_are_read_where_they_are_named_and_win_over_the_usual_ones(
+    rec: Path, name: str, lines: tuple[str, ...]
+) -> None:
+    assert read(rec, *lines, name=name, **NAMED)[0] == [DOG, ("n1.wav", 2.0, 3.0, "cat")]
+
+
+def test_a_column_named_for_one_thing_is_not_taken_for_another(rec: Path) -> None:
+    # "offset" is a usual name of the end, and a free column with words that of Raven's label.
+    assert read(rec, "file,offset,stop,label", "n0.wav,1,1.8,dog", start="offset")[0] == [DOG]
+    raven = "Selection\tBegin Time (s)\tEnd Time (s)\tKind\tRec"
+    assert read(rec, raven, "1\t1\t1.8\tdog\tn0.wav", name="a.txt", file="rec")[0] == [DOG]
+
+
+def test_a_start_that_is_named_as_raven_names_it_still_has_its_offset(rec: Path) -> None:
+    header = "Selection\tBegin Time (s)\tEnd Time (s)\tFile Offset (s)\tBegin File\tSpecies"
+    row = "1\t61\t61.8\t1\tn0.wav\tdog"
+    assert read(rec, header, row, name="a.txt", start="Begin Time (s)")[0] == [DOG]
+
+
+@pytest.mark.parametrize("role", NAMED)
+def test_a_name_that_no_table_has_is_an_error_with_the_columns_there_are(rec: Path, role: str) -> None:
+    for name, header, row in (
+        ("a.csv", "file,start,end,label", "n0.wav,1,1.8,dog"),
+        ("a.txt", "Selection\tBegin Time (s)\tEnd Time (s)\tSpecies", "1\t1\t1.8\tdog"),
+    ):
+        there = header.replace("\t", ",").replace(",", ", ")
+        with pytest.raises(UserError) as error:
+            read(rec, header, row, name=name, **{role: NAMED[role]})
+        assert str(error.value) == f"no table has a column {NAMED[role]}; {rec.parent / name} has {there}"
+
+
+def test_a_table_that_lacks_one_of_the_columns_says_which_option_names_it(rec: Path) -> None:
+    with pytest.raises(UserError, match=r"none for the end; it has rec, t0, t1, call: .* with --end-column"):
+        read(rec, "rec,t0,t1,call", "n0.wav,1,1.8,dog", file="rec", start="t0", label="call")
+    with pytest.raises(UserError, match=r"its column rec holds names of audio files .* with --file-column"):
+        read(rec, "rec,start,end,label", "n0.wav,1,1.8,dog")
 
 
 def test_what_else_lies_in_a_folder_of_tables_is_a_line_each_and_skipped(rec: Path) -> None:

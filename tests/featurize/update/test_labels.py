@@ -10,6 +10,7 @@ import soundfile
 
 from cache import Cache, open_cache
 from cache.look.changes import changes
+from cache.look.info import as_json as info_as_json
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
 from featurize import build, featurize_clip
@@ -472,6 +473,26 @@ def test_a_column_is_forgotten_with_its_tables(field: Path, tmp_path: Path) -> N
     assert cache.header.label_column == "call"
     cache, _, _ = made(field, Path("none"), tmp_path / "b.csv")
     assert cache.header.label_column == ""
+
+
+def test_columns_are_remembered_with_their_tables(field: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("rec,t0,t1,call\nnight.wav,1,2,frog\nnight.wav,3,4,owl\n")
+    named = {"file_column": "rec", "start_column": "t0", "end_column": "t1", "label_column": "call"}
+    made(field, tmp_path / "a.csv", **named)
+    with (tmp_path / "a.csv").open("a") as file:
+        file.write("sub/day.flac,5,6,frog\n")
+    cache, _, result = made(field)
+    assert (result.n_computed, result.n_reused) == (1, 2)
+    assert spans_of(cache, "frog") == [("night.wav", 1, 2), ("sub/day.flac", 5, 6)]
+    assert {name: getattr(cache.header, name) for name in named} == named
+    assert named.items() <= info_as_json(cache).items()
+    cache, _, _ = made(field, Path("none"), field)
+    assert {getattr(cache.header, name) for name in named} == {""}
+
+
+def test_columns_without_labels_are_an_error(field: Path) -> None:
+    with pytest.raises(UserError, match=r"--start-column.* are about labels; give a table with --labels"):
+        made(field, start_column="t0")
 
 
 def test_labels_of_which_none_can_be_used_are_an_error_with_each_reason(field: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import soundfile
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
+from cache.labels.columns import USUAL, ColumnNames
 from cache.shared.errors import UserError
 from tests.helpers.commands import train_here
 from tests.helpers.tones import tone
@@ -83,7 +84,7 @@ def good_ears(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("good_ears")
 def test_every_figure_is_what_was_mixed(mine: Path, yard: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = evaluate_recordings(mine, yard, [yard], None, False)
+    result = evaluate_recordings(mine, yard, [yard], USUAL, False)
     assert (result.n_recordings, result.n_labels) == (2, 5)
     assert result.hours == pytest.approx(36 / 3600)
     values = {name: [one.events.precision.value, one.events.recall.value] for name, one in result.per_class.items()}
@@ -129,14 +130,23 @@ def test_other_files_in_a_folder_of_tables_are_named_and_skipped(
     (tmp_path / "deployments.csv").write_text("site,start,end\npond,2026-05-01,2026-05-09\n")
     (tmp_path / "note.txt").write_bytes(b"K\xe4uzchen")
     (tmp_path / "gone.txt").symlink_to("nowhere.txt")
-    assert evaluate_recordings(mine, yard, [tmp_path], None, False) == evaluate_recordings(
-        mine, yard, [yard], None, False
+    assert evaluate_recordings(mine, yard, [tmp_path], USUAL, False) == evaluate_recordings(
+        mine, yard, [yard], USUAL, False
     )
     said = capsys.readouterr().err
     for name in ("deployments.csv: it has no column for the label", "note.txt: it is not UTF-8", "gone.txt: it cannot"):
         assert f"{tmp_path}/{name}" in said
     with pytest.raises(UserError, match=r"deployments.csv: it has no column for the label"):
-        evaluate_recordings(mine, yard, [tmp_path / "deployments.csv"], None, False)
+        evaluate_recordings(mine, yard, [tmp_path / "deployments.csv"], USUAL, False)
+
+
+@pytest.mark.usefixtures("good_ears")
+def test_columns_of_any_name_are_scored_where_they_are_named(mine: Path, yard: Path, tmp_path: Path) -> None:
+    (tmp_path / "usual.csv").write_text("file,start,end,label\ntwo.wav,1,3,bird\n")
+    (tmp_path / "other.csv").write_text("rec,t0,t1,call\ntwo.wav,1,3,bird\n")
+    named = ColumnNames("rec", "t0", "t1", "call")
+    usual = evaluate_recordings(mine, yard, [tmp_path / "usual.csv"], USUAL, False)
+    assert evaluate_recordings(mine, yard, [tmp_path / "other.csv"], named, False) == usual
 
 
 @pytest.mark.usefixtures("good_ears")
@@ -147,17 +157,17 @@ def test_a_label_of_a_whole_file_ends_where_its_recording_does(mine: Path, yard:
         ("timed.csv", "file,start,end,label\ntwo.wav,0,16,bird\n"),
     ):
         (tmp_path / name).write_text(text)
-        scores.append(evaluate_recordings(mine, yard, [tmp_path / name], None, False))
+        scores.append(evaluate_recordings(mine, yard, [tmp_path / name], USUAL, False))
     assert scores[0] == scores[1]
     assert scores[0].n_labels == 1
 
 
 @pytest.mark.usefixtures("good_ears")
 def test_thresholds_that_are_kept_exclude_sounds_that_nobody_labelled(mine: Path, yard: Path) -> None:
-    kept = evaluate_recordings(mine, yard, [yard], None, True).kept_thresholds
+    kept = evaluate_recordings(mine, yard, [yard], USUAL, True).kept_thresholds
     assert kept["dog"] == pytest.approx((0.7 + 0.96) / 2, abs=0.02)
     assert thresholds_of(open_run(mine)) == kept
-    again = evaluate_recordings(mine, yard, [yard], None, False)
+    again = evaluate_recordings(mine, yard, [yard], USUAL, False)
     assert again.false_alarms == []
     assert again.per_class["dog"].threshold == kept["dog"]
     report = write_report(mine).read_text(encoding="utf-8")
@@ -167,7 +177,7 @@ def test_thresholds_that_are_kept_exclude_sounds_that_nobody_labelled(mine: Path
 
 @pytest.mark.usefixtures("good_ears")
 def test_the_page_plays_and_shows_the_false_alarm_and_the_miss(mine: Path, yard: Path) -> None:
-    text = write_page(mine, evaluate_recordings(mine, yard, [yard], None, False)).read_text(encoding="utf-8")
+    text = write_page(mine, evaluate_recordings(mine, yard, [yard], USUAL, False)).read_text(encoding="utf-8")
     players = re.findall(r"audio/wav;base64,([^\"]+)", text)
     alarm, miss = (soundfile.read(io.BytesIO(base64.b64decode(one))) for one in players)
     # With half a second on either side.
@@ -210,8 +220,13 @@ def test_the_command_ends_with_what_comes_next_unless_it_is_quiet_or_json(mine: 
 def test_what_cannot_be_scored_is_one_line(mine: Path, yard: Path, tmp_path: Path) -> None:
     (tmp_path / "wind.csv").write_text(f"file,start,end,label\n{yard / 'one.wav'},1,2,wind\n")
     with pytest.raises(UserError, match="no labels of dog, cat, bird"):
-        evaluate_recordings(mine, yard, [tmp_path / "wind.csv"], None, False)
+        evaluate_recordings(mine, yard, [tmp_path / "wind.csv"], USUAL, False)
     with pytest.raises(UserError, match=r"no threshold for dog, cat, bird.*--keep-thresholds"):
         thresholds_of(open_run(mine))
-    for arguments in (["--labels", str(yard)], ["--recordings", str(yard)], ["--keep-thresholds"]):
+    for arguments in (
+        ["--labels", str(yard)],
+        ["--recordings", str(yard)],
+        ["--keep-thresholds"],
+        ["--end-column", "t1"],
+    ):
         assert CliRunner().invoke(app, ["evaluate", str(mine), *arguments]).exit_code == 2
