@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from cache import open_cache
 from cache.look.plot import draw_sheet
 from cache.shared.errors import UserError
-from featurize.audio.decode import open_audio
 from tests import ROOT
 from tests.helpers.made_runs import made_fit
 from train.fitting.checkpoint import Checkpoint, keep_fold
 from train.predict.results import Kind, Recording
 from train.predict.rows import rows_file
-from train.predict.segments import _write
+from train.predict.segments import Segments
 from train.predict.sinks import Labels
+from train.predict.sources import find_sources
 from train.recordings import page
 from train.recordings.evaluate import RecordingsScore
 from train.report import preview
@@ -56,8 +56,9 @@ def save_labels(folder: Path) -> None:
 
 def save_segment(folder: Path) -> None:
     cache = open_cache(read_record(folder).cache.file)
-    with open_audio(str(data_folder(cache) / cache.paths[0])) as audio:
-        _write(audio, [(0, 800)], [folder / "a.flac"], "FLAC", "PCM_24", highest=1.0)
+    path = data_folder(cache) / cache.paths[0]
+    clip = Recording(path, Kind.CLIP, end=0.5, label="dog", probabilities={"dog": 1.0})
+    assert Segments(open_run(folder), find_sources([path]), folder).write(clip) == ""
 
 
 def save_recordings(folder: Path) -> None:
