@@ -18,6 +18,7 @@ from cache.file.columns import COLUMNS, REJECTED, fingerprint
 from cache.file.container import ALIGNMENT, SEAL_OFFSET, seal
 from cache.file.header import FORMAT_VERSION, Header
 from cache.file.settings import SETTINGS
+from cache.labels.columns import ColumnNames
 from cache.look.info import check_rows
 from featurize import build
 from tests import ROOT
@@ -527,9 +528,13 @@ def test_control_characters_from_a_file_are_shown_escaped(forge, content, capsys
 
 
 def test_a_cache_of_version_3_is_read_and_brought_up_to_date_without_computing(forge, data):
-    file = forge({"format_version": 3}, without=("class_members", "point", "corrected"))
+    file = forge(
+        {"format_version": 3},
+        without=("class_members", "point", "corrected", "file_column", "start_column", "end_column"),
+    )
     before = open_cache(file)
     assert (before.header.format_version, before.header.class_members) == (3, {})
+    assert before.header.columns == ColumnNames("", "", "", "")
     result = build(data, file)
     assert result.n_computed == 0
     assert result.cache.header.format_version == FORMAT_VERSION
