@@ -131,9 +131,11 @@ def _counted(result: Result) -> list[str]:
     if found.others:
         lines.append(f"skipped because they are not audio files: {files_by_kind(found.others)}")
     if n := len(found.loose):
-        why = "it lies" if n == 1 else "they lie"
+        it, lies, has = ("it", "lies", "has") if n == 1 else ("they", "lie", "have")
+        # Recordings with labels need no class folder.
+        why = f"{it} {has} no label" if cache.header.tables else f"{it} {lies} beside the class folders"
         files = f"{human_list(found.loose, 3)}{backslash_words(found.loose)}"
-        lines.append(f"skipped because {why} beside the class folders: {files}")
+        lines.append(f"skipped because {why}: {files}")
     if n := cache.n_longer:
         lines.append(
             f"{n} of {human_count(len(cache), 'clip')} {'is' if n == 1 else 'are'} longer than the"

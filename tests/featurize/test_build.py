@@ -180,5 +180,7 @@ def test_one_is_one_and_two_are_two(data: Path) -> None:
     assert "1 clip is an exact copy of another in its class; a split keeps them together" in text
     assert "skipped because it lies beside the class folders: n.wav" in text
     (data / "n.txt").write_text("0\t0.05\tdog\n")
+    (data / "m.wav").write_bytes((data / "dog" / "0.wav").read_bytes())
     text = summary.as_text(build(data, labels=data / "n.txt"))
+    assert "skipped because it has no label: m.wav" in text
     assert "1 clip is a segment of a recording, which is a group that a split keeps together" in text
