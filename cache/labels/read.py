@@ -32,7 +32,7 @@ _LONGEST_NAME = 255
 
 
 class Labels(NamedTuple):
-    """What some tables say.
+    """The annotations of some tables, and what is wrong with the tables.
 
     Attributes
     ----------

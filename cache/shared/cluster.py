@@ -306,7 +306,7 @@ async def _probe(address: str) -> None:
 
 
 def _silence() -> None:
-    # What matters is raised as an exception.
+    # A failure that matters is raised as an exception.
     warnings.filterwarnings("ignore", module=r"(dask|distributed|tornado)\b")
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("distributed", "tornado")]
     for logger in map(logging.getLogger, ("asyncio", *names)):

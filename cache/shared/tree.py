@@ -291,7 +291,10 @@ def joined(trees: Iterable[Tree]) -> Tree:
 
 
 def subsets_of(paths: Iterable[str], folders: Sequence[str]) -> list[str | None]:
-    """Return in which subset of a split that was made before each clip lies.
+    """Return the subset of a split in which each clip lies: "train", "val" or "test"; None if it is in none.
+
+    A segment lies where its recording does. A folder called eval is "val", unless another folder is that: then it is
+    "test", as in sets that come as train, dev and eval.
 
     Parameters
     ----------
@@ -299,13 +302,6 @@ def subsets_of(paths: Iterable[str], folders: Sequence[str]) -> list[str | None]
         The paths of the clips as a cache has them, such as `train/dog/rex.wav`.
     folders
         The names of the class folders: a path that begins with one of them is in no subset.
-
-    Returns
-    -------
-    list of str or None
-        "train", "val", "test", or None; for a segment it is the subset in whose folder its recording lies. A folder
-        called eval is "val", unless another folder is that: then it is "test", as in sets that come as train, dev and
-        eval.
     """
     names = {*folders}
     firsts = []

@@ -1,7 +1,6 @@
 """predict(): the probabilities of recordings, window by window, by the features that the run was trained on."""
 
 import stat
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -25,7 +24,7 @@ from train.models.calibration import calibrated
 from train.models.inference import BATCH_SIZE, forward_of
 from train.models.network import Forward
 from train.models.recipes import N_COLUMNS
-from train.predict.results import Kind, Recording, Window
+from train.predict.results import Kind, Recording, Tally, Window
 from train.predict.sources import Clip, Source, find_sources
 from train.predict.windows import Windows, cuts, settings_of, thresholds_of, windows_of
 from train.runs.directory import Run, open_run
@@ -50,7 +49,8 @@ def classify(
     clips
         Audio files, folders of them, or (samples, sample rate) with mono samples between -1 and 1; or lists of these.
     threshold
-        A probability, one by class, or "auto" for the thresholds that the run has. What is less probable has no label.
+        A probability, one by class, or "auto" for the thresholds that the run has. A clip whose most probable
+        class is below its threshold has no label.
 
     Yields
     ------
@@ -113,7 +113,7 @@ def predict(
     thresholds = threshold or dict.fromkeys(run.class_names, 0.0)
     network = _network(run, windows, settings)
     parts = (part for source in sources for part in _parts(source, windows, settings, run.dtype))
-    tally = _Tally()
+    tally = Tally()
     for batch in _batches(parts):
         for part, probabilities in zip(batch, network(batch), strict=True):
             label = _label(probabilities, thresholds)
@@ -123,10 +123,10 @@ def predict(
                 yield window
                 continue
             if part.kind is Kind.RECORDING:
-                yield tally.recording(part)
+                yield tally.recording(part.path, part.end, part.note)
             else:
                 yield Recording(part.path, part.kind, part.end, label, probabilities, part.reason, part.note)
-            tally = _Tally()
+            tally = Tally()
 
 
 class _Part(NamedTuple):
@@ -293,33 +293,3 @@ def _label(probabilities: dict[str, float], thresholds: Mapping[str, float]) -> 
         return ""
     name = max(probabilities, key=probabilities.__getitem__)
     return name if probabilities[name] >= thresholds[name] else ""
-
-
-class _Tally:
-    """The windows of a long recording, added up."""
-
-    def __init__(self) -> None:
-        self.n_windows: Counter[str] = Counter()
-        self.sums: dict[str, float] = {}
-        self.n_sums = 0
-        self.reasons: set[str] = set()
-
-    def add(self, one: Window) -> None:
-        self.n_windows[one.label] += 1
-        self.reasons.add(one.reason)
-        self.n_sums += bool(one.probabilities)
-        for name, p in one.probabilities.items():
-            self.sums[name] = self.sums.get(name, 0.0) + p
-
-    def recording(self, part: _Part) -> Recording:
-        labelled = {name: n for name, n in self.n_windows.items() if name}
-        return Recording(
-            part.path,
-            Kind.RECORDING,
-            part.end,
-            max(labelled, key=labelled.__getitem__, default=""),
-            {name: total / self.n_sums for name, total in self.sums.items()},
-            self.reasons.pop() if len(self.reasons) == 1 else "",
-            part.note,
-            dict(self.n_windows),
-        )

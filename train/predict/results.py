@@ -1,5 +1,6 @@
 """Window and Recording: what predict() finds, each built once with all that it is; and the formats to write it in."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -102,3 +103,35 @@ def by_recording(found: Iterable[Window | Recording]) -> Iterator[tuple[Recordin
         if isinstance(one, Recording):
             yield one, windows
             windows = []
+
+
+class Tally:
+    """The windows of a long recording, added up."""
+
+    def __init__(self) -> None:
+        self.n_windows: Counter[str] = Counter()
+        self.sums: dict[str, float] = {}
+        self.n_sums = 0
+        self.reasons: set[str] = set()
+
+    def add(self, one: Window) -> None:
+        """Count the next window."""
+        self.n_windows[one.label] += 1
+        self.reasons.add(one.reason)
+        self.n_sums += bool(one.probabilities)
+        for name, p in one.probabilities.items():
+            self.sums[name] = self.sums.get(name, 0.0) + p
+
+    def recording(self, path: Path, end: float, note: str) -> Recording:
+        """Return the recording whose windows were counted."""
+        labelled = {name: n for name, n in self.n_windows.items() if name}
+        return Recording(
+            path,
+            Kind.RECORDING,
+            end,
+            max(labelled, key=labelled.__getitem__, default=""),
+            {name: total / self.n_sums for name, total in self.sums.items()},
+            self.reasons.pop() if len(self.reasons) == 1 else "",
+            note,
+            dict(self.n_windows),
+        )
