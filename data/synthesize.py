@@ -111,37 +111,18 @@ def _unit_peak(y: Waveform) -> Waveform:
 
 @dataclass(frozen=True)
 class Recording:
-    """How a clip was "recorded"; none of it depends on the class.
+    """How a clip was "recorded"; none of it depends on the class."""
 
-    Attributes
-    ----------
-    sr
-        Sample rate in Hz.
-    seconds
-        Length of the clip.
-    onset
-        When the first call starts, in seconds.
-    level
-        Half way between RMS and peak of the whole clip, in dB relative to full scale: calls differ in how far these
-        are apart, and neither shall tell the class.
-    snr
-        Power of the calls over that of the noise, in dB.
-    colour
-        Exponent of the noise's power spectrum: 0 white, -1 pink, -2 brown.
-    hum
-        Amplitude of the mains' hum beside the noise's RMS.
-    n_channels
-        1 or 2; the second channel is a little later and quieter.
-    """
-
-    sr: int
-    seconds: float
-    onset: float
+    sr: int  # sample rate in Hz
+    seconds: float  # length of the clip
+    onset: float  # when the first call starts, in seconds
+    # Half way between RMS and peak of the whole clip, in dB relative to full scale: calls differ in how far these are
+    # apart, and neither shall tell the class.
     level: float
-    snr: float
-    colour: float
-    hum: float
-    n_channels: int
+    snr: float  # power of the calls over that of the noise, in dB
+    colour: float  # exponent of the noise's power spectrum: 0 white, -1 pink, -2 brown
+    hum: float  # amplitude of the mains' hum beside the noise's RMS
+    n_channels: int  # 1 or 2; the second channel is a little later and quieter
 
 
 def draw_recording(rng: np.random.Generator, sr: int) -> Recording:

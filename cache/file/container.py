@@ -54,6 +54,9 @@ def write_around_rows(
 ) -> None:
     """Write the HDF5 structure and the seal around rows that start at byte ALIGNMENT; X itself is not touched.
 
+    Raises a CacheError if HDF5 put X or another dataset where this format does not have it. Raises an OSError if the
+    disk is full or fails.
+
     Parameters
     ----------
     file
@@ -62,13 +65,6 @@ def write_around_rows(
         Every dataset but X, by name.
     attributes
         The root attributes.
-
-    Raises
-    ------
-    CacheError
-        HDF5 put X or another dataset where this format does not have it.
-    OSError
-        The disk is full or fails.
     """
     with file.open("r+b", buffering=0) as rows, _AroundRows(rows) as raw:
         with signals_held(), h5py.File(raw, "w", **OPTIONS) as h5:
@@ -99,10 +95,7 @@ def seal(file: int, x_end: int, end: int) -> bytes:
 def is_sealed(file: int) -> bool:
     """Whether a file has a seal.
 
-    Raises
-    ------
-    DamagedCache
-        The seal does not fit the content.
+    Raises a DamagedCache if the seal does not fit the content.
     """
     found = os.pread(file, _SEAL.size, SEAL_OFFSET)
     if len(found) < _SEAL.size or not found.startswith(_SEAL_MAGIC):
@@ -121,6 +114,8 @@ def lay_out(
 ) -> dict[str, Any]:
     """Allocate every dataset in an empty file: X at ALIGNMENT, all others behind it.
 
+    Raises a CacheError if HDF5 put a dataset elsewhere.
+
     Parameters
     ----------
     shapes
@@ -130,11 +125,6 @@ def lay_out(
     -------
     dict
         The low-level datasets of h5py by name, without X; they are still empty.
-
-    Raises
-    ------
-    CacheError
-        HDF5 put a dataset elsewhere.
     """
     x = _allocate(h5, "X", (n_rows, *ROW_SHAPE), dtype)
     if x.get_offset() != ALIGNMENT:

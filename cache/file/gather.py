@@ -31,10 +31,7 @@ def gather_rows(
 ) -> None:
     """Write rows in their final order into a new file, from ALIGNMENT on; for the rest see `publish()`.
 
-    Raises
-    ------
-    CacheError
-        Another program replaced the old cache, or wrote into it.
+    Raises a CacheError if another program replaced the old cache, or wrote into it.
     """
     row_bytes = journal.row_bytes
     target = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)

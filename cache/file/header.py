@@ -74,65 +74,37 @@ class Header:
     """The properties that all rows of a cache share, and how the cache was asked for.
 
     Each field but `settings` and `dtype` is a root attribute of the same name; each setting is one of its own.
-
-    Attributes
-    ----------
-    settings
-        The feature settings, by the names in `cache.file.settings.SETTINGS`.
-    feature_version
-        Version of the code that computes X.
-    class_names
-        The position is the label index.
-    dtype
-        Element type of X, a key of `cache.file.columns.X_DTYPES`.
-    fingerprint
-        64 hexadecimal digits that name the content, see `cache.file.columns.fingerprint`; "" before there is any.
-    versions
-        The libraries that made the cache, with their versions; JSON in the file.
-    data_dir
-        DATA when the cache was written, relative to the folder of the cache; "" if it has no name in UTF-8.
-    max_per_class
-        How many clips of each class were asked for; 0 for all.
-    tables
-        The tables of labels, and folders of them, relative to the folder of the cache; JSON in the file.
-    file_column, start_column, end_column, label_column
-        The columns of tables of labels that the user named; "" for the usual ones.
-    point
-        Seconds that a label of a point in time is given; 0 to skip such labels.
-    widen
-        Whether short labels are widened to the median.
-    label_length
-        Seconds of segments that are widened or without a label; 0 if there are none.
-    background
-        How many segments without a label are taken of each labelled recording.
-    class_members
-        The names of the folders and labels that belong to a class, of each class that is not its own only member; JSON
-        in the file.
-    format_version
-        That of the file.
     """
 
-    settings: Mapping[str, Setting]
-    feature_version: int
-    class_names: tuple[str, ...] = field(metadata={"check": _are_class_names})
-    dtype: str
+    settings: Mapping[str, Setting]  # the feature settings, by the names in `cache.file.settings.SETTINGS`
+    feature_version: int  # version of the code that computes X
+    class_names: tuple[str, ...] = field(metadata={"check": _are_class_names})  # the position is the label index
+    dtype: str  # element type of X, a key of `cache.file.columns.X_DTYPES`
+    # 64 hexadecimal digits that name the content, see `cache.file.columns.fingerprint`; "" before there is any.
     fingerprint: str = ""
+    # The libraries that made the cache, with their versions; JSON in the file.
     versions: Mapping[str, str] = field(default_factory=dict, metadata={"check": _are_versions, "is_json": True})
+    # DATA when the cache was written, relative to the folder of the cache; "" if it has no name in UTF-8.
     data_dir: str = _stored("", _is_relative)
-    max_per_class: int = _stored(0, _is_count)
+    max_per_class: int = _stored(0, _is_count)  # how many clips of each class were asked for; 0 for all
+    # The tables of labels, and folders of them, relative to the folder of the cache; JSON in the file.
     tables: tuple[str, ...] = _stored((), _are_relative, is_json=True)
+    # The columns of tables of labels that the user named; "" for the usual ones.
     file_column: str = ""
     start_column: str = ""
     end_column: str = ""
     label_column: str = ""
-    point: float = _stored(0.0, _is_count)
-    widen: bool = False
+    point: float = _stored(0.0, _is_count)  # seconds that a label of a point in time is given; 0 to skip such labels
+    widen: bool = False  # whether short labels are widened to the median
+    # Seconds of segments that are widened or without a label; 0 if there are none.
     label_length: float = _stored(0.0, _is_count)
-    background: int = _stored(0, _is_count)
+    background: int = _stored(0, _is_count)  # how many segments without a label are taken of each labelled recording
+    # The names of the folders and labels that belong to a class, of each class that is not its own only member; JSON in
+    # the file.
     class_members: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict, metadata={"check": _are_members, "is_json": True}
     )
-    format_version: int = FORMAT_VERSION
+    format_version: int = FORMAT_VERSION  # that of the file
 
     @property
     def members(self) -> dict[str, tuple[str, ...]]:
@@ -167,10 +139,7 @@ class Header:
     def read(cls, attributes: Mapping[str, Any], dtype: str) -> Self:
         """Check the root attributes of a file, and return what they say.
 
-        Raises
-        ------
-        DamagedCache
-            One is missing, or too much, or not what the format says.
+        Raises a DamagedCache if one is missing, or too much, or not what the format says.
         """
         missing = lacking(format_version_of(attributes))
         if odd := {*attributes} ^ ({*ATTRIBUTES} - {*missing}):
@@ -195,10 +164,7 @@ ATTRIBUTES = ("format", *_FIELDS, *SETTINGS)
 def format_version_of(attributes: Mapping[str, Any]) -> int:
     """Return the version of the format that a file has.
 
-    Raises
-    ------
-    CacheError
-        The file is not a cache, or has a version that this program does not read.
+    Raises a CacheError if the file is not a cache, or has a version that this program does not read.
     """
     if _plain(attributes.get("format")) != FORMAT:
         raise CacheError("it is an HDF5 file, but not a cache; give the one that `python -m featurize` wrote")

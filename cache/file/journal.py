@@ -27,33 +27,20 @@ PARTIAL_VERSION = 1
 
 @dataclass
 class Journal:
-    """The rows that are finished so far.
-
-    Attributes
-    ----------
-    rows_file, journal_file
-        Open descriptors; -1 when they are closed.
-    row_bytes
-        Bytes of one row of X.
-    n_slots
-        How many rows have a place in the file, those that cannot be used included.
-    slots
-        The place of every row that can be used, counted from 0, by the path of its clip.
-    columns
-        The columns of the rows by slot, without the path; they are longer than there are slots.
-    rejected
-        The clips that could not be used, by path.
-    """
+    """The rows that are finished so far."""
 
     rows_path: Path
     journal_path: Path
+    # Open descriptors; -1 when they are closed.
     rows_file: int
     journal_file: int
-    row_bytes: int
-    n_slots: int = 0
+    row_bytes: int  # bytes of one row of X
+    n_slots: int = 0  # how many rows have a place in the file, those that cannot be used included
+    # The place of every row that can be used, counted from 0, by the path of its clip.
     slots: dict[str, int] = field(default_factory=dict)
+    # The columns of the rows by slot, without the path; they are longer than there are slots.
     columns: Columns = field(default_factory=lambda: _columns(1024))
-    rejected: dict[str, Rejected] = field(default_factory=dict)
+    rejected: dict[str, Rejected] = field(default_factory=dict)  # the clips that could not be used, by path
 
 
 def journal_paths(cache_file: Path) -> tuple[Path, Path]:

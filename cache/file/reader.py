@@ -32,32 +32,16 @@ class Cache:
 
     It reads as a sequence of (x, y): `len(cache)`, `cache[7]`, `cache[10:20]`, `cache[[3, 1]]` give arrays in memory. A
     pickle of it holds the path and the fingerprint; where it is loaded, that file is opened again.
-
-    Attributes
-    ----------
-    file
-        The path under which it was opened.
-    X
-        Normalised mel spectrograms in [0, 1], shape (N, 128, 128, 1), float32 or float16.
-    y
-        One-hot labels, shape (N, n_classes), float32.
-    columns
-        A value for each clip, shape (N,), by the fields of `cache.file.columns.Row`; texts are UTF-8 bytes.
-    rejected
-        A value for each clip that could not be used, by the names in `cache.file.columns.REJECTED`.
-    header
-        The properties that all rows share, and how the cache was asked for.
-    stamp
-        The identity of the file when it was opened.
     """
 
-    file: Path
-    X: npt.NDArray[np.floating]
-    y: npt.NDArray[np.float32]
+    file: Path  # the path under which it was opened
+    X: npt.NDArray[np.floating]  # normalised mel spectrograms in [0, 1], shape (N, 128, 128, 1), float32 or float16
+    y: npt.NDArray[np.float32]  # one-hot labels, shape (N, n_classes), float32
+    # A value for each clip, shape (N,), by the fields of `cache.file.columns.Row`; texts are UTF-8 bytes.
     columns: Columns
-    rejected: Columns
-    header: Header
-    stamp: Stamp
+    rejected: Columns  # a value for each clip that could not be used, by the names in `cache.file.columns.REJECTED`
+    header: Header  # the properties that all rows share, and how the cache was asked for
+    stamp: Stamp  # the identity of the file when it was opened
 
     def __len__(self) -> int:
         return len(self.X)
@@ -200,10 +184,7 @@ def _decoded(texts: npt.NDArray[np.bytes_]) -> list[str]:
 def _open_again(file: str, fingerprint: str) -> Cache:
     """Open the cache of a pickle.
 
-    Raises
-    ------
-    CacheError
-        The file is not there any more, or holds another cache.
+    Raises a CacheError if the file is not there any more, or holds another cache.
     """
     cache = open_cache(file)
     if cache.fingerprint != fingerprint:

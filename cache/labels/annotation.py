@@ -15,30 +15,18 @@ FREQUENCIES = "the frequency bounds of its boxes are not used: a clip has all fr
 
 
 class Annotation(NamedTuple):
-    """A label of a part of a recording, as a line of a table gives it.
+    """A label of a part of a recording, as a line of a table gives it."""
 
-    Attributes
-    ----------
-    file
-        The recording: as the table writes it, "" where it does not, and once it is found, its path.
-    start, end
-        Seconds within the recording; an infinite end is that of the recording. A reader of a format gives what is
-        there, which may be NaN.
-    label
-        The name of what is heard.
-    table, line
-        The table, and the number of its line, from 1.
-    channel
-        The channel in which it is labelled, from 1; 0: all of them.
-    """
-
-    file: str
+    file: str  # the recording: as the table writes it, "" where it does not, and once it is found, its path
+    # Seconds within the recording; an infinite end is that of the recording. A reader of a format gives what is there,
+    # which may be NaN.
     start: float
     end: float
-    label: str
+    label: str  # the name of what is heard
+    # The table, and the number of its line, from 1.
     table: Path
     line: int
-    channel: int = 0
+    channel: int = 0  # the channel in which it is labelled, from 1; 0: all of them
 
     @property
     def where(self) -> str:
@@ -47,22 +35,13 @@ class Annotation(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something to tell about a line of a table, or with line 0 about the whole table.
-
-    Attributes
-    ----------
-    reason
-        What is wrong, in words.
-    kind
-        What problems that are told together have in common.
-    skipped
-        Whether the line is skipped for it. Otherwise it is used, and the user is told how.
-    """
+    """Something to tell about a line of a table, or with line 0 about the whole table."""
 
     table: Path
     line: int
-    reason: str
-    kind: str
+    reason: str  # what is wrong, in words
+    kind: str  # what problems that are told together have in common
+    # Whether the line is skipped for it. Otherwise it is used, and the user is told how.
     skipped: bool = True
 
 

@@ -81,10 +81,8 @@ def recognises(lines: Sequence[str], named: ColumnNames) -> bool:
 def annotations(table: Path, lines: Sequence[str], named: ColumnNames) -> tuple[list[Annotation], list[Problem]]:
     """Return the labels, and the lines that cannot be read; without times, a label is that of the whole file.
 
-    Raises
-    ------
-    UserError
-        No column holds the label, or it is not known which one names the recording or gives the times.
+    Raises a UserError if no column holds the label, or it is not known which one names the recording or gives the
+    times.
     """
     header = header_of(lines)
     rows, problems = readable(table, lines, header)

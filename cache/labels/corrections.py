@@ -33,41 +33,24 @@ class Decision(StrEnum):
 
 
 class Correction(NamedTuple):
-    """A line of the table.
+    """A line of the table."""
 
-    Attributes
-    ----------
-    sha256
-        The digest of the clip's content; for a segment see cache.shared.segment.
-    path
-        The clip's path in the cache then, for people.
-    old
-        The class in the cache then.
-    new
-        The right class for `change`, the second class for `both`, else "".
-    who, when
-        The reviewer, and the time in ISO 8601.
-    run
-        The run whose mistakes were reviewed.
-    """
-
-    sha256: str
-    path: str
-    old: str
+    sha256: str  # the digest of the clip's content; for a segment see cache.shared.segment
+    path: str  # the clip's path in the cache then, for people
+    old: str  # the class in the cache then
     decision: Decision
-    new: str
+    new: str  # the right class for `change`, the second class for `both`, else ""
+    # The reviewer, and the time in ISO 8601.
     who: str
     when: str
-    run: str
+    run: str  # the run whose mistakes were reviewed
 
 
 def append_correction(file: Path, correction: Correction) -> None:
     """Append a line, which is on the disk when this returns.
 
-    Raises
-    ------
-    UserError
-        The file is a link or not a regular file, or the new class cannot be the name of a folder on one line.
+    Raises a UserError if the file is a link or not a regular file, or the new class cannot be the name of a folder on
+    one line.
     """
     if any(not name.isprintable() for name in (correction.old, correction.new)):
         raise UserError(f"{printable(correction.new or correction.old)!r} cannot be a class in a table of corrections")
@@ -96,15 +79,12 @@ def append_correction(file: Path, correction: Correction) -> None:
 def read_corrections(file: Path, notify: Callable[[str], None]) -> dict[str, Correction]:
     """Return the last decision about each content, by its sha256; none if there is no file, or it was undone.
 
+    Raises a UserError if the file cannot be read, or its first line is not that of a table of corrections.
+
     Parameters
     ----------
     notify
         Takes a line about the lines that are not corrections, which are skipped.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, or its first line is not that of a table of corrections.
     """
     if not file.exists():
         return {}

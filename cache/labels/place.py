@@ -26,21 +26,11 @@ _GENERIC |= {"wav", "wavs"}
 
 
 class Index(NamedTuple):
-    """The audio files in a folder.
+    """The audio files in a folder."""
 
-    Attributes
-    ----------
-    root
-        The folder.
-    files
-        Paths relative to it, by their names without ending, in one case and Unicode form.
-    folders
-        Names of the folders that hold them, in one case and Unicode form.
-    """
-
-    root: Path
-    files: dict[str, list[str]]
-    folders: set[str]
+    root: Path  # the folder
+    files: dict[str, list[str]]  # paths relative to it, by their names without ending, in one case and Unicode form
+    folders: set[str]  # names of the folders that hold them, in one case and Unicode form
 
 
 # index_of(), called once for a folder.
@@ -48,20 +38,12 @@ Indexed = Callable[[Path, bool], Index]
 
 
 class Place(NamedTuple):
-    """A recording that was found, or why none was.
+    """A recording that was found, or why none was."""
 
-    Attributes
-    ----------
-    path
-        The recording; "" if there is none.
-    note
-        Why there is none, or how the name of the recording differs from the one in the table; "" if it does not.
-    is_guess
-        Whether the recording lies in other folders than the table gives, which are those of another machine.
-    """
-
-    path: str
+    path: str  # the recording; "" if there is none
+    # Why there is none, or how the name of the recording differs from the one in the table; "" if it does not.
     note: str = ""
+    # Whether the recording lies in other folders than the table gives, which are those of another machine.
     is_guess: bool = False
 
 

@@ -44,12 +44,8 @@ def annotations(table: Path, lines: Sequence[str], named: ColumnNames) -> tuple[
     """Return the labels, each once though it may be there in a spectrogram's and in a waveform's view.
 
     Where selections run through recordings that follow each other, the column File Offset (s) has the start within the
-    one that Begin File or Begin Path names. A start in another column, which the user named, is that already.
-
-    Raises
-    ------
-    UserError
-        No column holds the label, or the table has several recordings and no offsets.
+    one that Begin File or Begin Path names. A start in another column, which the user named, is that already. Raises a
+    UserError if no column holds the label, or the table has several recordings and no offsets.
     """
     header = header_of(lines)
     rows, problems = readable(table, lines, header)

@@ -32,42 +32,20 @@ _LONGEST_NAME = 255
 
 
 class Labels(NamedTuple):
-    """The annotations of some tables, and what is wrong with the tables.
+    """The annotations of some tables, and what is wrong with the tables."""
 
-    Attributes
-    ----------
-    annotations
-        In the order of the tables and their lines; `file` is the path of the recording.
-    empty
-        Recordings whose tables are there and empty: nothing calls in them.
-    problems
-        Lines and tables that were skipped, and what else is to be told.
-    """
-
-    annotations: list[Annotation]
-    empty: list[str]
-    problems: list[Problem]
+    annotations: list[Annotation]  # in the order of the tables and their lines; `file` is the path of the recording
+    empty: list[str]  # recordings whose tables are there and empty: nothing calls in them
+    problems: list[Problem]  # lines and tables that were skipped, and what else is to be told
 
 
 class _Table(NamedTuple):
-    """A table that was read.
+    """A table that was read."""
 
-    Attributes
-    ----------
-    file
-        The table.
-    top
-        The folder in which it was found; None if it was named itself.
-    lines
-        Its lines; none if they cannot be read.
-    annotations
-        Empty if the table cannot be used, and there is a problem then.
-    """
-
-    file: Path
-    top: Path | None
-    lines: list[str]
-    annotations: list[Annotation]
+    file: Path  # the table
+    top: Path | None  # the folder in which it was found; None if it was named itself
+    lines: list[str]  # its lines; none if they cannot be read
+    annotations: list[Annotation]  # empty if the table cannot be used, and there is a problem then
     problems: list[Problem]
 
 
@@ -79,6 +57,9 @@ def read_labels(
     audio: Sequence[str] | None = None,
 ) -> Labels:
     """Read tables of labels: Audacity's label tracks, Raven's selection tables, and tables with a header.
+
+    Raises a UserError if a path is not there, nothing can be made of a table that was named, or no table has a named
+    column.
 
     Parameters
     ----------
@@ -92,11 +73,6 @@ def read_labels(
         The length in seconds to give to labels of a point in time; 0: skip them.
     audio
         The paths of all audio files in and below `recordings`, relative to it; None: walk it to find them.
-
-    Raises
-    ------
-    UserError
-        A path is not there, nothing can be made of a table that was named, or no table has a named column.
     """
     read = [_read(file, top, named) for file, top in _files(paths)]
     if any(named):
@@ -128,10 +104,7 @@ def read_labels(
 def tables(paths: Sequence[Path], most: float = math.inf) -> list[Path]:
     """Return the files that may be tables of labels, as read_labels() looks at them.
 
-    Raises
-    ------
-    UserError
-        There are more than `most` folders to look into.
+    Raises a UserError if there are more than `most` folders to look into.
     """
     return [file for file, _ in _files(paths, most) if file.is_file()]
 

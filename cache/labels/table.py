@@ -13,23 +13,12 @@ _SHOWN = 80
 
 
 class Header(NamedTuple):
-    """The line that names the columns.
+    """The line that names the columns."""
 
-    Attributes
-    ----------
-    number
-        Its number, from 1: blank lines and Excel's `sep=;` may come before it.
-    delimiter
-        What separates the cells: a comma, a semicolon or a tab.
-    names
-        The names of the columns, as they are written.
-    columns
-        The position of each column by its name as column_name() gives it; of two of one name, the first.
-    """
-
-    number: int
-    delimiter: str
-    names: list[str]
+    number: int  # its number, from 1: blank lines and Excel's `sep=;` may come before it
+    delimiter: str  # what separates the cells: a comma, a semicolon or a tab
+    names: list[str]  # the names of the columns, as they are written
+    # The position of each column by its name as column_name() gives it; of two of one name, the first.
     columns: dict[str, int]
 
     def first_of(self, names: Iterable[str]) -> int | None:

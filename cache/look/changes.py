@@ -22,33 +22,16 @@ _UNKNOWN = (-1, -1)
 
 
 class Changes(NamedTuple):
-    """How DATA differs from a cache.
+    """How DATA differs from a cache."""
 
-    Attributes
-    ----------
-    data
-        DATA, as an absolute path.
-    n_changed
-        Clips whose size or time is not that of the cache, and rejected ones that would be tried again.
-    n_gone
-        Clips that are no longer there.
-    n_new
-        Audio files in the class folders that the cache does not know.
-    others
-        How many files of other kinds are in the class folders, by extension.
-    n_tables
-        Tables of labels that are missing, or newer than the cache.
-    reason
-        The reason why all this is unknown, in words; "" if it is known.
-    """
-
-    data: str
-    n_changed: int = 0
-    n_gone: int = 0
-    n_new: int = 0
+    data: str  # DATA, as an absolute path
+    n_changed: int = 0  # clips whose size or time is not that of the cache, and rejected ones that would be tried again
+    n_gone: int = 0  # clips that are no longer there
+    n_new: int = 0  # audio files in the class folders that the cache does not know
+    # How many files of other kinds are in the class folders, by extension.
     others: Mapping[str, int] = MappingProxyType({})
-    n_tables: int = 0
-    reason: str = ""
+    n_tables: int = 0  # tables of labels that are missing, or newer than the cache
+    reason: str = ""  # the reason why all this is unknown, in words; "" if it is known
 
     @property
     def state(self) -> str:

@@ -146,11 +146,8 @@ def _folded(name: str, value: str, width: int | None) -> list[str]:
 def check_rows(cache: Cache) -> int:
     """Check the crc32 and the range of every row, and return how many rows there are.
 
-    Raises
-    ------
-    CacheError
-        The bytes of a row are not those that were written, or its values are not in [0, 1]; the message names the
-        first such clip.
+    Raises a CacheError if the bytes of a row are not those that were written, or its values are not in [0, 1]; the
+    message names the first such clip.
     """
     damaged = [i for i, expected in enumerate(cache.columns["crc32"].tolist()) if not _is_whole(cache, i, expected)]
     if damaged:

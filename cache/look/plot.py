@@ -34,6 +34,8 @@ _LOG_FROM = 30
 def draw_sheet(cache: Cache, out: Path, seed: int) -> tuple[int, int]:
     """Draw a row of clips for every class, beside histograms of all its durations and sample rates.
 
+    Raises a UserError if the picture has another extension.
+
     Parameters
     ----------
     out
@@ -45,11 +47,6 @@ def draw_sheet(cache: Cache, out: Path, seed: int) -> tuple[int, int]:
     -------
     n_clips, n_classes : int
         How many clips and classes the picture shows; it has at most `MAX_CLASSES`, the first.
-
-    Raises
-    ------
-    UserError
-        The picture has another extension.
     """
     if out.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"{out}: the picture must end in .png, .svg or .pdf")

@@ -113,10 +113,7 @@ def run(app: "typer.Typer", name: str, kept: str = "") -> NoReturn:
 def signals_held() -> Iterator[None]:
     """Delay signals to the end of the block, for a library whose callbacks cannot raise.
 
-    Raises
-    ------
-    Interrupted
-        A signal came during the block.
+    Raises an Interrupted if a signal came during the block.
     """
     global _held
     _held = []

@@ -58,6 +58,9 @@ def needs_of(software: Callable[[], dict[str, str]], *paths: str | os.PathLike[s
 def connected(scheduler: str, needs: Needs, notify: Callable[[str], None], dashboard: bool) -> Iterator["Cluster"]:
     """Connect to a scheduler and check its workers.
 
+    Raises a UserError if distributed is not installed, the scheduler cannot be reached, or a worker does not have what
+    it needs.
+
     Parameters
     ----------
     scheduler
@@ -72,11 +75,6 @@ def connected(scheduler: str, needs: Needs, notify: Callable[[str], None], dashb
     ------
     Cluster
         It has at least one worker, for which this waits. Unfinished work is cancelled at the end.
-
-    Raises
-    ------
-    UserError
-        distributed is not installed, the scheduler cannot be reached, or a worker does not have what it needs.
     """
     try:
         import distributed
@@ -125,10 +123,7 @@ class Cluster:
     def workers(self) -> dict[str, int]:
         """Return the threads of every worker by its address, at most a second old; tell the user when there are none.
 
-        Raises
-        ------
-        UserError
-            The scheduler has gone.
+        Raises a UserError if the scheduler has gone.
         """
         if time.monotonic() - self._asked < _COUNT_SECONDS:
             return self._workers
@@ -164,10 +159,7 @@ class Cluster:
     def check(self, needs: Needs) -> None:
         """Check the needs on every worker.
 
-        Raises
-        ------
-        UnfitWorker
-            A worker lacks something.
+        Raises an UnfitWorker if a worker lacks something.
         """
         answers = self.client.run(shortcoming, needs, on_error="return")
         bad = {worker: why for worker, answer in sorted(answers.items()) if (why := _words(answer))}
@@ -226,10 +218,7 @@ _fit: set[Needs] = set()
 def check_this_worker(needs: Needs, again: bool = False) -> None:
     """Check the worker that runs this, which may have joined after the others were checked.
 
-    Raises
-    ------
-    UnfitWorker
-        The worker lacks something.
+    Raises an UnfitWorker if the worker lacks something.
     """
     if needs in _fit and not again:
         return

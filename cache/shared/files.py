@@ -42,12 +42,8 @@ _LINE_END = re.compile("\r\n|\r|\n")
 def open_regular(file: Path) -> BinaryIO:
     """Open a regular file to read its bytes.
 
-    Raises
-    ------
-    UserError
-        It is a folder, or a pipe or a device, on which a program could wait or read for ever.
-    OSError
-        It cannot be opened.
+    Raises a UserError if it is a folder, or a pipe or a device, on which a program could wait or read for ever. Raises
+    an OSError if it cannot be opened.
     """
     # Without O_NONBLOCK, opening a pipe waits for its other end.
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -60,15 +56,12 @@ def open_regular(file: Path) -> BinaryIO:
 def read_text(file: Path, limit: int = MAX_TEXT) -> str:
     """Return the text of a file that somebody else may have written, in UTF-8 or, with its mark, in UTF-16.
 
+    Raises a UserError if it cannot be read, is not a regular file, is too large, is not text, or is a Git LFS pointer.
+
     Parameters
     ----------
     limit
         The most bytes that it may have.
-
-    Raises
-    ------
-    UserError
-        It cannot be read, is not a regular file, is too large, is not text, or is a Git LFS pointer.
     """
     try:
         with open_regular(file) as raw:
@@ -106,10 +99,7 @@ def is_lfs_pointer(head: bytes) -> bool:
 def as_path(value: object, name: str) -> Path:
     """Return an argument that names a file or a folder as a path.
 
-    Raises
-    ------
-    UserError
-        It cannot be a path; the message has the argument's name.
+    Raises a UserError if it cannot be a path; the message has the argument's name.
     """
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str) or not text or "\0" in text:
@@ -168,10 +158,7 @@ def write_all(file: int, data: bytes | memoryview, offset: int | None = None) ->
 def own_folder(folder: Path) -> Path:
     """Make a folder within another, if it is not there yet, and return it.
 
-    Raises
-    ------
-    UserError
-        It is a link: what is written into it could land anywhere.
+    Raises a UserError if it is a link: what is written into it could land anywhere.
     """
     if folder.is_symlink():
         raise UserError(f"{folder} is a link, and nothing is written through a link; delete it and run this again")
@@ -203,7 +190,7 @@ def locked(file: Path, doing: str, remedy: str, notify: Callable[[str], None], w
     The lock is the operating system's (flock), so it goes when its holder dies, however it dies. On a file system
     without flock the lock is that another file exists, called as `file` with "ed" behind it. After a holder that was
     killed, the next process on the same machine deletes that file; on another machine it counts as held until somebody
-    deletes it.
+    deletes it. Raises a UserError if another process holds the lock, or `file` is a link.
 
     Parameters
     ----------
@@ -222,11 +209,6 @@ def locked(file: Path, doing: str, remedy: str, notify: Callable[[str], None], w
     ------
     bool
         Whether another holder was waited for.
-
-    Raises
-    ------
-    UserError
-        Another process holds the lock, or `file` is a link.
     """
     from filelock import SoftFileLock
 

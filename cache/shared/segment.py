@@ -13,22 +13,13 @@ _PATH = re.compile(r"(.+)#(\d+\.\d{6})-(\d+\.\d{6})(?:@ch([1-9]\d{0,4}))?", re.D
 
 
 class Segment(NamedTuple):
-    """A part of a recording.
+    """A part of a recording."""
 
-    Attributes
-    ----------
-    recording
-        The path of the recording.
-    start, end
-        Seconds within the recording, to the microsecond.
-    channel
-        The channel, counted from 1; 0: the mean of all channels.
-    """
-
-    recording: str
+    recording: str  # the path of the recording
+    # Seconds within the recording, to the microsecond.
     start: float
     end: float
-    channel: int = 0
+    channel: int = 0  # the channel, counted from 1; 0: the mean of all channels
 
     @property
     def path(self) -> str:

@@ -39,24 +39,15 @@ SUBSETS = {
 
 @dataclass
 class Tree:
-    """The content of a folder and of all below it; hidden files and folders are skipped.
+    """The content of a folder and of all below it; hidden files and folders are skipped."""
 
-    Attributes
-    ----------
-    audio
-        Paths of the files with an audio extension, relative to the folder that the walk was given, with "/"; sorted.
-    others
-        How many other files there are, by extension in small letters; "" for a name without one.
-    unreadable
-        (path, reason) of every folder that cannot be read.
-    hollow
-        Folders with an audio extension that hold no audio.
-    """
-
+    # Paths of the files with an audio extension, relative to the folder that the walk was given, with "/"; sorted.
     audio: list[str] = field(default_factory=list)
+    # How many other files there are, by extension in small letters; "" for a name without one.
     others: Counter[str] = field(default_factory=Counter)
+    # (path, reason) of every folder that cannot be read.
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    hollow: list[str] = field(default_factory=list)
+    hollow: list[str] = field(default_factory=list)  # folders with an audio extension that hold no audio
 
 
 class Stamp(NamedTuple):
@@ -77,7 +68,7 @@ def walk(
     """Walk some folders.
 
     Links to folders are followed after all others, and each real folder is looked into once: a link back to where the
-    walk has been, or to another of the folders, adds nothing.
+    walk has been, or to another of the folders, adds nothing. Raises a UserError if there are more folders.
 
     Parameters
     ----------
@@ -96,11 +87,6 @@ def walk(
     -------
     list of Tree
         One for each folder, and behind them one for the rest.
-
-    Raises
-    ------
-    UserError
-        There are more folders.
     """
     root = os.fspath(top)
     seen = {_identity(root), *(_identity(f"{root}/{folder}") for folder in folders)}
@@ -186,22 +172,13 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 class Looked(NamedTuple):
-    """The kinds of the files of a walk.
+    """The kinds of the files of a walk."""
 
-    Attributes
-    ----------
-    clips
-        The stamp of each clip, by path.
-    rejected
-        The reason why a path cannot be used, by path: a dangling link, a folder that cannot be read, or a name that is
-        not UTF-8.
-    ignored
-        The kind of a path that is not a file, such as "a pipe".
-    """
-
-    clips: dict[str, Stamp]
+    clips: dict[str, Stamp]  # the stamp of each clip, by path
+    # The reason why a path cannot be used, by path: a dangling link, a folder that cannot be read, or a name that is
+    # not UTF-8.
     rejected: dict[str, str]
-    ignored: dict[str, str]
+    ignored: dict[str, str]  # the kind of a path that is not a file, such as "a pipe"
 
 
 def look_at(top: str | os.PathLike[str], tree: Tree, limit: int | None = None) -> Looked:
@@ -238,20 +215,13 @@ def _kind(mode: int) -> str:
 
 
 class Places(NamedTuple):
-    """The class folders of DATA.
+    """The class folders of DATA."""
 
-    Attributes
-    ----------
-    names
-        The names of the folders that can be a class: those in train, val and test, or else those in DATA.
-    folders
-        The folders of each name, relative to DATA, by the subset in which each lies; "" for a folder in DATA itself.
-    loose
-        Audio files in DATA, and in train, val and test, that are beside the class folders, relative to DATA.
-    """
-
+    # The names of the folders that can be a class: those in train, val and test, or else those in DATA.
     names: list[str]
+    # The folders of each name, relative to DATA, by the subset in which each lies; "" for a folder in DATA itself.
     folders: dict[str, dict[str, str]]
+    # Audio files in DATA, and in train, val and test, that are beside the class folders, relative to DATA.
     loose: list[str]
 
 

@@ -61,31 +61,16 @@ class Reading(Generic[T, R]):
 
 
 class Audio(NamedTuple):
-    """An open clip.
+    """An open clip."""
 
-    Attributes
-    ----------
-    sr
-        The file's own sample rate in Hz.
-    n_samples
-        The expected number of samples of a channel, by the header or an estimate; 0 if nothing is known.
-    format
-        Container and encoding, such as "WAV/PCM_16".
-    blocks
-        Reads the clip from its beginning. Unless `scale` is 1, the reader may overwrite a block, too.
-    digest
-        Computes `sha256`.
-    scale
-        The factor that brings the samples of `blocks` to full scale at 1; a power of two.
-    """
-
-    sr: int
+    sr: int  # the file's own sample rate in Hz
     n_channels: int
-    n_samples: int
-    format: str
+    n_samples: int  # the expected number of samples of a channel, by the header or an estimate; 0 if nothing is known
+    format: str  # container and encoding, such as "WAV/PCM_16"
+    # Reads the clip from its beginning. Unless `scale` is 1, the reader may overwrite a block, too.
     blocks: Callable[[], Blocks]
-    digest: Callable[[], str]
-    scale: float = 1.0
+    digest: Callable[[], str]  # computes `sha256`
+    scale: float = 1.0  # the factor that brings the samples of `blocks` to full scale at 1; a power of two
 
     @property
     def sha256(self) -> str:
@@ -94,6 +79,8 @@ class Audio(NamedTuple):
 
     def pieces(self, spans: Sequence[tuple[int, int]]) -> Generator[tuple[int, Float32], None, Decoded | None]:
         """Cut spans of samples out of the clip while it is read once.
+
+        Raises a ClipError if the clip cannot be decoded further; what came before is good.
 
         Parameters
         ----------
@@ -111,11 +98,6 @@ class Audio(NamedTuple):
         -------
         Decoded or None
             None if all spans were complete before the clip was read to its end.
-
-        Raises
-        ------
-        ClipError
-            The clip cannot be decoded further; what came before is good.
         """
         waiting = deque(sorted(range(len(spans)), key=spans.__getitem__))
         under_way: list[int] = []
@@ -144,6 +126,8 @@ def check_sr(sr: int, stated: str = "its header states a sample rate of") -> Non
 def check_length(n_read: int, n_stated: int, sr: int, compressed: bool = True) -> str:
     """Compare the number of decoded samples with the one that the header states: one rule for all formats.
 
+    Raises a ClipError if more than half is missing.
+
     Parameters
     ----------
     n_read, n_stated
@@ -155,11 +139,6 @@ def check_length(n_read: int, n_stated: int, sr: int, compressed: bool = True) -
     -------
     str
         The remark on what is missing; "" if little or nothing is.
-
-    Raises
-    ------
-    ClipError
-        More than half is missing.
     """
     tolerance = max(_TOLERATED_SECONDS * sr, 2 * _FRAME_SAMPLES * compressed)
     n_missing = n_stated - n_read

@@ -23,17 +23,15 @@ _TRIED = 8
 def open_audio(path: str, size: int | None = None, mtime_ns: int | None = None) -> Iterator[Audio]:
     """Open a clip, and check at the end that it is still the same file.
 
+    Raises a ClipError if it cannot be opened, is not audio, changed meanwhile, or an error was raised while it was
+    open.
+
     Parameters
     ----------
     path
         The file.
     size, mtime_ns
         Its size and time when it was found; an error if they are others now.
-
-    Raises
-    ------
-    ClipError
-        It cannot be opened, is not audio, changed meanwhile, or an error was raised while it was open.
     """
     try:
         # Without O_NONBLOCK, opening a pipe would wait for its other end.

@@ -27,31 +27,17 @@ class Class(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """An audio file as it was found, or a segment of one.
+    """An audio file as it was found, or a segment of one."""
 
-    Attributes
-    ----------
-    path
-        The path under which a cache knows it, relative to DATA, with "/".
-    label
-        The index of its class.
-    size, mtime_ns, inode
-        By these the file is recognised.
-    segment
-        The segment; None for a file that is a clip as a whole.
-    where
-        The line of a table that names the segment, such as "night.txt:12"; "" if none does.
-    corrected
-        1 + the index of the class of its folder or table if a correction gives it another class, else 0.
-    """
-
-    path: str
-    label: int
+    path: str  # the path under which a cache knows it, relative to DATA, with "/"
+    label: int  # the index of its class
+    # By these the file is recognised.
     size: int
     mtime_ns: int
     inode: int = 0
-    segment: Segment | None = None
-    where: str = ""
+    segment: Segment | None = None  # the segment; None for a file that is a clip as a whole
+    where: str = ""  # the line of a table that names the segment, such as "night.txt:12"; "" if none does
+    # 1 + the index of the class of its folder or table if a correction gives it another class, else 0.
     corrected: int = 0
 
     @property
@@ -67,21 +53,13 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class Walked:
-    """The files in DATA, by one walk.
-
-    Attributes
-    ----------
-    places
-        The class folders.
-    trees
-        The content of the folders of each name that was walked, by their subset; "" if they lie in none.
-    rest
-        The content of DATA outside of the class folders, where that was walked, too.
-    """
+    """The files in DATA, by one walk."""
 
     data: Path
-    places: Places
+    places: Places  # the class folders
+    # The content of the folders of each name that was walked, by their subset; "" if they lie in none.
     trees: dict[str, dict[str, Tree]]
+    # The content of DATA outside of the class folders, where that was walked, too.
     rest: Tree = field(default_factory=Tree)
 
     @property
@@ -120,30 +98,14 @@ class Walked:
 
 
 class Found(NamedTuple):
-    """The clips there are, and what else was come by.
+    """The clips there are, and what else was come by."""
 
-    Attributes
-    ----------
-    clips
-        In order.
-    rejected
-        Paths that cannot even be looked at, folders that cannot be read among them.
-    ignored
-        (path, what it is) of everything that is not a file.
-    others
-        How many files of other kinds there are, by extension.
-    loose
-        Audio files that belong to no class because they lie beside the class folders.
-    folders
-        The folders in which the clips lie, relative to DATA.
-    """
-
-    clips: list[Clip]
-    rejected: list[Rejected]
-    ignored: list[tuple[str, str]]
-    others: Counter[str]
-    loose: list[str]
-    folders: list[str]
+    clips: list[Clip]  # in order
+    rejected: list[Rejected]  # paths that cannot even be looked at, folders that cannot be read among them
+    ignored: list[tuple[str, str]]  # (path, what it is) of everything that is not a file
+    others: Counter[str]  # how many files of other kinds there are, by extension
+    loose: list[str]  # audio files that belong to no class because they lie beside the class folders
+    folders: list[str]  # the folders in which the clips lie, relative to DATA
 
 
 def walk_data(data: Path, places: Places, members: Iterable[str], with_rest: bool = False) -> Walked:

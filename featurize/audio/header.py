@@ -13,30 +13,14 @@ _MAX_CHUNKS = 1000
 
 
 class _Chunks(NamedTuple):
-    """How the chunks of a container lie in the file.
+    """How the chunks of a container lie in the file."""
 
-    Attributes
-    ----------
-    start
-        Where the first chunk starts.
-    head
-        Name and size, at the beginning of each chunk.
-    samples
-        Name of the chunk with the samples.
-    n_before
-        Bytes in that chunk before the samples.
-    alignment
-        A chunk is filled up to a multiple of so many bytes, which its size does not count.
-    n_head
-        Bytes of the head that its size counts.
-    """
-
-    start: int
-    head: struct.Struct
-    samples: bytes
-    n_before: int = 0
-    alignment: int = 2
-    n_head: int = 0
+    start: int  # where the first chunk starts
+    head: struct.Struct  # name and size, at the beginning of each chunk
+    samples: bytes  # name of the chunk with the samples
+    n_before: int = 0  # bytes in that chunk before the samples
+    alignment: int = 2  # a chunk is filled up to a multiple of so many bytes, which its size does not count
+    n_head: int = 0  # bytes of the head that its size counts
 
 
 _WAV = _Chunks(12, struct.Struct("<4sI"), b"data")

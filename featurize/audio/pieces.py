@@ -23,6 +23,8 @@ _TOLERATED_SECONDS = 0.01
 def cut(audio: Audio, segments: Sequence[Segment]) -> Iterator[tuple[int, Audio]]:
     """Cut segments, which may overlap, out of an open recording.
 
+    Raises a ClipError if the recording cannot be decoded further; what came before is good.
+
     Yields
     ------
     int
@@ -30,11 +32,6 @@ def cut(audio: Audio, segments: Sequence[Segment]) -> Iterator[tuple[int, Audio]
     Audio
         The segment, to the bit as a file of its samples. If it starts behind the end of the recording, or is of a
         channel that it does not have, reading it raises a ClipError.
-
-    Raises
-    ------
-    ClipError
-        The recording cannot be decoded further; what came before is good.
     """
     spans = [segment.samples(audio.sr) for segment in segments]
     for chosen in passes(spans, _MOST_KEPT // audio.n_channels):

@@ -36,6 +36,9 @@ CONVERT = "an encoding that cannot be read; convert it, for example with ffmpeg 
 def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
     """Open the first audio stream of a file with FFmpeg's libraries.
 
+    Raises a ClipError if it holds no audio, or in an encoding that cannot be read. Errors further on are raised from
+    `blocks`.
+
     Parameters
     ----------
     file
@@ -47,11 +50,6 @@ def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
     -------
     Audio or None
         None if FFmpeg does not know the container, or can decode nothing in it.
-
-    Raises
-    ------
-    ClipError
-        It holds no audio, or in an encoding that cannot be read. Errors further on are raised from `blocks`.
     """
     container = _opened(file, size)
     if container is None:

@@ -23,21 +23,11 @@ _NO_ENERGY = 1e-30
 
 
 class Sound(NamedTuple):
-    """Properties of a clip that show while it is mixed and resampled.
+    """Properties of a clip that show while it is mixed and resampled."""
 
-    Attributes
-    ----------
-    decoded
-        Its end.
-    lost
-        The share of its energy that resampling took away.
-    cancelled
-        Whether its channels are in opposite phase, so that their mean is next to nothing.
-    """
-
-    decoded: Decoded
-    lost: float
-    cancelled: bool
+    decoded: Decoded  # its end
+    lost: float  # the share of its energy that resampling took away
+    cancelled: bool  # whether its channels are in opposite phase, so that their mean is next to nothing
 
 
 Waveform = Generator[Float32, None, Sound]
@@ -60,16 +50,13 @@ def resampled(y: Float32, sr_in: int, sr_out: int) -> Float32:
 def mono_blocks(audio: Audio, sr: int) -> Waveform:
     """Yield the waveform at `sr` Hz: the mean of the channels, resampled by soxr's HQ filter.
 
+    Raises a ClipError if the file cannot be decoded to its end, or holds no samples.
+
     Yields
     ------
     ndarray
         Consecutive samples, shape (n,), float32; the next block overwrites one. All of them together are what
         `librosa.load(path, sr=sr, res_type="soxr_hq")` returns, whatever the size of the blocks.
-
-    Raises
-    ------
-    ClipError
-        The file cannot be decoded to its end, or holds no samples.
     """
     if audio.sr == sr:
         return _mixed(audio)

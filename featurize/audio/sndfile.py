@@ -34,6 +34,9 @@ class Unread(ClipError):
 def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> Audio:
     """Open a file with libsndfile.
 
+    Raises an Unread if libsndfile does not read it. Raises a ClipError if it cannot be used. Errors further on are
+    raised from `blocks`.
+
     Parameters
     ----------
     file
@@ -42,13 +45,6 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
         Its name; libsndfile needs the extension to recognise an MP3 that has something before its first frame.
     digest
         Computes the sha256 of the content.
-
-    Raises
-    ------
-    Unread
-        libsndfile does not read it.
-    ClipError
-        It cannot be used. Errors further on are raised from `blocks`.
     """
     body = body_of(file, size)
     # libsndfile searches an MP3 to its end when it opens it: once is enough.
@@ -86,6 +82,8 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
 def open_stream(file: int, is_over: Callable[[], bool]) -> Audio:
     """Open a WAV that can only be read once, from its start: standard input.
 
+    Raises a ClipError if it is not a WAV. Errors further on are raised from `blocks`.
+
     Parameters
     ----------
     file
@@ -97,11 +95,6 @@ def open_stream(file: int, is_over: Callable[[], bool]) -> Audio:
     -------
     Audio
         `n_samples` is 0 where the header does not know; `blocks` can be called once.
-
-    Raises
-    ------
-    ClipError
-        It is not a WAV. Errors further on are raised from `blocks`.
     """
     import soundfile
 

@@ -29,30 +29,14 @@ _KINDS: dict[tuple[int, int], tuple[str, str, int, float]] = {
 
 
 class PlainWav(NamedTuple):
-    """An uncompressed WAV in memory.
+    """An uncompressed WAV in memory."""
 
-    Attributes
-    ----------
-    sr
-        Sample rate in Hz, which is not checked.
-    samples
-        The numbers as they are stored, shape (n_samples, n_channels).
-    bits
-        Bits of a number.
-    zero
-        The number that stands for 0.
-    scale
-        The factor that brings full scale to 1.
-    format
-        Container and encoding.
-    """
-
-    sr: int
-    samples: npt.NDArray[Any]
-    bits: int
-    zero: int
-    scale: float
-    format: str
+    sr: int  # sample rate in Hz, which is not checked
+    samples: npt.NDArray[Any]  # the numbers as they are stored, shape (n_samples, n_channels)
+    bits: int  # bits of a number
+    zero: int  # the number that stands for 0
+    scale: float  # the factor that brings full scale to 1
+    format: str  # container and encoding
 
 
 def plain_wav(data: bytes) -> PlainWav | None:

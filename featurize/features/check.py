@@ -21,10 +21,7 @@ _FLOAT16_ERROR = 2.0**-12
 def compare(data: Path, cache_file: Path, n_rows: int) -> str:
     """Recompute `n_rows` random rows with librosa's own calls; return a line with the largest absolute difference.
 
-    Raises
-    ------
-    UserError
-        A row differs by more than 1e-4 (and float16's rounding), or its clip is not what it was.
+    Raises a UserError if a row differs by more than 1e-4 (and float16's rounding), or its clip is not what it was.
     """
     cache = open_cache(cache_file)
     rows = np.sort(np.random.default_rng().choice(len(cache), min(n_rows, len(cache)), replace=False))

@@ -185,10 +185,7 @@ def arguments(module: ir.Module, name: str, result: ir.Type, *kinds: ir.Type) ->
 def machine_code(module: ir.Module) -> llvm.ExecutionEngine:
     """Compile a module for this processor; the engine knows its functions by name, and owns them.
 
-    Raises
-    ------
-    RuntimeError
-        LLVM makes no code for this processor.
+    Raises a RuntimeError if LLVM makes no code for this processor.
     """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

@@ -22,10 +22,7 @@ Wish = MelSettings | Mapping[str, Setting] | str | None
 def asked_settings(wish: Wish) -> dict[str, Setting]:
     """Return the settings that are asked for, by name.
 
-    Raises
-    ------
-    UserError
-        There is no such profile or setting, or a value is of another type.
+    Raises a UserError if there is no such profile or setting, or a value is of another type.
     """
     if isinstance(wish, str):
         if wish not in PROFILES:
@@ -53,10 +50,7 @@ _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True o
 def resolved_settings(asked: Mapping[str, Setting], remembered: Mapping[str, Setting] | None = None) -> MelSettings:
     """Return all settings: what is asked for, else what the cache remembers, else the contract's.
 
-    Raises
-    ------
-    UserError
-        This program does not compute them, or they reach higher than half the sample rate.
+    Raises a UserError if this program does not compute them, or they reach higher than half the sample rate.
     """
     settings = computable(MelSettings(**{**(remembered or {}), **asked}))  # type: ignore[arg-type]  # they were checked
     if asked and settings.fmax > settings.sr / 2:

@@ -17,32 +17,22 @@ from cache.shared.types import Float32
 
 
 class Kernel(NamedTuple):
-    """The two loops, which take addresses and trust them, and the tables that they need.
+    """The two loops, which take addresses and trust them, and the tables that they need."""
 
-    Attributes
-    ----------
-    mel_power
-        mel_power(samples, n_frames, tables, bounds, scratch, peak, mel) transforms frames of samples. `tables` are
-        the window, the filterbank and the twiddles, `bounds` the bins that each band touches, first and past the last,
-        `peak` one vector that is raised to the largest results, NaN counting as more than infinity.
-    normalise
-        normalise(mel, n_frames, peak, floors, out) turns what `mel_power` left into a row, and returns the largest of
-        `peak`. `floors` are the least power, the dynamic range as a ratio of powers, and what is added to the range of
-        levels.
-    tables, bounds
-        For `mel_power`.
-    n_lanes
-        Floats of a vector. Frames are transformed in groups of so many, the last of which may reach beyond n_frames.
-    engine
-        Owns the code.
-    """
-
+    # mel_power(samples, n_frames, tables, bounds, scratch, peak, mel) transforms frames of samples. `tables` are the
+    # window, the filterbank and the twiddles, `bounds` the bins that each band touches, first and past the last, `peak`
+    # one vector that is raised to the largest results, NaN counting as more than infinity.
     mel_power: Callable[..., None]
+    # normalise(mel, n_frames, peak, floors, out) turns what `mel_power` left into a row, and returns the largest of
+    # `peak`. `floors` are the least power, the dynamic range as a ratio of powers, and what is added to the range of
+    # levels.
     normalise: Callable[..., float]
+    # For `mel_power`.
     tables: Float32
     bounds: npt.NDArray[np.int64]
+    # Floats of a vector. Frames are transformed in groups of so many, the last of which may reach beyond n_frames.
     n_lanes: int
-    engine: object
+    engine: object  # owns the code
 
 
 def hann_window(settings: MelSettings) -> Float32:

@@ -29,10 +29,7 @@ _FIXED = ("mono", "res_type", "window", "center", "pad_mode", "n_mels", "htk", "
 def computable(settings: MelSettings) -> MelSettings:
     """Return the settings if there is code for them.
 
-    Raises
-    ------
-    UserError
-        A setting that the code or the file format fixes has another value, or a value makes no sense.
+    Raises a UserError if a setting that the code or the file format fixes has another value, or a value makes no sense.
     """
     s = settings
     for name in _FIXED:
@@ -75,6 +72,8 @@ def reach_remark(sr: int, settings: MelSettings) -> str:
 def spectrogram(y: Float32, sr: int, settings: MelSettings) -> Float32:
     """Compute the spectrogram of a waveform, as that of a file with these samples.
 
+    Raises a ClipError if a sample is NaN, infinite or too large.
+
     Parameters
     ----------
     y
@@ -86,11 +85,6 @@ def spectrogram(y: Float32, sr: int, settings: MelSettings) -> Float32:
     -------
     ndarray
         Shape (128, 128, 1), float32, in [0, 1].
-
-    Raises
-    ------
-    ClipError
-        A sample is NaN, infinite or too large.
     """
     y = resampled(y if y.ndim == 1 else y.mean(axis=1), sr, settings.sr)
     out = np.empty(ROW_SHAPE, np.float32)
@@ -103,7 +97,9 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
 
     The steps are those of `librosa.feature.melspectrogram` and `librosa.power_to_db(ref=np.max)`, then a centre crop or
     a right pad with the minimum, then min-max to [0, 1]. The reference in the dB cancels in the min-max, so natural
-    logarithms of the power, cut off `top_db` below the whole clip's maximum, give the same result.
+    logarithms of the power, cut off `top_db` below the whole clip's maximum, give the same result. Raises a ClipError
+    if a sample is NaN or infinite, or so large that its power is. Raises a ValueError if `out` is of another type,
+    shape or layout.
 
     Parameters
     ----------
@@ -119,13 +115,6 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
     -------
     int
         The number of samples that there were. If it is not `n_samples`, nothing was written: compute it again.
-
-    Raises
-    ------
-    ClipError
-        A sample is NaN or infinite, or so large that its power is.
-    ValueError
-        `out` is of another type, shape or layout.
     """
     if out.shape != (settings.n_mels, settings.n_frames) or out.dtype != np.float32 or not out.flags.c_contiguous:
         # The kernel would write beside it.

@@ -83,7 +83,7 @@ def _named_classes(
     """Return the classes that are asked for by name, each with the folders and labels that belong to it.
 
     A class is a folder or a label, whose name may be written in another case or Unicode form, or `name=first+second`,
-    which makes one class of several.
+    which makes one class of several. Raises a UserError if there is no such folder or label, or one is asked for twice.
 
     Parameters
     ----------
@@ -93,11 +93,6 @@ def _named_classes(
         DATA, and where its class folders lie.
     labels
         The names of all labels.
-
-    Raises
-    ------
-    UserError
-        There is no such folder or label, or one is asked for twice.
     """
 
     def member(name: str) -> str:
@@ -143,6 +138,8 @@ def _found_classes(
 ) -> list[Class]:
     """Return the classes that are there, folders before labels, and say which folders with audio are not among them.
 
+    Raises a UserError if there is not a single class.
+
     Parameters
     ----------
     everything
@@ -155,11 +152,6 @@ def _found_classes(
         The names of all labels.
     recordings
         The recordings that have labels, or an empty table.
-
-    Raises
-    ------
-    UserError
-        There is not a single class.
     """
     counts = _unlabelled_files(everything, walked, {*map(plain, labels)}, {*recordings}, notify)
     if everything or not (recordings or _has_usual(walked.places)):

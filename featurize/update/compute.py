@@ -32,6 +32,8 @@ def compute(
 ) -> int:
     """Compute clips and keep their rows; return how many rows that were.
 
+    Raises a UserError if no worker is left, or a clip cannot be used and `strict` is set.
+
     Parameters
     ----------
     data
@@ -40,11 +42,6 @@ def compute(
         Stop at a clip that cannot be used.
     journal
         Takes the rows and the rejected clips.
-
-    Raises
-    ------
-    UserError
-        No worker is left, or a clip cannot be used and `strict` is set.
     """
     n_seen = n_computed = 0
     started = time.perf_counter()

@@ -22,30 +22,14 @@ Shapes = Callable[[str], tuple[float, int]]
 
 
 class Labelling(NamedTuple):
-    """Which labels are asked for.
+    """Which labels are asked for."""
 
-    Attributes
-    ----------
-    tables
-        Tables of labels, and folders of them.
-    columns
-        The columns that the user named.
-    point
-        The length in seconds to give to labels of a point in time; 0: skip them.
-    widen
-        Whether labels shorter than the median are widened to it around their middle.
-    background
-        How many segments without a label to take of each labelled recording.
-    length
-        The median in seconds, as it was when segments were first made of it; 0 if it is not known.
-    """
-
-    tables: tuple[Path, ...] = ()
-    columns: ColumnNames = USUAL
-    point: float = 0.0
-    widen: bool = False
-    background: int = 0
-    length: float = 0.0
+    tables: tuple[Path, ...] = ()  # tables of labels, and folders of them
+    columns: ColumnNames = USUAL  # the columns that the user named
+    point: float = 0.0  # the length in seconds to give to labels of a point in time; 0: skip them
+    widen: bool = False  # whether labels shorter than the median are widened to it around their middle
+    background: int = 0  # how many segments without a label to take of each labelled recording
+    length: float = 0.0  # the median in seconds, as it was when segments were first made of it; 0 if it is not known
 
     @property
     def has_length(self) -> bool:
@@ -56,10 +40,7 @@ class Labelling(NamedTuple):
 def labels_in(walked: Walked, labelling: Labelling, shape_of: Shapes) -> Labels:
     """Read the labels of the recordings in DATA, to which their paths become relative.
 
-    Raises
-    ------
-    UserError
-        A table is not there, or nothing can be made of one that was named.
+    Raises a UserError if a table is not there, or nothing can be made of one that was named.
     """
     data = walked.data
     read = read_labels(labelling.tables, data, labelling.columns, labelling.point, walked.audio)

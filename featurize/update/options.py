@@ -24,17 +24,7 @@ MOST_POINT = 3600
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options of one run, see `featurize.build`; None and empty mean: as the cache remembers it.
-
-    Attributes
-    ----------
-    settings
-        The feature settings that are asked for, by name.
-    notify
-        Takes what the user has to know, a line each.
-    announce
-        Takes what is going to happen, a line each.
-    """
+    """The options of one run, see `featurize.build`; None and empty mean: as the cache remembers it."""
 
     data: Path
     cache_file: Path
@@ -52,9 +42,9 @@ class Options:
     wait: bool
     scheduler: str | None
     dashboard: bool
-    settings: Mapping[str, Setting]
-    notify: Callable[[str], None]
-    announce: Callable[[str], None]
+    settings: Mapping[str, Setting]  # the feature settings that are asked for, by name
+    notify: Callable[[str], None]  # takes what the user has to know, a line each
+    announce: Callable[[str], None]  # takes what is going to happen, a line each
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in X_DTYPES:
@@ -96,12 +86,8 @@ def table_list(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 def class_list(classes: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of classes that are given: in a text with commas between them, or one by one.
 
-    A class may be given as `name=first+second`, see `featurize.update.classes`.
-
-    Raises
-    ------
-    UserError
-        One cannot be the name of a folder.
+    A class may be given as `name=first+second`, see `featurize.update.classes`. Raises a UserError if one cannot be the
+    name of a folder.
     """
     names = [name.strip() for name in classes.split(",")] if isinstance(classes, str) else list(classes)
     for name in names:

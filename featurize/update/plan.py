@@ -71,34 +71,19 @@ NONE = Corrections()
 def corrections_of(cache_file: Path, class_names: Sequence[str], notify: Callable[[str], None]) -> Corrections:
     """Read the corrections beside a cache.
 
-    Raises
-    ------
-    UserError
-        corrections.csv cannot be read, or is another table.
+    Raises a UserError if corrections.csv cannot be read, or is another table.
     """
     return Corrections(read_corrections(cache_file.with_name(FILE), notify), class_names)
 
 
 @dataclass
 class Plan:
-    """The clips of a cache, each with the row that it has or the task that makes one.
+    """The clips of a cache, each with the row that it has or the task that makes one."""
 
-    Attributes
-    ----------
-    clips
-        All clips, in final order.
-    source
-        The source of each clip's row, as `cache.file.publish.publish` takes it.
-    tasks
-        The clips that must be read.
-    rejected
-        The clips that are known to be unusable, by path.
-    """
-
-    clips: list[Clip]
-    source: npt.NDArray[np.int64]
-    tasks: list[Task]
-    rejected: dict[str, Rejected]
+    clips: list[Clip]  # all clips, in final order
+    source: npt.NDArray[np.int64]  # the source of each clip's row, as `cache.file.publish.publish` takes it
+    tasks: list[Task]  # the clips that must be read
+    rejected: dict[str, Rejected]  # the clips that are known to be unusable, by path
 
 
 def why_recompute(old: Cache, header: Header) -> str:

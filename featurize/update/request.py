@@ -26,42 +26,20 @@ from featurize.update.segments import Segments, segments_of, usual_length
 
 @dataclass(frozen=True)
 class Request:
-    """The content that a cache is to have, resolved once, with all that was found on the way.
+    """The content that a cache is to have, resolved once, with all that was found on the way."""
 
-    Attributes
-    ----------
-    options
-        The options as they were given.
-    cache_file
-        The file itself, where the user named a link.
-    old
-        The cache that is there; None if there is none, or a damaged one.
-    damage
-        The fault of the damaged cache that is there; "" if there is none.
-    stamp
-        By this the file that is there is recognised.
-    classes
-        The position is the label index.
-    labelling
-        The tables of labels, and how they are read.
-    found
-        The clips.
-    problems
-        Labels that are skipped, and what else was told of lines of tables.
-    """
-
-    options: Options
-    cache_file: Path
-    old: Cache | None
-    damage: str
-    stamp: Stamp | None
+    options: Options  # the options as they were given
+    cache_file: Path  # the file itself, where the user named a link
+    old: Cache | None  # the cache that is there; None if there is none, or a damaged one
+    damage: str  # the fault of the damaged cache that is there; "" if there is none
+    stamp: Stamp | None  # by this the file that is there is recognised
     settings: MelSettings
-    classes: Sequence[Class]
+    classes: Sequence[Class]  # the position is the label index
     max_per_class: int
     dtype: str
-    labelling: Labelling
-    found: Found
-    problems: Sequence[Problem]
+    labelling: Labelling  # the tables of labels, and how they are read
+    found: Found  # the clips
+    problems: Sequence[Problem]  # labels that are skipped, and what else was told of lines of tables
 
     @property
     def is_stale(self) -> bool:
@@ -100,18 +78,13 @@ class Request:
 def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     """Return the content that a cache is to have; an option that is not given stays as the cache remembers it.
 
-    The old cache is opened once, each table is read once, and DATA is walked once.
+    The old cache is opened once, each table is read once, and DATA is walked once. Raises a UserError if DATA has no
+    such class folder, or none at all; nothing can be made of the labels; or the file that is there is not a cache.
 
     Parameters
     ----------
     notify
         Takes notices for the user, a line each.
-
-    Raises
-    ------
-    UserError
-        DATA has no such class folder, or none at all; nothing can be made of the labels; or the file that is there is
-        not a cache.
     """
     data = options.data
     if not data.is_dir():
@@ -216,10 +189,7 @@ def _walked_for_labels(
 ) -> tuple[Walked | None, Labels]:
     """Walk all of DATA, where recordings that have labels may lie anywhere, and read the labels.
 
-    Raises
-    ------
-    UserError
-        Nothing can be used of the tables that are asked for; the message has each reason.
+    Raises a UserError if nothing can be used of the tables that are asked for; the message has each reason.
     """
     if not labelling.tables:
         return None, Labels([], [], [])
@@ -250,10 +220,7 @@ def _check_labels(labelling: Labelling, labels: Labels, classes: Sequence[Class]
 def _without_empty(request: Request, walked: Walked, segments: Segments, notify: Callable[[str], None]) -> Request:
     """Return the request without the classes whose labels are all the second of their segment.
 
-    Raises
-    ------
-    UserError
-        Nothing was found of a class, or nothing usable of one that was asked for by its name.
+    Raises a UserError if nothing was found of a class, or nothing usable of one that was asked for by its name.
     """
     there = {clip.label for clip in request.found.clips}
     for label, one in enumerate(request.classes):
@@ -266,15 +233,12 @@ def _without_empty(request: Request, walked: Walked, segments: Segments, notify:
 def without_classes(request: Request, reasons: Mapping[int, str], notify: Callable[[str], None]) -> Request:
     """Return the request without the classes that have no usable clip.
 
+    Raises a UserError if one was asked for by its name, or no class is left.
+
     Parameters
     ----------
     reasons
         By label index, why a class has none.
-
-    Raises
-    ------
-    UserError
-        One was asked for by its name, or no class is left.
     """
     for label, reason in reasons.items():
         name = printable(request.classes[label].name)

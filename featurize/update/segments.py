@@ -32,21 +32,12 @@ Span = tuple[float, float]
 
 
 class Segments(NamedTuple):
-    """The segments of recordings.
+    """The segments of recordings."""
 
-    Attributes
-    ----------
-    clips
-        In the order of their recordings and of their starts.
-    doubles
-        By label index, why a label of the class gives no clip: another class has the same segment.
-    problems
-        Remarks on single labels: these doubles, and sounds that are in two classes.
-    """
-
-    clips: list[Clip]
+    clips: list[Clip]  # in the order of their recordings and of their starts
+    # By label index, why a label of the class gives no clip: another class has the same segment.
     doubles: Mapping[int, Sequence[str]]
-    problems: Sequence[Problem]
+    problems: Sequence[Problem]  # remarks on single labels: these doubles, and sounds that are in two classes
 
 
 def segments_of(

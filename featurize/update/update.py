@@ -45,29 +45,16 @@ _VERSIONS_OF = ("numpy", "llvmlite", "soxr", "soundfile", "h5py")
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of a run.
+    """The outcome of a run."""
 
-    Attributes
-    ----------
-    cache
-        The cache that it left, open.
-    found
-        The clips, and what else was come by in DATA.
-    problems
-        Labels that were skipped, and what else was told of lines of tables.
-    n_computed, n_reused, n_removed
-        Rows that were computed, that were there already, and whose clips have gone.
-    seconds
-        How long it took.
-    """
-
-    cache: Cache
-    found: Found
-    problems: Sequence[Problem]
+    cache: Cache  # the cache that it left, open
+    found: Found  # the clips, and what else was come by in DATA
+    problems: Sequence[Problem]  # labels that were skipped, and what else was told of lines of tables
+    # Rows that were computed, that were there already, and whose clips have gone.
     n_computed: int
     n_reused: int
     n_removed: int
-    seconds: float
+    seconds: float  # how long it took
 
     def __repr__(self) -> str:
         counts = f"{self.n_computed} computed, {self.n_reused} reused, {self.n_removed} removed"
@@ -77,11 +64,8 @@ class Result:
 def update(options: Options) -> Result:
     """Make the cache hold exactly the clips that are asked for, and compute no more than that takes.
 
-    Raises
-    ------
-    UserError
-        The clips or the cache cannot be used as they are. The old cache is as it was, and finished rows are kept for
-        the next run.
+    Raises a UserError if the clips or the cache cannot be used as they are. The old cache is as it was, and finished
+    rows are kept for the next run.
     """
     started = time.perf_counter()
     request = resolve(options, options.notify)

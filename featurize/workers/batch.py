@@ -29,24 +29,12 @@ class Task(NamedTuple):
 
 
 class Done(NamedTuple):
-    """The results of a batch.
+    """The results of a batch."""
 
-    Attributes
-    ----------
-    rows
-        The clips that were computed.
-    X
-        Their spectrograms, shape (len(rows), 128, 128, 1).
-    unchanged
-        Paths of the clips whose content was already known.
-    rejected
-        The clips that cannot be used.
-    """
-
-    rows: list[Row]
-    X: npt.NDArray[np.floating]
-    unchanged: list[str]
-    rejected: list[Rejected]
+    rows: list[Row]  # the clips that were computed
+    X: npt.NDArray[np.floating]  # their spectrograms, shape (len(rows), 128, 128, 1)
+    unchanged: list[str]  # paths of the clips whose content was already known
+    rejected: list[Rejected]  # the clips that cannot be used
 
 
 def work_items(tasks: Iterable[Task]) -> Iterator[list[Task]]:

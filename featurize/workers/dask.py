@@ -77,17 +77,14 @@ def cluster_workers(
 ) -> Iterator[Pool]:
     """Use the workers of a cluster, see `cache.shared.cluster.connected`.
 
+    Raises a UserError if there is no such cluster, or a worker lacks something.
+
     Parameters
     ----------
     folders
         The folders that every worker must be able to read.
     n_tasks
         Clips to compute, so that few clips are shared out evenly.
-
-    Raises
-    ------
-    UserError
-        There is no such cluster, or a worker lacks something.
     """
     needs = needs_of(software, *folders)
     with connected(scheduler, needs, notify, dashboard) as cluster:
@@ -105,10 +102,7 @@ def software() -> dict[str, str]:
 def work(needs: Needs, data: str, tasks: Sequence[Task], settings: MelSettings, dtype: str) -> Done:
     """Compute a batch on a worker; its rows are in the result.
 
-    Raises
-    ------
-    UnfitWorker
-        The worker lacks something.
+    Raises an UnfitWorker if the worker lacks something.
     """
     check_this_worker(needs)
     read_ahead(files_of(data, tasks))

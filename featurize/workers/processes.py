@@ -184,17 +184,14 @@ class _Processes:
 def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> Iterator[Pool]:
     """Start workers on this machine, which end with the block.
 
+    Raises a UserError if there is no memory for them.
+
     Parameters
     ----------
     n_jobs
         Worker processes.
     n_tasks
         Clips to compute, so that few clips are shared out evenly.
-
-    Raises
-    ------
-    UserError
-        There is no memory for them.
     """
     if n_jobs > 1:
         prepare(settings)

@@ -33,21 +33,11 @@ _MAX_KILLERS = 10
 
 
 class Pool(Protocol):
-    """Workers that compute: processes of this machine, or those of a cluster.
+    """Workers that compute: processes of this machine, or those of a cluster."""
 
-    Attributes
-    ----------
-    executor
-        Runs what `task` returns.
-    n_rows
-        The most clips of a batch, unless all are of one recording.
-    died
-        The exception of a batch whose worker died.
-    """
-
-    executor: Executor
-    n_rows: int
-    died: type[BaseException]
+    executor: Executor  # runs what `task` returns
+    n_rows: int  # the most clips of a batch, unless all are of one recording
+    died: type[BaseException]  # the exception of a batch whose worker died
 
     def n_workers(self) -> int:
         """Return how many batches can be computed at once; raises UserError when no worker is left."""
@@ -82,6 +72,8 @@ def run_batches(
 ) -> Generator[tuple[list[Task], Done, npt.NDArray[Any]], None, None]:
     """Compute clips, a batch at a time.
 
+    Raises a UserError if no worker is left, or a batch fails.
+
     Parameters
     ----------
     data
@@ -95,11 +87,6 @@ def run_batches(
         The results; a clip of which a worker dies is rejected.
     X
         The rows, shape (len(done.rows), 128, 128, 1), until the next batch is asked for.
-
-    Raises
-    ------
-    UserError
-        No worker is left, or a batch fails.
     """
     backlog = _Backlog(tasks, pool.n_rows)
     under_way = _UnderWay(data, settings, pool)
@@ -230,17 +217,13 @@ class _UnderWay:
     def recover(self, failed: _Batch, error: BaseException) -> list[tuple[_Batch, Sequence[Task]]]:
         """Renew the pool after a batch failed.
 
-        Batches that only shared the pool with a worker that died are started again.
+        Batches that only shared the pool with a worker that died are started again. Raises a UserError if the batch did
+        not fail because a worker died.
 
         Returns
         -------
         list
             The batches of which a worker may have died, each with its suspects; they are not under way any more.
-
-        Raises
-        ------
-        UserError
-            The batch did not fail because a worker died.
         """
         pool = self._pool
         found = [(batch, some) for batch in self.batches if (some := pool.suspects(*batch))]
