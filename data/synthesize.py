@@ -33,19 +33,9 @@ NOTICE = "These clips are synthetic: computed from formulas, not recorded. A sco
 
 
 def bark(rng: np.random.Generator, sr: int) -> Waveform:
-    """Return one bark: a burst of noise and falling pulses through the resonances of a muzzle.
+    """Return one bark, shape (n_samples,): a burst of noise and falling pulses through the resonances of a muzzle.
 
-    Parameters
-    ----------
-    rng
-        Where pitch, size of the dog and length come from.
-    sr
-        Sample rate in Hz.
-
-    Returns
-    -------
-    ndarray
-        0.1 to 0.3 s, shape (n_samples,), peak 1.
+    It lasts 0.1 to 0.3 s, and its peak is 1. Pitch, size of the dog and length are drawn from `rng`.
     """
     t = np.arange(int(rng.uniform(0.1, 0.3) * sr)) / sr
     f0 = rng.uniform(180, 600) * np.exp(-rng.uniform(0.5, 3.0) * t)
@@ -141,13 +131,7 @@ def draw_recording(rng: np.random.Generator, sr: int) -> Recording:
 
 
 def render(label: str, rng: np.random.Generator, recording: Recording) -> Waveform:
-    """Compute a clip: calls of one class until it ends, under noise.
-
-    Returns
-    -------
-    ndarray
-        Shape (n_samples, n_channels), within [-1, 1].
-    """
+    """Compute a clip, shape (n_samples, n_channels), within [-1, 1]: calls of one class until it ends, under noise."""
     sr = recording.sr
     y = np.zeros(int(recording.seconds * sr))
     position = int(recording.onset * sr)
@@ -178,24 +162,10 @@ def _rms(y: Waveform) -> float:
 
 
 def write_clips(out: Path, n_per_class: int, seed: int) -> dict[str, int]:
-    """Write the clips that are not there yet; a file that exists is left as it is, whatever it holds.
+    """Write the clips that are not there yet, and return their number by class; a file that exists is left as it is.
 
-    Clip i of a class depends on the seed, the class and i alone, and so does its name; asking for more clips adds to
-    those that are there, and so does another seed.
-
-    Parameters
-    ----------
-    out
-        Folder of the class folders; made when missing.
-    n_per_class
-        Clips a class.
-    seed
-        Non-negative.
-
-    Returns
-    -------
-    dict
-        Number of files written, by class.
+    Clip i of a class depends on the seed, which is not negative, the class and i alone, and so does its name; asking
+    for more clips adds to those that are there, and so does another seed.
     """
     n_written = dict.fromkeys(CALLS, 0)
     for label_index, label in enumerate(CALLS):

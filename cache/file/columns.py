@@ -83,18 +83,13 @@ ABOVE = "of its energy is above"
 
 
 def fingerprint(header: Header, columns: Columns) -> str:
-    """Return the sha256 that names a cache's content, 64 hexadecimal digits.
+    """Return the sha256 that names a cache's content, 64 hexadecimal digits, from its COLUMNS and `y`.
 
     It covers the settings, the version of the feature code, the classes, the element type of X, and of every row the
     path, the content of the clip and the bytes of its features; not where the cache lies, and not when its clips were
     touched. The class of a segment or of a corrected clip is not in its path, so it is covered, and so are the members
     of classes. A setting that came after the first version counts only where its value differs from that of earlier
     caches, whose fingerprints stay what they were.
-
-    Parameters
-    ----------
-    columns
-        Those of COLUMNS, and `y`.
     """
     before = lacking(0)
     settings = header.settings.items()

@@ -54,17 +54,8 @@ def write_around_rows(
 ) -> None:
     """Write the HDF5 structure and the seal around rows that start at byte ALIGNMENT; X itself is not touched.
 
-    Raises a CacheError if HDF5 put X or another dataset where this format does not have it. Raises an OSError if the
-    disk is full or fails.
-
-    Parameters
-    ----------
-    file
-        It holds `n_rows` rows of `dtype` from byte ALIGNMENT on; all other bytes are overwritten.
-    arrays
-        Every dataset but X, by name.
-    attributes
-        The root attributes.
+    All bytes of the file but those of the rows are overwritten; `arrays` are all datasets but X. Raises a CacheError if
+    HDF5 put a dataset where this format does not have it, and an OSError if the disk is full or fails.
     """
     with file.open("r+b", buffering=0) as rows, _AroundRows(rows) as raw:
         with signals_held(), h5py.File(raw, "w", **OPTIONS) as h5:
@@ -112,19 +103,10 @@ def lay_out(
     dtype: np.dtype[Any],
     shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
 ) -> dict[str, Any]:
-    """Allocate every dataset in an empty file: X at ALIGNMENT, all others behind it.
+    """Allocate every dataset in an empty file: X at ALIGNMENT, and all others, by their `shapes`, behind it.
 
-    Raises a CacheError if HDF5 put a dataset elsewhere.
-
-    Parameters
-    ----------
-    shapes
-        The shape and type of every dataset but X, by name.
-
-    Returns
-    -------
-    dict
-        The low-level datasets of h5py by name, without X; they are still empty.
+    Returns h5py's low-level datasets by name, without X; they are still empty. Raises a CacheError if HDF5 put a
+    dataset elsewhere.
     """
     x = _allocate(h5, "X", (n_rows, *ROW_SHAPE), dtype)
     if x.get_offset() != ALIGNMENT:

@@ -62,19 +62,8 @@ def gathered_path(rows_path: Path) -> Path:
 def open_journal(cache_file: Path, header: Mapping[str, object], dtype: np.dtype[np.floating]) -> tuple[Journal, str]:
     """Open the rows that an interrupted run left, or start with none.
 
-    Parameters
-    ----------
-    header
-        Everything that the rows depend on. Rows under another header are set aside.
-    dtype
-        Element type of X.
-
-    Returns
-    -------
-    Journal
-        Its rows match their crc32.
-    str
-        A line for the user about rows that were set aside, or "".
+    The rows of the journal match their crc32. Rows under another header, which is everything that rows depend on, are
+    set aside, and a line for the user says so; it is "" if there are none.
     """
     rows_path, journal_path = journal_paths(cache_file)
     # The copy is left by a run that was killed in publish().
@@ -173,13 +162,7 @@ def row_offset(journal: Journal, slot: int) -> int:
 def append(
     journal: Journal, rows: Sequence[Row], X: npt.NDArray[np.floating], rejected: Sequence[Rejected] = ()
 ) -> None:
-    """Write finished rows and rejected clips.
-
-    Parameters
-    ----------
-    X
-        The rows, shape (len(rows), 128, 128, 1), in the element type that the journal was opened with.
-    """
+    """Write finished rows, shape (len(rows), 128, 128, 1) in the journal's element type, and rejected clips."""
     if rows:
         write_all(journal.rows_file, np.ascontiguousarray(X).data, row_offset(journal, journal.n_slots))
     slots = range(journal.n_slots, journal.n_slots + len(rows))

@@ -28,7 +28,7 @@ def publish(
     rejected: Sequence[Rejected],
     notify: Callable[[str], None] = lambda line: None,
 ) -> Cache:
-    """Put the rows in their final order into one HDF5 file and move it into place.
+    """Put the rows in their final order into one HDF5 file, move it into place, and return the new cache.
 
     Rows that are in order in the journal's file stay where they are, and the HDF5 structure is written around them.
     Otherwise a new file shares them with the old files where the file system can do that (XFS, Btrfs), and copies them
@@ -48,15 +48,6 @@ def publish(
         The cache that is replaced; None if none of its rows are reused.
     journal
         The finished rows; it is closed and deleted at the end.
-    rejected
-        The clips that could not be used.
-    notify
-        Takes a line for the user about copies of rows.
-
-    Returns
-    -------
-    Cache
-        The new cache.
     """
     columns = _columns(clips, source, old, journal)
     rows: Columns = {"y": np.eye(len(header.class_names), dtype="<f4")[labels], **columns}

@@ -14,16 +14,9 @@ from cache.shared.tree import SUBSETS
 
 
 def check_arrays(header: Header, X: npt.NDArray[Any], arrays: Columns) -> None:
-    """Check every dataset but the values of X.
+    """Check every dataset, but of X only the shape.
 
     Raises a DamagedCache if a shape or a value is not what the format says, or contradicts another.
-
-    Parameters
-    ----------
-    X
-        The rows; only their shape is looked at.
-    arrays
-        Every other dataset by name.
     """
     _shapes(X, arrays, len(header.class_names))
     y = arrays["y"]

@@ -50,14 +50,9 @@ class ColumnNames(NamedTuple):
     label: str | None = None
 
     def find(self, header: Header, name: str | None, usual: Iterable[str]) -> int | None:
-        """Return the column with one of these names, if it is there, or else a usual one not named for something else.
+        """Return the column that the user named, if it is there, or else a usual one not named for something else.
 
-        Parameters
-        ----------
-        name
-            One of the names in here.
-        usual
-            As column_name() gives them.
+        The `usual` names are as column_name() gives them.
         """
         others = {column_name(other) for other in self if other}
         own = [column_name(name)] if name else []

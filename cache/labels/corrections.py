@@ -79,12 +79,8 @@ def append_correction(file: Path, correction: Correction) -> None:
 def read_corrections(file: Path, notify: Callable[[str], None]) -> dict[str, Correction]:
     """Return the last decision about each content, by its sha256; none if there is no file, or it was undone.
 
-    Raises a UserError if the file cannot be read, or its first line is not that of a table of corrections.
-
-    Parameters
-    ----------
-    notify
-        Takes a line about the lines that are not corrections, which are skipped.
+    Lines that are not corrections are skipped, with a notice. Raises a UserError if the file cannot be read, or its
+    first line is not that of a table of corrections.
     """
     if not file.exists():
         return {}

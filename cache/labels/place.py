@@ -69,18 +69,10 @@ def index_of(folder: Path, deep: bool, audio: Sequence[str] | None = None) -> In
 
 
 def place_by_name(name: str, table: Path, own: Sequence[str], home: Path | None, indexed: Indexed) -> Place:
-    """Return the recording that a cell of a table names.
+    """Return the recording that a cell names by its name, or by its path on this machine or on another.
 
-    Parameters
-    ----------
-    name
-        The cell: a name, or a path on this machine or on another.
-    table
-        The table, beside which recordings are looked for first.
-    own
-        The folders of the table, see own_folders(): they tell where a bare name belongs.
-    home
-        The folder in which, and below which, recordings are looked for next.
+    It is looked for beside the table first, and then in `home` and below. The table's `own` folders, see own_folders(),
+    tell where a bare name belongs.
     """
     words = _words(name)
     if not words or ".." in words[-1:] or len(name) > _LONGEST:

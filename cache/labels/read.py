@@ -67,8 +67,6 @@ def read_labels(
         Tables, or folders in which they are searched for.
     recordings
         A folder in which, and below which, the recordings are looked for, as they are beside the tables.
-    named
-        Which columns hold the recording, its start, end and label, in the tables that have them.
     point
         The length in seconds to give to labels of a point in time; 0: skip them.
     audio

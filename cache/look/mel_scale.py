@@ -25,22 +25,10 @@ def mel_to_hz(mels: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def band(hz: float, settings: Mapping[str, Setting]) -> float:
-    """Return the place of a frequency among the mel bands of a cache.
+    """Return the place of a frequency from fmin to fmax among the mel bands of a cache.
 
-    The n_mels triangles are spaced evenly on the mel scale; the outer corners of the first and the last one are at fmin
-    and fmax.
-
-    Parameters
-    ----------
-    hz
-        From fmin to fmax.
-    settings
-        `fmin`, `fmax` and `n_mels`.
-
-    Returns
-    -------
-    float
-        i at the peak of band i; -1 at fmin and n_mels at fmax.
+    It is i at the peak of band i, -1 at fmin and n_mels at fmax: the n_mels triangles are spaced evenly on the mel
+    scale, and the outer corners of the first and the last one are at fmin and fmax.
     """
     low, high, here = hz_to_mel([float(settings["fmin"]), float(settings["fmax"]), hz])
     return float((here - low) / (high - low) * (int(settings["n_mels"]) + 1) - 1)

@@ -34,19 +34,8 @@ _LOG_FROM = 30
 def draw_sheet(cache: Cache, out: Path, seed: int) -> tuple[int, int]:
     """Draw a row of clips for every class, beside histograms of all its durations and sample rates.
 
-    Raises a UserError if the picture has another extension.
-
-    Parameters
-    ----------
-    out
-        The picture; its extension is that of its format: png, svg or pdf.
-    seed
-        Chooses the clips.
-
-    Returns
-    -------
-    n_clips, n_classes : int
-        How many clips and classes the picture shows; it has at most `MAX_CLASSES`, the first.
+    Returns how many clips and classes the picture shows; it has at most `MAX_CLASSES`, the first. Raises a UserError if
+    the picture's extension is not png, svg or pdf.
     """
     if out.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"{out}: the picture must end in .png, .svg or .pdf")

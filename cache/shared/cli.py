@@ -46,14 +46,8 @@ def called(package: str) -> str:
 def leave_on_signals(name: str, kept: str = "") -> None:
     """From now on, end at SIGINT and SIGTERM with one line and the exit code 128 + the signal, at once.
 
-    This is for the time while a command is being imported, and after it has ended.
-
-    Parameters
-    ----------
-    name
-        The command as the user typed it.
-    kept
-        Which work is saved at any time, and how to continue it, in words.
+    This is for the time while a command is being imported, and after it has ended. `name` is the command as the user
+    typed it, and `kept` says in words which work is saved at any time, and how to continue it.
     """
     for signum in _SIGNALS:
         signal.signal(signum, lambda signum, _frame: _leave(name, signum, kept))
@@ -88,12 +82,7 @@ def _complete_streams() -> None:
 def run(app: "typer.Typer", name: str, kept: str = "") -> NoReturn:
     """Run a command to its exit code: 0, 1 for an error, 2 for bad usage, 128 + the signal when interrupted.
 
-    Parameters
-    ----------
-    name
-        The command as the user typed it, such as "python -m featurize".
-    kept
-        Which work is saved at any time, in words; `Interrupted.kept` takes its place.
+    See `leave_on_signals`; `Interrupted.kept` takes the place of `kept`.
     """
     leave_on_signals(name, kept)
     sys.unraisablehook = _all_but_interrupts
@@ -244,15 +233,7 @@ def in_notebook() -> bool:
 
 
 def progress_bar(total: int, **settings: Any) -> "tqdm[Any]":
-    """Return a bar on stderr that disappears at its end; in a notebook it is a widget, if there are widgets.
-
-    Parameters
-    ----------
-    total
-        The number of units.
-    settings
-        Further arguments of tqdm.
-    """
+    """Return tqdm's bar on stderr that disappears at its end; in a notebook it is a widget, if there are widgets."""
     if in_notebook():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where there are no widgets, a line of text does

@@ -56,25 +56,18 @@ def needs_of(software: Callable[[], dict[str, str]], *paths: str | os.PathLike[s
 
 @contextmanager
 def connected(scheduler: str, needs: Needs, notify: Callable[[str], None], dashboard: bool) -> Iterator["Cluster"]:
-    """Connect to a scheduler and check its workers.
+    """Connect to a scheduler that has at least one worker, for which this waits, and check the workers.
 
-    Raises a UserError if distributed is not installed, the scheduler cannot be reached, or a worker does not have what
-    it needs.
+    Unfinished work is cancelled at the end. Raises a UserError if distributed is not installed, the scheduler cannot be
+    reached, or a worker does not have what it needs.
 
     Parameters
     ----------
     scheduler
         Its address, such as tcp://host:8786 or tls://host:8786, or the scheduler file (.json) that it wrote. TLS takes
         its certificates from Dask's configuration.
-    notify
-        Takes notices for the user, a line each.
     dashboard
         Print the address of Dask's dashboard on stderr.
-
-    Yields
-    ------
-    Cluster
-        It has at least one worker, for which this waits. Unfinished work is cancelled at the end.
     """
     try:
         import distributed
@@ -106,13 +99,7 @@ def connected(scheduler: str, needs: Needs, notify: Callable[[str], None], dashb
 
 
 class Cluster:
-    """An open connection.
-
-    Attributes
-    ----------
-    client
-        The distributed.Client.
-    """
+    """An open connection, of which `client` is the distributed.Client."""
 
     def __init__(self, client: Any, address: str, notify: Callable[[str], None]) -> None:
         self.client, self._address, self._notify = client, address, notify

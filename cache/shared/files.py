@@ -56,12 +56,8 @@ def open_regular(file: Path) -> BinaryIO:
 def read_text(file: Path, limit: int = MAX_TEXT) -> str:
     """Return the text of a file that somebody else may have written, in UTF-8 or, with its mark, in UTF-16.
 
-    Raises a UserError if it cannot be read, is not a regular file, is too large, is not text, or is a Git LFS pointer.
-
-    Parameters
-    ----------
-    limit
-        The most bytes that it may have.
+    Raises a UserError if it cannot be read, is not a regular file, has more bytes than the limit, is not text, or is a
+    Git LFS pointer.
     """
     try:
         with open_regular(file) as raw:
@@ -117,20 +113,9 @@ def replacing(file: Path, sync: bool = False) -> Iterator[Path]:
     """Make an empty file beside `file` for the block to write, and give it that name when the block ends.
 
     After an exception the old file is as it was and the new one is gone. No link is followed: where `file` is a link,
-    the link itself is replaced, and the new file has a name that nothing had before. A kill may leave the new file,
-    under a hidden name.
-
-    Parameters
-    ----------
-    file
-        The file to replace, or to make.
-    sync
-        Whether the file must also survive a power cut, which takes some milliseconds.
-
-    Yields
-    ------
-    Path
-        The new file; its name ends as that of `file` does.
+    the link itself is replaced, and the new file has a name that nothing had before, with the same ending. A kill may
+    leave the new file, under a hidden name. With `sync` the file survives even a power cut, which takes some
+    milliseconds.
     """
     beside = file.with_name(f".{os.urandom(4).hex()}-{file.name[-_N_KEPT:]}")
     os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
@@ -185,7 +170,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def locked(file: Path, doing: str, remedy: str, notify: Callable[[str], None], wait: bool = False) -> Iterator[bool]:
-    """Hold a lock during the block.
+    """Hold a lock during the block, which is told whether another holder was waited for.
 
     The lock is the operating system's (flock), so it goes when its holder dies, however it dies. On a file system
     without flock the lock is that another file exists, called as `file` with "ed" behind it. After a holder that was
@@ -200,15 +185,8 @@ def locked(file: Path, doing: str, remedy: str, notify: Callable[[str], None], w
         In words that follow the name of a process, what the holder of this lock does: "is writing x.h5".
     remedy
         In words, how the user can go on if another process holds the lock.
-    notify
-        Takes notices for the user, a line each.
     wait
         Wait for another holder to finish instead of giving up.
-
-    Yields
-    ------
-    bool
-        Whether another holder was waited for.
     """
     from filelock import SoftFileLock
 

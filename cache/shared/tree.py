@@ -65,28 +65,11 @@ def walk(
     with_rest: bool = False,
     most: float = math.inf,
 ) -> list[Tree]:
-    """Walk some folders.
+    """Walk folders of `top`, and everything else in it at the end if `with_rest`; return the content of each.
 
-    Links to folders are followed after all others, and each real folder is looked into once: a link back to where the
-    walk has been, or to another of the folders, adds nothing. Raises a UserError if there are more folders.
-
-    Parameters
-    ----------
-    top
-        The folder to which all paths are relative.
-    folders
-        The folders, relative to `top`, with "/"; "" is `top` itself.
-    deep
-        Look into folders within the folders.
-    with_rest
-        Walk everything else in `top` at the end.
-    most
-        How many folders to look into.
-
-    Returns
-    -------
-    list of Tree
-        One for each folder, and behind them one for the rest.
+    The folders are relative to `top`, and "" is `top` itself; folders within them are looked into if `deep`. Links to
+    folders are followed after all others, and each real folder is looked into once: a link back to where the walk has
+    been, or to another of the folders, adds nothing. Raises a UserError if there are more folders than `most`.
     """
     root = os.fspath(top)
     seen = {_identity(root), *(_identity(f"{root}/{folder}") for folder in folders)}
@@ -264,14 +247,8 @@ def subsets_of(paths: Iterable[str], folders: Sequence[str]) -> list[str | None]
     """Return the subset of a split in which each clip lies: "train", "val" or "test"; None if it is in none.
 
     A segment lies where its recording does. A folder called eval is "val", unless another folder is that: then it is
-    "test", as in sets that come as train, dev and eval.
-
-    Parameters
-    ----------
-    paths
-        The paths of the clips as a cache has them, such as `train/dog/rex.wav`.
-    folders
-        The names of the class folders: a path that begins with one of them is in no subset.
+    "test", as in sets that come as train, dev and eval. A path that begins with one of the class `folders` is in no
+    subset.
     """
     names = {*folders}
     firsts = []

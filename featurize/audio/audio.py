@@ -80,12 +80,8 @@ class Audio(NamedTuple):
     def pieces(self, spans: Sequence[tuple[int, int]]) -> Generator[tuple[int, Float32], None, Decoded | None]:
         """Cut spans of samples out of the clip while it is read once.
 
-        Raises a ClipError if the clip cannot be decoded further; what came before is good.
-
-        Parameters
-        ----------
-        spans
-            The first sample of each and the one behind its last; they may overlap.
+        A span is its first sample and the one behind its last; spans may overlap. Raises a ClipError if the clip cannot
+        be decoded further; what came before is good.
 
         Yields
         ------
@@ -124,21 +120,11 @@ def check_sr(sr: int, stated: str = "its header states a sample rate of") -> Non
 
 
 def check_length(n_read: int, n_stated: int, sr: int, compressed: bool = True) -> str:
-    """Compare the number of decoded samples with the one that the header states: one rule for all formats.
+    """Compare the samples of a channel that were decoded with those that the header states: one rule for all formats.
 
-    Raises a ClipError if more than half is missing.
-
-    Parameters
-    ----------
-    n_read, n_stated
-        Samples of a channel; `n_stated` is 0 if the header states nothing.
-    compressed
-        Whether the encoding works in frames, so that the length is stated to within two of them only.
-
-    Returns
-    -------
-    str
-        The remark on what is missing; "" if little or nothing is.
+    Returns a remark on what is missing, or "" if little or nothing is; raises a ClipError if more than half is missing.
+    `n_stated` is 0 if the header states nothing. A compressed encoding works in frames, so its length is stated to
+    within two of them only.
     """
     tolerance = max(_TOLERATED_SECONDS * sr, 2 * _FRAME_SAMPLES * compressed)
     n_missing = n_stated - n_read

@@ -21,17 +21,10 @@ _TRIED = 8
 
 @contextmanager
 def open_audio(path: str, size: int | None = None, mtime_ns: int | None = None) -> Iterator[Audio]:
-    """Open a clip, and check at the end that it is still the same file.
+    """Open a clip, and check at the end that it is still the same file, with the size and time that it was found with.
 
     Raises a ClipError if it cannot be opened, is not audio, changed meanwhile, or an error was raised while it was
     open.
-
-    Parameters
-    ----------
-    path
-        The file.
-    size, mtime_ns
-        Its size and time when it was found; an error if they are others now.
     """
     try:
         # Without O_NONBLOCK, opening a pipe would wait for its other end.

@@ -109,19 +109,7 @@ class Found(NamedTuple):
 
 
 def walk_data(data: Path, places: Places, members: Iterable[str], with_rest: bool = False) -> Walked:
-    """Walk class folders of DATA; nothing is opened.
-
-    Parameters
-    ----------
-    data
-        The folder that holds a folder per class.
-    places
-        Its class folders.
-    members
-        The names of the folders to walk.
-    with_rest
-        Walk everything else, too: recordings that have labels may lie anywhere.
-    """
+    """Walk the class folders of these names, and everything else in DATA, too, if `with_rest`; nothing is opened."""
     wanted = [name for name in dict.fromkeys(members) if name in places.folders]
     folders = [(name, subset, folder) for name in wanted for subset, folder in places.folders[name].items()]
     trees = walk(data, [folder for *_, folder in folders], with_rest=with_rest)
@@ -141,21 +129,10 @@ def find_clips(
     """Return the clips of each class: files in the order of the classes and by path, and behind them segments.
 
     A file is a clip if it is regular, or a link to one that is, and lies in a class folder or below it with an audio
-    extension in any case. Hidden files are not clips.
+    extension in any case. Hidden files are not clips, and neither are `recordings`, wherever they lie.
 
-    Parameters
-    ----------
-    walked
-        The files in DATA.
-    classes
-        The position is the label index.
-    max_per_class
-        Take only so many of each class, 0 for all: the first files, of each of train, val and test where these are
-        there, and then segments of all recordings in turn.
-    segments
-        Segments of recordings, in order.
-    recordings
-        Files that are not clips as a whole, wherever they lie.
+    With `max_per_class` only so many clips of each class are taken: the first files, of each of train, val and test
+    where these are there, and then segments of all recordings in turn.
     """
     found = Found([], [], [], Counter(), [path for path in walked.places.loose if path not in recordings], [])
     n_files = [0] * len(classes)

@@ -21,17 +21,11 @@ _TOLERATED_SECONDS = 0.01
 
 
 def cut(audio: Audio, segments: Sequence[Segment]) -> Iterator[tuple[int, Audio]]:
-    """Cut segments, which may overlap, out of an open recording.
+    """Cut segments, which may overlap, out of an open recording; yield the index of each and the segment.
 
-    Raises a ClipError if the recording cannot be decoded further; what came before is good.
-
-    Yields
-    ------
-    int
-        Index of a segment.
-    Audio
-        The segment, to the bit as a file of its samples. If it starts behind the end of the recording, or is of a
-        channel that it does not have, reading it raises a ClipError.
+    A segment is to the bit as a file of its samples. If it starts behind the end of the recording, or is of a channel
+    that the recording does not have, reading it raises a ClipError. Raises one itself if the recording cannot be
+    decoded further; what came before is good.
     """
     spans = [segment.samples(audio.sr) for segment in segments]
     for chosen in passes(spans, _MOST_KEPT // audio.n_channels):

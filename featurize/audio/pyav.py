@@ -34,22 +34,11 @@ CONVERT = "an encoding that cannot be read; convert it, for example with ffmpeg 
 
 
 def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
-    """Open the first audio stream of a file with FFmpeg's libraries.
+    """Open the first audio stream of a file with FFmpeg's libraries; None if FFmpeg cannot read the container.
 
-    Raises a ClipError if it holds no audio, or in an encoding that cannot be read. Errors further on are raised from
+    The descriptor `file` stays open, and no other file is opened; `digest` computes the sha256 of the content. Raises a
+    ClipError if the file holds no audio, or in an encoding that cannot be read. Errors further on are raised from
     `blocks`.
-
-    Parameters
-    ----------
-    file
-        Descriptor of a file of `size` bytes; it stays open, and no other file is opened.
-    digest
-        Computes the sha256 of the content.
-
-    Returns
-    -------
-    Audio or None
-        None if FFmpeg does not know the container, or can decode nothing in it.
     """
     container = _opened(file, size)
     if container is None:

@@ -50,13 +50,9 @@ def resampled(y: Float32, sr_in: int, sr_out: int) -> Float32:
 def mono_blocks(audio: Audio, sr: int) -> Waveform:
     """Yield the waveform at `sr` Hz: the mean of the channels, resampled by soxr's HQ filter.
 
-    Raises a ClipError if the file cannot be decoded to its end, or holds no samples.
-
-    Yields
-    ------
-    ndarray
-        Consecutive samples, shape (n,), float32; the next block overwrites one. All of them together are what
-        `librosa.load(path, sr=sr, res_type="soxr_hq")` returns, whatever the size of the blocks.
+    The blocks have the shape (n,), and the next one overwrites the one before. All of them together are what
+    `librosa.load(path, sr=sr, res_type="soxr_hq")` returns, whatever the size of the blocks. Raises a ClipError if the
+    file cannot be decoded to its end, or holds no samples.
     """
     if audio.sr == sr:
         return _mixed(audio)
@@ -141,17 +137,7 @@ def _resampled(audio: Audio, sr: int) -> Waveform:
 
 
 def sound_remark(audio: Audio, sound: Sound, x: Float32, seconds: float, sr: int) -> str:
-    """Return why little or nothing can be seen in the row of a clip, in words; "" if there is no reason.
-
-    Parameters
-    ----------
-    x
-        The row.
-    seconds
-        How much of a clip a row shows.
-    sr
-        The sample rate of the features in Hz.
-    """
+    """Return why little or nothing can be seen in a clip's row `x` of so many seconds, or "" if there is no reason."""
     if sound.cancelled:
         return "its channels are in opposite phase and cancel"
     if sound.decoded.n_samples > seconds * audio.sr and not x.any() and any(block.any() for block in audio.blocks()):

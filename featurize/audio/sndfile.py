@@ -32,19 +32,10 @@ class Unread(ClipError):
 
 
 def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> Audio:
-    """Open a file with libsndfile.
+    """Open a file with libsndfile, which needs the extension to recognise some MP3s.
 
-    Raises an Unread if libsndfile does not read it. Raises a ClipError if it cannot be used. Errors further on are
-    raised from `blocks`.
-
-    Parameters
-    ----------
-    file
-        Descriptor of a file of `size` bytes; it stays open.
-    path
-        Its name; libsndfile needs the extension to recognise an MP3 that has something before its first frame.
-    digest
-        Computes the sha256 of the content.
+    The descriptor `file` stays open; `digest` computes the sha256 of the content. Raises an Unread if libsndfile does
+    not read the file, and a ClipError if it cannot be used. Errors further on are raised from `blocks`.
     """
     body = body_of(file, size)
     # libsndfile searches an MP3 to its end when it opens it: once is enough.
@@ -82,19 +73,9 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
 def open_stream(file: int, is_over: Callable[[], bool]) -> Audio:
     """Open a WAV that can only be read once, from its start: standard input.
 
-    Raises a ClipError if it is not a WAV. Errors further on are raised from `blocks`.
-
-    Parameters
-    ----------
-    file
-        Descriptor of a pipe, or of a file at its start; it stays open.
-    is_over
-        Asked after every quarter of a second of sound whether to stop there, as if the recording had ended.
-
-    Returns
-    -------
-    Audio
-        `n_samples` is 0 where the header does not know; `blocks` can be called once.
+    The descriptor `file` stays open. After every quarter of a second of sound `is_over` is asked whether to stop there,
+    as if the recording had ended. The result's `n_samples` is 0 where the header does not know it, and its `blocks` can
+    be called once. Raises a ClipError if it is not a WAV. Errors further on are raised from `blocks`.
     """
     import soundfile
 

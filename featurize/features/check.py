@@ -54,21 +54,9 @@ def _difference(data: Path, cache: Cache, i: int) -> float:
 def librosa_spectrogram(
     path: Path, settings: dict[str, Setting] | None = None, segment: Segment | None = None
 ) -> npt.NDArray[np.float32]:
-    """Compute one clip's normalised mel spectrogram with librosa's own calls, step by step.
+    """Compute the normalised mel spectrogram of a file or a segment of it with librosa's own calls, step by step.
 
-    Parameters
-    ----------
-    path
-        The file.
-    settings
-        What to compute; the project's contract by default.
-    segment
-        The part of the file to use; None: all of it.
-
-    Returns
-    -------
-    ndarray
-        Shape (128, 128), float32, in [0, 1].
+    The result has the shape (128, 128). Without `settings` it is by the project's contract.
     """
     import librosa
 

@@ -66,23 +66,11 @@ def twiddles(n_fft: int) -> npt.NDArray[np.float32]:
 
 
 def power_spectrum(frames: Value, hop_length: int, n_fft: int, window: Value, factors: Value, scratch: Value) -> Value:
-    """Append the code that transforms `LANES` frames.
+    """Append the code that transforms `LANES` frames; n_fft is a power of two, 64 at least.
 
-    Parameters
-    ----------
-    frames
-        Pointer to the first sample of the first frame; each further frame starts `hop_length` samples later.
-    hop_length, n_fft
-        In samples; n_fft is a power of two, 64 at least.
-    window, factors
-        Pointers to the window and the `twiddles`.
-    scratch
-        Pointer to room for 2 n_fft vectors.
-
-    Returns
-    -------
-    Value
-        Pointer, into `scratch`, to the vectors of the bins from 0 to n_fft / 2.
+    `frames` points to the first sample of the first frame, and each further frame starts `hop_length` samples later.
+    `window` and `factors` point to the window and the `twiddles`, and `scratch` to room for 2 n_fft vectors. The result
+    points, into `scratch`, to the vectors of the bins from 0 to n_fft / 2.
     """
     source, target = scratch, scratch.at(n_fft)
     (_, *passes) = _passes(n_fft)

@@ -45,20 +45,10 @@ def compile_kernel(
     n_frames: int,
     mel_stride: int,
 ) -> Kernel:
-    """Compile the loops.
+    """Compile the loops for a window of shape (n_fft,) and a filterbank of shape (n_mels, 1 + n_fft // 2).
 
-    Parameters
-    ----------
-    window
-        Shape (n_fft,); n_fft is a power of two, 64 at least.
-    filterbank
-        Shape (n_mels, 1 + n_fft // 2).
-    hop_length
-        In samples.
-    n_frames
-        Width of a row, a multiple of `LANES`.
-    mel_stride
-        From one band of `mel` to the next, in floats.
+    n_fft is a power of two, 64 at least. `n_frames`, the width of a row, is a multiple of `LANES`; `mel_stride` is the
+    distance of one band of `mel` from the next, in floats.
     """
     n_fft, n_mels = len(window), len(filterbank)
     module = ir.Module()

@@ -125,21 +125,10 @@ def number(code: Value, index: Value | int) -> Value:
 def loop(
     start: Value | int, stop: Value, step: int, body: Callable[..., tuple[Value, ...] | None], *carried: Value
 ) -> tuple[Value, ...]:
-    """Append a loop.
+    """Append a loop over a range.
 
-    Parameters
-    ----------
-    start, stop, step
-        Its range.
-    body
-        Appends the code of a round: takes the index and the carried values, and returns those of the next round.
-    *carried
-        The values that the first round takes.
-
-    Returns
-    -------
-    tuple of Value
-        The values that the last round returned.
+    `body` appends the code of a round: it takes the index and the carried values, and returns those of the next round.
+    The first round takes `carried`, and the values of the last round are returned.
     """
     b = stop.builder
     before, head, inside, after = b.block, *(b.append_basic_block() for _ in range(3))

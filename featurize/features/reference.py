@@ -45,10 +45,7 @@ def hann_window(settings: MelSettings) -> Float32:
 def mel_filterbank(settings: MelSettings) -> Float32:
     """Triangles on the mel scale, each of unit area in Hz, as `librosa.filters.mel(norm="slaney")` makes them.
 
-    Returns
-    -------
-    ndarray
-        Weights, shape (n_mels, 1 + n_fft // 2), float32.
+    The weights have the shape (n_mels, 1 + n_fft // 2).
     """
     bins = np.fft.rfftfreq(settings.n_fft, 1 / settings.sr)
     lowest, highest = hz_to_mel([settings.fmin, settings.fmax])
@@ -77,10 +74,7 @@ def power_spectrum(frames: Float32, window: Float32) -> Float32:
 def mel_power(samples: Float32, hop_length: int, window: Float32, filterbank: Float32) -> Float32:
     """Cut a waveform into frames, a step of `hop_length` samples apart, and sum the power of each in the mel bands.
 
-    Returns
-    -------
-    ndarray
-        Shape (n_mels, n_frames), float32.
+    The result has the shape (n_mels, n_frames).
     """
     frames = np.lib.stride_tricks.sliding_window_view(samples, len(window))[::hop_length]
     result: Float32 = filterbank @ power_spectrum(frames, window).T
@@ -88,16 +82,10 @@ def mel_power(samples: Float32, hop_length: int, window: Float32, filterbank: Fl
 
 
 def normalise(mel: Float32, peak: float, floors: Float32) -> Float32:
-    """Take powers to levels between 0 and 1.
+    """Take powers, shape (n_mels, n_frames), to levels between 0 and 1.
 
-    Parameters
-    ----------
-    mel
-        The powers, (n_mels, n_frames).
-    peak
-        The largest power of the clip, including the frames that are not in `mel`.
-    floors
-        The least power, the dynamic range as a ratio of powers, and what is added to the range of levels.
+    `peak` is the largest power of the clip, including the frames that are not in `mel`. `floors` are the least power,
+    the dynamic range as a ratio of powers, and what is added to the range of levels.
     """
     amin, dynamic_range, epsilon = floors
     level = np.log(np.maximum(mel, max(amin, max(amin, peak) * dynamic_range)))

@@ -70,21 +70,10 @@ def reach_remark(sr: int, settings: MelSettings) -> str:
 
 
 def spectrogram(y: Float32, sr: int, settings: MelSettings) -> Float32:
-    """Compute the spectrogram of a waveform, as that of a file with these samples.
+    """Compute the spectrogram, shape (128, 128, 1), of a waveform, as that of a file with these samples.
 
-    Raises a ClipError if a sample is NaN, infinite or too large.
-
-    Parameters
-    ----------
-    y
-        Shape (n,), or (n, n_channels), of which the mean is taken.
-    sr
-        Its sample rate in Hz.
-
-    Returns
-    -------
-    ndarray
-        Shape (128, 128, 1), float32, in [0, 1].
+    `y` has the shape (n,), or (n, n_channels), of which the mean is taken; `sr` is its sample rate in Hz. Raises a
+    ClipError if a sample is NaN, infinite or too large.
     """
     y = resampled(y if y.ndim == 1 else y.mean(axis=1), sr, settings.sr)
     out = np.empty(ROW_SHAPE, np.float32)
@@ -93,13 +82,14 @@ def spectrogram(y: Float32, sr: int, settings: MelSettings) -> Float32:
 
 
 def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSettings, out: Float32) -> int:
-    """Compute the normalised mel spectrogram of one clip.
+    """Compute the normalised mel spectrogram of one clip; return the number of samples that there were.
+
+    If it is not `n_samples`, nothing was written: compute it again.
 
     The steps are those of `librosa.feature.melspectrogram` and `librosa.power_to_db(ref=np.max)`, then a centre crop or
     a right pad with the minimum, then min-max to [0, 1]. The reference in the dB cancels in the min-max, so natural
     logarithms of the power, cut off `top_db` below the whole clip's maximum, give the same result. Raises a ClipError
-    if a sample is NaN or infinite, or so large that its power is. Raises a ValueError if `out` is of another type,
-    shape or layout.
+    if a sample is NaN or infinite, or so large that its power is, and a ValueError if `out` does not fit.
 
     Parameters
     ----------
@@ -110,11 +100,6 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
         The expected number of samples in all blocks together, which decides where the centre is.
     out
         Takes the result, shape (n_mels, n_frames), float32, contiguous.
-
-    Returns
-    -------
-    int
-        The number of samples that there were. If it is not `n_samples`, nothing was written: compute it again.
     """
     if out.shape != (settings.n_mels, settings.n_frames) or out.dtype != np.float32 or not out.flags.c_contiguous:
         # The kernel would write beside it.

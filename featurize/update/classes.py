@@ -84,15 +84,6 @@ def _named_classes(
 
     A class is a folder or a label, whose name may be written in another case or Unicode form, or `name=first+second`,
     which makes one class of several. Raises a UserError if there is no such folder or label, or one is asked for twice.
-
-    Parameters
-    ----------
-    given
-        The names as --classes gives them.
-    data, places
-        DATA, and where its class folders lie.
-    labels
-        The names of all labels.
     """
 
     def member(name: str) -> str:
@@ -138,20 +129,9 @@ def _found_classes(
 ) -> list[Class]:
     """Return the classes that are there, folders before labels, and say which folders with audio are not among them.
 
-    Raises a UserError if there is not a single class.
-
-    Parameters
-    ----------
-    everything
-        Take every folder with audio in it and every label. Otherwise labels are the only classes where there are
-        labels, and elsewhere dog, cat and bird, if there are folders of these names, with a background folder as the
-        last.
-    walked
-        The content of DATA.
-    labels
-        The names of all labels.
-    recordings
-        The recordings that have labels, or an empty table.
+    They are `everything`, that is every folder with audio in it and every label; or where there are labels, these
+    alone; or elsewhere dog, cat and bird, if there are folders of these names, with a background folder as the last.
+    `recordings` are those that have labels, or an empty table. Raises a UserError if there is not a single class.
     """
     counts = _unlabelled_files(everything, walked, {*map(plain, labels)}, {*recordings}, notify)
     if everything or not (recordings or _has_usual(walked.places)):

@@ -30,18 +30,9 @@ _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 def compute(
     data: Path, tasks: Sequence[Task], settings: MelSettings, pool: Pool, strict: bool, journal: Journal
 ) -> int:
-    """Compute clips and keep their rows; return how many rows that were.
+    """Compute clips and keep their rows in the journal; return how many rows that were.
 
     Raises a UserError if no worker is left, or a clip cannot be used and `strict` is set.
-
-    Parameters
-    ----------
-    data
-        The folder to which the paths of the clips are relative.
-    strict
-        Stop at a clip that cannot be used.
-    journal
-        Takes the rows and the rejected clips.
     """
     n_seen = n_computed = 0
     started = time.perf_counter()

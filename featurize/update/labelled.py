@@ -119,13 +119,7 @@ def label_names(named: Iterable[Annotation]) -> list[str]:
 
 
 def overlapping(used: Iterable[tuple[Annotation, int]]) -> Iterator[Problem]:
-    """Yield each label that overlaps one of another class by more than half of both: one sound in two classes.
-
-    Parameters
-    ----------
-    used
-        Labels with their class indices.
-    """
+    """Yield each label, given with its class, that overlaps one of another class by more than half of both."""
     before: list[tuple[Annotation, int]] = []
     for one, label in sorted(used, key=lambda pair: (pair[0].file, pair[0].channel, pair[0].start)):
         place = (one.file, one.channel)

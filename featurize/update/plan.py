@@ -101,20 +101,10 @@ def why_recompute(old: Cache, header: Header) -> str:
 def make_plan(
     found: Found, old: Cache | None, journal: Journal | None, rehash: bool, corrections: Corrections = NONE
 ) -> Plan:
-    """Decide for every clip whether its row is there already.
+    """Decide for every clip whether its row is there already, in the old cache or in the journal.
 
-    Parameters
-    ----------
-    found
-        The clips on disk.
-    old
-        The published cache, if its rows can be reused.
-    journal
-        The rows that an interrupted run left.
-    rehash
-        Compare contents: every clip is read, and only those of new content are computed.
-    corrections
-        The decisions of reviewers: a clip that was rejected for one is computed when that no longer holds.
+    If contents are compared (`rehash`), every clip is read, and only those of new content are computed. A clip that was
+    rejected for a correction is computed when that no longer holds.
     """
     plan = Plan(found.clips, np.full(len(found.clips), _PENDING, np.int64), [], {c.path: c for c in found.rejected})
     sources = _sources(old, journal)

@@ -80,11 +80,6 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
 
     The old cache is opened once, each table is read once, and DATA is walked once. Raises a UserError if DATA has no
     such class folder, or none at all; nothing can be made of the labels; or the file that is there is not a cache.
-
-    Parameters
-    ----------
-    notify
-        Takes notices for the user, a line each.
     """
     data = options.data
     if not data.is_dir():
@@ -231,14 +226,9 @@ def _without_empty(request: Request, walked: Walked, segments: Segments, notify:
 
 
 def without_classes(request: Request, reasons: Mapping[int, str], notify: Callable[[str], None]) -> Request:
-    """Return the request without the classes that have no usable clip.
+    """Return the request without the classes that have no usable clip, for a reason each, by label index.
 
     Raises a UserError if one was asked for by its name, or no class is left.
-
-    Parameters
-    ----------
-    reasons
-        By label index, why a class has none.
     """
     for label, reason in reasons.items():
         name = printable(request.classes[label].name)

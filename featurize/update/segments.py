@@ -48,22 +48,9 @@ def segments_of(
     shape_of: Shapes,
     notify: Callable[[str], None],
 ) -> Segments:
-    """Return the segments that are clips, and say which labels give none.
+    """Return the segments that are clips, and say which labels, whose paths are relative to DATA, give none.
 
-    Parameters
-    ----------
-    data
-        The folder that holds the recordings.
-    labels
-        The labels, with paths relative to DATA.
-    classes
-        The position is the label index.
-    labelling
-        How segments are made of labels.
-    shape_of
-        The seconds and channels of a recording.
-    notify
-        Takes what is skipped, a line each.
+    `shape_of` returns the seconds and channels of a recording.
     """
     class_of = class_by_label(classes)
     _tell_unknown(Counter(one.label for one in labels.annotations if class_of(one.label) is None), notify)
@@ -110,15 +97,8 @@ def usual_length(
 ) -> float:
     """Return the length in seconds to which labels are widened, and that of background.
 
-    It is the median of the labels that are a class, or what it was before if that still fits: one label more or less
-    changes the median a little, and must not cost all segments that depend on it.
-
-    Parameters
-    ----------
-    before
-        Its value in the cache, in seconds; 0 if there was none.
-    row_seconds
-        The seconds that a row shows, which count where there is no label at all.
+    It is the median of the labels that are a class, or what it was `before` if that still fits: one label more or less
+    changes the median a little, and must not cost all segments that depend on it. Without a label it is that of a row.
     """
     class_of = class_by_label(classes)
     used = [one for one in labels if class_of(one.label) is not None] or labels
@@ -209,22 +189,10 @@ def _clips(data: Path, segments: Iterable[tuple[Segment, int, str]]) -> list[Cli
 
 
 def _unlabelled(recording: str, labelled: Sequence[Span], seconds: float, length: float, n: int) -> list[Span]:
-    """Return spans in which nothing is labelled.
+    """Return up to `n` spans of a length in which nothing is labelled, fewer if there is no room; all are in seconds.
 
-    They are drawn one by one, so that one label more costs only those that it is in.
-
-    Parameters
-    ----------
-    recording
-        Its path seeds the draws.
-    labelled
-        Starts and ends in seconds.
-    seconds
-        The length of the recording; 0 if it is not known.
-    length
-        The length of each span in seconds.
-    n
-        How many to return; fewer if there is no room.
+    They are drawn one by one, by the recording's path as the seed, so that one label more costs only those that it is
+    in.
     """
     seconds = seconds or max((end for _, end in labelled), default=0.0)
     rng = np.random.default_rng(int.from_bytes(sha256(recording.encode()).digest()[:8]))

@@ -68,21 +68,10 @@ def featurize_batch(
     X: npt.NDArray[np.floating],
     begin: Callable[[int], None] = lambda position: None,
 ) -> Done:
-    """Compute the rows of some clips.
+    """Compute the rows of some clips, whose paths are relative to the folder `data`.
 
-    Parameters
-    ----------
-    data
-        The folder that the clips' paths are relative to.
-    X
-        Room for the rows, shape (at least as many as there are tasks, 128, 128, 1), float32 or float16.
-    begin
-        Takes the number of tasks before a work item, before it is computed.
-
-    Returns
-    -------
-    Done
-        Its X is the part of `X` that was filled.
+    `X` is room for the rows, shape (at least as many as there are tasks, 128, 128, 1), float32 or float16; the result's
+    X is the part of it that was filled. Before a work item is computed, `begin` takes the number of tasks before it.
     """
     done = Done([], X, [], [])
     position = 0

@@ -75,16 +75,9 @@ def cluster_workers(
     notify: Callable[[str], None],
     dashboard: bool,
 ) -> Iterator[Pool]:
-    """Use the workers of a cluster, see `cache.shared.cluster.connected`.
+    """Use the workers of a cluster, which must be able to read `folders`; see `cache.shared.cluster.connected`.
 
-    Raises a UserError if there is no such cluster, or a worker lacks something.
-
-    Parameters
-    ----------
-    folders
-        The folders that every worker must be able to read.
-    n_tasks
-        Clips to compute, so that few clips are shared out evenly.
+    Few clips are shared out evenly. Raises a UserError if there is no such cluster, or a worker lacks something.
     """
     needs = needs_of(software, *folders)
     with connected(scheduler, needs, notify, dashboard) as cluster:

@@ -107,17 +107,7 @@ def _main_module_hidden() -> Iterator[None]:
 
 
 class _Processes:
-    """A `Pool` on this machine.
-
-    Parameters
-    ----------
-    n_jobs
-        Worker processes; a single worker is a thread, which needs no start.
-    n_rows
-        Clips of a batch at most.
-    dtype
-        Element type of a row.
-    """
+    """A `Pool` on this machine; a single worker is a thread, which needs no start."""
 
     def __init__(self, n_jobs: int, n_rows: int, dtype: str) -> None:
         self.n_jobs, self.n_rows = n_jobs, n_rows
@@ -182,16 +172,9 @@ class _Processes:
 
 @contextmanager
 def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> Iterator[Pool]:
-    """Start workers on this machine, which end with the block.
+    """Start workers on this machine, which end with the block; few clips are shared out evenly.
 
     Raises a UserError if there is no memory for them.
-
-    Parameters
-    ----------
-    n_jobs
-        Worker processes.
-    n_tasks
-        Clips to compute, so that few clips are shared out evenly.
     """
     if n_jobs > 1:
         prepare(settings)

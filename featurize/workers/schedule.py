@@ -70,14 +70,9 @@ class _Batch(NamedTuple):
 def run_batches(
     data: str, tasks: Sequence[Task], settings: MelSettings, pool: Pool
 ) -> Generator[tuple[list[Task], Done, npt.NDArray[Any]], None, None]:
-    """Compute clips, a batch at a time.
+    """Compute clips, a batch at a time; `data` is the folder of the clips' paths, as the workers see it.
 
     Raises a UserError if no worker is left, or a batch fails.
-
-    Parameters
-    ----------
-    data
-        The folder that the clips' paths are relative to, as the workers see it.
 
     Yields
     ------
@@ -138,10 +133,7 @@ class _Backlog:
     def put_back(self, tasks: Sequence[Task], suspects: Sequence[Task]) -> list[Rejected]:
         """Put back a batch whose worker died: in halves, or without its only suspect, which goes into quarantine.
 
-        Returns
-        -------
-        list of Rejected
-            The suspect, if a worker died of it in quarantine.
+        Returns the suspect as rejected, if a worker died of it in quarantine.
         """
         if len(list(work_items(suspects))) > 1:
             items = list(work_items(tasks))
@@ -215,15 +207,10 @@ class _UnderWay:
         return finished[0] if finished else None
 
     def recover(self, failed: _Batch, error: BaseException) -> list[tuple[_Batch, Sequence[Task]]]:
-        """Renew the pool after a batch failed.
+        """Renew the pool after a batch failed, and start batches again that only shared it with a worker that died.
 
-        Batches that only shared the pool with a worker that died are started again. Raises a UserError if the batch did
-        not fail because a worker died.
-
-        Returns
-        -------
-        list
-            The batches of which a worker may have died, each with its suspects; they are not under way any more.
+        Returns the batches of which a worker may have died, each with its suspects; they are not under way any more.
+        Raises a UserError if the batch did not fail because a worker died.
         """
         pool = self._pool
         found = [(batch, some) for batch in self.batches if (some := pool.suspects(*batch))]
