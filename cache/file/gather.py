@@ -19,7 +19,7 @@ from cache.shared.files import stamp_of, write_all
 from cache.shared.text import human_size
 
 # Bytes that are copied at once: between two copies a signal is answered.
-_COPY_BYTES = 1 << 26
+COPY_BYTES = 1 << 26
 # The ioctl from linux/fs.h, and the errors of file systems that cannot share blocks.
 _FICLONERANGE = 0x4020940D
 _NO_SHARING = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ENOTTY, errno.EBADF}
@@ -49,10 +49,10 @@ def gather_rows(
                 assert isinstance(old.X, np.memmap)
                 origin, offset = old_file, old.X.offset + first * row_bytes
             place = offset, ALIGNMENT + start * row_bytes, (stop - start) * row_bytes
-            if shares and not _share(origin, target, *place):
+            if shares and not share_blocks(origin, target, *place):
                 shares = False
                 n_bytes = len(source) * row_bytes
-                if n_bytes > _COPY_BYTES:
+                if n_bytes > COPY_BYTES:
                     size = human_size(n_bytes)
                     notify(
                         f"copying {size} of rows, which this file system cannot share between files (XFS and Btrfs can)"
@@ -73,7 +73,7 @@ def _runs(source: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     yield from pairwise(edges)
 
 
-def _share(origin: int, target: int, origin_offset: int, target_offset: int, n_bytes: int) -> bool:
+def share_blocks(origin: int, target: int, origin_offset: int, target_offset: int, n_bytes: int) -> bool:
     """Let two files share blocks of the disk; return False where the file system cannot do that."""
     if sys.platform != "linux":
         return False
@@ -95,7 +95,7 @@ def _copy(origin: int, target: int, origin_offset: int, target_offset: int, n_by
         n = 0
         if in_kernel:
             try:
-                n_wanted = min(_COPY_BYTES, n_bytes - done)
+                n_wanted = min(COPY_BYTES, n_bytes - done)
                 n = os.copy_file_range(origin, target, n_wanted, origin_offset + done, target_offset + done)
             except OSError as error:
                 if error.errno not in _NO_RANGE_COPY:
@@ -103,7 +103,7 @@ def _copy(origin: int, target: int, origin_offset: int, target_offset: int, n_by
             # Some file systems report 0 bytes instead of an error.
             in_kernel = n > 0
         else:
-            block = os.pread(origin, min(_COPY_BYTES, n_bytes - done), origin_offset + done)
+            block = os.pread(origin, min(COPY_BYTES, n_bytes - done), origin_offset + done)
             if not block:
                 raise CacheError("rows to be reused are no longer in their file; run this again")
             write_all(target, block, target_offset + done)

@@ -15,7 +15,7 @@ from cache.shared.tree import class_places, joined, look_at, walk
 Stamp = tuple[int, int]
 
 # The most folders to look into, in addition to one for each clip.
-_MOST_FOLDERS = 10_000
+MOST_FOLDERS = 10_000
 
 # The size and time that featurize records for a clip whose status cannot be read.
 _UNKNOWN = (-1, -1)
@@ -54,7 +54,7 @@ def changes(cache: Cache) -> Changes:
     found: dict[str, Stamp] = {}
     others: Counter[str] = Counter()
     # A cache from elsewhere may name any folder for DATA and for its tables.
-    most = _MOST_FOLDERS + len(known)
+    most = MOST_FOLDERS + len(known)
     try:
         trees = iter(walk(data, [folder for folders in classes for folder in folders], most=most))
         n_tables = _n_newer(cache, most)

@@ -99,7 +99,7 @@ def connected(scheduler: str, needs: Needs, notify: Callable[[str], None], dashb
 
 
 class Cluster:
-    """An open connection, of which `client` is the distributed.Client."""
+    """An open connection; `client` is the distributed.Client."""
 
     def __init__(self, client: Any, address: str, notify: Callable[[str], None]) -> None:
         self.client, self._address, self._notify = client, address, notify

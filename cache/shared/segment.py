@@ -46,7 +46,7 @@ def segment_of(path: str) -> Segment | None:
 
 
 def recording_of(path: str) -> str:
-    """Return the path of the file that a clip is in: its own, or that of the recording of which it is a segment."""
+    """Return the path of the file that a clip is in: its own, or that of its recording if it is a segment."""
     found = segment_of(path)
     return found.recording if found else path
 

@@ -87,7 +87,7 @@ def human_list(items: Sequence[str], most: int = 12, separator: str = ", ") -> s
 
 
 def files_by_kind(counts: Mapping[str, int]) -> str:
-    """Return how many files there are of which extensions, the most frequent first: 30 .m4a, 2 .txt."""
+    """Return the numbers of files by extension, the most frequent first: 30 .m4a, 2 .txt."""
     kinds = sorted(counts.items(), key=lambda kind: (-kind[1], kind[0]))
     return ", ".join(f"{n} {printable(extension) or 'without an extension'}" for extension, n in kinds)
 

@@ -161,7 +161,7 @@ def _body(file: int, size: int, start: int, n_bytes: int) -> Body | None:
 def _mended(file: int, size: int, start: int, n_bytes: int) -> bytes:
     """Return the header of a WAV with true sizes if its own are 0 or of the first moments; else nothing.
 
-    So a recorder leaves them that lost power. What follows the stated bytes are samples then, not another chunk.
+    A recorder that lost power leaves such a header. The bytes behind the stated ones are samples then, not a chunk.
     """
     head = bytearray(os.pread(file, start, 0))
     is_short = n_bytes == 0 or struct.unpack_from("<I", head, 4)[0] + 8 < size

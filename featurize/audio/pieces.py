@@ -14,7 +14,7 @@ from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
 from featurize.audio.decode import open_audio
 
 # No more numbers than this are kept in memory, of all segments and channels together.
-_MOST_KEPT = 1 << 24
+MOST_KEPT = 1 << 24
 
 # A segment that ends less than so much behind the recording's end is not remarked on.
 _TOLERATED_SECONDS = 0.01
@@ -28,8 +28,8 @@ def cut(audio: Audio, segments: Sequence[Segment]) -> Iterator[tuple[int, Audio]
     decoded further; what came before is good.
     """
     spans = [segment.samples(audio.sr) for segment in segments]
-    for chosen in passes(spans, _MOST_KEPT // audio.n_channels):
-        if len(chosen) == 1 and _length(spans[chosen[0]]) * audio.n_channels > _MOST_KEPT:
+    for chosen in passes(spans, MOST_KEPT // audio.n_channels):
+        if len(chosen) == 1 and _length(spans[chosen[0]]) * audio.n_channels > MOST_KEPT:
             yield chosen[0], _streamed(audio, segments[chosen[0]])
             continue
         kept: dict[int, list[Float32]] = {which: [] for which in chosen}

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _CLIP_BYTES = 100_000
 
 # The disk is set to work whenever so much is waiting for it, so that there is little to wait for at the end.
-_SYNC_BYTES = 128 << 20
+SYNC_BYTES = 128 << 20
 
-_fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 def compute(
@@ -62,10 +62,10 @@ def _syncing(file: int) -> Iterator[Callable[[int], None]]:
     def written(n_bytes: int) -> None:
         nonlocal n_unsynced, sync
         n_unsynced += n_bytes
-        if n_unsynced >= _SYNC_BYTES and (sync is None or sync.done()):
+        if n_unsynced >= SYNC_BYTES and (sync is None or sync.done()):
             if sync is not None:
                 sync.result()
-            sync = syncer.submit(_fdatasync, file)
+            sync = syncer.submit(fdatasync, file)
             n_unsynced = 0
 
     try:

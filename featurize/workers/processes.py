@@ -41,7 +41,7 @@ _BATCH_CLIPS = 32
 _WINDOW = 8
 
 # If killed workers are not gone by then, one hangs in the system, as on a disk that does not answer.
-_END_SECONDS = 10.0
+END_SECONDS = 10.0
 
 # In a worker, and in the main process: the blocks of rows, shape (n_blocks, n_rows, 128, 128, 1), and for every block
 # 1 + the position of the clip being computed, or 0.
@@ -80,7 +80,7 @@ class _Executor(ProcessPoolExecutor):
         # In another thread, because it waits for the executor's own without end.
         end = threading.Thread(target=self.shutdown, kwargs={"cancel_futures": True}, daemon=True)
         end.start()
-        end.join(_END_SECONDS)
+        end.join(END_SECONDS)
         return not end.is_alive()
 
 

@@ -20,7 +20,7 @@ _USUAL_BYTES = 128 << 10
 
 # Once rows are out of order, publishing may have to copy them all, at so many seconds a row. A batch may keep those
 # behind it waiting for as long as that would take, within limits; once rows are out of order, the least is enough.
-_COPY_SECONDS = 2e-4
+COPY_SECONDS = 2e-4
 _LEAST_PATIENCE, _MOST_PATIENCE = 0.05, 10.0
 
 # Finished batches that may wait for one before them, whatever the pool: they are in memory.
@@ -85,7 +85,7 @@ def run_batches(
     """
     backlog = _Backlog(tasks, pool.n_rows)
     under_way = _UnderWay(data, settings, pool)
-    patience = min(max(_LEAST_PATIENCE, _COPY_SECONDS * len(tasks)), _MOST_PATIENCE)
+    patience = min(max(_LEAST_PATIENCE, COPY_SECONDS * len(tasks)), _MOST_PATIENCE)
     while under_way.fill(backlog):
         batch = under_way.next_finished(patience)
         if batch is None:

@@ -63,7 +63,7 @@ def test_a_cache_that_leads_out_of_its_folder_makes_info_walk_no_further_than_a_
     arrays = {name: np.array(array) for name, array in {"y": cache.y, **cache.columns, **cache.rejected}.items()}
     attributes = replace(cache.header, **named).attributes()
     write_around_rows(file, len(cache), cache.X.dtype, arrays, attributes)
-    monkeypatch.setattr("cache.look.changes._MOST_FOLDERS", 20)
+    monkeypatch.setattr("cache.look.changes.MOST_FOLDERS", 20)
     entered, scandir = [], os.scandir
     monkeypatch.setattr(os, "scandir", lambda path=".": entered.append(path) or scandir(path))
     found = changes(open_cache(file))

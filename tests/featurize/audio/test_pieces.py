@@ -56,7 +56,7 @@ def test_every_span_is_in_one_pass_and_no_pass_holds_more_than_it_may(spans: lis
 def test_a_segment_is_the_clip_of_its_samples_whether_it_is_kept_or_streamed(
     most_kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featurize.audio.pieces._MOST_KEPT", most_kept)
+    monkeypatch.setattr("featurize.audio.pieces.MOST_KEPT", most_kept)
     spans = [(0.1, 0.3), (0.0, 1.0), (0.15, 0.25), (0.9, 0.99)]
     pieces = dict(cut(recording(), [Segment("r.wav", *span) for span in spans]))
     assert sorted(pieces) == [0, 1, 2, 3]
@@ -80,7 +80,7 @@ def test_a_segment_is_the_clip_of_its_samples_whether_it_is_kept_or_streamed(
 def test_a_segment_that_is_not_all_there_says_so(
     most_kept: int, span: tuple[float, float], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featurize.audio.pieces._MOST_KEPT", most_kept)
+    monkeypatch.setattr("featurize.audio.pieces.MOST_KEPT", most_kept)
     ((_, piece),) = cut(recording(), [Segment("r.wav", *span)])
     blocks = Reading(piece.blocks())
     try:

@@ -83,7 +83,7 @@ def test_it_is_so_in_other_formats_and_when_a_segment_is_too_long_to_keep(
     track(recording, SPANS)
     kept, _, _ = made(tmp_path / "data", tmp_path / "data")
     (tmp_path / "f.h5").unlink()
-    monkeypatch.setattr("featurize.audio.pieces._MOST_KEPT", 16000)
+    monkeypatch.setattr("featurize.audio.pieces.MOST_KEPT", 16000)
     again, _, _ = made(tmp_path / "data", tmp_path / "data")
     assert again.fingerprint == kept.fingerprint
     with soundfile.SoundFile(recording) as stream:

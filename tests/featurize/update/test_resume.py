@@ -2,6 +2,7 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -19,7 +20,6 @@ from cache.shared.text import human_size
 from featurize import build
 from featurize.update import compute
 from featurize.update import update as update_module
-from featurize.workers import processes as workers
 from tests.helpers.caches import assert_same
 from tests.helpers.tones import write_tiny_clips
 
@@ -53,7 +53,7 @@ def unpublished(data, cache_file, monkeypatch):
 def leave_unpublished(data, cache_file, monkeypatch, **options):
     cache_file.parent.mkdir(exist_ok=True)
     with monkeypatch.context() as patched:
-        patched.setattr(update_module, "_publish", full_disk)
+        patched.setattr(update_module, "publish", full_disk)
         with pytest.raises(UserError, match="No space left on device"):
             build(data, cache_file, **options)
     return journal.journal_paths(cache_file)
@@ -263,8 +263,8 @@ def test_a_failure_of_the_sync_behind_the_work_is_an_error(data, cache_file, who
 
     cache_file.parent.mkdir()
     with monkeypatch.context() as patched:
-        patched.setattr(compute, "_fdatasync", broken)
-        patched.setattr(compute, "_SYNC_BYTES", 1)
+        patched.setattr(compute, "fdatasync", broken)
+        patched.setattr(compute, "SYNC_BYTES", 1)
         with pytest.raises(UserError, match="Input/output error"):
             build(data, cache_file)
     assert not cache_file.exists()
@@ -275,7 +275,7 @@ def test_a_failure_of_the_sync_behind_the_work_is_an_error(data, cache_file, who
 
 def test_workers_that_cannot_be_started_are_not_blamed_on_the_cache(data, cache_file, monkeypatch):
     cache_file.parent.mkdir()
-    monkeypatch.setattr(workers, "_Processes", full_disk)
+    monkeypatch.setattr(multiprocessing, "RawArray", full_disk)
     with pytest.raises(UserError, match=r"no worker can be started \(No space left on device\); use fewer with --jobs"):
         build(data, cache_file, n_jobs=2)
     assert names(cache_file) == []
@@ -297,7 +297,7 @@ def test_rows_are_copied_where_the_kernel_cannot_do_it(data, cache_file, whole, 
         monkeypatch.delattr(os, "copy_file_range")
     else:
         monkeypatch.setattr(os, "copy_file_range", copy)
-    monkeypatch.setattr(gather, "_COPY_BYTES", 50_000)
+    monkeypatch.setattr(gather, "COPY_BYTES", 50_000)
     assert_same(build(data, cache_file, max_per_class=0).cache, whole)
 
 
@@ -306,7 +306,7 @@ def test_rows_that_stay_are_shared_where_the_file_system_can_and_their_copy_is_a
 ):
     whole = build(data, cache_file.parent.parent / "whole.h5").cache
     row_bytes = whole.X.nbytes // len(whole)
-    monkeypatch.setattr(gather, "_COPY_BYTES", row_bytes)
+    monkeypatch.setattr(gather, "COPY_BYTES", row_bytes)
 
     def share(origin, target, origin_offset, target_offset, n_bytes):
         # A file system shares whole blocks only.
@@ -320,7 +320,7 @@ def test_rows_that_stay_are_shared_where_the_file_system_can_and_their_copy_is_a
         cache_file.unlink(missing_ok=True)
         cache_file.parent.mkdir(exist_ok=True)
         build(data, cache_file, max_per_class=2)
-        monkeypatch.setattr(gather, "_share", can)
+        monkeypatch.setattr(gather, "share_blocks", can)
         assert_same(build(data, cache_file, max_per_class=0, notify=said.append).cache, whole)
         assert [line.split(", which")[0] for line in said if line.startswith("copying")] == expected
         assert sum(shared) == (0 if expected else len(whole) * row_bytes)

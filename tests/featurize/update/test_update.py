@@ -236,7 +236,7 @@ def test_the_bytes_depend_on_neither_jobs_nor_order_nor_history(tmp_path, seed):
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0])
 def test_a_slow_first_clip_does_not_hold_up_the_rest_and_changes_no_bit(data, monkeypatch, seconds):
-    monkeypatch.setattr("featurize.workers.schedule._COPY_SECONDS", seconds)
+    monkeypatch.setattr("featurize.workers.schedule.COPY_SECONDS", seconds)
     write_clip(data / "dog" / "0.flac", seed=5, seconds=60, sr=44100)
     for i in range(150):
         write_clip(data / "cat" / f"many{i:03}.wav", seed=i, seconds=0.02)

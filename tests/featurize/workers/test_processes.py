@@ -106,7 +106,7 @@ def test_workers_and_their_threads_are_gone_when_their_block_ends(ends):
 
 
 def test_a_worker_that_hangs_in_the_system_ends_the_run_in_words(monkeypatch):
-    monkeypatch.setattr("featurize.workers.processes._END_SECONDS", 0.2)
+    monkeypatch.setattr("featurize.workers.processes.END_SECONDS", 0.2)
     with processes(2, 100, MelSettings(), "float32") as pool:
         pool.executor.submit(abs, -1).result(timeout=30)
         real, pool.executor.shutdown = pool.executor.shutdown, lambda **_: time.sleep(5)
