@@ -103,15 +103,16 @@ def build(
         the next run.
     """
     from cache.labels.columns import ColumnNames
+    from cache.shared.files import as_path
     from featurize.features.profiles import asked_settings
-    from featurize.update.options import Options, class_list, path_of, table_list
+    from featurize.update.options import Options, class_list, table_list
     from featurize.update.update import update
 
-    folder = path_of("data", data)
+    folder = as_path(data, "data")
     return update(
         Options(
             data=folder,
-            cache_file=folder / "features.h5" if cache_file is None else path_of("cache_file", cache_file),
+            cache_file=folder / "features.h5" if cache_file is None else as_path(cache_file, "cache_file"),
             classes=class_list(classes),
             labels=table_list(labels),
             columns=ColumnNames(file_column, start_column, end_column, label_column),

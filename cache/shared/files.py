@@ -99,7 +99,7 @@ def as_path(value: object, name: str) -> Path:
     """
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str) or not text or "\0" in text:
-        raise UserError(f"{name} is {value!r}; it must be a path")
+        raise UserError(f"{name} is {value!r:.60}; it must be a path")
     return Path(text)
 
 

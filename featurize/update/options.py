@@ -9,6 +9,7 @@ from cache.file.columns import X_DTYPES
 from cache.file.settings import Setting
 from cache.labels.columns import ColumnNames
 from cache.shared.errors import UserError
+from cache.shared.files import as_path
 from cache.shared.text import printable
 
 # Instead of names: every folder that has audio in it, and every label.
@@ -70,17 +71,10 @@ def _check_number(name: str, value: object, least: int) -> None:
         raise UserError(f"{name} is {value!r}; give a whole number, {least} or more")
 
 
-def path_of(name: str, value: str | os.PathLike[str]) -> Path:
-    """Return an argument as a path; `name` is that of the argument."""
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        raise UserError(f"{name} is {value!r:.60}; give one path")
-    return Path(value)
-
-
 def table_list(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[Path, ...]:
     """Return the tables that are given: one path, or several."""
     given = [labels] if isinstance(labels, str | os.PathLike) else labels
-    return tuple(path_of("labels", path) for path in given)
+    return tuple(as_path(path, "labels") for path in given)
 
 
 def class_list(classes: str | Sequence[str]) -> tuple[str, ...]:
