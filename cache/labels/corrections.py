@@ -9,7 +9,7 @@ import csv
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +54,18 @@ def append_correction(file: Path, correction: Correction) -> None:
     """
     if any(not name.isprintable() for name in (correction.old, correction.new)):
         raise UserError(f"{printable(correction.new or correction.old)!r} cannot be a class in a table of corrections")
+    texts = correction._replace(path=printable(correction.path), run=printable(correction.run))
+    append_line(file, Correction._fields, texts)
+
+
+def append_line(file: Path, header: Sequence[str], cells: Iterable[object]) -> None:
+    """Append a line of a table of decisions in one write; a file that is new or empty gets its header first.
+
+    Raises
+    ------
+    UserError
+        The file is a link or not a regular file, or the disk is full.
+    """
     try:
         out = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -63,12 +75,11 @@ def append_correction(file: Path, correction: Correction) -> None:
         status = os.fstat(out)
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{file} is not a file; move it away and decide again")
-        lines = "" if status.st_size else csv_line(Correction._fields)
+        lines = "" if status.st_size else csv_line(header)
         # The last line may be half a line, of a full disk or a person's editor.
         if status.st_size and os.pread(out, 1, status.st_size - 1) != b"\n":
             lines = "\n"
-        texts = correction._replace(path=printable(correction.path), run=printable(correction.run))
-        content = (lines + csv_line(texts)).encode("utf-8", "backslashreplace")
+        content = (lines + csv_line(cells)).encode("utf-8", "backslashreplace")
         if os.write(out, content) < len(content):
             raise UserError(f"{file} cannot be written ({os.strerror(errno.ENOSPC)}); make room and decide again")
         os.fsync(out)

@@ -71,6 +71,8 @@ class Audio(NamedTuple):
     blocks: Callable[[], Blocks]
     digest: Callable[[], str]  # computes `sha256`
     scale: float = 1.0  # the factor that brings the samples of `blocks` to full scale at 1; a power of two
+    # Reads the clip on from a sample, without a check of its length; None if only its beginning can be found.
+    blocks_from: Callable[[int], Iterator[Float32]] | None = None
 
     @property
     def sha256(self) -> str:
@@ -111,6 +113,27 @@ class Audio(NamedTuple):
                 return None
             position = end
         return blocks.result
+
+    def span(self, first: int, last: int) -> Iterator[Float32]:
+        """Yield the samples from `first` to before `last`, shape (n, n_channels), with full scale at 1.
+
+        They are for people to hear and see: where the clip can be read from its middle, nothing before them is looked
+        at, and a lossy encoding may give them a little otherwise than `pieces` does.
+
+        Raises
+        ------
+        ClipError
+            The clip cannot be decoded there.
+        """
+        if self.blocks_from is None:
+            yield from (samples for _, samples in self.pieces([(first, last)]))
+            return
+        n_left = last - first
+        for block in self.blocks_from(first):
+            yield block[:n_left] * np.float32(self.scale)
+            n_left -= len(block)
+            if n_left <= 0:
+                return
 
 
 def check_sr(sr: int, stated: str = "its header states a sample rate of") -> None:

@@ -42,7 +42,7 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
     opened = [_sound(file, size, path, body)]
     sr, n_channels, n_samples = opened[0].samplerate, opened[0].channels, opened[0].frames
     name = f"{opened[0].format}/{opened[0].subtype}"
-    is_mp3 = name.startswith("MP3")
+    is_mp3, can_seek = name.startswith("MP3"), opened[0].seekable()
     check_sr(sr)
     if n_samples == 0:
         raise Unread("it holds no samples") if is_mp3 else ClipError("it holds no samples")
@@ -67,7 +67,23 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
         compressed = not name.split("/")[1].startswith(_UNCOMPRESSED) and not name.startswith("FLAC")
         return Decoded(n_read, check_length(n_read, n_stated, sr, compressed))
 
-    return Audio(sr, n_channels, n_samples, name, blocks, digest)
+    def blocks_from(first: int) -> Iterator[Float32]:
+        import soundfile
+
+        with _sound(file, size, path, body) as stream:
+            try:
+                stream.seek(first)
+            except soundfile.LibsndfileError:
+                return  # the header promises more than there is
+            for block, error in _blocks(stream, most - first, n_channels, is_mp3):
+                if len(block):
+                    yield block
+                if error:
+                    raise ClipError(f"it is damaged after {first / sr:.2f} s (libsndfile: {error})")
+
+    return Audio(
+        sr, n_channels, n_samples, name, blocks, digest, blocks_from=blocks_from if n_samples and can_seek else None
+    )
 
 
 def open_stream(file: int, is_over: Callable[[], bool]) -> Audio:

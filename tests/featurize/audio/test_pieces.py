@@ -1,12 +1,16 @@
 """Samples from a to b of a recording: the same whatever the blocks, the memory and the other spans."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.shared.segment import Segment
 from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
+from featurize.audio.decode import open_audio
 from featurize.audio.pieces import cut, passes
 
 N_SAMPLES = 1000
@@ -39,6 +43,25 @@ def test_pieces_are_the_samples_of_their_spans_in_any_order_and_overlap(
         np.testing.assert_array_equal(np.concatenate([expected[:0], *got]), expected)
     if any(last > N_SAMPLES for _, last in spans):
         assert reading.result == Decoded(N_SAMPLES, "a remark")
+
+
+@pytest.mark.parametrize("name", ["r.wav", "r.flac", "r.ogg", "r.mp3"])
+def test_a_span_read_from_the_middle_of_a_recording_is_the_one_of_a_reading_from_its_start(
+    name: str, tmp_path: Path
+) -> None:
+    sr = 48000  # of 50 s, more than is read in one go
+    y = np.random.default_rng(0).normal(0, 0.1, (100, sr // 2))
+    with soundfile.SoundFile(tmp_path / name, "w", sr, 1) as out:
+        for part in y:
+            out.write(part)
+    with open_audio(str(tmp_path / name)) as audio:
+        assert audio.blocks_from is not None
+        whole = np.concatenate([block.copy() for block in audio.blocks()])
+        for first in (0, 7 * sr + 1, 49 * sr):
+            np.testing.assert_allclose(
+                np.concatenate([*audio.span(first, first + 70_000)]), whole[first : first + 70_000], atol=1e-6
+            )
+        assert sum(map(len, audio.span(51 * sr, 52 * sr))) == 0
 
 
 @given(spans=SPANS, most=st.integers(1, 500))
