@@ -249,7 +249,7 @@ def _save_network(
 ) -> list[str]:
     """Write the network for the light runtime, and return a warning if it could not be."""
     try:
-        write_network(folder, model, recipe(name).variable_width, rows, probabilities_of(rows))
+        write_network(folder, model, recipe(name).variable_width, rows, probabilities_of)
     except NoNetwork as error:
         return [f"predict will start TensorFlow, which takes seconds: {FILE} could not be written ({error})"]
     return []
