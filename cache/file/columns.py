@@ -29,22 +29,28 @@ _Float64 = Annotated[float, "<f8"]
 
 
 class Row(NamedTuple):
-    """The entry of one clip; each field is a dataset of the same name, with a value for each row of X."""
+    """The entry of one row; each field is a dataset of the same name, with a value for each row of X.
 
-    path: _Text  # relative to DATA, with "/"; of a segment see cache.shared.segment
+    A row shows a clip as a whole, or one window of a long one. Rows of one clip follow each other, and share its
+    `sha256`, label and correction.
+    """
+
+    path: _Text  # relative to DATA, with "/"; of a segment or a window see cache.shared.segment
     size: _Int64  # bytes of the audio file
     mtime_ns: _Int64  # its modification time
-    sha256: _Text64  # hex digest of its content; of a segment see cache.shared.segment
+    sha256: _Text64  # hex digest of the clip's content; of a segment see cache.shared.segment
     n_frames: _Int64  # frames of the spectrogram before crop or pad
-    duration: _Float64  # seconds
+    duration: _Float64  # seconds of the clip, or of the window
     sr: _Int32  # the file's own sample rate in Hz, before resampling
     format: _Text32  # container and encoding, such as WAV/PCM_16
     crc32: _UInt32  # zlib.crc32 of the row's bytes in X
-    remark: _Text128 = ""  # what is odd about the clip, in words; "" for nothing
+    remark: _Text128 = ""  # what is odd about the clip, in words, in its first row; "" for nothing
     inode: _UInt64 = 0  # the file's number in its file system; 0 if it is not known
-    start: _Float64 = 0.0  # of a segment of a recording, seconds within it; 0 of a file that is a clip as a whole
-    end: _Float64 = 0.0  # its end; 0 of a file that is a clip as a whole
+    start: _Float64 = 0.0  # of a segment or a window, seconds within its file; 0 of a file that is a row as a whole
+    end: _Float64 = 0.0  # its end; 0 of a file that is a row as a whole
     corrected: _Int32 = 0  # 1 + the label index of its folder or table if a correction gives another class, else 0
+    clip: _Text = ""  # path of the clip that the row is one window of; "" where the row is the whole clip
+    clip_duration: _Float64 = 0.0  # seconds of that clip; 0 where the row is the whole clip
 
 
 class Rejected(NamedTuple):

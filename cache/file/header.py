@@ -9,10 +9,11 @@ from typing import Any, Self, get_type_hints
 from cache.file.settings import SETTINGS, Setting
 from cache.labels.columns import ColumnNames
 from cache.shared.errors import CacheError, DamagedCache
+from cache.shared.segment import CROPS, Crop
 from cache.shared.text import is_utf8
 
 FORMAT = "melcache"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _OLDEST_VERSION = 3
 
 # The one place where a later version takes in caches of earlier ones: by version the columns, root attributes and
@@ -25,7 +26,8 @@ SINCE: dict[int, dict[str, Any]] = {
         "file_column": "",
         "start_column": "",
         "end_column": "",
-    }
+    },
+    5: {"clip": "", "clip_duration": 0.0, **Crop()._asdict()},
 }
 
 
@@ -41,6 +43,14 @@ def is_folder_name(name: str) -> bool:
 
 def _is_count(value: float) -> bool:
     return value >= 0
+
+
+def _is_positive(value: float) -> bool:
+    return value > 0
+
+
+def _is_share(value: float) -> bool:
+    return 0 <= value < 1
 
 
 def _are_versions(value: Any) -> bool:
@@ -104,7 +114,16 @@ class Header:
     class_members: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict, metadata={"check": _are_members, "is_json": True}
     )
+    # How clips that are longer than a row become rows, see `cropping`.
+    crop: str = _stored(Crop().crop, CROPS.__contains__)
+    overlap: float = _stored(Crop().overlap, _is_share)
+    n_windows: int = _stored(Crop().n_windows, _is_positive)
     format_version: int = FORMAT_VERSION  # that of the file
+
+    @property
+    def cropping(self) -> Crop:
+        """How clips that are longer than a row become rows."""
+        return Crop(self.crop, self.overlap, self.n_windows)
 
     @property
     def members(self) -> dict[str, tuple[str, ...]]:
@@ -118,8 +137,10 @@ class Header:
 
     @property
     def determines_rows(self) -> dict[str, object]:
-        """The part that the bytes of a row depend on."""
-        return {"settings": dict(self.settings), "feature_version": self.feature_version, "dtype": self.dtype}
+        """The part that the rows of a clip depend on."""
+        rows = {"settings": dict(self.settings), "feature_version": self.feature_version, "dtype": self.dtype}
+        # Unfinished rows of earlier versions show the middle.
+        return rows if self.cropping == Crop() else rows | self.cropping._asdict()
 
     @property
     def request(self) -> Self:

@@ -24,6 +24,9 @@ from cache.shared.files import open_regular, write_all
 
 PARTIAL_VERSION = 1
 
+# Columns that are long, and known to those who ask for the rows.
+_PATHS = ("path", "clip")
+
 
 @dataclass
 class Journal:
@@ -193,7 +196,7 @@ def _keep(journal: Journal, slots: range, rows: Sequence[Row]) -> None:
     fields = dict(zip(Row._fields, zip(*rows, strict=True), strict=True)) if rows else {}
     for name, values in fields.items():
         # The columns start as zeros and empty texts, which are the defaults.
-        if name != "path" and (name not in Row._field_defaults or any(values)):
+        if name not in _PATHS and (name not in Row._field_defaults or any(values)):
             journal.columns[name][slots.start : slots.stop] = _encoded(name, values)
     for slot, row in zip(slots, rows, strict=True):
         journal.slots[row.path] = slot
@@ -210,7 +213,7 @@ def _encoded(name: str, values: Sequence[Any]) -> Sequence[Any]:
 
 
 def _columns(n_slots: int) -> Columns:
-    kinds = {name: f"S{WIDTHS[name]}" if kind == "S" else kind for name, kind in COLUMNS.items() if name != "path"}
+    kinds = {name: f"S{WIDTHS[name]}" if kind == "S" else kind for name, kind in COLUMNS.items() if name not in _PATHS}
     return {name: np.zeros(n_slots, kind) for name, kind in kinds.items()}
 
 

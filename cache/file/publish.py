@@ -38,8 +38,8 @@ def publish(
     Parameters
     ----------
     clips
-        The columns `path`, `size`, `mtime_ns`, `inode`, `start` and `end` of the clips in their final order, shape
-        (N,) each.
+        The columns `path`, `size`, `mtime_ns`, `inode`, `start`, `end`, `corrected` and `clip` of the rows in their
+        final order, shape (N,) each.
     labels
         Their label indices, shape (N,).
     source

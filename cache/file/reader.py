@@ -37,7 +37,7 @@ class Cache:
     file: Path  # the path under which it was opened
     X: npt.NDArray[np.floating]  # normalised mel spectrograms in [0, 1], shape (N, 128, 128, 1), float32 or float16
     y: npt.NDArray[np.float32]  # one-hot labels, shape (N, n_classes), float32
-    # A value for each clip, shape (N,), by the fields of `cache.file.columns.Row`; texts are UTF-8 bytes.
+    # A value for each row, shape (N,), by the fields of `cache.file.columns.Row`; texts are UTF-8 bytes.
     columns: Columns
     rejected: Columns  # a value for each clip that could not be used, by the names in `cache.file.columns.REJECTED`
     header: Header  # the properties that all rows share, and how the cache was asked for
@@ -52,7 +52,9 @@ class Cache:
         return x, y
 
     def __repr__(self) -> str:
-        return f"<Cache {str(self.file)!r}: {len(self)} clips of {len(self.class_names)} classes, {self.header.dtype}>"
+        rows = f"{len(self)} rows of " if len(self) > self.n_clips else ""
+        what = f"{rows}{self.n_clips} clips of {len(self.class_names)} classes"
+        return f"<Cache {str(self.file)!r}: {what}, {self.header.dtype}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_again, (str(self.file.absolute()), self.fingerprint)
@@ -111,9 +113,50 @@ class Cache:
         return dict(zip(self.class_names, self.y.sum(axis=0, dtype=int).tolist(), strict=True))
 
     @property
+    def n_clips_per_class(self) -> dict[str, int]:
+        """How many clips each class has, in the order of the label index."""
+        return dict(zip(self.class_names, self.y[self.first_rows].sum(axis=0, dtype=int).tolist(), strict=True))
+
+    @property
     def paths(self) -> list[str]:
-        """Path of every row's clip, relative to DATA."""
+        """Path of every row, relative to DATA: that of a clip, or of a window of one."""
         return _decoded(self.columns["path"])
+
+    @cached_property
+    def first_rows(self) -> Rows:
+        """The first row of every clip, shape (n_clips,), read-only; the others follow it."""
+        clip = self.columns["clip"]
+        goes_on = np.append(False, (clip[1:] == clip[:-1]) & (clip[1:] != b""))
+        rows: Rows = np.flatnonzero(~goes_on)
+        rows.flags.writeable = False
+        return rows
+
+    @cached_property
+    def clips(self) -> Rows:
+        """Index of every row's clip, shape (N,), read-only: clips are numbered in the order of their rows."""
+        clips: Rows = np.searchsorted(self.first_rows, np.arange(len(self)), "right") - 1
+        clips.flags.writeable = False
+        return clips
+
+    @property
+    def n_clips(self) -> int:
+        """How many clips have rows."""
+        return len(self.first_rows)
+
+    @property
+    def clip_paths(self) -> list[str]:
+        """Path of every clip that has rows, relative to DATA."""
+        return self._clip_paths(self.first_rows)
+
+    def _clip_paths(self, rows: Any) -> list[str]:
+        clip, path = (self.columns[name][rows] for name in ("clip", "path"))
+        return _decoded(np.where(clip == b"", path, clip))
+
+    @property
+    def clip_durations(self) -> npt.NDArray[np.float64]:
+        """Seconds of every clip that has rows, shape (n_clips,)."""
+        of_clip, of_row = (self.columns[name][self.first_rows] for name in ("clip_duration", "duration"))
+        return np.where(of_clip > 0, of_clip, of_row)
 
     @property
     def rejections(self) -> list[tuple[str, str]]:
@@ -122,9 +165,9 @@ class Cache:
 
     @property
     def remarks(self) -> list[tuple[str, str]]:
-        """(path, remark) of every clip that has a row and a remark."""
+        """(path, remark) of every clip that has rows and a remark."""
         rows = np.flatnonzero(self.columns["remark"] != b"")
-        return list(zip(*(_decoded(self.columns[name][rows]) for name in ("path", "remark")), strict=True))
+        return list(zip(self._clip_paths(rows), _decoded(self.columns["remark"][rows]), strict=True))
 
     @property
     def row_seconds(self) -> float:
@@ -134,7 +177,9 @@ class Cache:
     @property
     def n_longer(self) -> int:
         """How many clips are longer than a row shows."""
-        return int(np.count_nonzero(self.columns["duration"] > self.row_seconds))
+        # A window is a whole number of samples.
+        least = self.row_seconds + 0.5 / self.columns["sr"][self.first_rows]
+        return int(np.count_nonzero(self.clip_durations > least))
 
     @property
     def n_cut_short(self) -> int:
@@ -150,17 +195,17 @@ class Cache:
     @property
     def n_corrected(self) -> int:
         """How many clips have another class than their folder or table says, because reviewers gave them one."""
-        return int(np.count_nonzero(self.columns["corrected"]))
+        return int(np.count_nonzero(self.columns["corrected"][self.first_rows]))
 
     @property
     def conflicts(self) -> list[list[str]]:
         """Paths of clips that have the same content and not the same class, a list for each content."""
-        return [_decoded(self.columns["path"][rows]) for rows in self._repeats if len({*self.labels[rows]}) > 1]
+        return [self._clip_paths(rows) for rows in self._repeats if len({*self.labels[rows]}) > 1]
 
     @property
     def duplicates(self) -> list[list[str]]:
         """Paths of clips that have the same content and the same class, a list for each content."""
-        return [_decoded(self.columns["path"][rows]) for rows in self._repeats if len({*self.labels[rows]}) == 1]
+        return [self._clip_paths(rows) for rows in self._repeats if len({*self.labels[rows]}) == 1]
 
     @property
     def n_duplicates(self) -> int:
@@ -169,11 +214,12 @@ class Cache:
 
     @cached_property
     def _repeats(self) -> list[list[int]]:
-        """The rows of the clips that share their content with others, a list for each content, in the cache's order."""
-        _, which, counts = np.unique(self.columns["sha256"], return_inverse=True, return_counts=True)
+        """The first rows of clips that share their content with others, a list for each content, in order."""
+        first = self.first_rows
+        _, which, counts = np.unique(self.columns["sha256"][first], return_inverse=True, return_counts=True)
         rows_of: dict[int, list[int]] = {}
-        for row in np.flatnonzero(counts[which] > 1).tolist():
-            rows_of.setdefault(int(which[row]), []).append(row)
+        for clip in np.flatnonzero(counts[which] > 1).tolist():
+            rows_of.setdefault(int(which[clip]), []).append(int(first[clip]))
         return list(rows_of.values())
 
 

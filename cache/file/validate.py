@@ -1,6 +1,6 @@
 """Checks of the columns of a cache: checksums find damage, these find a file that was made to mislead."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,14 @@ def check_arrays(header: Header, X: npt.NDArray[Any], arrays: Columns) -> None:
     if not ((corrected >= 0) & (corrected <= len(header.class_names)) & (corrected != labels + 1)).all():
         raise DamagedCache("'corrected' has a value that makes no sense")
     found_in = np.where(corrected > 0, corrected - 1, labels)
-    _paths(arrays["path"], arrays["end"] > 0, found_in, [*header.members.values()])
-    _segments(arrays)
+    clip = arrays["clip"]
+    segment_of_clip = {one: segment_of(one.decode()) for one in {*clip.tolist()} - {b""}}
+    is_segment = arrays["end"] > 0
+    is_segment[clip != b""] = [segment_of_clip[one] is not None for one in clip[clip != b""].tolist()]
+    _paths(np.where(clip == b"", arrays["path"], clip), is_segment, found_in, [*header.members.values()])
+    files = {one: one.decode() if found is None else found.recording for one, found in segment_of_clip.items()}
+    _segments(arrays, files)
+    _windows(arrays, labels)
     if header.fingerprint != fingerprint(header, arrays):
         raise DamagedCache("its fingerprint is not that of its content")
 
@@ -82,12 +88,11 @@ def _paths(
         beside |= np.strings.find(inside, step) >= 0
     if beside.any():
         raise DamagedCache("it has a path that is not a file in the folder of its class")
-    if len(set(paths.tolist())) < len(paths):
-        raise DamagedCache("it has a path twice")
 
 
-def _segments(arrays: Columns) -> None:
-    start, end = arrays["start"], arrays["end"]
+def _segments(arrays: Columns, files: Mapping[bytes, str]) -> None:
+    """Check segments and windows by their paths; `files` has the files of clips that have windows."""
+    start, end, clip = arrays["start"], arrays["end"], arrays["clip"]
     # A path without "#" cannot be that of a segment.
     marked = np.strings.find(arrays["path"], b"#") >= 0
     for i in np.flatnonzero(marked | (start != 0) | (end != 0)).tolist():
@@ -95,6 +100,24 @@ def _segments(arrays: Columns) -> None:
         times = float(start[i]), float(end[i])
         if not (times == (0, 0) if found is None else times == found[1:3] and found.start < found.end):
             raise DamagedCache("it has a segment that is not the one its path names")
+        if found is not None and found.recording != files.get(bytes(clip[i]), found.recording):
+            raise DamagedCache("it has a window that lies in another file than its clip")
+
+
+def _windows(arrays: Columns, labels: npt.NDArray[np.intp]) -> None:
+    """Check the rows that are windows of a clip: together, alike, each once."""
+    clip, path = arrays["clip"], arrays["path"]
+    is_window = clip != b""
+    goes_on = (clip[1:] == clip[:-1]) & is_window[1:]
+    odd = (is_window & (arrays["end"] == 0)) | (is_window != (arrays["clip_duration"] > 0)) | (clip == path)
+    for column in (labels, arrays["corrected"], arrays["sha256"], arrays["clip_duration"]):
+        odd[1:] |= goes_on & (column[1:] != column[:-1])
+    if odd.any():
+        raise DamagedCache("it has a window that does not agree with its clip")
+    of_clips = [*path[~is_window].tolist(), *clip[np.append(True, ~goes_on) & is_window].tolist()]
+    windows = list(zip(clip[is_window].tolist(), path[is_window].tolist(), strict=True))
+    if len({*of_clips}) < len(of_clips) or len({*windows}) < len(windows):
+        raise DamagedCache("it has a path twice")
 
 
 def _numbers(arrays: Columns) -> None:
@@ -104,6 +127,7 @@ def _numbers(arrays: Columns) -> None:
         "n_frames": arrays["n_frames"] > 0,
         "duration": np.isfinite(duration) & (duration > 0),
         "sr": arrays["sr"] > 0,
+        "clip_duration": np.isfinite(arrays["clip_duration"]) & (arrays["clip_duration"] >= 0),
     }
     for name, fits in sensible.items():
         if not fits.all():

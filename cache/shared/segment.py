@@ -1,4 +1,4 @@
-"""Segment: a part of a recording as a clip of its own; its path in a cache, its samples and its digest.
+"""Segment: a part of a recording, its path in a cache, its samples and its digest; Crop: the windows of a long clip.
 
 Its path is that of the recording with the seconds behind it, `rec/night.wav#12.500000-13.250000`, and with the channel
 where a table names one, `rec/night.wav#12.500000-13.250000@ch3`. A file that is a clip as a whole never has such a
@@ -6,8 +6,12 @@ path, because that ends in an audio extension.
 """
 
 import hashlib
+import math
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
+
+CROPS = ("middle", "segments", "loudest")
 
 _PATH = re.compile(r"(.+)#(\d+\.\d{6})-(\d+\.\d{6})(?:@ch([1-9]\d{0,4}))?", re.DOTALL)
 
@@ -54,3 +58,42 @@ def recording_of(path: str) -> str:
 def samples_of(start: float, end: float, sr: int) -> tuple[int, int]:
     """Return the first sample of a span in seconds and the one behind its last."""
     return round(start * sr), round(end * sr)
+
+
+class Grid(NamedTuple):
+    """Windows of one length, a step apart from the beginning of a clip on; the last one ends where the clip ends."""
+
+    length: int  # in samples
+    step: int
+
+    def spans(self, n_samples: int) -> list[tuple[int, int]]:
+        """Return the first sample of each window and the one behind its last; a clip that is no longer is a window."""
+        last = n_samples - self.length
+        starts = [*range(0, last, self.step), last] if last > 0 else [0]
+        return [(start, min(start + self.length, n_samples)) for start in starts]
+
+    def n_windows(self, n_samples: int) -> int:
+        """Return how many windows a clip has."""
+        return 1 + max(0, math.ceil((n_samples - self.length) / self.step))
+
+    def loudest(self, n: int, starts: Sequence[int], energies: Sequence[float]) -> list[int]:
+        """Return which n windows have the most energy, in their order, and overlap by no more than half."""
+        chosen: list[int] = []
+        for i in sorted(range(len(starts)), key=lambda i: (-energies[i], starts[i])):
+            # Half of an odd number of samples is rounded as steps are.
+            if len(chosen) < n and all(abs(starts[i] - starts[other]) >= self.length // 2 for other in chosen):
+                chosen.append(i)
+        return sorted(chosen)
+
+
+def grid(seconds: float, overlap: float, sr: int) -> Grid:
+    """Return the windows of so many seconds, each overlapping the one before by a share of it, at a rate in Hz."""
+    return Grid(max(1, round(seconds * sr)), max(1, round(seconds * (1 - overlap) * sr)))
+
+
+class Crop(NamedTuple):
+    """How a clip that is longer than a row becomes rows."""
+
+    crop: str = "middle"  # one of CROPS: its middle, all of its windows, or those with the most energy
+    overlap: float = 0.5  # share of a window that the next one overlaps
+    n_windows: int = 1  # how many windows `loudest` takes

@@ -1,13 +1,13 @@
-"""Segments of a recording as clips of their own, cut out of it while it is decoded, if possible once."""
+"""Segments of a recording as clips of their own, and windows of a clip, cut while it is decoded, if possible once."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from heapq import heappop, heappush
 
 import numpy as np
 
-from cache.shared.segment import Segment, segment_of
+from cache.shared.segment import Grid, Segment, segment_of
 from cache.shared.text import human_count
 from cache.shared.types import Float32
 from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
@@ -84,6 +84,45 @@ def open_clip(path: str) -> AbstractContextManager[Audio]:
 def _open_segment(segment: Segment) -> Iterator[Audio]:
     with open_audio(segment.recording) as audio:
         yield _streamed(audio, segment)
+
+
+def cut_windows(blocks: Iterable[Float32], grid: Grid, longest_whole: int) -> Iterator[tuple[int, Float32, bool]]:
+    """Cut a waveform into the windows of a grid as it is read; not more than `longest_whole` and a block are held.
+
+    Parameters
+    ----------
+    blocks
+        Consecutive samples, shape (n,) or (n, n_channels).
+    longest_whole
+        A waveform of no more samples than this, a window's at least, is not cut.
+
+    Yields
+    ------
+    int
+        The first sample of a window, from 0.
+    ndarray
+        Its samples.
+    bool
+        Whether that is all of the waveform.
+    """
+    length, step = grid
+    held, first, start = np.empty(0, np.float32), 0, 0  # samples; the position of their first; that of the next window
+    for block in blocks:
+        held = np.concatenate((held, block)) if len(held) else block.copy()
+        stop = first + len(held)
+        if start == 0 and stop <= longest_whole:
+            continue
+        while start + length <= stop:
+            yield start, held[start - first : start - first + length], False
+            start += step
+        # The end may come with the next block, and the last window reaches back from there.
+        kept = min(start, stop - length)
+        held, first = held[kept - first :], kept
+    stop = first + len(held)
+    if start == 0:
+        yield 0, held, True
+    elif start - step + length < stop:
+        yield stop - length, held[-length:], False
 
 
 def _kept(audio: Audio, segment: Segment, parts: list[Float32], recording: Decoded | None = None) -> Audio:

@@ -247,5 +247,6 @@ def clip_columns(clips: Sequence[Clip]) -> tuple[Columns, npt.NDArray[np.intp]]:
         "start": np.array([clip.span[0] for clip in clips], "<f8"),
         "end": np.array([clip.span[1] for clip in clips], "<f8"),
         "corrected": np.array([clip.corrected for clip in clips], "<i4"),
+        "clip": np.full(len(clips), b"", "S1"),
     }
     return columns, np.array([clip.label for clip in clips], np.intp)

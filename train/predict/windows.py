@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
+from cache.shared.segment import grid
 from cache.shared.tree import is_background
 from cache.shared.types import Float32
+from featurize.audio.pieces import cut_windows
 from featurize.features.row import FEATURE_VERSION, computable
 from train.runs.directory import Run
 
@@ -109,9 +109,6 @@ def gap(windows: Windows, settings: MelSettings) -> str:
 def cuts(blocks: Iterable[Float32], sr: int, windows: Windows) -> Iterator[Cut]:
     """Cut a waveform into windows as it is read.
 
-    Windows start at 0 and a step apart; the last one is moved back to end where the recording ends, so that each is of
-    full length and all of them cover all of it. Not more than a window and a half and a block are held.
-
     Parameters
     ----------
     blocks
@@ -126,23 +123,6 @@ def cuts(blocks: Iterable[Float32], sr: int, windows: Windows) -> Iterator[Cut]:
     Cut
         All of the recording if it is no longer than one and a half windows, else each window.
     """
-    length = max(1, round(windows.seconds * sr))
-    step = max(1, round(windows.seconds * (1 - windows.overlap) * sr))
-    held, first, start = np.empty(0, np.float32), 0, 0  # samples; the position of their first; that of the next window
-    for block in blocks:
-        held = np.concatenate((held, block))
-        stop = first + len(held)
-        if first == 0 and stop <= _LONG * length:
-            continue
-        while start + length <= stop:
-            y = held[start - first : start - first + length]
-            yield Cut(start / sr, (start + length) / sr, False, y)
-            start += step
-        # The end may come with the next block, and the last window reaches back from there.
-        kept = min(start, stop - length)
-        held, first = held[kept - first :], kept
-    stop = first + len(held)
-    if start == 0:
-        yield Cut(0.0, stop / sr, True, held)
-    elif start - step + length < stop:
-        yield Cut((stop - length) / sr, stop / sr, False, held[-length:])
+    of_clip = grid(windows.seconds, windows.overlap, sr)
+    for first, y, is_whole in cut_windows(blocks, of_clip, int(_LONG * of_clip.length)):
+        yield Cut(first / sr, (first + len(y)) / sr, is_whole, y)

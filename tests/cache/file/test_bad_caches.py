@@ -16,7 +16,7 @@ from cache import CacheError, open_cache
 from cache.__main__ import app
 from cache.file.columns import COLUMNS, REJECTED, fingerprint
 from cache.file.container import ALIGNMENT, SEAL_OFFSET, seal
-from cache.file.header import FORMAT_VERSION, Header
+from cache.file.header import FORMAT_VERSION, Header, lacking
 from cache.file.settings import SETTINGS
 from cache.labels.columns import ColumnNames
 from cache.look.info import check_rows
@@ -527,13 +527,12 @@ def test_control_characters_from_a_file_are_shown_escaped(forge, content, capsys
     assert json.loads(capsys.readouterr().out)["rejected"][0]["reason"].endswith("<script>")
 
 
-def test_a_cache_of_version_3_is_read_and_brought_up_to_date_without_computing(forge, data):
-    file = forge(
-        {"format_version": 3},
-        without=("class_members", "point", "corrected", "file_column", "start_column", "end_column"),
-    )
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_cache_of_an_earlier_version_is_read_and_brought_up_to_date_without_computing(forge, data, version):
+    file = forge({"format_version": version}, without=lacking(version))
     before = open_cache(file)
-    assert (before.header.format_version, before.header.class_members) == (3, {})
+    assert (before.header.format_version, before.header.class_members) == (version, {})
+    assert (before.header.crop, before.clips.tolist()) == ("middle", [*range(len(before))])
     assert before.header.columns == ColumnNames("", "", "", "")
     result = build(data, file)
     assert result.n_computed == 0

@@ -45,7 +45,8 @@ def filled(n, size):
         n_rows = size.n_rejected if name in REJECTED else n
         arrays[name] = np.array([b"x" * widths.get(name, 1)] * n_rows, "S") if kind == "S" else np.ones(n_rows, kind)
     arrays["path"] = np.array(names, "S")
-    arrays["start"][:] = arrays["end"][:] = arrays["corrected"][:] = 0
+    arrays["start"][:] = arrays["end"][:] = arrays["corrected"][:] = arrays["clip_duration"][:] = 0
+    arrays["clip"][:] = b""
     return arrays
 
 

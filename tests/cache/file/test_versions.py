@@ -19,6 +19,7 @@ NAMES = {
     " n_frames n_mels norm pad_mode path power ref rejected_inode rejected_mtime_ns rejected_path rejected_reason"
     " rejected_size remark res_type sha256 size sr sr start tables top_db versions widen window",
     4: "class_members corrected end_column file_column point start_column",
+    5: "clip clip_duration crop n_windows overlap",
 }
 
 
