@@ -51,10 +51,15 @@ def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str |
     UserError
         The pattern is not a regular expression, has not exactly one (group), or matches no path.
     """
-    names = names_by(pattern, paths) if pattern is not None else [_known_name(path) for path in paths]
+    names = group_names(paths, pattern)
     keys = [("name", name) if name is not None else ("path", path) for name, path in zip(names, paths, strict=True)]
     files = [recording_of(path) for path in paths]
     return _connected(_numbered(keys), _numbered(sha256.tolist()), _numbered(files))
+
+
+def group_names(paths: list[str], pattern: str | None = None) -> list[str | None]:
+    """Return the name of each clip's group by its path, see clip_groups(); None where the path gives none."""
+    return names_by(pattern, paths) if pattern is not None else [_known_name(path) for path in paths]
 
 
 def refuse_one_class(file: Path, class_names: Sequence[str]) -> None:

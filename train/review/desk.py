@@ -1,6 +1,7 @@
 """Desk: the answers to the review page: items, pictures and sounds of clips, and decisions about them."""
 
 import getpass
+import mmap
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,22 +46,28 @@ class Desk:
         self._writing = Lock()
 
     def state(self) -> dict[str, object]:
-        """Return what the page shows of all clips together."""
-        done = [item.sha256 in self.decided for item in self.items]
+        """Return what the page shows of all clips together; a clip's label and group are indices of their names."""
         settings = self.cache.settings
         low, high = float(settings["fmin"]), float(settings["fmax"])
         n = int(settings["n_mels"])
         ticks = [(hz, (band(hz, settings) + 0.5) / n) for hz in _HZ if low < hz <= high]
+        groups = {item.group: 0 for item in self.items}
+        groups = {name: i for i, name in enumerate(sorted(groups))}
         return {
             "classes": [printable(name) for name in self.cache.class_names],
-            "n": len(self.items),
+            "labels": [self.cache.class_names.index(item.label) for item in self.items],
+            "group_names": [printable(name) for name in groups],
+            "groups": [groups[item.group] for item in self.items],
             "n_suspects": self.n_suspects,
-            "n_suspects_done": sum(done[: self.n_suspects]),
-            "n_done": sum(done),
-            "first": done.index(False) if False in done else 0,
             "file": printable(str(self.file)),
             "ticks": [{"hz": hz, "share": min(share, 1.0)} for hz, share in ticks],
+            **self.progress(),
         }
+
+    def progress(self) -> dict[str, object]:
+        """Return which clips are decided, by their indices, and how many of the suspects."""
+        done = [i for i, item in enumerate(self.items) if item.sha256 in self.decided]
+        return {"done": done, "n_suspects_done": sum(i < self.n_suspects for i in done)}
 
     def item(self, index: int) -> dict[str, object]:
         """Return what the page shows of one clip; times in seconds within it."""
@@ -87,7 +94,11 @@ class Desk:
         """Return the spectrogram of a clip without its padding, as a PNG."""
         row = self.items[index].row
         n_shown = min(int(self.cache.columns["n_frames"][row]), self.cache.X.shape[2])
-        return spectrogram_png(np.asarray(self.cache.X[row, :, :n_shown, 0], np.float32))
+        x = np.array(self.cache.X[row, :, :n_shown, 0], np.float32)
+        # The pages of the rows that were shown would count as this process's memory until it ends.
+        if isinstance(self.cache.X.base, mmap.mmap):
+            self.cache.X.base.madvise(mmap.MADV_DONTNEED)
+        return spectrogram_png(x)
 
     def sound(self, index: int) -> bytes:
         """Return the sound of a clip as a WAV."""
@@ -95,7 +106,7 @@ class Desk:
         return wav_of(self.data, item.path, float(self.cache.columns["duration"][item.row]))
 
     def decide(self, index: object, decision: object, new: object) -> dict[str, object]:
-        """Write a decision into the table of corrections, and return the state after it.
+        """Write a decision into the table of corrections, and return the progress after it.
 
         Raises
         ------
@@ -122,7 +133,7 @@ class Desk:
                 self.decided.pop(item.sha256, None)
             else:
                 self.decided[item.sha256] = one
-        return self.state()
+        return self.progress()
 
 
 def _reviewer() -> str:

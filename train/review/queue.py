@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from cache import Cache
 from cache.shared.errors import UserError
+from cache.shared.segment import recording_of
 from cache.shared.text import human_count
+from train.dataset.splits import group_names
 from train.report.mistakes import find_suspects, least_certain, verdict, worst_mistakes
 from train.runs.record import FINISHED, Record
 from train.runs.tables import read_predictions
@@ -15,7 +17,8 @@ from train.runs.tables import read_predictions
 class Item(NamedTuple):
     """A clip to review: its row in the cache, and the reason why it is shown.
 
-    `probabilities` are the network's mean ones over its tests, by class, the highest first.
+    `probabilities` are the network's mean ones over its tests, by class, the highest first; `group` is the speaker, the
+    recorder or the recording, by which the run kept clips together.
     """
 
     row: int
@@ -24,6 +27,7 @@ class Item(NamedTuple):
     label: str
     probabilities: dict[str, float]
     why: str
+    group: str
 
 
 class Queue(NamedTuple):
@@ -62,6 +66,7 @@ def make_queue(
     others = [*worst_mistakes(tested).tolist(), *least_certain(tested).tolist()]
     order = list(dict.fromkeys([*suspects, *others]))
     rows = {path: row for row, path in enumerate(cache.paths)}
+    groups = dict(zip(rows, group_names([*rows], record.group_by), strict=True))
     mean, doubted = tested.mean, set(suspects)
     items, n_suspects, n_gone = [], 0, 0
     for clip in order:
@@ -75,7 +80,8 @@ def make_queue(
         why = verdict(names[best], p[best], names[true], p[true]) if best != true else "the network is not sure"
         shares = dict(sorted(zip(names, p, strict=True), key=lambda share: -share[1]))
         sha256 = cache.columns["sha256"][rows[path]].decode()
-        items.append(Item(rows[path], path, sha256, names[true], shares, f"{why[0].upper()}{why[1:]}."))
+        group = groups[path] or recording_of(path)
+        items.append(Item(rows[path], path, sha256, names[true], shares, f"{why[0].upper()}{why[1:]}.", group))
         n_suspects += clip in doubted
     if n_gone:
         notify(

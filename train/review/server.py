@@ -58,8 +58,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.desk, self.style, self.token = desk, style, secrets.token_urlsafe(24)
         self.hosts = tuple(f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost"))
-        # Decoded sounds, of which a browser may ask for parts.
-        self.sound: Callable[[int], bytes] = lru_cache(maxsize=8)(desk.sound)
+        # Decoded sounds, of which a browser may ask for parts; a minute at 384 kHz is 92 MB.
+        self.sound: Callable[[int], bytes] = lru_cache(maxsize=2)(desk.sound)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say in a line what went wrong with a request; a browser that hung up is nothing to speak of."""
@@ -77,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "melcache", ""
     timeout = 60
+    # Head and body are two packets; else the second waits 40 ms until the browser has acknowledged the first.
+    disable_nagle_algorithm = True
     server: Server
 
     def do_GET(self) -> None:

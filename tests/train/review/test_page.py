@@ -1,28 +1,34 @@
 """The review in a real browser: labels are corrected by keys alone, a kill loses nothing, and names are only names."""
 
+import base64
 import io
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from matplotlib.image import imread
 
+from cache import open_cache
+from featurize import build
 from tests import ROOT
 from tests.helpers.amounts import amount
 from tests.helpers.browser import chromium
-from tests.helpers.commands import featurize
 from tests.helpers.made_runs import made_crossval
 from tests.helpers.sounds import noise
 from tests.helpers.tables import table
 from tests.helpers.tones import write_clips
 from train.review.review import opened_review
+from train.review.sound import wav_of
 
 HOSTILE = "dog/<img src=x onerror=alert(1)> \N{RIGHT-TO-LEFT OVERRIDE}.wav"
 HOSTILE_CLASS = "<svg onload=alert(3)>"
@@ -38,19 +44,26 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def disputed() -> list[str]:
-    return [HOSTILE, *(f"{name}/4s{i}_nohash_0.wav" for name in ("dog", "cat", HOSTILE_CLASS) for i in range(3))]
+def truth(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The right class of the clips that lie in the folder before theirs, by their paths."""
+    moved = [f"{name}/4s{i}_nohash_0.wav" for name in CLASSES for i in range(3)]
+    return {path: CLASSES[(CLASSES.index(path.split("/")[0]) + 1) % 3] for path in [HOSTILE, *moved]}
 
 
 @pytest.fixture(scope="module")
-def place(disputed: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DATA, its cache, and a cross-validation that takes ten clips for the class after theirs."""
+def place(truth: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DATA with ten wrong labels among 300 clips, its cache, and a cross-validation that heard what they are."""
     folder = tmp_path_factory.mktemp("place")
-    data = write_clips(folder / "data", seed=4, n_speakers=4)
+    data = write_clips(folder / "data", seed=4, n_speakers=50)
     (data / "bird").rename(data / HOSTILE_CLASS)
+    (data / "dog" / "4s49_nohash_1.wav").unlink()
     soundfile.write(data / HOSTILE, noise(9000, seed=1), 16000)
-    featurize(data, folder / "features.h5", "--classes", ",".join(CLASSES))
-    made_crossval(folder / "run", folder / "features.h5", n_repeats=1, mistaken=disputed)
+    for n, name in enumerate(CLASSES):
+        for i in range(3):
+            wrong, right = (data / one / f"4s{i}_nohash_0.wav" for one in (name, CLASSES[(n + 1) % 3]))
+            wrong.write_bytes(right.with_name(f"4s{i}_nohash_1.wav").read_bytes()[:-2000])
+    build(data, folder / "features.h5", classes=CLASSES)
+    made_crossval(folder / "run", folder / "features.h5", n_repeats=1, mistaken=[*truth])
     return folder
 
 
@@ -81,8 +94,10 @@ def address(place: Path) -> Iterator[str]:
 class Opened:
     """The page, and all that it said and asked for."""
 
-    def __init__(self, browser: Any, address: str, scheme: str = "light", viewport: Any = None) -> None:
-        context = browser.new_context(viewport=viewport or DESKTOP, color_scheme=scheme, reduced_motion="reduce")
+    def __init__(self, browser: Any, address: str, scheme: str = "light", viewport: Any = None, **kind: bool) -> None:
+        context = browser.new_context(
+            viewport=viewport or DESKTOP, color_scheme=scheme, reduced_motion="reduce", **kind
+        )
         self.page = context.new_page()
         self.said: list[str] = []
         self.requests: list[str] = []
@@ -105,50 +120,76 @@ def escaped(path: str) -> str:
     return path.replace("\N{RIGHT-TO-LEFT OVERRIDE}", "\\u202e")
 
 
-def correct(opened: Opened, first: int, last: int) -> dict[str, str]:
-    """Give each of some clips the class after its own, by keys, and return these by path."""
-    given = {}
+# Notes, for every key, the milliseconds until the page plays.
+WATCH = """() => {
+  window.waits = [];
+  let pressed = null;
+  addEventListener("keydown", () => { pressed = performance.now(); }, true);
+  new MutationObserver(() => {
+    if (pressed === null || document.body.dataset.playing === undefined) return;
+    document.body.dataset.heard = waits.push(performance.now() - pressed);
+    pressed = null;
+  }).observe(document.body, { attributes: true });
+}"""
+
+
+def decide_by_ear(opened: Opened, truth: dict[str, str], first: int, last: int) -> list[float]:
+    """Give each of some clips its right class, by keys, and return how long each next sound took to begin."""
+    opened.page.evaluate(WATCH)
+    by_page = {escaped(path): name for path, name in truth.items()}
     for n in range(first, last + 1):
         opened.shows(n)
-        label = opened.text("label")
-        new = (CLASSES.index(label) + 1) % 3
-        given[opened.text("path")] = CLASSES[new]
-        opened.page.keyboard.press(str(new + 1))
-    opened.shows(last + 1)
-    return given
+        right = by_page.get(opened.text("path"))
+        opened.page.keyboard.press("Enter" if right is None else str(CLASSES.index(right) + 1))
+        opened.page.locator(f"body[data-heard='{n + 1 - first}']").wait_for()
+    opened.page.get_by_text(f"decisions: {last}").wait_for()
+    waits: list[float] = opened.page.evaluate("waits")
+    return waits
 
 
-def test_ten_wrong_labels_are_corrected_by_keys_alone_and_a_kill_in_the_middle_loses_nothing(
-    browser: Any, place: Path, disputed: list[str]
+def test_ten_wrong_labels_of_300_clips_are_corrected_by_keys_alone_and_a_kill_in_the_middle_loses_nothing(
+    browser: Any, place: Path, truth: dict[str, str]
 ) -> None:
     (place / "corrections.csv").unlink(missing_ok=True)
     with review(place) as (address, process):
         opened = Opened(browser, address)
-        assert "suspects reviewed: 0 of about" in opened.text("progress")
-        given = correct(opened, 1, 5)
-        opened.page.get_by_text("decisions: 5").wait_for()
+        assert "Clip 1 of 300 · suspects reviewed: 0 of about" in opened.text("progress")
+        waits = decide_by_ear(opened, truth, 1, 5)
         process.kill()
         process.wait()
         opened.page.keyboard.press("u")
         opened.page.get_by_text("the review is not running any more").wait_for()
     with review(place) as (address, process):
         opened = Opened(browser, address)
-        opened.shows(6)
-        given |= correct(opened, 6, 10)
-        opened.page.get_by_text("decisions: 10").wait_for()
+        waits += decide_by_ear(opened, truth, 6, 20)
+        assert "suspects reviewed: 20 of about" in opened.text("progress")
         opened.page.keyboard.press("u")
-        opened.page.get_by_text("decisions: 11").wait_for()
+        opened.page.get_by_text("decisions: 21").wait_for()
         opened.page.keyboard.press("z")
-        opened.page.get_by_text("decisions: 10").wait_for()
+        opened.page.get_by_text("decisions: 20").wait_for()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.stderr is not None
         (line,) = process.stderr.read().splitlines()
         assert f"every decision is in {place / 'corrections.csv'}" in line
-    assert given.keys() == {escaped(path) for path in disputed}
     rows = table(place / "corrections.csv")
-    assert {row["path"]: row["new"] for row in rows if row["decision"] == "change"} == given
-    assert [row["decision"] for row in rows] == ["change"] * 10 + ["unsure", "undo"]
+    assert {row["path"]: row["new"] for row in rows if row["decision"] == "change"} == {
+        escaped(path): name for path, name in truth.items()
+    }
+    assert len(waits) == 20
+    assert median(waits) < 100
+    assert_next_cache_is_right(place, truth)
+
+
+def assert_next_cache_is_right(place: Path, truth: dict[str, str]) -> None:
+    before = open_cache(place / "features.h5")
+    (place / "next").mkdir()
+    for name in ("features.h5", "corrections.csv"):
+        shutil.copy(place / name, place / "next" / name)
+    after = build(place / "data", place / "next" / "features.h5").cache
+    assert (len(after), after.paths) == (300, before.paths)
+    assert after.X.tobytes() == before.X.tobytes()
+    assert [CLASSES[label] for label in after.labels] == [truth.get(path, path.split("/")[0]) for path in after.paths]
 
 
 def test_each_decision_has_its_key_its_button_and_its_words(browser: Any, place: Path, address: str) -> None:
@@ -182,20 +223,98 @@ def test_each_decision_has_its_key_its_button_and_its_words(browser: Any, place:
     assert decisions == ["right", "unsure", "unusable", "both", "change"]
 
 
-def test_a_clip_is_seen_and_heard_slower_and_in_a_loop(browser: Any, address: str) -> None:
+def test_a_clip_is_seen_and_heard_slower_louder_and_in_a_loop(browser: Any, address: str) -> None:
     opened = Opened(browser, address)
     page = opened.page
     assert imread(io.BytesIO(page.locator("#picture").screenshot()))[..., :3].std() > 0.03
-    page.keyboard.press("Space")
-    page.locator("body[data-playing='0']").wait_for()
     page.keyboard.press("l")
-    assert page.locator("#loop").get_attribute("aria-pressed") == "true"
-    page.keyboard.press("s")
-    assert "½" in opened.text("slow")
     page.locator("body[data-playing='0']").wait_for()
+    assert page.locator("#loop").get_attribute("aria-pressed") == "true"
+    for speed, length in (("½", 2), ("¼", 4), ("1", 1)):
+        page.keyboard.press("s")
+        page.evaluate(
+            """(speed) => new Promise((then) => {
+              const look = () => (playing && current.speed === speed ? then() : setTimeout(look, 5));
+              look();
+            })""",
+            1 / length,
+        )
+        assert speed in opened.text("slow")
+        assert page.evaluate("current.sound.duration") == pytest.approx(
+            length * page.evaluate("current.item.duration"), 1e-3
+        )
+    places = [page.evaluate("new Promise((then) => setTimeout(() => then(cursor.style.left), 50))") for _ in range(3)]
+    assert len(set(places)) == 3
     assert imread(io.BytesIO(page.locator("#wave").screenshot()))[..., :3].std() > 0.03
+    for key, gain in (("+", 2), ("+", 4), ("-", 2)):
+        page.keyboard.press(key)
+        assert page.evaluate("gain.gain.value") == gain
     page.keyboard.press("Space")
     page.locator("body:not([data-playing])").wait_for()
+
+
+def test_a_bat_at_45_khz_is_heard_at_a_quarter_of_that(browser: Any, address: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "bat.wav", 0.5 * np.sin(2 * np.pi * 45000 * np.arange(50000) / 250000), 250000)
+    sent = base64.b64encode(wav_of(tmp_path, "bat.wav", 0.2)).decode()
+    hz, duration, level = Opened(browser, address).page.evaluate(
+        """async (sent) => {
+          const bytes = Uint8Array.from(atob(sent), (one) => one.charCodeAt(0)).buffer;
+          const sound = await decoded(bytes, 0.25);
+          const samples = sound.getChannelData(0);
+          const rises = samples.filter((one, i) => i && one >= 0 && samples[i - 1] < 0).length;
+          return [rises / sound.duration, sound.duration, Math.max(...samples)];
+        }""",
+        sent,
+    )
+    assert (hz, duration, level) == (pytest.approx(11250, 1e-3), pytest.approx(0.8, 1e-2), pytest.approx(0.5, 0.1))
+
+
+def test_one_class_or_one_speaker_is_reviewed_on_request(browser: Any, address: str) -> None:
+    opened = Opened(browser, address)
+    opened.page.select_option("#only", label="cat (100)")
+    opened.page.get_by_text("Clip 1 of 100").wait_for()
+    for n in range(1, 4):
+        opened.shows(n)
+        assert opened.text("label") == "cat"
+        opened.page.keyboard.press("Enter" if n == 1 else "ArrowRight")
+    opened.page.select_option("#only", label="4s7 (6)")
+    for n in range(1, 7):
+        opened.page.get_by_text(f"Clip {n} of 6").wait_for()
+        assert "/4s7_nohash_" in opened.text("path")
+        opened.page.keyboard.press("ArrowRight")
+    opened.page.keyboard.press("z")  # the decision before is about a clip of somebody else
+    opened.page.get_by_text("of 300").wait_for()
+    assert opened.text("label") == "cat"
+    assert opened.text("decided") == ""
+
+
+def test_on_a_phone_everything_is_a_tap(browser: Any, place: Path, address: str) -> None:
+    opened = Opened(browser, address, viewport=PHONE, has_touch=True, is_mobile=True)
+    page = opened.page
+    for n, name in enumerate(["the label is right", "not sure", "unusable", "cat", " and "], start=1):
+        opened.shows(n)
+        if name == "cat" and opened.text("label") == "cat":
+            name = "dog"
+        page.locator("#decisions").get_by_role("button", name=name).last.tap()
+    opened.shows(6)
+    page.get_by_role("button", name="another class").tap()
+    page.get_by_label("Name of the class").fill("owl")
+    page.get_by_role("button", name="use it").tap()
+    opened.shows(7)
+    page.get_by_role("button", name="undo").tap()
+    opened.shows(6)
+    page.get_by_role("button", name="back").tap()
+    opened.shows(5)
+    page.get_by_role("button", name="loop").tap()
+    page.locator("body[data-playing='4']").wait_for()
+    page.get_by_role("button", name="play").tap()
+    page.locator("body:not([data-playing])").wait_for()
+    page.locator("#wave").tap()
+    page.locator("body[data-playing='4']").wait_for()
+    page.get_by_text("decisions: 5").wait_for()
+    decisions = [row["decision"] for row in table(place / "corrections.csv")]
+    assert decisions[:3] == ["right", "unsure", "unusable"]
+    assert decisions[4:] == ["both", "change", "undo"]
 
 
 def test_a_lost_clip_is_told_in_words_and_the_others_go_on(browser: Any, place: Path, address: str) -> None:
@@ -204,6 +323,7 @@ def test_a_lost_clip_is_told_in_words_and_the_others_go_on(browser: Any, place: 
     lost.unlink()
     try:
         opened = Opened(browser, address)
+        opened.page.keyboard.press("l")
         for n in range(1, 11):
             opened.shows(n)
             if opened.text("path") == "cat/4s1_nohash_0.wav":

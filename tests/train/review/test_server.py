@@ -3,8 +3,11 @@
 import http.client
 import io
 import json
+import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +19,10 @@ import soundfile
 
 from cache import open_cache
 from cache.shared.errors import UserError
+from featurize import build
+from tests import ROOT
 from tests.helpers.made_runs import made_crossval
+from tests.helpers.tones import write_clips
 from train.review import sound
 from train.review.review import opened_review
 from train.review.server import Server
@@ -69,7 +75,7 @@ def lines(place: Path) -> list[str]:
 
 def test_the_most_doubtful_labels_come_first_with_the_reason(server: Server, place: Path) -> None:
     state = json.loads(ask(server, "/state")[1])
-    assert state["n"] == 48
+    assert len(state["labels"]) == 48
     assert 2 <= state["n_suspects"] < 48
     first = [json.loads(ask(server, f"/item/{i}")[1]) for i in range(state["n_suspects"])]
     assert {*MISTAKEN} <= {item["path"] for item in first}
@@ -145,6 +151,22 @@ def test_of_a_long_recording_only_the_middle_is_sent(tmp_path: Path, monkeypatch
     assert sound.starts_at(10.0) == 4.0
 
 
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        *(("WAV", "PCM_24"), ("WAV", "GSM610"), ("WAV", "IMA_ADPCM"), ("AIFF", "PCM_16"), ("CAF", "ALAC_16")),
+        *(("FLAC", "PCM_24"), ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS")),
+    ],
+)
+def test_whatever_the_format_the_browser_gets_a_plain_wav(container: str, subtype: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x", 0.5 * np.sin(np.arange(8000) / 9), 8000, subtype, format=container)
+    (tmp_path / "x").rename(tmp_path / f"x.{container.lower()}")
+    expected = soundfile.read(tmp_path / f"x.{container.lower()}")[0]
+    sent = sound.wav_of(tmp_path, f"x.{container.lower()}", len(expected) / 8000)
+    assert (soundfile.info(io.BytesIO(sent)).format, soundfile.info(io.BytesIO(sent)).subtype) == ("WAV", "PCM_16")
+    np.testing.assert_allclose(soundfile.read(io.BytesIO(sent))[0], expected, atol=1e-3)
+
+
 def test_what_browsers_do_not_play_and_what_is_too_loud_for_16_bits_is_decoded_for_them(tmp_path: Path) -> None:
     y = np.sin(np.arange(8000) / 9) * 3
     soundfile.write(tmp_path / "loud.aiff", np.stack([y, y / 2, y / 4], axis=1), 8000, subtype="FLOAT")
@@ -178,16 +200,16 @@ def test_a_decision_is_on_the_disk_before_it_is_answered_and_is_found_again(serv
     ):
         new = next(name for name in ("bird", "cat") if name != items[i]["label"]) if decision == "both" else new
         status, state = decide(server, item=i, decision=decision, new=new)
-        assert (status, state["n_done"]) == (200, i + 1)
+        assert (status, state["done"]) == (200, [*range(i + 1)])
         cells = lines(place)[-1].split(",")
         assert cells[:5] == [sha256[items[i]["path"]].decode(), items[i]["path"], items[i]["label"], decision, new]
         assert cells[7] == str(place / "run")
         assert json.loads(ask(server, f"/item/{i}")[1])["decision"] == {"decision": decision, "new": new}
     with opened_review(place / "run", None, None, None) as again:
-        assert (again.desk.state()["n_done"], again.desk.state()["first"]) == (5, 5)
+        assert again.desk.state()["done"] == [0, 1, 2, 3, 4]
         assert again.token != server.token
     status, state = decide(server, item=1, decision="undo")
-    assert (status, state["n_done"], state["first"]) == (200, 4, 1)
+    assert (status, state["done"]) == (200, [0, 2, 3, 4])
     assert len(lines(place)) == 6
 
 
@@ -246,6 +268,27 @@ def test_a_length_that_is_none_is_refused_and_the_server_goes_on(
         raw.recv(100)
     assert ask(server, "/state")[0] == 200
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_thousand_clips_take_no_more_memory_than_a_hundred(tmp_path: Path) -> None:
+    build(write_clips(tmp_path / "data", seed=1, n_speakers=167), tmp_path / "features.h5")
+    run = made_crossval(tmp_path / "run", tmp_path / "features.h5", n_repeats=1)
+    command = [sys.executable, "-m", "train", "review", str(run), "--no-browser"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        host, token = process.stdout.readline().strip().removeprefix("review: http://").split("/#")
+        connection, most = http.client.HTTPConnection(host, timeout=60), []
+        for i in range(1000):
+            for what in ("item", "picture", "sound"):
+                connection.request("GET", f"/{what}/{i}", headers={"X-Token": token})
+                answer = connection.getresponse()
+                assert (answer.status, len(answer.read()) > 0) == (200, True)
+            if i in (99, 999):
+                (peak,) = re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+                most.append(int(peak))
+        process.kill()
+    # Their sounds and rows are 77 MB.
+    assert most[1] - most[0] < 8000
 
 
 def test_a_port_that_is_taken_is_one_line(server: Server, place: Path) -> None:

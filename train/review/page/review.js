@@ -12,6 +12,8 @@ gain.connect(context.destination);
 
 let state = null;
 let at = 0;
+let listed = []; // the clips that are reviewed: all, or those of one label or group
+let done = new Set();
 let current = null; // what the server says of the clip that is shown
 let playing = null; // its source, and when it was started
 let rate = 0;
@@ -36,18 +38,30 @@ function fail(error) {
 
 function prepared(index) {
   if (!ahead.has(index)) {
-    const sound = ask(`/sound/${index}`).then((answer) => answer.arrayBuffer()).then((bytes) => context.decodeAudioData(bytes));
+    const bytes = ask(`/sound/${index}`).then((answer) => answer.arrayBuffer());
     const picture = ask(`/picture/${index}`).then((answer) => answer.blob()).then((blob) => URL.createObjectURL(blob));
-    for (const promise of [sound, picture]) promise.catch(() => {});
-    ahead.set(index, { item: ask(`/item/${index}`).then((answer) => answer.json()), sound, picture });
+    for (const promise of [bytes, picture]) promise.catch(() => {});
+    ahead.set(index, { item: ask(`/item/${index}`).then((answer) => answer.json()), bytes, sounds: [], picture });
     ahead.get(index).item.catch(() => ahead.delete(index));
   }
-  return ahead.get(index);
+  const clip = ahead.get(index);
+  clip.sounds[rate] ??= clip.bytes.then((bytes) => decoded(bytes, RATES[rate]));
+  clip.sounds[rate].catch(() => {});
+  return clip;
+}
+
+// Slower sound is decoded as if it had been recorded at a lower rate: the browser then resamples all of it, and a bat at
+// 45 kHz is heard at 11. Played slower after decoding, it would have lost all beyond the rate of the loudspeaker.
+function decoded(bytes, speed) {
+  const wav = bytes.slice(0);
+  const head = new DataView(wav);
+  for (const place of [24, 28]) head.setUint32(place, Math.round(head.getUint32(place, true) * speed), true);
+  return context.decodeAudioData(wav);
 }
 
 function forgetFarOnes() {
   for (const [index, clip] of ahead) {
-    if (Math.abs(index - at) <= KEPT) continue;
+    if (Math.abs(listed.indexOf(index) - listed.indexOf(at)) <= KEPT) continue;
     ahead.delete(index);
     clip.picture.then(URL.revokeObjectURL, () => {});
   }
@@ -58,12 +72,12 @@ const percent = (share) => `${(100 * share).toFixed(1)}\u202f%`;
 
 async function show(index, aloud) {
   stop();
-  at = Math.min(Math.max(index, 0), state.n - 1);
+  at = index;
   const clip = prepared(at);
-  const mine = at;
+  const [mine, speed, decoding] = [at, RATES[rate], clip.sounds[rate]];
   const item = await clip.item;
   if (mine !== at) return;
-  current = { item, sound: null };
+  current = { item, sound: null, speed };
   $("error").hidden = true;
   $("naming").hidden = true;
   $("label").textContent = item.label;
@@ -81,11 +95,13 @@ async function show(index, aloud) {
   tell();
   clip.picture.then((address) => { if (mine === at) $("picture").src = address; }, fail);
   try {
-    const sound = await clip.sound;
+    const sound = await decoding;
     if (mine !== at) return;
-    current.sound = sound;
-    draw(sound);
-    if (aloud) play();
+    if (speed === RATES[rate]) {
+      Object.assign(current, { sound, speed });
+      draw(sound);
+      if (aloud) play();
+    }
   } catch (error) {
     if (mine !== at) return;
     draw(null);
@@ -93,7 +109,27 @@ async function show(index, aloud) {
     $("nosound").hidden = false;
   }
   forgetFarOnes();
-  for (const near of [at + 1, at + 2]) if (near < state.n) prepared(near);
+  for (const by of [1, 2]) if (beside(by) !== null) prepared(beside(by));
+}
+
+// The clip so many places further in the list; null beyond its ends.
+function beside(by) {
+  return listed[listed.indexOf(at) + by] ?? null;
+}
+
+function step(by) {
+  if (beside(by) !== null) show(beside(by), true).catch(fail);
+}
+
+function list(choice) {
+  const [what, number] = choice.split(" ");
+  const of = { label: state.labels, group: state.groups }[what];
+  listed = state.labels.map((_, index) => index).filter((index) => !of || of[index] === Number(number));
+  $("only").value = choice;
+}
+
+function showFirst() {
+  return show(listed.find((index) => !done.has(index)) ?? listed[0], false);
 }
 
 function bar(name, p, kind) {
@@ -113,7 +149,7 @@ function bar(name, p, kind) {
 
 function tell() {
   const left = state.n_suspects ? `suspects reviewed: ${state.n_suspects_done} of about ${state.n_suspects}` : "no suspects";
-  $("progress").textContent = `Clip ${at + 1} of ${state.n} · ${left} · decisions: ${state.n_done}`;
+  $("progress").textContent = `Clip ${listed.indexOf(at) + 1} of ${listed.length} · ${left} · decisions: ${done.size}`;
   $("bar").max = Math.max(state.n_suspects, 1);
   $("bar").value = state.n_suspects_done;
   const was = current && current.item.decision;
@@ -133,9 +169,9 @@ async function decide(decision, name = "") {
   item.decision = { decision, new: name };
   undone.push(index);
   // The next clip is heard while this decision is written; if it cannot be, the page goes back and says so.
-  const shown = index + 1 < state.n ? show(index + 1, true) : (tell(), null);
+  const shown = beside(1) !== null ? show(beside(1), true) : (tell(), null);
   try {
-    state = await posted;
+    know(await posted);
     tell();
   } catch (error) {
     item.decision = null;
@@ -146,11 +182,17 @@ async function decide(decision, name = "") {
   }
 }
 
+function know(progress) {
+  Object.assign(state, progress);
+  done = new Set(progress.done);
+}
+
 async function undo() {
   const index = undone.length ? undone.pop() : at;
   try {
     const clip = await prepared(index).item;
-    if (clip.decision) state = await (await ask("/decide", { method: "POST", body: JSON.stringify({ item: index, decision: "undo" }) })).json();
+    if (clip.decision) know(await (await ask("/decide", { method: "POST", body: JSON.stringify({ item: index, decision: "undo" }) })).json());
+    if (!listed.includes(index)) list("all");
     clip.decision = null;
     await show(index, true);
   } catch (error) {
@@ -160,6 +202,7 @@ async function undo() {
 
 // Sound ------------------------------------------------------------------------------------------------------------
 
+// Seconds are those of the clip, which a slower sound takes longer for.
 function play(from = 0) {
   stop();
   if (!current?.sound) return;
@@ -167,9 +210,8 @@ function play(from = 0) {
   const source = context.createBufferSource();
   source.buffer = current.sound;
   source.loop = $("loop").getAttribute("aria-pressed") === "true";
-  source.playbackRate.value = RATES[rate];
   source.connect(gain);
-  source.start(0, from);
+  source.start(0, from / current.speed);
   playing = { source, from, since: context.currentTime };
   source.addEventListener("ended", () => { if (playing?.source === source) stop(); });
   document.body.dataset.playing = at;
@@ -188,8 +230,12 @@ function stop() {
 }
 
 function position() {
-  const passed = playing.from + (context.currentTime - playing.since) * RATES[rate];
-  return playing.source.loop ? passed % current.sound.duration : passed;
+  const passed = playing.from + (context.currentTime - playing.since) * current.speed;
+  return playing.source.loop ? passed % length() : passed;
+}
+
+function length() {
+  return current.sound.duration * current.speed;
 }
 
 function move() {
@@ -199,7 +245,7 @@ function move() {
   const x = (item.sound_starts + now - item.starts) / (item.ends - item.starts);
   $("cursor").style.visibility = x >= 0 && x <= 1 ? "visible" : "hidden";
   $("cursor").style.left = `${100 * x}%`;
-  draw(sound, now / sound.duration);
+  draw(sound, now / length());
   requestAnimationFrame(move);
 }
 
@@ -238,10 +284,15 @@ const actions = {
     if (playing) playing.source.loop = on;
     else if (on) play();
   },
-  slow: () => {
+  slow: async () => {
     const from = playing ? position() : 0;
     rate = (rate + 1) % RATES.length;
     $("rate").textContent = `speed ${["1", "½", "¼"][rate]}`;
+    const [mine, speed] = [at, RATES[rate]];
+    const sound = await prepared(at).sounds[rate].catch(() => null); // why it has no sound is told already
+    if (!sound || mine !== at || speed !== RATES[rate]) return;
+    stop();
+    Object.assign(current, { sound, speed });
     play(from);
   },
   louder: () => { gain.gain.value = Math.min(gain.gain.value * 2, 64); },
@@ -251,8 +302,8 @@ const actions = {
   unsure: () => decide("unsure"),
   unusable: () => decide("unusable"),
   new: () => { $("naming").hidden = false; $("name").value = ""; $("name").focus(); },
-  back: () => show(at - 1, true).catch(fail),
-  next: () => show(at + 1, true).catch(fail),
+  back: () => step(-1),
+  next: () => step(1),
   undo,
 };
 
@@ -277,12 +328,28 @@ function addButtons() {
     return tick;
   }));
   $("file").textContent = state.file;
+  addChoices();
+}
+
+function addChoices() {
+  const choice = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text });
+  const choices = (what, title, names, numbers) => {
+    const counts = names.map(() => 0);
+    for (const number of numbers) counts[number] += 1;
+    const group = Object.assign(document.createElement("optgroup"), { label: title });
+    group.append(...names.map((name, number) => choice(`${what} ${number}`, `${name} (${counts[number]})`)).filter((_, number) => counts[number]));
+    return group;
+  };
+  $("only").replaceChildren(choice("all", `all clips (${state.labels.length})`), choices("label", "one label", state.classes, state.labels));
+  // Where each clip is a group of its own, there is nothing to choose.
+  if (state.group_names.length < state.groups.length) $("only").append(choices("group", "one speaker or recorder", state.group_names, state.groups));
 }
 
 for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
 $("wave").addEventListener("click", (event) => {
-  if (current?.sound) play((event.offsetX / $("wave").clientWidth) * current.sound.duration);
+  if (current?.sound) play((event.offsetX / $("wave").clientWidth) * length());
 });
+$("only").addEventListener("change", () => { $("only").blur(); list($("only").value); showFirst().catch(fail); });
 $("naming").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = $("name").value.trim();
@@ -292,6 +359,7 @@ $("naming").addEventListener("submit", (event) => {
 document.addEventListener("click", (event) => { if (event.detail) event.target.closest("button")?.blur(); });
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !state) return;
+  if (event.target instanceof HTMLSelectElement) return;
   if (event.target instanceof HTMLInputElement) {
     if (event.key === "Escape") { $("naming").hidden = true; event.target.blur(); }
     return;
@@ -307,5 +375,5 @@ document.addEventListener("keydown", (event) => {
 
 ask("/state")
   .then((answer) => answer.json())
-  .then((found) => { state = found; addButtons(); return show(state.first, false); })
+  .then((found) => { state = found; know(found); addButtons(); list("all"); return showFirst(); })
   .catch((error) => { $("progress").textContent = "Nothing to review"; fail(error); });
