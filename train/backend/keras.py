@@ -14,9 +14,9 @@ from train.backend.types import Model
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-# Keras imports these, if they are installed, for parts of it that nothing here uses: a second and 80 MB. None in
-# sys.modules makes their import fail, as if they were not.
-_unused = {"matplotlib", "sklearn"} - set(sys.modules)
+# Keras and TensorFlow import these, if they are installed, for parts that nothing here uses: two seconds and 120 MB.
+# None in sys.modules makes their import fail, as if they were not installed.
+_unused = {"PIL", "matplotlib", "pandas", "psutil", "scipy", "sklearn"} - set(sys.modules)
 sys.modules.update(dict.fromkeys(_unused))  # type: ignore[arg-type]  # None is not a module
 try:
     import keras

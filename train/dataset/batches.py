@@ -1,5 +1,6 @@
 """Shuffled batches of rows, read from the mapped file as they are needed."""
 
+import mmap
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 class Batches:
     """Some rows of a cache, a batch at a time.
 
-    Only the rows of one batch are copied, and cast to float32 if the cache has float16.
+    Only the rows of one batch are copied, and cast to float32 if the cache has float16. The rows of the next are asked
+    of the disk meanwhile, so that a cache that is not in memory is read while the network trains.
 
     Parameters
     ----------
@@ -56,6 +58,7 @@ class Batches:
         self.n_frames = np.full(len(self.X), self.n_columns) if n_frames is None else np.asarray(n_frames)
         self.backgrounds = rows[:0] if backgrounds is None else backgrounds
         self.seeds = (0, 0)
+        self._map, self._offset = _map_of(self.X)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -63,6 +66,7 @@ class Batches:
     def __getitem__(self, index: int) -> Batch:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         X, y = self.X[rows, :, : self.n_columns].astype(np.float32, copy=False), self.y[rows]
+        self._ask_for(index + 1)
         if self.augmentation is None:
             return X, y
         # + 1, because NumPy treats [seed, epoch] as [seed, epoch, 0], and shuffle() draws from that.
@@ -91,3 +95,24 @@ class Batches:
         """Begin an epoch, whose order and variations depend on nothing else, so that a fit can be resumed."""
         self.seeds = (seed, epoch)
         self.order = np.random.default_rng([seed, epoch]).permutation(self.rows)
+        self._ask_for(0)
+
+    def _ask_for(self, index: int) -> None:
+        """Let the system read the rows of a batch, without waiting for it."""
+        if self._map is None:
+            return
+        n_bytes = self.X[0].nbytes
+        for row in self.order[index * self.batch_size : (index + 1) * self.batch_size].tolist():
+            start = self._offset + row * n_bytes
+            before = start % mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, start - before, n_bytes + before)
+
+
+def _map_of(X: npt.NDArray[Any]) -> tuple[mmap.mmap | None, int]:
+    """Return the map of a file in which an array lies, None if it lies in memory, and where in the map it begins."""
+    owner: Any = X
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if not isinstance(owner, mmap.mmap) or not hasattr(owner, "madvise"):
+        return None, 0
+    return owner, X.ctypes.data - np.frombuffer(owner, np.uint8).ctypes.data

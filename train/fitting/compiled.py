@@ -28,12 +28,15 @@ class Compiled(NamedTuple):
         A step that does not.
     optimizer_state
         The values of the optimiser's variables before the first step.
+    is_new
+        Whether the weights are those that the model was built with, and not those of an earlier fit.
     """
 
     model: Model
     train: Step
     score: Step
     optimizer_state: Weights
+    is_new: bool = True
 
 
 def compiled_for(options: Options, n_classes: int, n_steps: int, n_frames: int) -> Compiled:
@@ -41,13 +44,14 @@ def compiled_for(options: Options, n_classes: int, n_steps: int, n_frames: int) 
 
     The folds of a cross-validation and the seeds of a sweep differ in nothing but their rows and weights. It takes
     seconds to build a model and to trace its steps, a sixth of a fold of a few hundred clips. So a process does that
-    once, and every fit gets the same model: its weights are those of the fit before, and set_weights() comes first.
+    once, and every fit gets the same model; if it is not new, set_weights() comes first.
 
     Parameters
     ----------
     options, n_classes, n_steps, n_frames
         As for build_to_train().
     """
+    n_built = _shared.cache_info().misses
     shared = _shared(
         recipe(options.model),
         options.deterministic,
@@ -59,7 +63,7 @@ def compiled_for(options: Options, n_classes: int, n_steps: int, n_frames: int) 
     )
     for variable, value in zip(shared.model.optimizer.variables, shared.optimizer_state, strict=True):
         variable.assign(value)
-    return shared
+    return shared._replace(is_new=_shared.cache_info().misses > n_built)
 
 
 # Two, for folds that differ by one optimiser step. `_recipe` and `_deterministic` are there to be compared: a name may

@@ -74,9 +74,11 @@ def train_by_recipe(
     n_frames = cache.columns["n_frames"].astype(np.int64)
     widest = int(n_frames[np.concatenate([train_rows, val_rows])].max())
     n_steps = options.epochs * math.ceil(len(train_rows) / options.batch_size)
-    whole = build_model(options.model, n_classes)
     compiled = compiled_for(options, n_classes, n_steps, widest)
-    compiled.model.set_weights(whole.get_weights())
+    # Built from the same seed, both models begin with the same weights.
+    whole = None if compiled.is_new else build_model(options.model, n_classes)
+    if whole is not None:
+        compiled.model.set_weights(whole.get_weights())
     n_columns = compiled.model.input_shape[2]
     is_noise = np.array([is_background(name) for name in cache.class_names])
     backgrounds = train_rows[is_noise[cache.labels[train_rows]]]
@@ -85,6 +87,7 @@ def train_by_recipe(
     validation = Batches(cache.X, cache.y, val_rows, options.batch_size, n_columns) if len(val_rows) else None
     class_weights = balanced_weights(cache.labels[train_rows], n_classes) if options.class_weight else None
     trained = train_model(compiled, batches, validation, options, class_weights, run_dir, title)
+    whole = whole or build_model(options.model, n_classes)
     whole.set_weights(trained.model.get_weights())
     return trained._replace(model=whole)
 

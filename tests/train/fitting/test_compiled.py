@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from cache import open_cache
-from tests.helpers.tiny import OF_FIT
+from tests.helpers.tiny import OF_FIT, build_tiny
 from train.backend.keras import reseed, seed_everything
 from train.fitting.compiled import compile_steps, compiled_for
 from train.fitting.loop import train_by_recipe
 from train.fitting.options import Options
-from train.models.recipes import build_to_train
+from train.models.recipes import RECIPES, build_to_train
 
 N, BATCH_SIZE = 20, 8
 SIZES = [range(start, min(N, start + BATCH_SIZE)) for start in range(0, N, BATCH_SIZE)]
@@ -84,5 +84,17 @@ def test_a_fit_after_another_comes_to_what_it_comes_to_alone(tiny: str, tones_ca
 def test_fits_that_differ_in_their_seeds_alone_share_what_is_traced(tiny: str) -> None:
     options = Options(**OF_FIT)
     first = compiled_for(options, 3, 10, 16)
-    assert compiled_for(replace(options, seed=7), 3, 10, 16) is first
-    assert compiled_for(replace(options, learning_rate=0.5), 3, 10, 16) is not first
+    assert compiled_for(replace(options, seed=7), 3, 10, 16).train is first.train
+    assert compiled_for(replace(options, learning_rate=0.5), 3, 10, 16).train is not first.train
+
+
+def test_a_fit_builds_the_model_to_train_and_the_one_to_keep_and_the_next_fit_only_the_latter(
+    tiny: str, tones_cache: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    counted = replace(RECIPES[tiny], build=lambda *given: built.append(given) or build_tiny(*given))
+    monkeypatch.setitem(RECIPES, tiny, counted)
+    options, rows = Options(**OF_FIT | {"epochs": 1}), np.arange(0, 48, 2)
+    for n_expected in (2, 3):
+        weights_after(open_cache(tones_cache), options, rows)
+        assert len(built) == n_expected
