@@ -1,6 +1,6 @@
-"""python -m cache: show what is in a cache, and verify it."""
+"""python -m cache: show what is in a cache, verify it, and make caches of others."""
 
-from cache.shared.cli import be_quiet, called, leave_on_signals, once, run, summarise
+from cache.shared.cli import be_quiet, called, leave_on_signals, notice, once, run, summarise
 from cache.shared.text import human_count, printable
 
 if __name__ == "__main__":
@@ -8,13 +8,17 @@ if __name__ == "__main__":
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from cache import Cache
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="The HDF5 file that featurize wrote.")]
+Out = Annotated[Path, typer.Option(metavar="FILE", help="The cache to make.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Show only errors and the results that were asked for.", callback=be_quiet)
@@ -23,7 +27,7 @@ Quiet = Annotated[
 
 @app.callback()
 def commands() -> None:
-    """Show what is in a cache of mel spectrograms, and verify it.
+    """Show what is in a cache of mel spectrograms, verify it, and make a cache of others.
 
     Example: python -m cache info data/features.h5
     """
@@ -77,6 +81,89 @@ def plot(
     n_clips, n_classes = draw_sheet(cache, out, seed)
     more = f", of {len(cache.class_names)} classes the first {n_classes}" if n_classes < len(cache.class_names) else ""
     summarise(printable(f"{human_count(n_clips, 'clip')} of {file}{more}: {out}"))
+
+
+@app.command(cls=once())
+def merge(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Caches with the same settings, two or more.")],
+    out: Out,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder that holds the clips of all caches, or is to hold them.",
+            show_default="that of the caches, if it is the same",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make one cache of several, without reading a clip.
+
+    It is what featurize makes of the same clips, to the bit. A clip that several caches have counts once. Caches that
+    do not fit together are refused, with every reason.
+
+    Example: python -m cache merge may.h5 june.h5 --out summer.h5 --data nights
+    """
+    from cache import merge
+
+    _tell(merge(files, out, data=data, notify=notice), as_json)
+
+
+@app.command(cls=once())
+def subset(
+    file: File,
+    out: Out,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Classes to take, in the order of their label index. Repeat the option for names that hold commas.",
+            show_default="all, as they are",
+        ),
+    ] = None,
+    max_per_class: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Take at most so many clips of each class, those that featurize takes; 0: all.",
+            show_default="as the cache has it",
+        ),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="Take only clips in whose path, relative to DATA, this is found.", show_default="all"
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a cache of some of the clips of another one.
+
+    It is what featurize makes of these clips, to the bit.
+
+    Example: python -m cache subset f.h5 --out owls.h5 --classes owl,noise
+
+    Example: python -m cache subset f.h5 --out site1.h5 --where /site1/
+    """
+    from cache import subset
+
+    names = classes[0].split(",") if classes and len(classes) == 1 else classes or ()
+    _tell(subset(file, out, classes=names, max_per_class=max_per_class, where=where, notify=notice), as_json)
+
+
+def _tell(cache: "Cache", as_json: bool) -> None:
+    """Print what is in a cache that was made."""
+    from cache.shared.text import human_size
+
+    if as_json:
+        facts = {"cache": str(cache.file), "n_clips": len(cache), "n_per_class": cache.n_per_class}
+        print(json.dumps({**facts, "fingerprint": cache.fingerprint}))
+        return
+    lines = [*(f"{name:12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_per_class.items())]
+    size = human_size(cache.file.stat().st_size)
+    summarise("\n".join(map(printable, [*lines, f"{cache.file}: {size}, {human_count(len(cache), 'clip')}"])))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""gather_rows(): the rows of an old cache and of a journal in one file, as shared blocks of the disk or as copies."""
+"""gather_rows(): the rows of caches and of a journal in one file, as shared blocks of the disk or as copies."""
 
 import errno
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,27 +28,45 @@ _NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, err
 
 
 def gather_rows(
-    file: Path, source: npt.NDArray[np.int64], old: Cache | None, journal: Journal, notify: Callable[[str], None]
+    file: Path,
+    source: npt.NDArray[np.int64],
+    olds: Sequence[Cache],
+    journal: Journal | None,
+    notify: Callable[[str], None],
 ) -> None:
-    """Write rows in their final order into a new file, from ALIGNMENT on; for the rest see `publish()`.
+    """Write rows in their final order into a new file, from ALIGNMENT on.
 
-    Raises a CacheError if another program replaced the old cache, or wrote into it.
+    Parameters
+    ----------
+    source
+        The origin of each row, shape (N,): i >= 0 is row i of `olds`, counted through them one behind the other, and
+        -1 - i is slot i of `journal`.
+
+    Raises
+    ------
+    CacheError
+        Another program replaced an old cache, or wrote into it.
     """
-    row_bytes = journal.row_bytes
-    target = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    old_file = os.open(old.file, os.O_RDONLY | os.O_CLOEXEC) if old is not None else -1
-    try:
-        if old is not None and stamp_of(os.fstat(old_file)) != old.stamp:
-            raise CacheError(f"{old.file} was replaced by another program meanwhile; run it again")
+    firsts = np.cumsum([0, *map(len, olds)])
+    with ExitStack() as stack:
+        target = _opened(stack, file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
+        old_files = [_opened(stack, old.file, os.O_RDONLY) for old in olds]
+        for old, old_file in zip(olds, old_files, strict=True):
+            if stamp_of(os.fstat(old_file)) != old.stamp:
+                raise CacheError(f"{old.file} was replaced by another program meanwhile; run it again")
         shares = True
-        for start, stop in _runs(source):
-            first = int(source[start])
-            if first < 0:
-                origin, offset = journal.rows_file, row_offset(journal, -1 - first)
+        # Of a row of the journal, -1.
+        which = np.searchsorted(firsts, source, "right") - 1
+        for start, stop in _runs(source, which):
+            first, i = int(source[start]), int(which[start])
+            if i < 0:
+                assert journal is not None
+                origin, offset, row_bytes = journal.rows_file, row_offset(journal, -1 - first), journal.row_bytes
             else:
-                assert old is not None
-                assert isinstance(old.X, np.memmap)
-                origin, offset = old_file, old.X.offset + first * row_bytes
+                X = olds[i].X
+                assert isinstance(X, np.memmap)
+                row_bytes = X.nbytes // len(X)
+                origin, offset = old_files[i], X.offset + (first - int(firsts[i])) * row_bytes
             place = offset, ALIGNMENT + start * row_bytes, (stop - start) * row_bytes
             if shares and not share_blocks(origin, target, *place):
                 shares = False
@@ -59,16 +78,18 @@ def gather_rows(
                     )
             if not shares:
                 _copy(origin, target, *place)
-    finally:
-        os.close(target)
-        if old_file >= 0:
-            os.close(old_file)
 
 
-def _runs(source: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def _opened(stack: ExitStack, file: Path, flags: int) -> int:
+    descriptor = os.open(file, flags | os.O_CLOEXEC, 0o666)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _runs(source: npt.NDArray[np.int64], which: npt.NDArray[np.intp]) -> Iterator[tuple[int, int]]:
     """Yield [start, stop) of the longest runs of rows that are also adjacent in the file they come from."""
     step = np.where(source[1:] < 0, -1, 1)
-    together = (np.diff(source) == step) & ((source[1:] < 0) == (source[:-1] < 0))
+    together = (np.diff(source) == step) & (which[1:] == which[:-1])
     edges = [0, *(np.flatnonzero(~together) + 1).tolist(), len(source)]
     yield from pairwise(edges)
 

@@ -1,6 +1,7 @@
 """publish(): make finished rows the cache, whole or not at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from cache.file.columns import COLUMNS, REJECTED, X_DTYPES, Columns, Rejected, f
 from cache.file.container import write_around_rows
 from cache.file.gather import gather_rows
 from cache.file.header import Header
-from cache.file.journal import Journal, close_journal, gathered_path
+from cache.file.journal import Journal, close_journal, gathered_path, journal_paths
 from cache.file.reader import Cache, open_cache
 from cache.shared.files import sync_directory
 
@@ -50,23 +51,69 @@ def publish(
         The finished rows; it is closed and deleted at the end.
     """
     columns = _columns(clips, source, old, journal)
+    in_place = journal.n_slots == len(source) and np.array_equal(source, -1 - np.arange(len(source)))
+    if in_place:
+        made = _finish(journal.rows_path, cache_file, header, columns, labels, rejected)
+    else:
+        file = gathered_path(journal.rows_path)
+        with _gathered(file, source, [] if old is None else [old], journal, notify):
+            made = _finish(file, cache_file, header, columns, labels, rejected)
+    discard(journal)
+    return made
+
+
+def publish_copies(
+    cache_file: Path,
+    header: Header,
+    columns: Columns,
+    labels: npt.NDArray[np.intp],
+    source: npt.NDArray[np.int64],
+    olds: Sequence[Cache],
+    rejected: Sequence[Rejected],
+    notify: Callable[[str], None],
+) -> Cache:
+    """Make a cache of rows of other caches, as publish() does; `columns` are all of COLUMNS, in the final order."""
+    file = gathered_path(journal_paths(cache_file)[0])
+    # A run that was killed leaves it.
+    file.unlink(missing_ok=True)
+    columns = {name: _narrow(columns[name]) if kind == "S" else columns[name] for name, kind in COLUMNS.items()}
+    with _gathered(file, source, olds, None, notify):
+        return _finish(file, cache_file, header, columns, labels, rejected)
+
+
+@contextmanager
+def _gathered(
+    file: Path,
+    source: npt.NDArray[np.int64],
+    olds: Sequence[Cache],
+    journal: Journal | None,
+    notify: Callable[[str], None],
+) -> Iterator[None]:
+    """Hold a new file with rows in their final order, which is deleted if the block does not move it away."""
+    try:
+        gather_rows(file, source, olds, journal, notify)
+        yield
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
+def _finish(
+    file: Path,
+    cache_file: Path,
+    header: Header,
+    columns: Columns,
+    labels: npt.NDArray[np.intp],
+    rejected: Sequence[Rejected],
+) -> Cache:
+    """Write the HDF5 structure around the rows of a file, and give it the name of the cache."""
     rows: Columns = {"y": np.eye(len(header.class_names), dtype="<f4")[labels], **columns}
     arrays: Columns = {**rows, **_rejected(rejected)}
     header = replace(header, fingerprint=fingerprint(header, rows))
-    in_place = journal.n_slots == len(source) and np.array_equal(source, -1 - np.arange(len(source)))
-    file = journal.rows_path if in_place else gathered_path(journal.rows_path)
-    try:
-        if not in_place:
-            gather_rows(file, source, old, journal, notify)
-        write_around_rows(file, len(source), X_DTYPES[header.dtype], arrays, header.attributes())
-        made = open_cache(file)
-        file.replace(cache_file)
-    except BaseException:
-        if not in_place:
-            file.unlink(missing_ok=True)
-        raise
+    write_around_rows(file, len(labels), X_DTYPES[header.dtype], arrays, header.attributes())
+    made = open_cache(file)
+    file.replace(cache_file)
     sync_directory(cache_file.parent)
-    discard(journal)
     return replace(made, file=cache_file)
 
 

@@ -9,7 +9,7 @@ import csv
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,9 @@ from cache.shared.files import read_text
 from cache.shared.text import csv_line, plain_cell, printable
 
 FILE = "corrections.csv"
+
+# How the reason of a clip begins that is rejected because of a correction.
+REVIEWED = "reviewed: "
 
 
 class Decision(StrEnum):
@@ -44,6 +47,16 @@ class Correction(NamedTuple):
     who: str
     when: str
     run: str  # the run whose mistakes were reviewed
+
+    def why_rejected(self, class_names: Collection[str]) -> str:
+        """Say why a clip cannot be used after this decision in a cache with these classes; "" if it can."""
+        if self.decision is Decision.UNUSABLE:
+            return f"{REVIEWED}{self.who} found it unusable"
+        if self.decision is Decision.BOTH:
+            return f"{REVIEWED}{self.who} heard {self.old} and {self.new}, and a clip has one class"
+        if self.decision is Decision.CHANGE and self.new not in class_names:
+            return f"{REVIEWED}{self.who} heard {self.new}, which is not one of the classes"
+        return ""
 
 
 def append_correction(file: Path, correction: Correction) -> None:
@@ -88,13 +101,24 @@ def append_line(file: Path, header: Sequence[str], cells: Iterable[object]) -> N
 
 
 def read_corrections(file: Path, notify: Callable[[str], None]) -> dict[str, Correction]:
-    """Return the last decision about each content, by its sha256; none if there is no file, or it was undone.
+    """Return the last decision about each content, by its sha256; for the rest see `every_correction`."""
+    return last_decisions(every_correction(file, notify))
+
+
+def last_decisions(corrections: Iterable[Correction]) -> dict[str, Correction]:
+    """Return the last decision about each content, by its sha256, without those that were undone."""
+    last = {one.sha256: one for one in sorted(corrections, key=lambda one: one.when)}
+    return {sha256: one for sha256, one in last.items() if one.decision is not Decision.UNDO}
+
+
+def every_correction(file: Path, notify: Callable[[str], None]) -> list[Correction]:
+    """Return all lines of a table of corrections, in their order; none if there is no file.
 
     Lines that are not corrections are skipped, with a notice. Raises a UserError if the file cannot be read, or its
     first line is not that of a table of corrections.
     """
     if not file.exists():
-        return {}
+        return []
     header, *lines = read_text(file).splitlines() or [""]
     if tuple(header.split(",")) != Correction._fields:
         raise UserError(f"{file} is not a table of corrections: its first line is not {','.join(Correction._fields)}")
@@ -107,8 +131,7 @@ def read_corrections(file: Path, notify: Callable[[str], None]) -> dict[str, Cor
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         notify(f"{file}: line {bad[0]}{more} skipped, because it is not a correction")
-    last = {one.sha256: one for one in sorted(found, key=lambda one: one.when)}
-    return {sha256: one for sha256, one in last.items() if one.decision is not Decision.UNDO}
+    return found
 
 
 def _correction(line: str) -> Correction | None:

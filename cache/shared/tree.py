@@ -22,6 +22,9 @@ AUDIO_EXTENSIONS = frozenset(
     | {".dts", ".ape", ".wv", ".tta", ".tak", ".mpc", ".avi", ".flv", ".ts", ".mts", ".mpg", ".mpeg", ".loas"}
 )
 
+# The classes of the project that this began as; a cache has them in this order.
+CLASS_NAMES = ("dog", "cat", "bird")
+
 # A class of this name means "none of them".
 BACKGROUND_NAMES = frozenset({"background", "noise", "other", "silence"})
 

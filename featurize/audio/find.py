@@ -13,8 +13,6 @@ from cache.shared.segment import Segment
 from cache.shared.text import files_by_kind, human_count, human_list, printable
 from cache.shared.tree import Places, Tree, joined, look_at, walk
 
-CLASS_NAMES = ("dog", "cat", "bird")
-
 # Folders that an error names.
 _N_SHOWN = 12
 

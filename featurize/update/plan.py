@@ -13,16 +13,13 @@ from cache.file.columns import Columns, Rejected
 from cache.file.header import Header
 from cache.file.journal import Journal
 from cache.file.reader import Cache
-from cache.labels.corrections import FILE, Correction, Decision, read_corrections
+from cache.labels.corrections import FILE, REVIEWED, Correction, Decision, read_corrections
 from cache.shared.text import printable
 from featurize.audio.find import Clip, Found
 from featurize.workers.batch import Task
 
 # The source of a row, in `Plan.source`: i >= 0 is row i of the old cache, -1 - i is slot i of the file of rows.
 _PENDING = np.iinfo(np.int64).min
-
-# How the reason of a clip begins that is rejected because of a correction.
-_REVIEWED = "reviewed: "
 
 
 @dataclass(frozen=True)
@@ -35,34 +32,22 @@ class Corrections:
     def of(self, clip: Clip, sha256: str) -> Clip | Rejected:
         """Return a clip of some content with its right class, or why it is rejected."""
         one = self.by_content.get(sha256)
-        if one is None or not (reason := self._reason(one)):
-            label = clip.label if one is None or one.decision is not Decision.CHANGE else self._label(one)
-            return clip if label == clip.label else clip._replace(label=label, corrected=1 + clip.label)
-        return Rejected(clip.path, clip.size, clip.mtime_ns, _REVIEWED + reason, clip.inode)
+        if one is not None and (reason := one.why_rejected(self.class_names)):
+            return Rejected(clip.path, clip.size, clip.mtime_ns, reason, clip.inode)
+        if one is None or one.decision is not Decision.CHANGE or self.class_names[clip.label] == one.new:
+            return clip
+        return clip._replace(label=self.class_names.index(one.new), corrected=1 + clip.label)
 
     def still_bad(self, bad: dict[str, Rejected]) -> dict[str, Rejected]:
         """Return the rejected clips without those that were rejected because of a correction that no longer holds."""
-        if not any(one.reason.startswith(_REVIEWED) for one in bad.values()):
+        if not any(one.reason.startswith(REVIEWED) for one in bad.values()):
             return bad
-        reasons = {one.path: _REVIEWED + self._reason(one) for one in self.by_content.values()}
+        reasons = {one.path: one.why_rejected(self.class_names) for one in self.by_content.values()}
         return {
             path: one
             for path, one in bad.items()
-            if not one.reason.startswith(_REVIEWED) or reasons.get(printable(path)) == one.reason
+            if not one.reason.startswith(REVIEWED) or reasons.get(printable(path)) == one.reason
         }
-
-    def _label(self, one: Correction) -> int:
-        return self.class_names.index(one.new)
-
-    def _reason(self, one: Correction) -> str:
-        """Say why a clip cannot be used after a decision; "" if it can."""
-        if one.decision is Decision.UNUSABLE:
-            return f"{one.who} found it unusable"
-        if one.decision is Decision.BOTH:
-            return f"{one.who} heard {one.old} and {one.new}, and a clip has one class"
-        if one.decision is Decision.CHANGE and one.new not in self.class_names:
-            return f"{one.who} heard {one.new}, which is not one of the classes"
-        return ""
 
 
 NONE = Corrections()

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from cache.shared.tree import class_places
+from cache.shared.tree import CLASS_NAMES, class_places
 from featurize.audio import find
-from featurize.audio.find import CLASS_NAMES, Class, Found, walk_data
+from featurize.audio.find import Class, Found, walk_data
 
 
 def find_clips(data: Path, names: tuple[str, ...] = CLASS_NAMES, max_per_class: int = 0) -> Found:

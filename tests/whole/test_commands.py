@@ -211,7 +211,7 @@ def test_a_terminal_gets_lines_of_its_width_without_colours_and_a_file_gets_them
         (["-m", "train", "fit", "--mod"], ["--model"]),
         (["-m", "train", "fit", "--model", ""], list(RECIPES)),
         (["-m", "featurize", "--dtype", ""], ["float32", "float16"]),
-        (["-m", "cache", ""], ["info", "verify", "plot"]),
+        (["-m", "cache", ""], ["info", "verify", "plot", "merge", "subset"]),
         (["-m", "cache", "info", "da"], []),
         (["script.py", "x"], []),
     ],

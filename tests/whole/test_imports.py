@@ -71,7 +71,7 @@ FLOORS = [
     "featurize.features",
     "featurize.audio",
     "cache",
-    "cache.look",
+    "cache.look cache.combine",
     "cache.file",
     "cache.labels",
     "cache.shared",

@@ -1,0 +1,145 @@
+"""subset(): some clips of a cache as a cache of their own."""
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cache.combine.carried import corrections_beside
+from cache.combine.chosen import Chosen, clips_of, columns_of, found_in, rejected_of, subset_and_folder
+from cache.combine.make import make, place_of
+from cache.file.columns import Rejected
+from cache.file.header import FORMAT_VERSION, Header
+from cache.file.reader import Cache, open_cache
+from cache.labels.corrections import last_decisions
+from cache.shared.errors import UserError
+from cache.shared.segment import recording_of, segment_of
+from cache.shared.text import human_list, printable
+
+# The class of segments without a label.
+BACKGROUND = "background"
+
+
+def subset(
+    file: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    classes: Sequence[str] = (),
+    max_per_class: int | None = None,
+    where: str | None = None,
+    notify: Callable[[str], None] = warnings.warn,
+) -> Cache:
+    """Make a cache of some clips of another one, to the bit as featurize makes it of these clips.
+
+    Parameters
+    ----------
+    classes
+        Those to take, in the order of their label index; empty: all.
+    max_per_class
+        How many clips of each class, chosen as featurize does; 0 for all, None: as the cache has it.
+    where
+        A regular expression: take only clips in whose path it is found.
+    notify
+        Takes notices for the user, a line each.
+
+    Raises
+    ------
+    UserError
+        No clip is left, the cache does not have what is asked for, or there is a file `out` already.
+    """
+    target = place_of(out)
+    cache = open_cache(file)
+    names = _named(cache, classes)
+    regex = _regex(where)
+    columns, before = columns_of([cache]), found_in(cache)
+    class_of = [cache.class_names[label] for label in before.tolist()]
+    clips = {
+        path: rows
+        for path, rows in clips_of(columns).items()
+        if class_of[rows[0]] in names and regex.search(recording_of(path))
+    }
+    if not clips:
+        raise UserError(f"no path of a clip in {cache.file} matches {where!r}")
+    there = {class_of[rows[0]] for rows in clips.values()}
+    if gone := [name for name in names if name not in there]:
+        if classes:
+            raise UserError(f"no clip is left of {human_list(gone)}; leave the class out")
+        notify(f"no clip is left of {human_list(gone)}, so that is not a class of {target.name}")
+        names = tuple(name for name in names if name in there)
+    if where is not None:
+        notify(f"--where is not remembered: featurize would add the other clips of DATA to {target.name}")
+    index = np.array([names.index(name) if name in names else -1 for name in cache.class_names])
+    chosen = Chosen(
+        [cache], _header(cache, target, names, max_per_class), columns, index[cache.labels], index[before], clips, []
+    )
+    folders = chosen.folders
+    rejected = [
+        one
+        for one in rejected_of(cache)
+        if regex.search(recording_of(one.path))
+        # The class of a segment that was rejected is not known.
+        and (segment_of(one.path) or subset_and_folder(one.path, folders)[1])
+    ]
+    return make(_without_other_classes(replace(chosen, rejected=rejected)), target, notify)
+
+
+def _named(cache: Cache, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that are asked for."""
+    if isinstance(classes, str):
+        classes = classes.split(",")
+    if missing := [name for name in classes if name not in cache.class_names]:
+        raise UserError(f"{cache.file} has no class {human_list(missing)}; it has {human_list(cache.class_names)}")
+    if len({*classes}) < len(classes):
+        raise UserError(f"a class is named twice: {', '.join(map(printable, classes))}")
+    return tuple(classes) or cache.class_names
+
+
+def _regex(where: str | None) -> re.Pattern[str]:
+    try:
+        return re.compile(where or "")
+    except re.error as error:
+        raise UserError(f"{where!r} is not a regular expression ({error})") from None
+
+
+def _header(cache: Cache, target: Path, names: tuple[str, ...], max_per_class: int | None) -> Header:
+    old = cache.header
+    most = old.max_per_class if max_per_class is None else max_per_class
+    if old.max_per_class and (most == 0 or most > old.max_per_class):
+        raise UserError(f"{cache.file} itself was made with --max-per-class {old.max_per_class}; ask for no more")
+    background = old.background if BACKGROUND in names else 0
+    return replace(
+        old,
+        class_names=names,
+        class_members={name: members for name, members in old.class_members.items() if name in names},
+        max_per_class=most,
+        data_dir=os.path.relpath(cache.data_folder, target.parent),
+        tables=tuple(os.path.relpath(path, target.parent) for path in cache.table_paths),
+        background=background,
+        label_length=old.label_length if old.widen or background else 0.0,
+        format_version=FORMAT_VERSION,
+    )
+
+
+def _without_other_classes(chosen: Chosen) -> Chosen:
+    """Reject the clips whose corrections give them a class that is not chosen."""
+    names = chosen.header.class_names
+    decisions = last_decisions(corrections_beside(chosen.caches, lambda line: None))
+    kept, rejected = {}, [*chosen.rejected]
+    for path, rows in chosen.clips.items():
+        if chosen.labels[rows[0]] >= 0:
+            kept[path] = rows
+            continue
+        sha256, size, mtime_ns, inode = (
+            chosen.columns[name][rows[0]].item() for name in ("sha256", "size", "mtime_ns", "inode")
+        )
+        if not (one := decisions.get(sha256.decode())) or not (reason := one.why_rejected(names)):
+            raise UserError(
+                f"{printable(path)} was corrected, and its correction is not beside {chosen.caches[0].file}; put it"
+                " back, or bring the cache up to date with `python -m featurize`"
+            )
+        rejected.append(Rejected(path, size, mtime_ns, reason, inode))
+    return replace(chosen, clips=kept, rejected=rejected)
