@@ -12,16 +12,20 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from cache.shared.errors import UserError
 from cache.shared.files import read_text
 from cache.shared.text import csv_line, plain_cell, printable
 
 FILE = "corrections.csv"
+# The table of decisions about what was found in recordings, see train.findings.rulings.
+FINDINGS = "findings.csv"
 
 # How the reason of a clip begins that is rejected because of a correction.
 REVIEWED = "reviewed: "
+
+T = TypeVar("T")
 
 
 class Decision(StrEnum):
@@ -117,29 +121,49 @@ def every_correction(file: Path, notify: Callable[[str], None]) -> list[Correcti
     Lines that are not corrections are skipped, with a notice. Raises a UserError if the file cannot be read, or its
     first line is not that of a table of corrections.
     """
+    return read_decisions(file, Correction._fields, _correction, "correction", notify)
+
+
+def read_decisions(
+    file: Path, header: Sequence[str], parse: Callable[[Sequence[str]], T], what: str, notify: Callable[[str], None]
+) -> list[T]:
+    """Return the lines of a table of decisions that can be parsed, the others named; none if there is no file.
+
+    Parameters
+    ----------
+    parse
+        Takes the cells of a line; a TypeError or a ValueError says that they are not a decision.
+    what
+        A word for a line.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or its first line is not the header.
+    """
     if not file.exists():
         return []
-    header, *lines = read_text(file).splitlines() or [""]
-    if tuple(header.split(",")) != Correction._fields:
-        raise UserError(f"{file} is not a table of corrections: its first line is not {','.join(Correction._fields)}")
+    first, *lines = read_text(file).splitlines() or [""]
+    if tuple(first.split(",")) != tuple(header):
+        raise UserError(f"{file} is not a table of {what}s: its first line is not {','.join(header)}")
     found, bad = [], []
     for number, line in enumerate(lines, start=2):
-        if correction := _correction(line):
-            found.append(correction)
-        elif line not in ("", header):
+        if line in ("", first):
+            continue
+        try:
+            found.append(parse([plain_cell(cell) for cell in next(csv.reader([line], strict=True), [])]))
+        except (csv.Error, TypeError, ValueError):
             bad.append(number)
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        notify(f"{file}: line {bad[0]}{more} skipped, because it is not a correction")
+        notify(f"{file}: line {bad[0]}{more} skipped, because it is not a {what}")
     return found
 
 
-def _correction(line: str) -> Correction | None:
-    try:
-        cells = next(csv.reader([line], strict=True), [])
-        sha256, path, old, decision, *others = map(plain_cell, cells)
-        correction = Correction(sha256, path, old, Decision(decision), *others)
-    except (csv.Error, TypeError, ValueError):
-        return None
+def _correction(cells: Sequence[str]) -> Correction:
+    sha256, path, old, decision, *others = cells
+    correction = Correction(sha256, path, old, Decision(decision), *others)
     needs_new = correction.decision in (Decision.CHANGE, Decision.BOTH)
-    return correction if correction.sha256 and correction.when and bool(correction.new) == needs_new else None
+    if not (correction.sha256 and correction.when and bool(correction.new) == needs_new):
+        raise ValueError
+    return correction

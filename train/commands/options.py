@@ -35,6 +35,17 @@ def option_of_fit(name: str) -> Any:
     return typer.Option(*names, **said)
 
 
+def threshold(default: str) -> Any:
+    """Return the option of what predictions are taken for a class."""
+    return typer.Option(
+        "--threshold",
+        metavar="P|auto|CLASS=P",
+        help="Give no class below this probability; auto: the thresholds kept in the run; CLASS=P: for one class; "
+        "may be repeated.",
+        show_default=default,
+    )
+
+
 with_options_of_fit = functools.partial(
     takes_options, annotate=lambda one: Annotated[argument_of(one), option_of_fit(one.name)]
 )

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from math import nan
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from cache.shared.process import silence_libraries
 from train.commands import options
 from train.exporters.formats import ExportFormat, ExportInput, endings, format_named, format_names
 from train.predict.results import PredictFormat
+
+if TYPE_CHECKING:
+    from train.runs.directory import Run
 
 
 def predict(
@@ -29,15 +32,7 @@ def predict(
         ),
     ] = None,
     overlap: Annotated[float, typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats.")] = 0.5,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="P|auto|CLASS=P",
-            help="Give no class below this probability; auto: the thresholds kept in the run; CLASS=P: for one class; "
-            "may be repeated.",
-            show_default="0",
-        ),
-    ] = None,
+    threshold: Annotated[list[str] | None, options.threshold("0")] = None,
     format: Annotated[PredictFormat, typer.Option(help="What to write.")] = PredictFormat["text"],
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
     every_window: Annotated[
@@ -88,7 +83,7 @@ def predict(
         raise typer.BadParameter(
             f"it is the same as --format json, so leave out --format {format}", param_hint="--json"
         )
-    base, of_class = _thresholds(threshold or [])
+    given = given_thresholds(threshold or [])
     format = PredictFormat["json"] if as_json else format
     if every_window and format != "text":
         raise typer.BadParameter(f"it is for text; leave out --format {format}", param_hint="--windows")
@@ -102,23 +97,18 @@ def predict(
     from train.predict.deliver import Output, deliver
     from train.predict.predict import predict as find
     from train.predict.sources import find_sources
-    from train.predict.windows import gap, settings_of, thresholds_of, windows_of
+    from train.predict.windows import gap, settings_of, windows_of
     from train.runs.directory import open_run
 
     opened = open_run(run)
     windows = windows_of(opened, window, overlap)
-    if unknown := of_class.keys() - set(opened.class_names):
-        raise typer.BadParameter(
-            f"{run} has no class {min(unknown)}; its classes are {', '.join(opened.class_names)}",
-            param_hint="--threshold",
-        )
-    thresholds = thresholds_of(opened, except_for=of_class) if base is None else dict.fromkeys(opened.class_names, base)
+    thresholds = thresholds_by_class(opened, *given)
     if missed := gap(windows, settings_of(opened)):
         notice(f"warning: {missed}")
     deliver(
         opened,
         find_sources(paths),
-        lambda sources: find(opened, sources, windows, thresholds | of_class),
+        lambda sources: find(opened, sources, windows, thresholds),
         Output(
             format=format.value,
             out=out,
@@ -130,9 +120,21 @@ def predict(
     )
 
 
-def _thresholds(given: list[str]) -> tuple[float | None, dict[str, float]]:
-    """Return the threshold of all classes, None for auto, and those of single classes."""
-    base: float | None = 0.0
+def thresholds_by_class(run: "Run", base: float | None, of_class: dict[str, float]) -> dict[str, float]:
+    """Return the threshold of each class of a run, by what given_thresholds() returns."""
+    from train.predict.windows import thresholds_of
+
+    if unknown := of_class.keys() - set(run.class_names):
+        raise typer.BadParameter(
+            f"{run.folder} has no class {min(unknown)}; its classes are {', '.join(run.class_names)}",
+            param_hint="--threshold",
+        )
+    thresholds = thresholds_of(run, except_for=of_class) if base is None else dict.fromkeys(run.class_names, base)
+    return thresholds | of_class
+
+
+def given_thresholds(given: list[str], base: float | None = 0.0) -> tuple[float | None, dict[str, float]]:
+    """Return the threshold of all classes, None for auto and `base` if it is not given, and those of single classes."""
     of_class: dict[str, float] = {}
     for n, text in enumerate(given):
         name, equals, number = text.rpartition("=")

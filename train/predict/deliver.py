@@ -21,6 +21,10 @@ from train.runs.directory import Run
 _LINES = {"text": as_text, "csv": as_csv, "json": as_json}
 
 
+class UnusableFiles(UserError):
+    """Some recordings could not be used; what is found in all others is written."""
+
+
 class Output(NamedTuple):
     """Where predictions go.
 
@@ -92,7 +96,7 @@ def deliver(
         if left and sink.summary:
             notice(sink.summary)
     if n_bad:
-        raise UserError(f"{n_bad} of {len(sources)} files could not be used")
+        raise UnusableFiles(f"{n_bad} of {len(sources)} files could not be used")
 
 
 @contextmanager

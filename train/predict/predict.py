@@ -116,7 +116,7 @@ def predict(
     tally = Tally()
     for batch in _batches(parts):
         for part, probabilities in zip(batch, network(batch), strict=True):
-            label = _label(probabilities, thresholds)
+            label = label_of(probabilities, thresholds)
             if part.kind is Kind.WINDOW:
                 window = Window(part.path, part.start, part.end, label, probabilities, part.reason, part.duration)
                 tally.add(window)
@@ -288,7 +288,8 @@ def _network(
     return probabilities_of
 
 
-def _label(probabilities: dict[str, float], thresholds: Mapping[str, float]) -> str:
+def label_of(probabilities: Mapping[str, float], thresholds: Mapping[str, float]) -> str:
+    """Return the most probable class; "" if it does not reach its threshold, or there are no probabilities."""
     if not probabilities:
         return ""
     name = max(probabilities, key=probabilities.__getitem__)

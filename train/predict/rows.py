@@ -144,6 +144,35 @@ def _finished(run: Run, out: IO[bytes], file: Path, format: str) -> tuple[int, d
     return end, finished
 
 
+def read_rows(run: Run, file: Path) -> Iterator[Window | Recording]:
+    """Yield what predict() found, without labels, by the rows that `predict --format csv` wrote with a run.
+
+    Raises
+    ------
+    UserError
+        The file is something else.
+    """
+    try:
+        with file.open("rb") as rows:
+            for row, _ in _csv_rows(run, rows):
+                if row is not None:
+                    yield _found(run, row)
+    except (ValueError, KeyError, csv.Error):
+        raise UserError(f"{file} is not what `predict --format csv` writes with {run.folder}") from None
+
+
+def _found(run: Run, row: dict[str, str]) -> Window | Recording:
+    kind, recording = Kind(row["kind"]), Path(row["path"])
+    if kind is Kind.REJECTED:
+        return Recording(recording, kind, reason=row["note"])
+    start, end = float(row["start"]), float(row["end"])
+    cells = {name: row[f"p_{name}"] for name in run.class_names}
+    probabilities = {name: float(cell) for name, cell in cells.items()} if all(cells.values()) else {}
+    if kind is Kind.WINDOW:
+        return Window(recording, start, end, "", probabilities)
+    return Recording(recording, kind, end, "", probabilities)
+
+
 def _json_rows(run: Run, out: IO[bytes]) -> Iterator[tuple[dict[str, str] | None, int]]:
     position = 0
     for line in out:

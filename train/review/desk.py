@@ -2,7 +2,7 @@
 
 import getpass
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -11,6 +11,7 @@ import numpy as np
 
 from cache import Cache
 from cache.file.header import is_folder_name
+from cache.file.settings import Setting
 from cache.labels.corrections import FILE, Correction, Decision, append_correction, read_corrections
 from cache.look.mel_scale import band
 from cache.shared.errors import UserError
@@ -41,16 +42,12 @@ class Desk:
         self.cache, self.data, self.run = cache, data, run
         # featurize follows a link to the cache, and looks for the table in the folder that the link leads to.
         self.file = cache.file.resolve().with_name(FILE)
-        self.who = _reviewer()
+        self.who = reviewer()
         self.decided = read_corrections(self.file, notify)
         self._writing = Lock()
 
     def state(self) -> dict[str, object]:
         """Return what the page shows of all clips together; a clip's label and group are indices of their names."""
-        settings = self.cache.settings
-        low, high = float(settings["fmin"]), float(settings["fmax"])
-        n = int(settings["n_mels"])
-        ticks = [(hz, (band(hz, settings) + 0.5) / n) for hz in _HZ if low < hz <= high]
         groups = {item.group: 0 for item in self.items}
         groups = {name: i for i, name in enumerate(sorted(groups))}
         return {
@@ -60,7 +57,7 @@ class Desk:
             "groups": [groups[item.group] for item in self.items],
             "n_suspects": self.n_suspects,
             "file": printable(str(self.file)),
-            "ticks": [{"hz": hz, "share": min(share, 1.0)} for hz, share in ticks],
+            "ticks": ticks(self.cache.settings),
             **self.progress(),
         }
 
@@ -69,7 +66,7 @@ class Desk:
         done = [i for i, item in enumerate(self.items) if item.sha256 in self.decided]
         return {"done": done, "n_suspects_done": sum(i < self.n_suspects for i in done)}
 
-    def item(self, index: int) -> dict[str, object]:
+    def item(self, index: int, _shift: int = 0) -> dict[str, object]:
         """Return what the page shows of one clip; times in seconds within it."""
         item, columns, settings = self.items[index], self.cache.columns, self.cache.settings
         frame = float(settings["hop_length"]) / float(settings["sr"])
@@ -90,7 +87,7 @@ class Desk:
             "decision": was and {"decision": was.decision, "new": printable(was.new)},
         }
 
-    def picture(self, index: int) -> bytes:
+    def picture(self, index: int, _shift: int = 0) -> bytes:
         """Return the spectrogram of a clip without its padding, as a PNG."""
         row = self.items[index].row
         n_shown = min(int(self.cache.columns["n_frames"][row]), self.cache.X.shape[2])
@@ -100,12 +97,12 @@ class Desk:
             self.cache.X.base.madvise(mmap.MADV_DONTNEED)
         return spectrogram_png(x)
 
-    def sound(self, index: int) -> bytes:
+    def sound(self, index: int, _shift: int = 0) -> bytes:
         """Return the sound of a clip as a WAV."""
         item = self.items[index]
         return wav_of(self.data, item.path, float(self.cache.columns["duration"][item.row]))
 
-    def decide(self, index: object, decision: object, new: object) -> dict[str, object]:
+    def decide(self, index: object, decision: object, new: object, _span: object = None) -> dict[str, object]:
         """Write a decision into the table of corrections, and return the progress after it.
 
         Raises
@@ -136,7 +133,15 @@ class Desk:
         return self.progress()
 
 
-def _reviewer() -> str:
+def ticks(settings: Mapping[str, Setting]) -> list[dict[str, float]]:
+    """Return frequencies to write beside a spectrogram, and at which share of its height."""
+    low, high, n = float(settings["fmin"]), float(settings["fmax"]), int(settings["n_mels"])
+    shares = {hz: (band(hz, settings) + 0.5) / n for hz in _HZ if low < hz <= high}
+    return [{"hz": hz, "share": min(share, 1.0)} for hz, share in shares.items()]
+
+
+def reviewer() -> str:
+    """Return the name of the user, as tables of decisions have it."""
     try:
         return printable(getpass.getuser())
     except (OSError, KeyError, ImportError):  # a container's user may have no name

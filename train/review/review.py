@@ -10,7 +10,7 @@ from cache.shared.errors import Interrupted, UserError
 from train.report.page import styles
 from train.review.desk import Desk
 from train.review.queue import make_queue
-from train.review.server import Server
+from train.review.server import Answers, Server
 from train.runs.load import data_folder
 from train.runs.record import read_record
 
@@ -46,6 +46,13 @@ def opened_review(
     cache = open_cache(cache_file or own)
     queue = make_queue(run, record, cache, notice, class_name)
     desk = Desk(queue, cache, data or data_folder(cache, own), str(run), notice)
+    with opened_server(desk, desk.file, port) as server:
+        yield server
+
+
+@contextmanager
+def opened_server(desk: Answers, file: Path, port: int) -> Iterator[Server]:
+    """Yield a server for a desk, whose decisions are in a file; a UserError says that its port is taken."""
     try:
         server = Server(desk, styles(), port)
     except OSError as error:
@@ -54,5 +61,5 @@ def opened_review(
         with server:
             yield server
     except Interrupted as stop:
-        stop.kept = f"every decision is in {desk.file}; the same command goes on"
+        stop.kept = f"every decision is in {file}; the same command goes on"
         raise

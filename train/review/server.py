@@ -8,19 +8,19 @@ not ours (DNS rebinding) or an Origin that is not ours (another page) is refused
 
 import hmac
 import json
+import re
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cache.shared.cli import complain
 from cache.shared.errors import UserError
 from cache.shared.text import printable
-from train.review.desk import Desk
 
 _FOLDER = Path(__file__).parent / "page"
 _STATIC = {
@@ -41,6 +41,36 @@ _HEADERS = {
 }
 
 
+# An item, and how far its view is moved.
+_ITEM = re.compile(r"/(item|picture|sound)/(\d{1,9})(?:/(-?\d{1,6}))?", re.ASCII)
+
+
+class Answers(Protocol):
+    """The answers to the page. A shift moves the view of a finding by halves of its length; a clip is shown whole.
+
+    A request that is wrong is a UserError, whose message is for the page.
+    """
+
+    @property
+    def items(self) -> Sequence[object]:
+        """What is reviewed, in order."""
+
+    def state(self) -> dict[str, object]:
+        """Return what the page shows of all items together."""
+
+    def item(self, index: int, shift: int = 0, /) -> dict[str, object]:
+        """Return what the page shows of one item."""
+
+    def picture(self, index: int, shift: int = 0, /) -> bytes:
+        """Return a spectrogram as a PNG."""
+
+    def sound(self, index: int, shift: int = 0, /) -> bytes:
+        """Return a WAV."""
+
+    def decide(self, index: object, decision: object, new: object, span: object = None, /) -> dict[str, object]:
+        """Write a decision, which nobody checked yet, and return what it changes of the state."""
+
+
 class Reply(NamedTuple):
     """The answer to a request."""
 
@@ -54,12 +84,12 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, desk: Desk, style: str, port: int = 0) -> None:
+    def __init__(self, desk: Answers, style: str, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.desk, self.style, self.token = desk, style, secrets.token_urlsafe(24)
         self.hosts = tuple(f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost"))
         # Decoded sounds, of which a browser may ask for parts; a minute at 384 kHz is 92 MB.
-        self.sound: Callable[[int], bytes] = lru_cache(maxsize=2)(desk.sound)
+        self.sound: Callable[[int, int], bytes] = lru_cache(maxsize=2)(desk.sound)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say in a line what went wrong with a request; a browser that hung up is nothing to speak of."""
@@ -123,20 +153,18 @@ class _Handler(BaseHTTPRequestHandler):
             return Reply(HTTPStatus.UNAUTHORIZED, b"{}")
         if path == "/state":
             return _json(self.server.desk.state())
-        what, _, number = path[1:].partition("/")
-        if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        asked = _ITEM.fullmatch(path)
+        if asked is None or int(asked[2]) >= len(self.server.desk.items):
             return Reply(HTTPStatus.NOT_FOUND, b"{}")
-        index = int(number)
-        if index >= len(self.server.desk.items):
-            return Reply(HTTPStatus.NOT_FOUND, b"{}")
+        what, index, shift = asked[1], int(asked[2]), int(asked[3] or 0)
         if what == "item":
-            return _json(self.server.desk.item(index))
+            return _json(self.server.desk.item(index, shift))
         if what == "picture":
-            return Reply(HTTPStatus.OK, self.server.desk.picture(index), "image/png")
-        return self._sound(index) if what == "sound" else Reply(HTTPStatus.NOT_FOUND, b"{}")
+            return Reply(HTTPStatus.OK, self.server.desk.picture(index, shift), "image/png")
+        return self._sound(index, shift)
 
-    def _sound(self, index: int) -> Reply:
-        content = self.server.sound(index)
+    def _sound(self, index: int, shift: int) -> Reply:
+        content = self.server.sound(index, shift)
         span = _span(self.headers.get("Range", ""), len(content))
         if span is None:
             return Reply(HTTPStatus.OK, content, "audio/wav")
@@ -158,10 +186,10 @@ class _Handler(BaseHTTPRequestHandler):
             return Reply(HTTPStatus.UNAUTHORIZED, b"{}")
         try:
             asked = json.loads(content)
-            index, decision, new = asked["item"], asked["decision"], asked.get("new", "")
+            index, decision, new, span = asked["item"], asked["decision"], asked.get("new", ""), asked.get("span")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return Reply(HTTPStatus.BAD_REQUEST, b"{}")
-        return _json(self.server.desk.decide(index, decision, new))
+        return _json(self.server.desk.decide(index, decision, new, span))
 
     def _has_token(self) -> bool:
         given = self.headers.get("X-Token", "")

@@ -38,10 +38,10 @@ def wav_of(data: Path, path: str, duration: float) -> bytes:
     with open_clip(str(data / path)) as audio:
         middle, half = duration / 2, min(duration, LONGEST) / 2
         first, last = round((middle - half) * audio.sr), round((middle + half) * audio.sr) + audio.sr
-        blocks = [_playable(block) for _, block in audio.pieces([(max(0, first), last)])]
+        blocks = [playable(block) for _, block in audio.pieces([(max(0, first), last)])]
         if not blocks:
             raise UserError("it holds no samples")
-        return _wav(np.concatenate(blocks)[: round(LONGEST * audio.sr)], audio.sr)
+        return encoded(np.concatenate(blocks)[: round(LONGEST * audio.sr)], audio.sr)
 
 
 def starts_at(duration: float) -> float:
@@ -49,11 +49,13 @@ def starts_at(duration: float) -> float:
     return max(0.0, (duration - LONGEST) / 2)
 
 
-def _playable(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def playable(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return a block of samples, (n, n_channels), with as many channels as a browser plays."""
     return block if block.shape[1] <= _MOST_CHANNELS else block.mean(axis=1, keepdims=True)
 
 
-def _wav(samples: npt.NDArray[np.float32], sr: int) -> bytes:
+def encoded(samples: npt.NDArray[np.float32], sr: int) -> bytes:
+    """Return samples, (n, n_channels), as a WAV of 16 bits."""
     # 16 bits hold nothing beyond full scale; not a number is silence.
     samples = np.nan_to_num(samples, posinf=0.0, neginf=0.0)
     peak = float(np.abs(samples).max(initial=0.0))

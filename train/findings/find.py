@@ -1,0 +1,126 @@
+"""find(): what a run finds in recordings, by a table of its predictions, the most doubtful finding first."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cache.shared.errors import UserError
+from cache.shared.text import as_utf8, human_percent, printable
+from cache.shared.tree import is_background
+from train.predict.deliver import Output, UnusableFiles, deliver
+from train.predict.detections import joined
+from train.predict.predict import label_of, predict
+from train.predict.results import Recording, Window, by_recording
+from train.predict.rows import clock, path, read_rows
+from train.predict.sources import STDIN, Source, find_sources
+from train.predict.windows import gap, settings_of, windows_of
+from train.runs.directory import Run
+
+
+class Finding(NamedTuple):
+    """A detection in a recording, as `predict` writes it into labels.
+
+    `probabilities` are the means over its windows, by class, the highest first; times are seconds in the recording.
+    """
+
+    file: Path
+    recording: str  # the path from the folder of the recordings, for tables and people
+    duration: float
+    start: float
+    end: float
+    label: str
+    probabilities: Mapping[str, float]
+    threshold: float
+
+    @property
+    def why(self) -> str:
+        """Why it is shown, in a sentence."""
+        p = f"The network says {printable(self.label)} with {human_percent(self.probabilities[self.label])}"
+        threshold = f", and its threshold is {human_percent(self.threshold)}" if self.threshold else ""
+        return f"{p}{threshold}; {clock(self.start)} to {clock(self.end)}."
+
+
+class Recordings(NamedTuple):
+    """Recordings, the folder that holds all of them, and their paths from there as tables have them, by path()."""
+
+    folder: Path
+    sources: list[Source]
+    names: dict[str, str]
+
+
+def find_recordings(given: Sequence[str]) -> Recordings:
+    """Return the recordings that some files and folders stand for.
+
+    Raises
+    ------
+    UserError
+        One is not there, or is standard input.
+    """
+    for one in given:
+        if one == STDIN:
+            raise UserError("standard input cannot be heard again; name a file")
+        if not Path(one).exists():
+            raise UserError(f"{one} is not there; give recordings, or folders of them")
+    # Not resolve(), which would leave the folder through links.
+    tops = [os.path.abspath(one if Path(one).is_dir() else Path(one).parent) for one in given]  # noqa: PTH100
+    folder, sources = Path(os.path.commonpath(tops)), find_sources(given)
+    relative = {path(one): os.path.relpath(one.path, folder).replace(os.sep, "/") for one in sources}
+    return Recordings(folder, sources, {of: printable(as_utf8(name)) for of, name in relative.items()})
+
+
+def find(
+    run: Run,
+    recordings: Recordings,
+    thresholds: Mapping[str, float],
+    table: Path,
+    notify: Callable[[str], None],
+) -> list[Finding]:
+    """Classify the recordings that are not in a table of predictions yet, and return the findings in all of them.
+
+    Parameters
+    ----------
+    table
+        What `predict --format csv` wrote with the run, or a file to make. It goes on where it was interrupted.
+
+    Raises
+    ------
+    UserError
+        The table is of another run or is something else, or the run cannot be used.
+    """
+
+    def classify(sources: Sequence[Source]) -> Iterable[Window | Recording]:
+        windows = windows_of(run)
+        if missed := gap(windows, settings_of(run)):
+            notify(f"warning: {missed}")
+        return predict(run, sources, windows)
+
+    try:
+        deliver(run, recordings.sources, classify, Output(format="csv", out=table, resume=True))
+    except UnusableFiles as error:
+        notify(f"{error}; the reasons are in {table}")
+    found = []
+    file_of = {path(one): one.path for one in recordings.sources}
+    for recording, windows in by_recording(read_rows(run, table)):
+        text = str(recording.path)
+        if text not in file_of or not windows:
+            continue
+        labels = [label_of(one.probabilities, thresholds) for one in windows]
+        codes = np.unique(labels, return_inverse=True)[1]
+        spans, members = joined(np.array([(one.start, one.end) for one in windows]), codes)
+        for (start, end), its in zip(spans.tolist(), members, strict=True):
+            if not (label := labels[its.start]) or is_background(label):
+                continue
+            of_each = [one.probabilities for one in windows[its]]
+            mean = {name: sum(one[name] for one in of_each) / len(of_each) for name in run.class_names}
+            mean = dict(sorted(mean.items(), key=lambda share: -share[1]))
+            found.append(
+                Finding(
+                    *(file_of[text], recordings.names[text], recording.end, round(start, 6), round(end, 6)),
+                    *(label, mean, thresholds[label]),
+                )
+            )
+    # The least sure first.
+    return sorted(found, key=lambda one: one.probabilities[one.label] - one.threshold)
