@@ -139,6 +139,11 @@ class Cache:
         return clips
 
     @property
+    def clip_labels(self) -> Rows:
+        """Label index of every clip, shape (n_clips,)."""
+        return self.labels[self.first_rows]
+
+    @property
     def n_clips(self) -> int:
         """How many clips have rows."""
         return len(self.first_rows)

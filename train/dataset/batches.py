@@ -35,6 +35,9 @@ class Batches:
         Frames of every clip before crop or pad, shape (N,); the augmentation does not change padding.
     backgrounds
         Rows of background sound, which the augmentation mixes into the others.
+    clip
+        The clip of which each of the rows is a window, ascending from 0; None: each is a clip. An epoch takes one
+        window of every clip, each in turn, so that a long clip counts as much as a short one.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Batches:
         augmentation: Augmentation | None = None,
         n_frames: npt.NDArray[np.integer] | None = None,
         backgrounds: npt.NDArray[np.intp] | None = None,
+        clip: npt.NDArray[np.intp] | None = None,
     ) -> None:
         self.X = np.asarray(X)
         self.y = np.asarray(y)
@@ -57,11 +61,12 @@ class Batches:
         self.augmentation = augmentation
         self.n_frames = np.full(len(self.X), self.n_columns) if n_frames is None else np.asarray(n_frames)
         self.backgrounds = rows[:0] if backgrounds is None else backgrounds
+        self.n_windows = np.ones(len(rows), np.intp) if clip is None else np.bincount(clip)
         self.seeds = (0, 0)
         self._map, self._offset = _map_of(self.X)
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return -(-len(self.n_windows) // self.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
@@ -94,8 +99,15 @@ class Batches:
     def shuffle(self, seed: int, epoch: int) -> None:
         """Begin an epoch, whose order and variations depend on nothing else, so that a fit can be resumed."""
         self.seeds = (seed, epoch)
-        self.order = np.random.default_rng([seed, epoch]).permutation(self.rows)
+        self.order = np.random.default_rng([seed, epoch]).permutation(self._windows(seed, epoch))
         self._ask_for(0)
+
+    def _windows(self, seed: int, epoch: int) -> npt.NDArray[np.intp]:
+        """Return a row of every clip: from a random one on, the next with every epoch."""
+        first = np.cumsum(self.n_windows) - self.n_windows
+        # A stream that no epoch and no batch draws from.
+        start = np.random.default_rng([seed, 0, 0, 1]).integers(self.n_windows)
+        return self.rows[first + (start + epoch) % self.n_windows]
 
     def _ask_for(self, index: int) -> None:
         """Let the system read the rows of a batch, without waiting for it."""

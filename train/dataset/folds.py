@@ -14,7 +14,7 @@ from train.dataset.splits import groups_apart, names_by, refuse_few_groups, spli
 
 
 class Fold(NamedTuple):
-    """The rows of one fold; each number counts from 1."""
+    """The clips of one fold; each number counts from 1."""
 
     repeat: int
     number: int
@@ -49,9 +49,9 @@ def make_folds(
     UserError
         A class has fewer groups than there are folds, a clip has no fold, or a training part cannot hold every class.
     """
-    labels = cache.labels
+    labels = cache.clip_labels
     if fold_by is not None:
-        tests = [(1, number, test) for number, test in enumerate(_named_folds(cache.paths, fold_by), start=1)]
+        tests = [(1, number, test) for number, test in enumerate(_named_folds(cache.clip_paths, fold_by), start=1)]
     else:
         tests = list(_drawn_folds(cache, groups, seed, n_folds, n_repeats))
     folds = []
@@ -84,7 +84,7 @@ def _drawn_folds(
 ) -> Iterator[tuple[int, int, Rows]]:
     from sklearn.model_selection import StratifiedGroupKFold
 
-    labels = cache.labels
+    labels = cache.clip_labels
     refuse_few_groups(cache, groups, n_folds, f"--folds {n_folds} needs as many: ask for fewer folds, add recordings")
     for repeat in range(n_repeats):
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed + repeat)

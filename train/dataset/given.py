@@ -67,26 +67,27 @@ def choose_split(
     if table is not None and (val_list is not None or test_list is not None):
         raise UserError("--split names all subsets; leave out --val-list and --test-list, or --split")
     remarks: list[str] = []
-    subset = np.full(len(cache), -1, np.int8)
+    paths = cache.clip_paths
+    subset = np.full(cache.n_clips, -1, np.int8)
     if table is not None and table != RANDOM:
-        _assign(subset, cache.paths, _read_table(Path(table)), Path(table), remarks)
+        _assign(subset, paths, _read_table(Path(table)), Path(table), remarks)
     for name, file in (("val", val_list), ("test", test_list)):
         if file is not None:
-            _assign(subset, cache.paths, [(path, name) for path in _read_list(Path(file))], Path(file), remarks)
+            _assign(subset, paths, [(path, name) for path in _read_list(Path(file))], Path(file), remarks)
     if table is None and val_list is None and test_list is None:
-        for row, found in enumerate(subsets_of(cache.paths, cache.class_folders)):
-            subset[row] = -1 if found is None else SPLITS.index(found)
+        for clip, found in enumerate(subsets_of(paths, cache.class_folders)):
+            subset[clip] = -1 if found is None else SPLITS.index(found)
     if (subset == -1).all():
-        _draw(subset, np.arange(len(cache)), cache, groups, val, test, seed)
+        _draw(subset, np.arange(cache.n_clips), cache, groups, val, test, seed)
         return subset, remarks
     n_unnamed = int(np.count_nonzero(subset == -1))
     if n_unnamed and (subset == 0).any():
-        clip = cache.paths[int(np.argmax(subset == -1))]
+        unnamed = paths[int(np.argmax(subset == -1))]
         remarks.append(
-            f"the given split does not name {human_count(n_unnamed, 'clip')}, such as {clip}: used for training"
+            f"the given split does not name {human_count(n_unnamed, 'clip')}, such as {unnamed}: used for training"
         )
     subset[subset == -1] = 0
-    remarks += _shared(cache.paths, groups, subset)
+    remarks += _shared(paths, groups, subset)
     if not (subset == 0).any():
         raise UserError("the given split leaves no clips to train on")
     if lacking := _lacking(cache, subset == 0):
@@ -100,14 +101,14 @@ def choose_split(
     return subset, remarks
 
 
-def _lacking(cache: Cache, rows: npt.NDArray[np.bool_]) -> list[str]:
-    """Return the classes of which none of these rows is."""
-    return [name for label, name in enumerate(cache.class_names) if not (cache.labels[rows] == label).any()]
+def _lacking(cache: Cache, clips: npt.NDArray[np.bool_]) -> list[str]:
+    """Return the classes of which none of these clips is."""
+    return [name for label, name in enumerate(cache.class_names) if not (cache.clip_labels[clips] == label).any()]
 
 
 def _draw(
     subset: Subsets,
-    rows: npt.NDArray[np.intp],
+    clips: npt.NDArray[np.intp],
     cache: Cache,
     groups: npt.NDArray[np.intp],
     val: float,
@@ -117,9 +118,9 @@ def _draw(
     """Split some clips at random."""
     wanted = [name for name, share in zip(SPLITS, (1, val, test), strict=True) if share]
     why = f"each of {', '.join(wanted)} needs one: add recordings, ask for fewer subsets with --val 0 or --test 0"
-    refuse_few_groups(cache, groups, len(wanted), why, rows)
-    within = np.unique(groups[rows], return_inverse=True)[1]
-    subset[rows] = split_clips(cache.labels[rows], within, cache.class_names, val, test, seed)
+    refuse_few_groups(cache, groups, len(wanted), why, clips)
+    within = np.unique(groups[clips], return_inverse=True)[1]
+    subset[clips] = split_clips(cache.clip_labels[clips], within, cache.class_names, val, test, seed)
 
 
 def _shared(paths: Sequence[str], groups: npt.NDArray[np.intp], subset: Subsets) -> list[str]:

@@ -62,6 +62,11 @@ def group_names(paths: list[str], pattern: str | None = None) -> list[str | None
     return names_by(pattern, paths) if pattern is not None else [_known_name(path) for path in paths]
 
 
+def groups_of(cache: Cache, pattern: str | None = None) -> npt.NDArray[np.intp]:
+    """Return clip_groups() of the clips of a cache."""
+    return clip_groups(cache.clip_paths, cache.columns["sha256"][cache.first_rows], pattern)
+
+
 def refuse_one_class(file: Path, class_names: Sequence[str]) -> None:
     """Raise a UserError unless a cache has two classes to tell apart."""
     if len(class_names) < 2:
@@ -71,7 +76,7 @@ def refuse_one_class(file: Path, class_names: Sequence[str]) -> None:
         )
 
 
-def refuse_few_groups(cache: Cache, groups: Ints, n_needed: int, why: str, rows: Ints | None = None) -> None:
+def refuse_few_groups(cache: Cache, groups: Ints, n_needed: int, why: str, clips: Ints | None = None) -> None:
     """Raise a UserError if classes have fewer independent groups than are needed, with the command to go on without.
 
     Parameters
@@ -84,10 +89,10 @@ def refuse_few_groups(cache: Cache, groups: Ints, n_needed: int, why: str, rows:
         Groups that every class needs.
     why
         Follows the classes in the message: what needs them, and what to do about it.
-    rows
-        The clips that count; None: all.
+    clips
+        Those that count; None: all.
     """
-    labels, groups = (cache.labels, groups) if rows is None else (cache.labels[rows], groups[rows])
+    labels, groups = (cache.clip_labels, groups) if clips is None else (cache.clip_labels[clips], groups[clips])
     n_groups = {name: len(np.unique(groups[labels == label])) for label, name in enumerate(cache.class_names)}
     few = [name for name, n in n_groups.items() if n < n_needed]
     if not few:

@@ -10,8 +10,8 @@ from train.backend.types import Model, Tensor, Weights
 from train.fitting.options import Options
 from train.models.recipes import N_COLUMNS, Recipe, build_to_train, recipe
 
-# Takes a batch: X, shape (n, 128, n_columns, 1), one-hot y, and the weight of every clip in the loss, shape (n,).
-# Returns the mean loss, and how many of the clips are classified correctly.
+# Takes a batch: X, shape (n, 128, n_columns, 1), one-hot y, and the weight of every row in the loss, shape (n,).
+# Returns the mean loss; and in training how many of the rows are classified correctly, else their probabilities.
 Step: TypeAlias = Callable[[Float32, Float32, Float32], tuple[Tensor, Tensor]]
 
 
@@ -98,7 +98,7 @@ def compile_steps(model: Model) -> Compiled:
 
     def score(X: Tensor, y: Tensor, clip_weights: Tensor) -> tuple[Tensor, Tensor]:
         probabilities = model(X, training=False)
-        return model.compute_loss(X, y, probabilities, clip_weights, training=False), _n_correct(y, probabilities)
+        return model.compute_loss(X, y, probabilities, clip_weights, training=False), probabilities
 
     shapes = ((None, *model.input_shape[1:]), (None, model.output_shape[1]), (None,))
     signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]

@@ -16,8 +16,9 @@ from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.text import human_percent, human_seconds
 from cache.shared.types import Float32, Rows
+from train.dataset.clips import mean_by_clip, rows_of
 from train.dataset.folds import Fold, make_folds, shared_by_folds
-from train.dataset.splits import clip_groups, refuse_one_class
+from train.dataset.splits import groups_of, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, resumable
 from train.fitting.options import (
     Options,
@@ -128,7 +129,7 @@ def crossval(
     n_folds = checked_value("n_folds", n_folds, int, 2)
     n_repeats = checked_value("n_repeats", n_repeats, int, 1)
     cache = open_cache(cache_file)
-    options = options_of(len(cache), **chosen)
+    options = options_of(cache.n_clips, **chosen)
     refuse_one_class(cache.file, cache.class_names)
     n_repeats = 1 if fold_by else n_repeats
     folding = Folding(cache.file.absolute(), cache.fingerprint, options, n_folds, n_repeats, fold_by)
@@ -139,7 +140,7 @@ def crossval(
         start_record("crossval", cache, asked | ({"fold_by": fold_by} if fold_by else {})),
         n_groups=len(np.unique(groups)),
         warnings=[
-            *(shared_by_folds(cache.paths, groups, folds) if fold_by else []),
+            *(shared_by_folds(cache.clip_paths, groups, folds) if fold_by else []),
             *idle_patience(options, any(len(fold.val) for fold in folds)),
         ],
     )
@@ -244,7 +245,7 @@ def _folds_of(folding: Folding) -> tuple[Cache, Rows, list[Fold]]:
     cache = open_cache(cache_file)
     if cache.fingerprint != fingerprint:
         raise UserError(f"{cache_file} has changed since the cross-validation began; start a new one")
-    groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
+    groups = groups_of(cache, options.group_by)
     return cache, groups, make_folds(cache, groups, options.val, options.seed, n_folds, n_repeats, fold_by)
 
 
@@ -269,11 +270,12 @@ def run_fold(job: FoldJob) -> FoldResult:
     title = f"repeat {fold.repeat} fold {fold.number}"
     model, history, best = train_by_recipe(cache, options, fold.train, fold.val, title=title)
     seconds = time.perf_counter() - started
-    probabilities = predict_rows(forward(model), cache.X, fold.test)
+    rows, clip = rows_of(cache, fold.test)
+    probabilities = mean_by_clip(predict_rows(forward(model), cache.X, rows), clip)
     predicted = {"network": probabilities.argmax(axis=1)} | {
         name: guess(cache, fold.train, fold.test, options.seed) for name, guess in BASELINES.items()
     }
-    accuracies = {name: float((guess == cache.labels[fold.test]).mean()) for name, guess in predicted.items()}
+    accuracies = {name: float((guess == cache.clip_labels[fold.test]).mean()) for name, guess in predicted.items()}
     summary = FoldSummary(
         repeat=fold.repeat,
         fold=fold.number,
@@ -296,11 +298,11 @@ def _notify(fold: FoldSummary) -> None:
 
 
 def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]) -> Score:
-    rows, guesses = np.concatenate([fold.test for fold in folds]), np.concatenate(predicted)
-    labels = cache.labels
-    pooled = score(labels[rows], guesses, cache.class_names, groups[rows])
+    clips, guesses = np.concatenate([fold.test for fold in folds]), np.concatenate(predicted)
+    labels = cache.clip_labels
+    pooled = score(labels[clips], guesses, cache.class_names, groups[clips])
     # Repeats test the same clips again: that steadies the mean, and makes the clips no more.
-    n_correct = np.bincount(rows, weights=guesses == labels[rows], minlength=len(labels))
+    n_correct = np.bincount(clips, weights=guesses == labels[clips], minlength=len(labels))
     return replace(pooled, interval=accuracy_interval(n_correct / folds[-1].repeat, groups))
 
 
@@ -309,6 +311,6 @@ def _write_tables(folder: Path, cache: Cache, folds: list[Fold], results: list[F
     write_history(
         folder, [{"repeat": fold.repeat, "fold": fold.number, **row} for fold, result in both for row in result.history]
     )
-    rows = np.concatenate([fold.test for fold in folds])
+    clips = np.concatenate([fold.test for fold in folds])
     probabilities = np.concatenate([result.probabilities for result in results])
-    write_predictions(folder, cache, rows, probabilities, [(f.repeat, f.number) for f in folds for _ in f.test])
+    write_predictions(folder, cache, clips, probabilities, [(f.repeat, f.number) for f in folds for _ in f.test])

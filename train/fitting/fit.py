@@ -15,8 +15,9 @@ from cache.shared.files import as_path, own_folder, replacing
 from cache.shared.text import human_count
 from cache.shared.types import Float32, Rows
 from train.backend.types import Model
+from train.dataset.clips import mean_by_clip, rows_of
 from train.dataset.given import choose_split
-from train.dataset.splits import SPLITS, clip_groups, refuse_one_class
+from train.dataset.splits import SPLITS, groups_of, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, resumable
 from train.fitting.options import (
     Options,
@@ -108,16 +109,16 @@ def fit(
     """
     chosen = checked(chosen)
     cache = open_cache(cache_file)
-    options = options_of(len(cache), **chosen)
+    options = options_of(cache.n_clips, **chosen)
     refuse_one_class(cache.file, cache.class_names)
-    groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
+    groups = groups_of(cache, options.group_by)
     given = options.split_file, options.val_list, options.test_list
     split, remarks = choose_split(cache, groups, options.val, options.test, options.seed, *given)
     folder = new_run(None if run is None else as_path(run, "run"), options.model)
     record = replace(
         start_record("fit", cache, asdict(options)),
         split=describe_split(cache, groups, split),
-        clip_duration=max(SHORTEST_WINDOW, float(np.median(cache.columns["duration"][split == 0]))),
+        clip_duration=max(SHORTEST_WINDOW, float(np.median(cache.clip_durations[split == 0]))),
         warnings=[*remarks, *idle_patience(options, bool((split == SPLITS.index("val")).any()))],
     )
     write_split(folder, cache, split)
@@ -152,10 +153,10 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
     cache = cache_to_resume(folder, record, cache_file)
     subsets = {clip.path: clip.split for clip in read_split(folder)}
     try:
-        split = np.array([SPLITS.index(subsets[path]) for path in cache.paths], np.int8)
+        split = np.array([SPLITS.index(subsets[path]) for path in cache.clip_paths], np.int8)
     except (KeyError, ValueError):
         raise UserError(f"{folder / 'split.csv'} does not list the clips of {cache.file}; start a new fit") from None
-    groups = clip_groups(cache.paths, cache.columns["sha256"], options.group_by)
+    groups = groups_of(cache, options.group_by)
     return folder, _train(_Fit(folder, record, options, cache, groups, split, title))
 
 
@@ -175,21 +176,26 @@ def _train_alone(fit: _Fit) -> Record:
     folder, record, options, cache, _, split, title = fit
     started = time.perf_counter()
     seed_everything(options.seed, options.deterministic)
-    train_rows, val_rows, test_rows = (np.flatnonzero(split == i) for i in range(len(SPLITS)))
-    model, history, best = train_by_recipe(cache, options, train_rows, val_rows, folder, title)
+    train, val, test = (np.flatnonzero(split == i) for i in range(len(SPLITS)))
+    model, history, best = train_by_recipe(cache, options, train, val, folder, title)
     temperature, thresholds, few, probabilities_of = None, {}, [], forward(model)
-    if len(val_rows):
-        validated, labels = predict_rows(probabilities_of, cache.X, val_rows), cache.labels[val_rows]
-        temperature = fit_temperature(validated, labels)
+    if len(val):
+        rows, clip = rows_of(cache, val)
+        validated, labels = predict_rows(probabilities_of, cache.X, rows), cache.clip_labels[val]
+        temperature = fit_temperature(validated, labels, clip)
         is_class = np.eye(len(cache.class_names), dtype=bool)[labels]
-        thresholds = best_thresholds(is_class, calibrated(validated, temperature), cache.class_names)
-        few = _few_to_calibrate(len(val_rows), temperature)
-    probabilities = calibrated(predict_rows(probabilities_of, cache.X, test_rows), temperature or 1.0)
-    if len(test_rows):
-        write_predictions(folder, cache, test_rows, probabilities)
-    metrics, sanity, probe = _scores(fit, train_rows, test_rows, probabilities)
+        means = mean_by_clip(calibrated(validated, temperature), clip)
+        thresholds = best_thresholds(is_class, means, cache.class_names)
+        few = _few_to_calibrate(len(val), temperature)
+    rows, clip = rows_of(cache, test)
+    probabilities = mean_by_clip(calibrated(predict_rows(probabilities_of, cache.X, rows), temperature or 1.0), clip)
+    if len(test):
+        write_predictions(folder, cache, test, probabilities)
+    metrics, sanity, probe = _scores(fit, train, test, probabilities)
     _save_model(model, folder / MODEL_FILE)
-    without_network = _save_network(folder, model, options.model, cache.X[train_rows[:16]], probabilities_of)
+    without_network = _save_network(
+        folder, model, options.model, cache.X[cache.first_rows[train[:16]]], probabilities_of
+    )
     record = replace(
         record,
         n_parameters=model.count_params(),
@@ -198,7 +204,7 @@ def _train_alone(fit: _Fit) -> Record:
         validation_accuracy=history[best - 1].get("val_accuracy"),
         temperature=temperature,
         thresholds=thresholds,
-        thresholds_of=f"its {human_count(len(val_rows), 'validation clip')}" if thresholds else "",
+        thresholds_of=f"its {human_count(len(val), 'validation clip')}" if thresholds else "",
         metrics=metrics,
         sanity=sanity,
         leak_probe=probe,
@@ -222,16 +228,16 @@ def _few_to_calibrate(n_clips: int, temperature: float) -> list[str]:
 
 
 def _scores(
-    fit: _Fit, train_rows: Rows, test_rows: Rows, probabilities: Float32
+    fit: _Fit, train: Rows, test: Rows, probabilities: Float32
 ) -> tuple[Score | None, dict[str, Score], LeakProbe | None]:
     """Return the network's score, each baseline's by its name, and the leak probe."""
     cache, groups, seed = fit.cache, fit.groups, fit.options.seed
     probe = leak_probe(cache, groups, seed)
-    if not len(test_rows):
+    if not len(test):
         return None, {}, probe
-    guesses = {name: guess(cache, train_rows, test_rows, seed) for name, guess in BASELINES.items()}
+    guesses = {name: guess(cache, train, test, seed) for name, guess in BASELINES.items()}
     metrics, *others = (
-        score(cache.labels[test_rows], predicted, cache.class_names, groups[test_rows])
+        score(cache.clip_labels[test], predicted, cache.class_names, groups[test])
         for predicted in (probabilities.argmax(axis=1), *guesses.values())
     )
     return metrics, dict(zip(guesses, others, strict=True)), probe

@@ -19,6 +19,7 @@ from cache.shared.types import Float32, Rows
 from train.backend.keras import keras, reseed
 from train.backend.types import Model
 from train.dataset.batches import Batches
+from train.dataset.clips import mean_by_clip, rows_of
 from train.fitting.checkpoint import Checkpoint, best_epoch
 from train.fitting.compiled import Compiled, compiled_for
 from train.fitting.options import Options
@@ -28,6 +29,13 @@ from train.runs.tables import History
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+class Validation(NamedTuple):
+    """Batches of all rows of the clips that choose the epoch, and the place of each row's clip, ascending from 0."""
+
+    batches: Batches
+    clip: Rows
 
 
 class Trained(NamedTuple):
@@ -50,18 +58,18 @@ class Trained(NamedTuple):
 
 
 def train_by_recipe(
-    cache: Cache, options: Options, train_rows: Rows, val_rows: Rows, run_dir: Path | None = None, title: str = ""
+    cache: Cache, options: Options, train: Rows, val: Rows, run_dir: Path | None = None, title: str = ""
 ) -> Trained:
     """Build the model that the options name and train it as its recipe says.
 
     Parameters
     ----------
     cache
-        Holds the rows.
+        Holds the clips.
     options
         The model by name, and what the user decides about its training.
-    train_rows, val_rows
-        Indices into the cache; `val_rows` may be empty.
+    train, val
+        Indices of clips; `val` may be empty.
     run_dir, title
         See train_model().
 
@@ -71,9 +79,11 @@ def train_by_recipe(
         Its model has the full width, and the state of its optimiser is not that of the best epoch.
     """
     own, n_classes = recipe(options.model), len(cache.class_names)
+    train_rows, clip = rows_of(cache, train)
+    val_rows, val_clip = rows_of(cache, val)
     n_frames = cache.columns["n_frames"].astype(np.int64)
     widest = int(n_frames[np.concatenate([train_rows, val_rows])].max())
-    n_steps = options.epochs * math.ceil(len(train_rows) / options.batch_size)
+    n_steps = options.epochs * math.ceil(len(train) / options.batch_size)
     compiled = compiled_for(options, n_classes, n_steps, widest)
     # Built from the same seed, both models begin with the same weights.
     whole = None if compiled.is_new else build_model(options.model, n_classes)
@@ -83,9 +93,10 @@ def train_by_recipe(
     is_noise = np.array([is_background(name) for name in cache.class_names])
     backgrounds = train_rows[is_noise[cache.labels[train_rows]]]
     varied = own.augmentation and replace(own.augmentation, range_db=float(cache.settings["top_db"]))
-    batches = Batches(cache.X, cache.y, train_rows, options.batch_size, n_columns, varied, n_frames, backgrounds)
-    validation = Batches(cache.X, cache.y, val_rows, options.batch_size, n_columns) if len(val_rows) else None
-    class_weights = balanced_weights(cache.labels[train_rows], n_classes) if options.class_weight else None
+    batches = Batches(cache.X, cache.y, train_rows, options.batch_size, n_columns, varied, n_frames, backgrounds, clip)
+    held_out = Batches(cache.X, cache.y, val_rows, options.batch_size, n_columns)
+    validation = Validation(held_out, val_clip) if len(val) else None
+    class_weights = balanced_weights(cache.clip_labels[train], n_classes) if options.class_weight else None
     trained = train_model(compiled, batches, validation, options, class_weights, run_dir, title)
     whole = whole or build_model(options.model, n_classes)
     whole.set_weights(trained.model.get_weights())
@@ -95,7 +106,7 @@ def train_by_recipe(
 def train_model(
     compiled: Compiled,
     batches: Batches,
-    validation: Batches | None,
+    validation: Validation | None,
     options: Options,
     class_weights: Float32 | None = None,
     run_dir: Path | None = None,
@@ -172,14 +183,20 @@ def _train_epoch(
     return {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2]}
 
 
-def _validate(compiled: Compiled, batches: Batches) -> dict[str, float]:
-    """Return the means over the clips of batches that are not trained on."""
-    sums = np.zeros(3)
+def _validate(compiled: Compiled, validation: Validation) -> dict[str, float]:
+    """Return the means over the clips that choose the epoch; the rows of each have the weight of a clip together."""
+    batches, clip = validation
+    n_windows, size = np.bincount(clip), batches.batch_size
+    weights = (1 / n_windows[clip]).astype(np.float32)
+    total, probabilities, labels = 0.0, [], batches.y[batches.rows].argmax(axis=1)
     for index in range(len(batches)):
         X, y = batches[index]
-        loss, n_correct = compiled.score(X, y, np.ones(len(y), np.float32))
-        sums += float(loss) * len(y), int(n_correct), len(y)
-    return {"val_loss": sums[0] / sums[2], "val_accuracy": sums[1] / sums[2]}
+        loss, p = compiled.score(X, y, weights[index * size : index * size + len(y)])
+        total += float(loss) * len(y)
+        probabilities.append(np.asarray(p))
+    predicted = mean_by_clip(np.concatenate(probabilities), clip).argmax(axis=1)
+    correct = predicted == labels[np.cumsum(n_windows) - 1]
+    return {"val_loss": total / len(n_windows), "val_accuracy": float(correct.mean())}
 
 
 def _patience_is_over(history: History, patience: int | None) -> bool:

@@ -5,6 +5,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from cache.shared.types import Rows
+
 # A temperature beyond these calibrates nothing: the network knows nothing, or there are hardly any clips.
 _LOWEST, _HIGHEST = 0.05, 20.0
 # Standard deviation of log T over networks, before any of their clips was seen; see fit_temperature().
@@ -34,7 +36,9 @@ def calibrated(probabilities: npt.NDArray[_Float], temperature: float) -> npt.ND
     return scaled.astype(probabilities.dtype)
 
 
-def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]) -> float:
+def fit_temperature(
+    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer], clip: Rows | None = None
+) -> float:
     """Return the most probable temperature, if temperatures are spread around 1 before any clip was seen.
 
     Few clips prove little: without that prior, a network that is right about all of a handful of clips would be made to
@@ -49,19 +53,27 @@ def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
     Parameters
     ----------
     probabilities
-        Of clips that were not trained on, shape (n, n_classes), n at least 1.
+        Of the rows of clips that were not trained on, shape (n_rows, n_classes), n_rows at least 1.
     labels
-        Their label indices, shape (n,).
+        The label index of each clip, shape (n_clips,).
+    clip
+        The place of each row's clip, ascending from 0, shape (n_rows,). The probabilities of a clip, which are to be
+        calibrated, are the means over its rows, each by the temperature. None: each row is a clip.
     """
     from scipy.optimize import minimize_scalar
 
     logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
-    rows = np.arange(len(labels))
+    clip = np.arange(len(labels)) if clip is None else clip
+    rows, first = np.arange(len(clip)), np.flatnonzero(np.diff(clip, prepend=-1))
+    n_windows = np.bincount(clip)
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         scaled -= scaled.max(axis=1, keepdims=True)
-        log_p = scaled[rows, labels] - np.log(np.exp(scaled).sum(axis=1))
+        log_p = scaled[rows, labels[clip]] - np.log(np.exp(scaled).sum(axis=1))
+        # The logarithm of the mean, to the bit log_p of a clip of one row.
+        highest = np.maximum.reduceat(log_p, first)
+        log_p = highest + np.log(np.bincount(clip, np.exp(log_p - highest[clip])) / n_windows)
         return float(-log_p.sum() + log_temperature**2 / (2 * _SPREAD**2))
 
     found = minimize_scalar(loss, bounds=(np.log(_LOWEST), np.log(_HIGHEST)), method="bounded", options={"xatol": 1e-6})

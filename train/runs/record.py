@@ -17,8 +17,9 @@ from cache.file.header import is_folder_name
 from cache.file.settings import SETTINGS, Setting
 from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
+from cache.shared.segment import Crop
 from train.dataset.splits import SPLITS
-from train.runs.results import Count, FoldSummary, LeakProbe, Score, Seconds, Share, Subset, Within
+from train.runs.results import Count, FoldSummary, LeakProbe, Number, Score, Seconds, Share, Subset, Within
 from train.runs.typed import typed
 
 RUN_FORMAT = 1
@@ -35,6 +36,7 @@ _OF_FIT = (
     *("temperature", "thresholds", "thresholds_of"),
 )
 _OF_CROSSVAL = ("n_groups", "folds")
+_OF_CROP = Crop._fields
 _RESULTS = (*_OF_FIT[2:], "metrics", "sanity", "leak_probe", "warnings", "folds", "versions", "seconds")
 
 
@@ -54,7 +56,7 @@ class TrainedOn:
         """Describe a cache."""
         file, header = str(cache.file.absolute()), cache.header
         dtype = cast(Literal["float32", "float16"], header.dtype)
-        return cls(file, header.fingerprint, len(cache), dtype, header.data_dir, dict(header.versions))
+        return cls(file, header.fingerprint, cache.n_clips, dtype, header.data_dir, dict(header.versions))
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Record:
         The data that the model was trained on.
     options
         The options of the command by their names; a crossval also has `folds`, `repeats` and perhaps `fold_by`.
+    crop, overlap, n_windows
+        How the clips became rows that were longer than a row, see cache.shared.segment.Crop.
     split
         The subsets of a fit by their names; a crossval has none.
     clip_duration
@@ -100,6 +104,9 @@ class Record:
     feature_version: int
     cache: TrainedOn
     options: dict[str, Option]
+    crop: Literal["middle", "segments", "loudest"] = "middle"
+    overlap: Annotated[float, Within(0, 0.99)] = Crop().overlap
+    n_windows: Number = Crop().n_windows
     split: dict[str, Subset] = field(default_factory=dict)
     clip_duration: Annotated[float, Within(SHORTEST_WINDOW, 1e6)] | None = None
     n_groups: Count = 0
@@ -145,9 +152,16 @@ class Record:
         """How often a crossval tested every clip."""
         return int(self.options["repeats"] or 0)
 
+    @property
+    def cropping(self) -> Crop:
+        """How the clips became rows that were longer than a row."""
+        return Crop(self.crop, self.overlap, self.n_windows)
+
     def as_dict(self) -> dict[str, object]:
         """Return what `run.json` holds beside its format."""
         absent = _absent(self.command, self.state) - ({"warnings"} if self.warnings else set())
+        # A run on clips that are a row each says nothing of windows.
+        absent |= {*_OF_CROP} if self.cropping == Crop() else set()
         return {name: value for name, value in asdict(self).items() if name not in absent}
 
 
@@ -167,7 +181,13 @@ def start_record(command: Literal["fit", "crossval"], cache: Cache, options: dic
         feature_version=cache.feature_version,
         cache=TrainedOn.of(cache),
         options=options,
+        **_cropping_of(cache)._asdict(),
     )
+
+
+def _cropping_of(cache: Cache) -> Crop:
+    """Return how long clips became the rows of a cache; if there is none, as by default."""
+    return cache.header.cropping if cache.columns["clip"].astype(bool).any() else Crop()
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -203,7 +223,7 @@ def read_record(folder: Path) -> Record:
     absent = _absent(content.get("command"), content.get("state"))
     try:
         own = {name: value for name, value in content.items() if name not in absent - {"warnings"}}
-        record = typed(Record, own, optional=absent)
+        record = typed(Record, own, optional=absent | {*_OF_CROP})
         _check(record)
     except ValueError as error:
         raise UserError(f"{file} is damaged: {error}; train again") from None
@@ -263,7 +283,7 @@ def versions() -> dict[str, str]:
 def describe_split(cache: Cache, groups: npt.NDArray[np.intp], split: npt.NDArray[np.int8]) -> dict[str, Subset]:
     """Return the subsets of a split, given as an index into `SPLITS` for every clip, by their names."""
     n_classes = len(cache.class_names)
-    counts = {name: np.bincount(cache.labels[split == i], minlength=n_classes) for i, name in enumerate(SPLITS)}
+    counts = {name: np.bincount(cache.clip_labels[split == i], minlength=n_classes) for i, name in enumerate(SPLITS)}
     return {
         name: Subset(
             n=int(counts[name].sum()),

@@ -92,9 +92,9 @@ class Predictions:
 
 def write_split(folder: Path, cache: Cache, split: npt.NDArray[np.int8]) -> None:
     """Write `split.csv`: the subset of every clip, an index into `SPLITS`."""
-    sha256 = (digest.decode() for digest in cache.columns["sha256"].tolist())
+    sha256 = (digest.decode() for digest in cache.columns["sha256"][cache.first_rows].tolist())
     names = (SPLITS[side] for side in split.tolist())
-    _write(folder / "split.csv", Clip._fields, zip(cache.paths, sha256, names, strict=True))
+    _write(folder / "split.csv", Clip._fields, zip(cache.clip_paths, sha256, names, strict=True))
 
 
 def read_split(folder: Path) -> list[Clip]:
@@ -146,7 +146,7 @@ def read_history(folder: Path) -> History:
 def write_predictions(
     folder: Path,
     cache: Cache,
-    rows: Rows,
+    clips: Rows,
     probabilities: npt.NDArray[np.float32],
     folds: Iterable[tuple[int, int]] | None = None,
 ) -> None:
@@ -154,18 +154,18 @@ def write_predictions(
 
     Parameters
     ----------
-    rows
-        The tested rows of the cache, shape (n,).
+    clips
+        Those that were tested, shape (n,).
     probabilities
         Shape (n, n_classes).
     folds
-        Repeat and fold of each row in a cross-validation.
+        Repeat and fold of each test in a cross-validation.
     """
-    names, paths, labels = cache.class_names, cache.paths, cache.labels
+    names, paths, labels = cache.class_names, cache.clip_paths, cache.clip_labels
     header: tuple[str, ...] = ("path", "class", "predicted", *(f"p_{name}" for name in names))
     lines: Iterable[tuple[object, ...]] = (
-        (paths[row], names[labels[row]], names[p.argmax()], *(f"{value:.6g}" for value in p.tolist()))
-        for row, p in zip(rows.tolist(), probabilities, strict=True)
+        (paths[clip], names[labels[clip]], names[p.argmax()], *(f"{value:.6g}" for value in p.tolist()))
+        for clip, p in zip(clips.tolist(), probabilities, strict=True)
     )
     if folds is not None:
         header, lines = ("repeat", "fold", *header), ((*a, *b) for a, b in zip(folds, lines, strict=True))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from cache import Cache
 from cache.shared.text import human_percent
 from cache.shared.types import Float32, Rows
+from train.dataset.clips import mean_by_clip, rows_of
 from train.runs.results import LeakProbe, Score
 from train.score.metrics import accuracy_interval
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
 
 
-# With more rows a forest gains little, and its time and memory would rival the network's.
-MAX_FOREST_ROWS = 5_000
+# With more clips a forest gains little, and its time and memory would rival the network's.
+MAX_FOREST_CLIPS = 5_000
 N_TREES = 100
 PROBE_FOLDS = 5
 # The recordings give the class away if the probe is surely right for more than this share of the clips on which the
@@ -25,35 +26,39 @@ PROBE_FOLDS = 5
 PROBE_MARGIN = 0.1
 
 
-def majority_class(cache: Cache, train_rows: Rows, test_rows: Rows, seed: int) -> Rows:
-    """Predict the most frequent class of the training rows for every test row."""
-    return np.full(len(test_rows), np.bincount(cache.labels[train_rows]).argmax())
+def majority_class(cache: Cache, train: Rows, test: Rows, seed: int) -> Rows:
+    """Predict the most frequent class of the training clips for every test clip."""
+    return np.full(len(test), np.bincount(cache.clip_labels[train]).argmax())
 
 
-def random_forest(cache: Cache, train_rows: Rows, test_rows: Rows, seed: int) -> Rows:
+def random_forest(cache: Cache, train: Rows, test: Rows, seed: int) -> Rows:
     """Predict by a random forest on each mel band's mean and standard deviation."""
-    rows = train_rows
-    if len(rows) > MAX_FOREST_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_FOREST_ROWS, replace=False))
-    forest = _forest(seed).fit(band_statistics(cache, rows), cache.labels[rows])
-    return np.asarray(forest.predict(band_statistics(cache, test_rows)))
+    clips = train
+    if len(clips) > MAX_FOREST_CLIPS:
+        clips = np.sort(np.random.default_rng(seed).choice(clips, MAX_FOREST_CLIPS, replace=False))
+    forest = _forest(seed).fit(band_statistics(cache, clips), cache.clip_labels[clips])
+    return np.asarray(forest.predict(band_statistics(cache, test)))
 
 
-# Each takes the cache, training rows, test rows and the seed, and returns a label index for every test row.
+# Each takes the cache, training clips, test clips and the seed, and returns a label index for every test clip.
 BASELINES: dict[str, Callable[[Cache, Rows, Rows, int], Rows]] = {
     "majority class": majority_class,
     "random forest": random_forest,
 }
 
 
-def band_statistics(cache: Cache, rows: Rows) -> Float32:
-    """Return each mel band's mean, then each one's standard deviation, over the frames: shape (n_rows, 256)."""
+def band_statistics(cache: Cache, clips: Rows) -> Float32:
+    """Return each mel band's mean, then each one's standard deviation, over the frames: shape (n_clips, 256).
+
+    Those of a clip of several rows are the means over them.
+    """
     X = np.asarray(cache.X)
+    rows, clip = rows_of(cache, clips)
     statistics = np.empty((len(rows), 2 * X.shape[1]), np.float32)
     for i, row in enumerate(rows):
         spectrogram = X[row, :, :, 0].astype(np.float32, copy=False)
         statistics[i] = np.concatenate([spectrogram.mean(axis=1), spectrogram.std(axis=1)])
-    return statistics
+    return mean_by_clip(statistics, clip)
 
 
 def leak_probe(cache: Cache, groups: Rows, seed: int) -> LeakProbe | None:
@@ -70,18 +75,18 @@ def leak_probe(cache: Cache, groups: Rows, seed: int) -> LeakProbe | None:
     """
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
-    labels = cache.labels
+    labels = cache.clip_labels
     n_groups = min(len(np.unique(groups[labels == label])) for label in range(len(cache.class_names)))
     if n_groups < 2:
         return None
-    rows = np.arange(len(cache))
-    if len(rows) > MAX_FOREST_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_FOREST_ROWS, replace=False))
+    clips = np.arange(cache.n_clips)
+    if len(clips) > MAX_FOREST_CLIPS:
+        clips = np.sort(np.random.default_rng(seed).choice(clips, MAX_FOREST_CLIPS, replace=False))
     folds = StratifiedGroupKFold(min(PROBE_FOLDS, n_groups), shuffle=True, random_state=seed)
-    predicted = cross_val_predict(_forest(seed), _facts(cache)[rows], labels[rows], groups=groups[rows], cv=folds)
-    correct = (predicted == labels[rows]).astype(float)
-    majority = float(np.bincount(labels[rows]).max() / len(rows))
-    low, high = accuracy_interval(correct, groups[rows])
+    predicted = cross_val_predict(_forest(seed), _facts(cache)[clips], labels[clips], groups=groups[clips], cv=folds)
+    correct = (predicted == labels[clips]).astype(float)
+    majority = float(np.bincount(labels[clips]).max() / len(clips))
+    low, high = accuracy_interval(correct, groups[clips])
     leaks = bool(low - majority > PROBE_MARGIN * (1 - majority))
     return LeakProbe(float(correct.mean()), (low, high), majority, leaks)
 
@@ -104,9 +109,9 @@ def warnings(metrics: Score | None, sanity: Mapping[str, Score], probe: LeakProb
 
 def _facts(cache: Cache) -> npt.NDArray[np.float64]:
     # One column per format, so that formats have no order.
-    _, formats = np.unique(cache.columns["format"], return_inverse=True)
+    _, formats = np.unique(cache.columns["format"][cache.first_rows], return_inverse=True)
     one_hot = np.eye(formats.max() + 1)[formats]
-    return np.column_stack([cache.columns["duration"], cache.columns["sr"], one_hot])
+    return np.column_stack([cache.clip_durations, cache.columns["sr"][cache.first_rows], one_hot])
 
 
 def _forest(seed: int) -> "RandomForestClassifier":

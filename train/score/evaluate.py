@@ -10,7 +10,8 @@ import numpy.typing as npt
 from cache import Cache
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
-from train.dataset.splits import clip_groups
+from train.dataset.clips import mean_by_clip, rows_of
+from train.dataset.splits import groups_of
 from train.models.calibration import calibrated
 from train.models.inference import forward_of, predict_rows
 from train.models.recipes import N_COLUMNS
@@ -72,10 +73,12 @@ def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> Evalua
     run = open_run(folder)
     file = None if cache_file is None else as_path(cache_file, "cache_file")
     cache = cache_for(run, file, f"so say where it is: `python -m train evaluate {folder} CACHE`")
-    rows, scored, n_seen = _rows_to_score(run, cache)
-    probabilities = calibrated(predict_rows(forward_of(run)(N_COLUMNS), cache.X, rows), run.temperature)
-    true, predicted = cache.labels[rows], probabilities.argmax(axis=1)
-    groups = clip_groups(cache.paths, cache.columns["sha256"], run.record.group_by)[rows]
+    clips, scored, n_seen = _clips_to_score(run, cache)
+    rows, clip = rows_of(cache, clips)
+    of_rows = calibrated(predict_rows(forward_of(run)(N_COLUMNS), cache.X, rows), run.temperature)
+    probabilities = mean_by_clip(of_rows, clip)
+    true, predicted = cache.clip_labels[clips], probabilities.argmax(axis=1)
+    groups = groups_of(cache, run.record.group_by)[clips]
     return Evaluation(
         str(run.folder),
         str(cache.file),
@@ -86,15 +89,15 @@ def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> Evalua
     )
 
 
-def _rows_to_score(run: Run, cache: Cache) -> tuple[npt.NDArray[np.intp], Literal["test split", "all clips"], int]:
-    """Return the rows to score, which they are, and how many of them the run has seen."""
-    clips = read_split(run.folder)
-    own = {(path, sha256) for path, sha256, split in clips if split == "test"}
-    seen = {sha256 for _, sha256, split in clips if split != "test"}
-    sha256 = [digest.decode() for digest in cache.columns["sha256"].tolist()]
-    is_own = np.array([clip in own for clip in zip(cache.paths, sha256, strict=True)])
+def _clips_to_score(run: Run, cache: Cache) -> tuple[npt.NDArray[np.intp], Literal["test split", "all clips"], int]:
+    """Return the clips to score, which they are, and how many of them the run has seen."""
+    known = read_split(run.folder)
+    own = {(path, sha256) for path, sha256, split in known if split == "test"}
+    seen = {sha256 for _, sha256, split in known if split != "test"}
+    sha256 = [digest.decode() for digest in cache.columns["sha256"][cache.first_rows].tolist()]
+    is_own = np.array([clip in own for clip in zip(cache.clip_paths, sha256, strict=True)])
     if own and is_own.sum() == len(own):
         return np.flatnonzero(is_own), "test split", 0
     if cache.fingerprint == run.record.cache.fingerprint:
         raise UserError(f"{run.folder} has no test split (it was trained with --test 0); give another cache to score")
-    return np.arange(len(cache)), "all clips", sum(digest in seen for digest in sha256)
+    return np.arange(cache.n_clips), "all clips", sum(digest in seen for digest in sha256)

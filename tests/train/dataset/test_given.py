@@ -24,13 +24,11 @@ class FewClips:
     """What a split needs of a cache."""
 
     def __init__(self, paths: Sequence[str], class_names: tuple[str, ...] = CLASSES) -> None:
-        self.paths = list(paths)
+        self.clip_paths = list(paths)
+        self.n_clips = len(self.clip_paths)
         self.class_names = self.class_folders = class_names
-        self.labels = np.array([class_names.index(path.split("/")[-2]) for path in paths])
+        self.clip_labels = np.array([class_names.index(path.split("/")[-2]) for path in paths])
         self.file, self.data_folder = Path("data/features.h5"), str(Path("data").absolute())
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
 
 def clips(prefix: str = "", n: int = 10) -> list[str]:

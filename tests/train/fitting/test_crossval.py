@@ -196,12 +196,12 @@ def test_the_names_can_give_the_folds(tones_cache: Path) -> None:
 
 def test_ten_comes_after_nine(tones_cache: Path) -> None:
     cache: Any = SimpleNamespace(
-        paths=[f"{name}/fold{i}-x.wav" for name in ("dog", "cat") for i in range(1, 12)],
-        labels=np.repeat([0, 1], 11),
+        clip_paths=[f"{name}/fold{i}-x.wav" for name in ("dog", "cat") for i in range(1, 12)],
+        clip_labels=np.repeat([0, 1], 11),
         class_names=("dog", "cat"),
     )
     folds = make_folds(cache, np.arange(22), 0.0, 0, 5, 1, r"fold(\d+)-")
-    assert [cache.paths[fold.test[0]] for fold in folds] == [f"dog/fold{i}-x.wav" for i in range(1, 12)]
+    assert [cache.clip_paths[fold.test[0]] for fold in folds] == [f"dog/fold{i}-x.wav" for i in range(1, 12)]
 
 
 def test_one_class_is_refused_with_what_to_add(tones: Path, tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Clips of a cache: most are one row, and a long one may be several, each a window of it; the clip counts once."""
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import Cache
+from cache.shared.types import Rows
+
+_Float = TypeVar("_Float", bound=np.floating)
+
+
+def rows_of(cache: Cache, clips: Rows) -> tuple[Rows, Rows]:
+    """Return the rows of some clips, one clip after another, and for each row the place of its clip among them."""
+    place = np.full(cache.n_clips, -1)
+    place[clips] = np.arange(len(clips))
+    of_row = place[cache.clips]
+    rows = np.flatnonzero(of_row >= 0)
+    rows = rows[np.argsort(of_row[rows], kind="stable")]
+    return rows, of_row[rows]
+
+
+def mean_by_clip(values: npt.NDArray[_Float], clip: Rows) -> npt.NDArray[_Float]:
+    """Return the mean over each clip's rows, as `predict` averages the windows of a recording.
+
+    Parameters
+    ----------
+    values
+        Of every row, shape (n_rows, n).
+    clip
+        The place of each row's clip, ascending from 0, shape (n_rows,).
+    """
+    n_windows = np.bincount(clip)
+    if len(n_windows) == len(clip):
+        return values
+    total = np.zeros((len(n_windows), values.shape[1]))
+    np.add.at(total, clip, values)
+    return (total / n_windows[:, None]).astype(values.dtype)
