@@ -29,22 +29,10 @@ class CheckedClip(NamedTuple):
 
 
 def checked_clips(cache: Cache, settings: MelSettings | None, data: Path) -> list[CheckedClip]:
-    """Read some clips of a cache, from the shortest to the longest.
+    """Read some clips of a cache, from the shortest to the longest; their paths are relative to `data`.
 
-    Parameters
-    ----------
-    cache
-        Holds their features.
-    settings
-        Those of the cache, for a file that takes waveforms: featurize reads the clips again. None for a file that takes
-        features: the rows of the cache are used.
-    data
-        The folder that their paths are relative to.
-
-    Raises
-    ------
-    UserError
-        None of the clips is there unchanged.
+    With settings, for a file that takes waveforms, featurize reads the clips again; without, they are rows of the
+    cache. Raises a UserError if none of the clips is there unchanged.
     """
     order = np.argsort(cache.columns["n_frames"], kind="stable")
     rows = order[np.unique(np.linspace(0, len(order) - 1, N_CHECKED).astype(int))]
@@ -82,30 +70,10 @@ def _read_clip(settings: MelSettings, data: Path, path: str, sha256: str) -> Che
 def check(
     model: Model, temperature: float, clips: Sequence[CheckedClip], exported: Callable[[Float32], Outputs], failure: str
 ) -> dict[str, float]:
-    """Compare an exported file with the original on every clip.
+    """Return the largest absolute difference of each output of an exported file from the original, over all clips.
 
-    Parameters
-    ----------
-    model
-        The run's model, from features to probabilities.
-    temperature
-        What these are calibrated with.
-    clips
-        The clips to compare on.
-    exported
-        The file as a function of a batch to its outputs by name.
-    failure
-        How the message of an error begins.
-
-    Returns
-    -------
-    dict
-        The largest absolute difference of each output.
-
-    Raises
-    ------
-    UserError
-        A difference is more than `TOLERANCE`, or not a number.
+    The original is the run's model, calibrated with `temperature`; the file is a function of a batch to its outputs by
+    name. Raises a UserError that begins with `failure` if a difference is more than `TOLERANCE`, or not a number.
     """
     probabilities = calibrated(forward(model)(np.stack([clip.features for clip in clips])), temperature)
     largest: dict[str, float] = {}

@@ -16,27 +16,17 @@ from train.runs.load import cache_for, data_folder, load_model
 
 @dataclass(frozen=True)
 class Export:
-    """A file that was exported, and its check.
-
-    Attributes
-    ----------
-    runtime
-        What ran the file for the check, with its version.
-    cache, n_checked
-        The cache, and how many of its clips the file was checked on.
-    largest_difference
-        From the original, by output.
-    """
+    """A file that was exported, and its check."""
 
     run: str
     file: str
     format: ExportFormat
     input: ExportInput
     n_bytes: int
-    runtime: str
+    runtime: str  # what ran the file for the check, with its version
     cache: str
-    n_checked: int
-    largest_difference: dict[str, float]
+    n_checked: int  # how many clips of the cache the file was checked on
+    largest_difference: dict[str, float]  # from the original, by output
 
 
 def export(
@@ -49,10 +39,11 @@ def export(
 ) -> Export:
     """Write a run's model in a format of other programs.
 
+    Raises a UserError if something is at `out` already, a package is missing, the run, the cache or its clips cannot be
+    used, or the written file does not compute what featurize and the model do; then nothing is left at `out`.
+
     Parameters
     ----------
-    run
-        The run directory of a fit.
     out
         The file to make, or for a SavedModel the directory.
     format
@@ -65,13 +56,6 @@ def export(
         The cache whose clips to check it on; None: the one that the run was trained on, where it was.
     data
         The folder of those clips; None: the one that the cache names.
-
-    Raises
-    ------
-    UserError
-        There is no such format or input, something is at `out` already, a package is missing, the run, the cache or its
-        clips cannot be used, or the written file does not compute what featurize and the model do; then nothing is left
-        at `out`.
     """
     out = as_path(out, "out")
     format, input = format_named(format, out), known(ExportInput, input, "input")

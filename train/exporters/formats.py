@@ -42,39 +42,19 @@ class ExportInput(StrEnum):
 
 
 class Exportable(NamedTuple):
-    """A model to write, and what belongs to it.
+    """A model to write, and what belongs to it."""
 
-    Attributes
-    ----------
-    model
-        A Keras model that has names for its input and its outputs.
-    metadata
-        What a user of the file needs to know, by name; JSON can hold it.
-    samples
-        Inputs of real clips, one each, for a format that has to see some.
-    """
-
-    model: "Model"
-    metadata: Mapping[str, object]
-    samples: "Sequence[Float32]"
+    model: "Model"  # a Keras model that has names for its input and its outputs
+    metadata: Mapping[str, object]  # what a user of the file needs to know, by name; JSON can hold it
+    samples: "Sequence[Float32]"  # inputs of real clips, one each, for a format that has to see some
 
 
 class Format(Protocol):
-    """The module of a format.
+    """The module of a format."""
 
-    Attributes
-    ----------
-    NAME
-        The format's name in the help.
-    SUFFIX
-        How its files end; "" for a directory.
-    PACKAGES
-        The packages that write and run it, besides TensorFlow: the name to import, and the name to install.
-    """
-
-    NAME: str
-    SUFFIX: str
-    PACKAGES: dict[str, str]
+    NAME: str  # the format's name in the help
+    SUFFIX: str  # how its files end; "" for a directory
+    PACKAGES: dict[str, str]  # what writes and runs it besides TensorFlow: the name to import, and the name to install
 
     def write(self, exportable: Exportable, file: Path) -> None:
         """Write a model."""
@@ -84,13 +64,7 @@ class Format(Protocol):
 
 
 def format_named(name: str | None, out: Path) -> ExportFormat:
-    """Return the format of that name, or without one the format that the ending of a file's name stands for.
-
-    Raises
-    ------
-    UserError
-        There is no such format.
-    """
+    """Return the format of that name, or without one the format that the ending of a file's name stands for."""
     if name is not None:
         return known(ExportFormat, name, "format")
     suffixes = {_module(name).SUFFIX: name for name in ExportFormat}
@@ -121,13 +95,7 @@ def _module(name: str) -> Format:
 
 
 def format_called(name: str) -> Format:
-    """Return the module of a format.
-
-    Raises
-    ------
-    UserError
-        It needs packages that are not installed; says how to install them.
-    """
+    """Return the module of a format; a UserError says how to install the packages that it needs."""
     format = _module(name)
     if missing := [package for module, package in format.PACKAGES.items() if find_spec(module) is None]:
         raise UserError(

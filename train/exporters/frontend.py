@@ -17,11 +17,8 @@ from train.backend.types import Layer, Tensor
 def front_end(settings: MelSettings) -> Layer:
     """Return a layer that computes, a batch at a time, `featurize.features.row.write_spectrogram` to within 1e-3.
 
-    Returns
-    -------
-    keras.layers.Layer
-        Takes mono waveforms of one length at `settings.sr`, shape (n, n_samples) with any n_samples, to normalised mel
-        spectrograms, shape (n, n_mels, n_frames, 1) in [0, 1].
+    It takes mono waveforms of one length at `settings.sr`, shape (n, n_samples) with any n_samples, to normalised mel
+    spectrograms, shape (n, n_mels, n_frames, 1) in [0, 1].
     """
     return _FrontEnd(settings)
 
