@@ -20,52 +20,28 @@ _MAX_TILT = 0.15
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far each random change goes; 0 switches it off.
+    """How far each random change goes; 0 switches it off."""
 
-    Attributes
-    ----------
-    time_stretch
-        The clip becomes faster or slower by a factor of up to exp(time_stretch).
-    time_shift
-        The clip moves to either side by up to this share of its frames; frames that move out are lost.
-    mel_stretch, mel_shift
-        The mel axis is scaled by up to 1 + mel_stretch and moved by up to mel_shift bands (vocal tract length
-        perturbation, Jaitly & Hinton 2013).
-    equalizer
-        Four cosines over the mel axis are added, as another microphone would; the standard deviation of each.
-    noise, noise_share
-        Coloured noise is added to this share of the clips; its highest level above silence, which is 0.
-    gain
-        Contrast changes by up to this share, and brightness by up to half of it.
-    n_masks, mel_mask, time_mask
-        Bands of silence on each axis (SpecAugment, Park et al. 2019): how many, up to how many mel bands high, and up
-        to which share of the clip's frames wide.
-    background, background_share
-        A clip of the background class is mixed into this share of the other clips, at up to `background` below its own
-        level.
-    range_db
-        The `top_db` of the cache: how many decibels lie between the levels 0 and 1. Amounts that are levels are those
-        for 80 dB, and change as many decibels in another range.
-    mixup, mixup_share
-        Another clip is mixed into this share of the clips (Zhang et al. 2018); both parameters of the beta distribution
-        of its share.
-    """
-
-    time_stretch: float = 0.2
+    time_stretch: float = 0.2  # the clip becomes faster or slower by a factor of up to exp(time_stretch)
+    # It moves to either side by up to this share of its frames; frames that move out are lost.
     time_shift: float = 0.125
+    # Vocal tract length perturbation (Jaitly & Hinton 2013): the mel axis is scaled by up to 1 + mel_stretch.
     mel_stretch: float = 0.15
-    mel_shift: float = 6.0
+    mel_shift: float = 6.0  # and moved by up to so many bands
+    # Standard deviation of each of four cosines over the mel axis that are added, as another microphone would.
     equalizer: float = 0.05
-    noise: float = 0.35
-    noise_share: float = 0.7
-    gain: float = 0.1
-    n_masks: int = 2
-    mel_mask: float = 8.0
-    time_mask: float = 0.1
-    background: float = 0.4
-    background_share: float = 0.5
-    mixup: float = 0.3
-    mixup_share: float = 0.5
+    noise: float = 0.35  # highest level above silence, which is 0, of coloured noise
+    noise_share: float = 0.7  # share of the clips that it is added to
+    gain: float = 0.1  # contrast changes by up to this share, and brightness by up to half of it
+    n_masks: int = 2  # how many bands of silence there are on each axis (SpecAugment, Park et al. 2019)
+    mel_mask: float = 8.0  # up to how many mel bands high they are
+    time_mask: float = 0.1  # up to which share of the clip's frames wide they are
+    background: float = 0.4  # how far below a clip's own level a clip of the background class is mixed in at most
+    background_share: float = 0.5  # share of the other clips that it is mixed into
+    mixup: float = 0.3  # both parameters of the beta distribution of another clip's share (Zhang et al. 2018)
+    mixup_share: float = 0.5  # share of the clips that another one is mixed into
+    # The `top_db` of the cache: how many decibels lie between the levels 0 and 1. Amounts that are levels are those for
+    # 80 dB, and change as many decibels in another range.
     range_db: float = _USUAL_DB
 
     @property
@@ -82,19 +58,9 @@ class Augmentation:
 def augment(
     X: npt.NDArray[np.floating], n_frames: npt.NDArray[np.integer], rng: np.random.Generator, settings: Augmentation
 ) -> Float32:
-    """Return a randomly changed copy of some rows.
+    """Return a randomly changed copy, float32 in [0, 1], of spectrograms in [0, 1], shape (n, n_mels, n_columns, 1).
 
-    Parameters
-    ----------
-    X
-        Spectrograms in [0, 1], shape (n, n_mels, n_columns, 1).
-    n_frames
-        Frames of each clip, shape (n,); the columns from there on are padding.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same shape, float32 in [0, 1]; padding is still 0.
+    The columns of a clip from its `n_frames` on are padding, which is still 0 afterwards.
     """
     frames = np.clip(n_frames, 1, X.shape[2])[:, None].astype(np.float32)
     Y, is_clip = _warp(X[..., 0].astype(np.float32, copy=False), frames, rng, settings)
@@ -119,21 +85,10 @@ def overlay(
     rng: np.random.Generator,
     settings: Augmentation,
 ) -> Float32:
-    """Mix a background into some rows, drawn for each of them.
+    """Mix a background, drawn for each, into spectrograms as augment() takes them.
 
-    Parameters
-    ----------
-    X, n_frames
-        Spectrograms and the frames of each, as for augment().
-    noise, noise_frames
-        The backgrounds, shape (n_backgrounds, n_mels, n_columns, 1) and (n_backgrounds,); one that is shorter than the
-        clip is repeated.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same shape; padding is still 0, and no level is lower than before or more than 3 dB above the louder of the
-        two.
+    A background that is shorter than the clip is repeated. Padding is still 0, and no level is lower than before or
+    more than 3 dB above the louder of the two.
     """
     n_columns = X.shape[2]
     rows = np.flatnonzero(rng.random(len(X)) < settings.background_share)
@@ -159,17 +114,7 @@ def _sum_of_levels(a: Float32, b: Float32, log_energy: float) -> Float32:
 def mix(X: Float32, y: Float32, rng: np.random.Generator, settings: Augmentation) -> tuple[Float32, Float32]:
     """Mix some rows, and their labels, with other rows of the batch (mixup, Zhang et al. 2018).
 
-    Parameters
-    ----------
-    X
-        Spectrograms, shape (n, n_mels, n_columns, 1).
-    y
-        Labels that sum to one, shape (n, n_classes).
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        X and y mixed; each row keeps at least half of itself, and each label still sums to one.
+    Each row keeps at least half of itself, and each label, shape (n, n_classes), still sums to one.
     """
     if not settings.mixup:
         return X, y

@@ -18,16 +18,10 @@ _Float = TypeVar("_Float", bound=np.floating)
 
 
 def calibrated(probabilities: npt.NDArray[_Float], temperature: float) -> npt.NDArray[_Float]:
-    """Return softmax(log(p) / T), which keeps the order of the classes.
+    """Return softmax(log(p) / T) of probabilities of a softmax, shape (n, n_classes); the order of the classes stays.
 
     Temperature scaling (C. Guo et al., ICML 2017) divides logits by T; up to a constant in each row, log(p) are those.
-
-    Parameters
-    ----------
-    probabilities
-        Of a softmax, shape (n, n_classes).
-    temperature
-        T, above 0: more than 1 makes the network less sure, less than 1 surer, and 1 changes no bit.
+    A T of more than 1 makes the network less sure, less than 1 surer, and 1 changes no bit.
     """
     if temperature == 1:
         return probabilities
@@ -85,17 +79,9 @@ def best_thresholds(
 ) -> dict[str, float]:
     """Return, for each class, the probability from which to accept it: the threshold of best F1.
 
-    Among thresholds of equal F1 it is the highest, half way down to the next lower probability. A class without any
-    positive has no threshold.
-
-    Parameters
-    ----------
-    is_class
-        Whether each clip or window is of each class, shape (n, n_classes).
-    probabilities
-        Shape (n, n_classes).
-    class_names
-        In the order of the columns.
+    Whether each clip or window is of each class and its probabilities both have the shape (n, n_classes). Among
+    thresholds of equal F1 it is the highest, half way down to the next lower probability. A class without any positive
+    has no threshold.
     """
     from sklearn.metrics import precision_recall_curve
 

@@ -27,21 +27,11 @@ from train.backend.types import Layer, Model, Tensor, Weights
 
 
 class Columns(NamedTuple):
-    """The columns of the fast path.
+    """The columns of the fast path."""
 
-    Attributes
-    ----------
-    n_input
-        Columns of its input.
-    n_edge
-        Columns of the right end, after the last pooling.
-    n_alike
-        Columns of the plain model, after the last pooling, for which the one before the right end stands.
-    """
-
-    n_input: int
-    n_edge: int
-    n_alike: int
+    n_input: int  # columns of its input
+    n_edge: int  # columns of the right end, after the last pooling
+    n_alike: int  # columns of the plain model, after the last pooling, for which the one before the right end stands
 
 
 def fewest_columns(plain: Model, n_frames: int) -> Columns:
@@ -60,15 +50,11 @@ def fewest_columns(plain: Model, n_frames: int) -> Columns:
 
 
 def fast_to_train(plain: Model, n_frames: int) -> Model:
-    """Return the fast path of a model, to train it on clips of at most `n_frames` frames.
+    """Return the fast path of a model, to train it on clips of at most `n_frames` frames; compiled as `plain` is.
 
     It trains the variables of `plain`, which serves for nothing else afterwards, and a variable of its own in the place
-    of the first Dense's kernel. Its get_weights() and set_weights() are those of `plain`.
-
-    Returns
-    -------
-    keras.Model
-        Compiled as `plain` is; its input_shape has the number of columns that it takes.
+    of the first Dense's kernel. Its get_weights() and set_weights() are those of `plain`; its input_shape has the
+    number of columns that it takes.
     """
     fast = _model(plain, _Training(plain, fewest_columns(plain, n_frames)), "training")
     fast.compile(optimizer=Adam.from_config(plain.optimizer.get_config()), loss=plain.loss, metrics=["accuracy"])

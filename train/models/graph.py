@@ -26,21 +26,10 @@ class UnknownLayer(Exception):
 
 
 def graph_of(model: Any, variable_width: bool, metadata: dict[str, str]) -> bytes:
-    """Return a model as the bytes of an ONNX file.
+    """Return a Keras model as the bytes of an ONNX file that carries these texts.
 
-    Parameters
-    ----------
-    model
-        A Keras model, input (n, 128, n_columns, 1), output (n, n_classes).
-    variable_width
-        The model computes the same function at any width, so that the graph takes any.
-    metadata
-        Texts that the file carries, by name.
-
-    Raises
-    ------
-    UnknownLayer
-        The model cannot be written.
+    The input is (n, 128, n_columns, 1), the output (n, n_classes). With a variable width the model computes the same
+    function at any width, so that the graph takes any. Raises an UnknownLayer if the model cannot be written.
     """
     from onnx import TensorProto, helper
 

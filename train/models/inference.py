@@ -26,18 +26,10 @@ _TOLERANCE = 1e-4
 
 
 def forward_of(run: Run) -> Callable[[int], Forward]:
-    """Open the model of a run.
+    """Open the model of a run; a UserError if neither the network nor the model can be loaded.
 
-    Returns
-    -------
-    callable
-        The forward pass for spectrograms every column of which is 0 from a number of frames on, given that number:
-        spectrograms, shape (n, 128, 128, 1), to probabilities, shape (n, n_classes).
-
-    Raises
-    ------
-    UserError
-        Neither the network nor the model can be loaded.
+    The result gives the forward pass for spectrograms every column of which is 0 from a number of frames on, given that
+    number: spectrograms, shape (n, 128, 128, 1), to probabilities, shape (n, n_classes).
     """
     try:
         network = open_network(run.folder, len(run.class_names))
@@ -80,20 +72,9 @@ def forward(model: Model) -> Forward:
 def narrow_forward(model: Model, name: str, n_frames: int) -> Forward:
     """Return forward() of the model, on fewer columns if that gives the same for clips of at most `n_frames` frames.
 
-    Parameters
-    ----------
-    model
-        A trained model.
-    name
-        Its recipe according to the run directory, which may have come from anywhere. So both ways are compared on a
-        spectrogram of noise, and a model that is not of this recipe is used as it is.
-    n_frames
-        Every column of a spectrogram from there on is 0.
-
-    Returns
-    -------
-    callable
-        Spectrograms, shape (n, 128, 128, 1), to probabilities, shape (n, n_classes).
+    Every column of a spectrogram from there on is 0. The name is that of the recipe according to the run directory,
+    which may have come from anywhere. So both ways are compared on a spectrogram of noise, and a model that is not of
+    this recipe is used as it is.
     """
     whole = forward(model)
     copy = narrow_copy(model, name, n_frames) if n_frames < N_COLUMNS else None

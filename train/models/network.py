@@ -44,42 +44,19 @@ class NoNetwork(Exception):
 
 
 class Network(NamedTuple):
-    """An open network.onnx.
+    """An open network.onnx."""
 
-    Attributes
-    ----------
-    forward
-        Spectrograms, shape (n, 128, 128, 1) of any type, to probabilities, shape (n, n_classes).
-    is_variable
-        Whether it takes any other number of columns that is a multiple of its stride, too.
-    """
-
-    forward: Forward
-    is_variable: bool
+    forward: Forward  # spectrograms, shape (n, 128, 128, 1) of any type, to probabilities, shape (n, n_classes)
+    is_variable: bool  # whether it takes any other number of columns that is a multiple of its stride, too
 
 
 def write_network(
     folder: Path, model: Model, variable_width: bool, rows: npt.NDArray[Any], probabilities_of: Forward
 ) -> None:
-    """Write network.onnx beside a `model.keras`, if it computes what the model does.
+    """Write network.onnx beside a `model.keras`, if it computes what the model does on rows of a cache.
 
-    Parameters
-    ----------
-    folder
-        A run directory that holds the `model.keras` of this model.
-    model
-        The Keras model.
-    variable_width
-        Whether the model computes the same function at any width.
-    rows
-        Rows of a cache to check it on, shape (n, 128, 128, 1).
-    probabilities_of
-        The forward pass of the model by Keras.
-
-    Raises
-    ------
-    NoNetwork
-        The model cannot be written as such a graph, or the graph does not compute the same; then nothing is written.
+    With a variable width the model computes the same function at any width. Raises a NoNetwork, and writes nothing, if
+    the model cannot be written as such a graph, or the graph does not compute the same as the forward pass by Keras.
     """
     from train.models.graph import UnknownLayer, graph_of
 
@@ -100,10 +77,8 @@ def write_network(
 def open_network(folder: Path, n_classes: int) -> Network:
     """Open the network.onnx of a run.
 
-    Raises
-    ------
-    NoNetwork
-        There is no such file, it was written from another `model.keras`, it is damaged, or it has other classes.
+    Raises a NoNetwork if there is no such file, it was written from another `model.keras`, it is damaged, or it has
+    other classes.
     """
     file = folder / FILE
     if not file.is_file():

@@ -21,34 +21,20 @@ _MOST_EPOCHS = 100
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is built, and how it is trained when the user does not say.
+    """How one model is built, and how it is trained when the user does not say."""
 
-    Attributes
-    ----------
-    build
-        Takes the number of classes and the learning rate (None: its own) and returns the compiled model.
-    epochs, epochs_of_few, n_steps
-        Default of `--epochs`: `epochs`, but for few clips `epochs_of_few` divided by the square root of their number,
-        and for many as many as make `n_steps` optimiser steps; see default_epochs().
-    val
-        Default of `--val`.
-    augmentation
-        How the training rows are varied; None: not at all.
-    variable_width
-        `build` also takes `n_steps`, over which the learning rate follows a schedule, and `n_columns`, the width of the
-        input. The padding of short clips has no influence on such a model, so the same weights are the same function at
-        any width that holds the clips.
-    fast_path
-        It is trained through train.models.fast_path, which says for which models that is possible.
-    """
-
+    # Takes the number of classes and the learning rate (None: its own), returns the compiled model.
     build: Callable[..., Model]
-    epochs: int
-    epochs_of_few: float = 0.0
-    n_steps: int = 10_000
-    val: float = 0.15
-    augmentation: Augmentation | None = None
+    epochs: int  # default of `--epochs`, see default_epochs()
+    epochs_of_few: float = 0.0  # for few clips, divided by the square root of their number, instead of `epochs`
+    n_steps: int = 10_000  # for many clips, as many epochs as make so many optimiser steps
+    val: float = 0.15  # default of `--val`
+    augmentation: Augmentation | None = None  # how the training rows are varied; None: not at all
+    # `build` also takes `n_steps`, over which the learning rate follows a schedule, and `n_columns`, the width of the
+    # input. The padding of short clips has no influence on such a model, so the same weights are the same function at
+    # any width that holds the clips.
     variable_width: bool = False
+    # Whether it is trained through train.models.fast_path, which says for which models that is possible.
     fast_path: bool = False
 
 
@@ -59,31 +45,19 @@ def build_model(
     n_steps: int | None = None,
     n_columns: int = N_COLUMNS,
 ) -> Model:
-    """Build one of the models in `RECIPES`.
+    """Build and compile one of the models in `RECIPES`; a UserError lists them if there is none of this name.
+
+    The input is (batch, 128, n_columns, 1) in [0, 1], the output (batch, n_classes) probabilities.
 
     Parameters
     ----------
-    name
-        A key of `RECIPES`.
-    n_classes
-        Number of softmax outputs, at least 1.
     learning_rate
         Instead of the recipe's own.
     n_steps
         Optimiser steps that the training will take, for a model with a schedule; None: the model will not be trained,
         and plain Keras can load its file.
     n_columns
-        Width of the input if the recipe has a variable width; see input_columns().
-
-    Returns
-    -------
-    keras.Model
-        Built and compiled: input (batch, 128, 128, 1) in [0, 1], output (batch, n_classes) probabilities.
-
-    Raises
-    ------
-    UserError
-        There is no such model.
+        Width of the input if the recipe has a variable width, see input_columns(); otherwise it is 128.
     """
     found = recipe(name)
     if not found.variable_width:
@@ -94,12 +68,7 @@ def build_model(
 def build_to_train(name: str, n_classes: int, learning_rate: float | None, n_steps: int, n_frames: int) -> Model:
     """Build the model to train instead of build_model()'s: the same weights in the same order, in less work.
 
-    Parameters
-    ----------
-    name, n_classes, learning_rate, n_steps
-        See build_model().
-    n_frames
-        Frames of the longest clip. The input (batch, 128, n_columns, 1) holds these, and lacks columns of padding.
+    The input (batch, 128, n_columns, 1) holds the `n_frames` frames of the longest clip, and lacks columns of padding.
     """
     model = build_model(name, n_classes, learning_rate, n_steps, input_columns(name, n_frames))
     if not recipe(name).fast_path:
