@@ -28,56 +28,29 @@ from train.runs.record import write_record
 
 @dataclass(frozen=True)
 class Error:
-    """A false alarm or a miss.
-
-    Attributes
-    ----------
-    recording
-        The path of the recording.
-    start, end
-        Where the detection or the label is, in seconds.
-    class_name
-        Its class.
-    probability
-        The highest probability of that class in the windows there.
-    instead
-        The classes of the labels that are there, or of the windows.
-    """
+    """A false alarm or a miss."""
 
     recording: str
-    start: float
+    start: float  # where the detection or the label is, in seconds
     end: float
     class_name: str
-    probability: float
-    instead: tuple[str, ...]
+    probability: float  # the highest of that class in the windows there
+    instead: tuple[str, ...]  # the classes of the labels that are there, or of the windows
 
 
 @dataclass(frozen=True)
 class RecordingsScore:
-    """The score of a run on labelled recordings.
+    """The score of a run on labelled recordings."""
 
-    Attributes
-    ----------
-    run, recordings
-        The run directory and the recordings, as they were given.
-    n_recordings, n_labels, hours
-        How much there was.
-    per_class
-        At the threshold that the run has for a class, or 0.
-    false_alarms, misses
-        At the same thresholds: the most probable false alarms first, and the least probable misses.
-    kept_thresholds
-        By class, what the run keeps for `predict --threshold auto`; None if that was not asked for.
-    """
-
-    run: str
+    run: str  # the directory, as it was given; so are the recordings
     recordings: str
     n_recordings: int
     n_labels: int
     hours: float
-    per_class: dict[str, ClassScore]
-    false_alarms: list[Error]
-    misses: list[Error]
+    per_class: dict[str, ClassScore]  # at the threshold that the run has for a class, or 0
+    false_alarms: list[Error]  # at the same thresholds, the most probable first
+    misses: list[Error]  # the least probable first
+    # By class, what the run keeps for `predict --threshold auto`; None if that was not asked for.
     kept_thresholds: dict[str, float] | None = None
 
     def as_dict(self) -> dict[str, object]:
@@ -93,23 +66,11 @@ class RecordingsScore:
 def evaluate_recordings(
     folder: Path, recordings: Path, tables: Sequence[Path], columns: ColumnNames, keep_thresholds: bool
 ) -> RecordingsScore:
-    """Score a run on recordings.
+    """Score a run on a folder of recordings, or on one; a recording without labels counts as one where nothing calls.
 
-    Parameters
-    ----------
-    folder
-        The run directory.
-    recordings
-        A folder of recordings, or one. A recording without labels counts as one in which nothing calls.
-    tables, columns
-        The labels: see cache.labels.read.read_labels().
-    keep_thresholds
-        Whether the run keeps the thresholds that are best here, for `predict --threshold auto`.
-
-    Raises
-    ------
-    UserError
-        The run, the tables or all recordings cannot be used, or there are no labels of the run's classes.
+    The labels are read as cache.labels.read.read_labels() does. The run may keep the thresholds that are best here, for
+    `predict --threshold auto`. Raises a UserError if the run, the tables or all recordings cannot be used, or there are
+    no labels of the run's classes.
     """
     run = open_run(folder)
     names = {name: i for i, name in enumerate(run.class_names) if not is_background(name)}

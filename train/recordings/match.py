@@ -35,10 +35,7 @@ def covered(spans: Float64, others: Float64) -> Float64:
 def match(detections: Float64, labels: Float64) -> tuple[Bools, Bools]:
     """Return which detections are right, and which labels are found.
 
-    Parameters
-    ----------
-    detections, labels
-        Start and end of each in seconds, all of one class, shape (n, 2) and (m, 2).
+    Both are start and end in seconds, all of one class, shape (n, 2) and (m, 2).
     """
     is_right = covered(detections, labels) >= TOLERANCE * lengths(detections) - _ROUNDING
     is_found = covered(labels, detections[is_right]) >= INTERSECTION * lengths(labels) - _ROUNDING
@@ -54,23 +51,9 @@ def detections(windows: Float64, is_on: Bools, event: float) -> tuple[Float64, l
     """Join the windows of a class as predict() does, and cut what is as long as several events into equal parts.
 
     Without the cut, a network that always answers the same would have one endless detection: one false alarm in a
-    night, or none if half of the night is labelled.
-
-    Parameters
-    ----------
-    windows
-        Start and end of each window in seconds, shape (n, 2).
-    is_on
-        Whether a window is of the class, shape (n,).
-    event
-        How long an event of the class is, in seconds.
-
-    Returns
-    -------
-    detections
-        Start and end of each, shape (m, 2).
-    members
-        The windows of each; parts of one detection share theirs.
+    night, or none if half of the night is labelled. Windows and detections are start and end in seconds, shape (n, 2)
+    and (m, 2), and so is the length of an event. Behind the detections come the windows of each; parts of one share
+    theirs.
     """
     segments, members = joined(windows, is_on.astype(np.int8))
     on = [i for i, one in enumerate(members) if is_on[one.start]]

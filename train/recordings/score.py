@@ -19,24 +19,12 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Heard:
-    """A recording as it was classified, and as it is labelled.
+    """A recording as it was classified, and as it is labelled."""
 
-    Attributes
-    ----------
-    seconds
-        How long it is.
-    windows
-        Start and end of each window in seconds, shape (n, 2).
-    probabilities
-        Shape (n, n_classes); all 0 for a silent window.
-    labels
-        Start and end of the labels of each class, by its name, shape (m, 2).
-    """
-
-    seconds: float
-    windows: Float64
-    probabilities: Float64
-    labels: Mapping[str, Float64]
+    seconds: float  # how long it is
+    windows: Float64  # start and end of each in seconds, shape (n, 2)
+    probabilities: Float64  # shape (n, n_classes); all 0 for a silent window
+    labels: Mapping[str, Float64]  # start and end of the labels of each class, by its name, shape (m, 2)
 
     def answers(self, label: int) -> Float64:
         """Return how probable a class is in each window where it is the most probable one, elsewhere -1, shape (n,)."""
@@ -93,28 +81,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """The score of a class.
+    """The score of a class."""
 
-    Attributes
-    ----------
-    threshold
-        The probability from which the class is detected.
-    best_threshold
-        The one of best F1 over events, the middle of the highest that are as good; None without events.
-    windows, events
-        The measures at the threshold.
-    false_alarms_per_hour
-        By the hours of sound without a label of the class.
-    curve
-        The measures at other thresholds.
-    """
-
-    threshold: float
+    threshold: float  # the probability from which the class is detected
+    # That of best F1 over events, the middle of the highest that are as good; None without events.
     best_threshold: float | None
-    windows: Level
+    windows: Level  # at the threshold, as are the events
     events: Level
-    false_alarms_per_hour: Measure
-    curve: Curve
+    false_alarms_per_hour: Measure  # by the hours of sound without a label of the class
+    curve: Curve  # the measures at other thresholds
 
 
 class Counts(NamedTuple):
@@ -187,18 +162,10 @@ def count(heard: Heard, name: str, label: int, thresholds: Float64, event: float
 
 
 def score(recordings: Sequence[Heard], name: str, label: int, threshold: float) -> ClassScore:
-    """Score the predictions of a class.
+    """Score the predictions of a class, detected from a probability on, in one recording or more.
 
-    The intervals are 95 % percentile intervals of the bootstrap over recordings (B. Efron, 1979).
-
-    Parameters
-    ----------
-    recordings
-        At least one.
-    name, label
-        The class: its name, and its column of the probabilities.
-    threshold
-        The probability from which it is detected.
+    The `label` is its column of the probabilities. The intervals are 95 % percentile intervals of the bootstrap over
+    recordings (B. Efron, 1979).
     """
     thresholds = np.unique([*THRESHOLDS, threshold])
     at = int(np.searchsorted(thresholds, threshold))

@@ -63,18 +63,10 @@ def clip_cards(
     conflicts: Sequence[Sequence[str]],
     suspects: npt.NDArray[np.intp],
 ) -> list[Card]:
-    """Describe clips for `templates/report.html`.
+    """Describe clips of the test for `templates/report.html`, by their indices; without a cache there are no pictures.
 
-    Parameters
-    ----------
-    clips
-        Indices of the clips to show.
-    cache
-        Holds their spectrograms; None: there are no pictures.
-    conflicts
-        Paths of clips with equal content in two classes, a list for each content.
-    suspects
-        Indices of the clips whose label is in doubt.
+    The conflicts are the paths of clips with equal content in two classes, and the suspects those whose label is in
+    doubt.
     """
     paths, sha256 = [tested.paths[clip] for clip in clips], originals.sha256
     rows = {} if cache is None else _rows(cache, paths)

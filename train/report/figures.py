@@ -112,14 +112,8 @@ def as_svg(figure: "Figure") -> bytes:
 def curves_figure(curves: Curves, measure: str, best_epoch: int | None) -> "Figure":
     """Draw how a measure went over the epochs of a fit, or over those of every fold with the folds' mean.
 
-    Parameters
-    ----------
-    curves
-        One a fit: `epoch` and the measures by name, as in `history.csv`.
-    measure
-        `loss` or `accuracy`; with `val_` before it, it is that of the validation clips.
-    best_epoch
-        The epoch that was kept, to mark it.
+    There are curves for each fit, by the names in `history.csv`; the measure is `loss` or `accuracy`, with `val_`
+    before it on the validation clips. The epoch that was kept is marked.
     """
     figure, axes = _figure(4.4, 3.0)
     sides = [(measure, "training", "muted")]

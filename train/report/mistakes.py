@@ -55,12 +55,7 @@ def write_suspects(run: str | Path, out: str | Path) -> int:
     """Write the suspects of a run as CSV and return how many they are.
 
     The columns are `path`, `label`, the class that it `sounds_like`, and the probabilities `p_sounds_like` and
-    `p_label`.
-
-    Raises
-    ------
-    UserError
-        `out` exists, or the run has no predictions that can be read.
+    `p_label`. Raises a UserError if `out` exists, or the run has no predictions that can be read.
     """
     folder, out = as_path(run, "run"), as_path(out, "out")
     class_names = read_record(folder).class_names

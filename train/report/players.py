@@ -35,15 +35,9 @@ class Player(NamedTuple):
 def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None]]) -> list[Player]:
     """Return a player for each clip: the first small ones are embedded, up to `MAX_PAGE_BYTES`; the others are linked.
 
-    Parameters
-    ----------
-    data
-        DATA, the folder that the paths are relative to.
-    page_folder
-        The folder of the page, for relative links.
-    clips
-        Path and, if it is known, sha256 of each. They may come from a file that somebody else has made, so a path that
-        leads out of DATA is not opened, and a file that is not audio is not shown.
+    The links are relative to the folder of the page. The paths, with the sha256 if it is known, may come from a file
+    that somebody else has made, so a path that leads out of DATA is not opened, and a file that is not audio is not
+    shown.
     """
     found, budget = [], MAX_PAGE_BYTES
     for path, sha256 in clips:

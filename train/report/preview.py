@@ -25,19 +25,8 @@ N_VARIATIONS = 3
 def draw_preview(cache_file: Path, out: Path, model: str, seed: int) -> int:
     """Draw some clips of every class beside what a model's augmentation makes of them; return how many clips.
 
-    Parameters
-    ----------
-    out
-        The picture; its extension is .png, .svg or .pdf.
-    model
-        The name of the model whose recipe is shown.
-    seed
-        Chooses the clips and how they are varied.
-
-    Raises
-    ------
-    UserError
-        The model's recipe varies nothing, the cache cannot be used, or the picture has another extension.
+    Raises a UserError if the model's recipe varies nothing, the cache cannot be used, or the picture does not end in
+    .png, .svg or .pdf.
     """
     settings = models.recipe(model).augmentation
     if settings is None:

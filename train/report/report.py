@@ -56,21 +56,9 @@ def write_report(folder: str | Path, cache_file: str | Path | None = None, data:
     """Write `report.html` and the PNGs in `figures` of a finished run, and return the page.
 
     Spectrograms, rejected files, duplicates and label conflicts come from the cache that the run was trained on; if
-    that is gone or has changed, the page says so instead.
-
-    Parameters
-    ----------
-    folder
-        A run directory that `fit` or `crossval` made.
-    cache_file
-        The place of the cache now; None: as before.
-    data
-        The folder of its clips now; None: as the cache says.
-
-    Raises
-    ------
-    UserError
-        The directory is missing, is not a run, is not finished or is damaged, or `cache_file` is not its cache.
+    that is gone or has changed, the page says so instead. Where that cache and the folder of its clips are now is
+    looked for unless it is given. Raises a UserError if the directory is not a finished run, or is damaged, or
+    `cache_file` is not its cache.
     """
     folder = as_path(folder, "run")
     record = read_record(folder)

@@ -15,11 +15,8 @@ _N_DIGITS = 8  # of a fingerprint
 def as_text(comparison: Comparison, width: int | None) -> str:
     """Return the table as plain text.
 
-    Parameters
-    ----------
-    width
-        Columns of the terminal: a wider table is stacked, with the name and the settings of a run under its numbers.
-        None: as wide as it is.
+    A table that is wider than the terminal is stacked, with the name and the settings of a run under its numbers.
+    Without a width it is as wide as it is.
     """
     header, rows = _numbers(comparison)
     names, words = _words(comparison)

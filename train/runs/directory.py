@@ -66,12 +66,8 @@ class Run:
 def new_run(run: Path | None, name: str) -> Path:
     """Make a run directory: `run`, which must be empty if it exists; or else `runs/<date>-<time>-<name>`.
 
-    Raises
-    ------
-    UserError
-        There is something there already.
-    ModuleNotFoundError
-        Nothing can be trained here, so no directory is made.
+    Raises a UserError if there is something there already, and a ModuleNotFoundError, before a directory is made, if
+    nothing can be trained here.
     """
     if find_spec("tensorflow") is None:
         raise ModuleNotFoundError("TensorFlow is not installed", name="tensorflow")
@@ -102,10 +98,7 @@ def held(folder: Path) -> AbstractContextManager[bool]:
 def open_run(folder: str | Path) -> Run:
     """Read and check the bundle of a finished fit; the model itself is left to load_model().
 
-    Raises
-    ------
-    UserError
-        The directory is missing, is not a run, is damaged, or its fit was interrupted.
+    Raises a UserError if the directory is missing, is not a run, is damaged, or its fit was interrupted.
     """
     folder = as_path(folder, "run")
     record = read_record(folder)

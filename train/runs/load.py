@@ -18,19 +18,10 @@ _WEIGHTS = "model.weights.h5"
 
 
 def cache_for(run: Run, file: Path | None, otherwise: str) -> Cache:
-    """Open the cache that a run was trained on, or another that fits it.
+    """Open the cache that a run was trained on, where it was, or another one that fits the run.
 
-    Parameters
-    ----------
-    file
-        None: its own cache, where it was.
-    otherwise
-        The end of the sentence that it is gone: the remedy.
-
-    Raises
-    ------
-    UserError
-        There is none, it cannot be used, or it has other classes or features.
+    Raises a UserError if there is none, which ends with a remedy, `otherwise`, or if it cannot be used or has other
+    classes or features.
     """
     own = Path(run.record.cache.file)
     if file is None and not own.exists():
@@ -43,10 +34,7 @@ def cache_for(run: Run, file: Path | None, otherwise: str) -> Cache:
 def data_folder(cache: Cache, was: Path | None = None) -> Path:
     """Return the folder of a cache's clips, which the cache names relative to itself.
 
-    Parameters
-    ----------
-    was
-        The place of the cache when a run was trained on it, if that may have been another.
+    `was` is the place of the cache when a run was trained on it, if that may have been another.
     """
     places = [cache.file.absolute(), cache.file.resolve(), *([was] if was else [])]
     # A ".." behind a link means one folder by name and another for the system; featurize and a run may differ in it.
@@ -80,10 +68,7 @@ def refuse_mismatch(run: Run, cache: Cache) -> None:
 def load_model(run: Run) -> Model:
     """Load the model of a run without compiling it; only Keras's own layers are accepted.
 
-    Raises
-    ------
-    UserError
-        The file is missing, damaged, holds code or foreign layers, or does not fit the run's classes.
+    Raises a UserError if the file is missing, damaged, holds code or foreign layers, or does not fit the run's classes.
     """
     file = run.folder / "model.keras"
     if not file.is_file():

@@ -34,27 +34,15 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Score:
-    """How well the classes of clips were predicted.
+    """How well the classes of clips were predicted."""
 
-    Attributes
-    ----------
-    n, n_groups
-        How many clips were tested, and in how many groups that are independent of each other.
-    interval
-        The 95 % interval of the accuracy.
-    per_class
-        By the name of the class.
-    confusion
-        Clips of each true class (row) by predicted class (column).
-    """
-
-    n: Number
-    n_groups: Number
+    n: Number  # how many clips were tested
+    n_groups: Number  # in how many groups that are independent of each other
     accuracy: Share
-    interval: Interval
+    interval: Interval  # of the accuracy, 95 %
     macro_f1: Share
     per_class: dict[str, ClassScore]
-    confusion: list[list[Count]]
+    confusion: list[list[Count]]  # clips of each true class (row) by predicted class (column)
 
 
 @dataclass(frozen=True)

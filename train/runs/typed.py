@@ -20,20 +20,11 @@ _WORDS: dict[object, str] = {
 def typed(kind: type[Kind], value: object, optional: Collection[str] = ()) -> Kind:
     """Return a value of JSON as a dataclass, field by field; entries that are not fields are passed over.
 
-    A number keeps the type that it was written with, so that writing it again gives the same bytes.
-
-    Parameters
-    ----------
-    kind
-        The dataclass. The types of its fields are scalars, dataclasses, and lists, tuples, dicts and unions of them; a
-        number may be annotated with its bounds, which is an object with `least`, `most` and words.
-    optional
-        Fields that need not be there: they keep their defaults.
-
-    Raises
-    ------
-    ValueError
-        An entry is missing or is not of its type; the message names it and says what was expected.
+    A number keeps the type that it was written with, so that writing it again gives the same bytes. The types of the
+    dataclass's fields are scalars, dataclasses, and lists, tuples, dicts and unions of them; a number may be annotated
+    with its bounds, which is an object with `least`, `most` and words. A field that is `optional` need not be there,
+    and keeps its default. Raises a ValueError that names the entry that is missing or not of its type, and what was
+    expected.
     """
     return cast(Kind, _dataclass(kind, value, "", optional))
 

@@ -64,14 +64,9 @@ def band_statistics(cache: Cache, clips: Rows) -> Float32:
 def leak_probe(cache: Cache, groups: Rows, seed: int) -> LeakProbe | None:
     """Measure how well the class is predicted without sound, from duration, sample rate and file format alone.
 
-    A random forest is cross-validated over all clips, with the groups kept together. If it beats the majority class
-    by a clear margin, the way the clips were recorded gives the class away, and a good score on them may mean nothing
-    elsewhere.
-
-    Returns
-    -------
-    LeakProbe or None
-        None when a class has too few groups to cross-validate.
+    A random forest is cross-validated over all clips, with the groups kept together. If it beats the majority class by
+    a clear margin, the way the clips were recorded gives the class away, and a good score on them may mean nothing
+    elsewhere. It is None if a class has too few groups to cross-validate.
     """
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 

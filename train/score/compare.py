@@ -30,39 +30,23 @@ class McNemar(NamedTuple):
 
 @dataclass(frozen=True)
 class Tested:
-    """Whether a run was right about each clip that it was tested on.
+    """Whether a run was right about each clip that it was tested on."""
 
-    Attributes
-    ----------
-    by_path
-        By the clip's path: where two runs have the same cache, equal paths are equal clips.
-    by_content
-        By the clip's sha256, class and number among the clips of that content and class: the same clips in any cache.
-        Empty for a cross-validation, which keeps no digests.
-    """
-
-    by_path: dict[str, bool]
+    by_path: dict[str, bool]  # where two runs have the same cache, equal paths are equal clips
+    # By the clip's sha256, class and number among the clips of that content and class: the same clips in any cache.
+    # Empty for a cross-validation, which keeps no digests.
     by_content: dict[tuple[str, str, int], bool]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of a comparison.
-
-    Attributes
-    ----------
-    tested
-        None without a test.
-    clips
-        Entries of equal number, from 1, were tested on the same clips; 0 without a test.
-    difference
-        McNemar's test of the best run on these clips (first) and this one (second); None for the best itself.
-    """
+    """One run of a comparison."""
 
     folder: Path
     record: Record
     tested: Tested | None = None
-    clips: int = 0
+    clips: int = 0  # entries of equal number, from 1, were tested on the same clips; 0 without a test
+    # McNemar's test of the best run on these clips (first) and this one (second); None for the best itself.
     difference: McNemar | None = None
 
     @property
@@ -96,19 +80,10 @@ class Comparison:
 
 
 def compare(paths: str | Path | list[Path] | list[str] | tuple[str | Path, ...], sort: str = "accuracy") -> Comparison:
-    """Read the records of some runs and compare them.
+    """Compare the runs at some paths: run directories, or folders that hold some at any depth.
 
-    Parameters
-    ----------
-    paths
-        Run directories, or folders that hold some at any depth.
-    sort
-        `accuracy` (the best first), `seconds` (the fastest first) or `run` (by name).
-
-    Raises
-    ------
-    UserError
-        A path is not a run directory and holds none, or there is no finished run.
+    They are sorted by `accuracy` (the best first), `seconds` (the fastest first) or `run` (by name). Raises a UserError
+    if a path is not a run directory and holds none, or there is no finished run.
     """
     if sort not in SORTS:
         raise UserError(f"sort is {sort!r}, expected one of {', '.join(SORTS)}")
@@ -143,17 +118,8 @@ def mcnemar(answers: Sequence[tuple[bool, bool]]) -> McNemar:
     """Test whether two classifiers differ, by the clips on which one is right and the other wrong.
 
     McNemar's test (Q. McNemar, Psychometrika 1947) in its exact form: if neither is better, such a clip falls to either
-    with probability 1/2. It assumes that clips are independent.
-
-    Parameters
-    ----------
-    answers
-        For every clip, whether each of the two was right.
-
-    Returns
-    -------
-    McNemar
-        With the two-sided p-value, in (0, 1]; 1 when they differ on no clip.
+    with probability 1/2. It assumes that clips are independent. The p-value is two-sided, in (0, 1]; it is 1 if they
+    differ on no clip.
     """
     only_first = sum(a and not b for a, b in answers)
     only_second = sum(b and not a for a, b in answers)

@@ -36,16 +36,9 @@ class Calibration:
 
 
 def score(true: Ints, predicted: Ints, class_names: tuple[str, ...], groups: Ints) -> Score:
-    """Score predictions against the truth.
+    """Score predictions, shape (N,) with N at least 1, against the truth, by label indices.
 
     Precision, recall and F1 of a class that was never predicted, or has no clips, are 0.
-
-    Parameters
-    ----------
-    true, predicted, groups
-        Label index, predicted label index and group index of every clip, shape (N,), N at least 1.
-    class_names
-        The position is the label index.
     """
     confusion = confusion_matrix(true, predicted, len(class_names))
     correct = true == predicted
@@ -74,8 +67,8 @@ def confusion_matrix(true: Ints, predicted: Ints, n_classes: int) -> npt.NDArray
 def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> Interval:
     """Return the 95 % interval of an accuracy over grouped clips, in [0, 1].
 
-    It is Wilson's score interval (E. B. Wilson, JASA 1927) with the effective number of clips: clips of one speaker
-    are right or wrong together, so N clips tell less than N independent ones. N is divided by the design effect, the
+    It is Wilson's score interval (E. B. Wilson, JASA 1927) with the effective number of clips: clips of one speaker are
+    right or wrong together, so N clips tell less than N independent ones. N is divided by the design effect, the
     variance of the mean between groups over the binomial variance, when it exceeds 1 (C. Franco et al., Journal of
     Survey Statistics and Methodology 2019). If every clip is its own group, it is Wilson's interval itself. Where no
     difference between groups can be seen, with all clips right or all wrong, each group counts as a clip.
@@ -83,12 +76,7 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> Interva
     With fewer than `FEW_GROUPS` groups of several clips, the variance is the unbiased one, and the quantile is that of
     Student's t with one degree of freedom less than groups. The interval of a single group is [0, 1].
 
-    Parameters
-    ----------
-    correct
-        1 for a clip that was classified rightly, 0 for wrongly, between for the mean of repeats; shape (N,).
-    groups
-        Group index of every clip, shape (N,).
+    A clip, shape (N,), is 1 if it was classified rightly, 0 if wrongly, and between for the mean of repeats.
     """
     n: float = len(correct)
     n_groups = len(np.unique(groups))
@@ -123,21 +111,10 @@ def _t_95(n: int) -> float:
 def calibration(
     confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], groups: Ints, n_bins: int = 10
 ) -> Calibration:
-    """Compare how sure a network is of its predictions with how often they are right.
+    """Compare how sure a network is of its predictions, in [0, 1], with how often they are right.
 
     The error is the expected calibration error (M. P. Naeini et al., AAAI 2015): the mean gap between confidence and
-    accuracy, weighted by clips.
-
-    Parameters
-    ----------
-    confidence
-        Probability of the predicted class, shape (N,), in [0, 1], N at least 1.
-    correct
-        Whether that was the true class, shape (N,).
-    groups
-        Group index of every prediction, shape (N,), for the intervals.
-    n_bins
-        Bins of equal width from 0 to 1; each but the first is open on the left.
+    accuracy, weighted by clips. The bins have equal width from 0 to 1; each but the first is open on the left.
     """
     edges = np.linspace(0, 1, n_bins + 1)
     which = np.searchsorted(edges[1:-1], confidence)
