@@ -1,11 +1,12 @@
 """predict(): the probabilities of recordings, window by window, by the features that the run was trained on."""
 
+import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,18 +21,24 @@ from featurize.audio.decode import open_audio
 from featurize.audio.resample import mono_blocks
 from featurize.audio.sndfile import open_stream
 from featurize.features.row import check_reach, n_frames_of, reach_remark, spectrogram
+from featurize.workers.threads import joined, mapped
 from train.models.calibration import calibrated
 from train.models.inference import BATCH_SIZE, forward_of
 from train.models.network import Forward
 from train.models.recipes import N_COLUMNS
 from train.predict.results import Kind, Recording, Tally, Window
 from train.predict.sources import Clip, Source, find_sources
-from train.predict.windows import Windows, cuts, settings_of, thresholds_of, windows_of
+from train.predict.windows import Cut, Windows, cuts, settings_of, thresholds_of, windows_of
 from train.runs.directory import Run, open_run
 
-# Parts that may be featurized ahead, and parts without a spectrogram, such as missing files, that a batch may hold.
+# Recordings that are read at a time; parts of each that may be featurized ahead; and parts without a spectrogram, such
+# as missing files, that a batch may hold.
+_N_THREADS = os.cpu_count() or 1
 _N_AHEAD = 4 * BATCH_SIZE
 _MAX_PARTS = 256
+
+# Samples of a window that one thread may as well transform itself.
+_SHORT = 20_000
 
 # An amplitude, with 1 as full scale, below which a sample counts as silence: far below the noise of 16 bits.
 _QUIET = 1e-6
@@ -112,9 +119,8 @@ def predict(
     windows = windows or windows_of(run)
     thresholds = threshold or dict.fromkeys(run.class_names, 0.0)
     network = _network(run, windows, settings)
-    parts = (part for source in sources for part in _parts(source, windows, settings, run.dtype))
     tally = Tally()
-    for batch in _batches(parts):
+    for batch in _batches(sources, windows, settings, run.dtype):
         for part, probabilities in zip(batch, network(batch), strict=True):
             label = label_of(probabilities, thresholds)
             if part.kind is Kind.WINDOW:
@@ -145,22 +151,31 @@ class _Part(NamedTuple):
     duration: float = 0.0
 
 
-def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str) -> Iterator[_Part]:
-    """Yield the parts of a recording."""
+def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str, threads: ThreadPool) -> Iterator[_Part]:
+    """Yield the parts of a recording, whose spectrograms the threads compute."""
     kind, end = Kind.CLIP, 0.0
     try:
         with _open(source) as audio:
             duration = audio.n_samples / audio.sr
             check_reach(audio.sr, settings)
             blocks, low = Reading(mono_blocks(audio, audio.sr)), reach_remark(audio.sr, settings)
-            for start, end, is_whole, y in cuts(blocks, audio.sr, windows):
+            featurized = partial(_featurized, sr=audio.sr, settings=settings, dtype=dtype)
+            # To hand over a short window takes longer than to transform it, unless it is resampled; and a microphone's
+            # must not wait for the next one.
+            is_slow = windows.seconds * audio.sr > _SHORT and not source.is_stdin
+            of_cuts = cuts(blocks, audio.sr, windows)
+            done = (
+                mapped(featurized, of_cuts, threads, 2 * _N_THREADS)
+                if is_slow
+                else ((c, featurized(c)) for c in of_cuts)
+            )
+            for (start, end, is_whole, _), (x, reason) in done:
                 kind = Kind.CLIP if is_whole else Kind.WINDOW
-                x, reason = _spectrogram(y, audio.sr, settings, dtype, "" if is_whole else f"{start:.2f} to {end:.2f}")
                 # A clip comes when all is read; before, nobody knows whether something is wrong with it.
-                note = _joined(blocks.result.decoded.remark, low) if is_whole else ""
+                note = _notes(blocks.result.decoded.remark, low) if is_whole else ""
                 yield _Part(source.path, kind, start, end, x, reason, note, duration)
             if kind is Kind.WINDOW:
-                yield _Part(source.path, Kind.RECORDING, end=end, note=_joined(blocks.result.decoded.remark, low))
+                yield _Part(source.path, Kind.RECORDING, end=end, note=_notes(blocks.result.decoded.remark, low))
         return
     except ClipError as error:
         reason = str(error)
@@ -172,7 +187,7 @@ def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str) 
     yield _Part(source.path, Kind.REJECTED, reason=reason)
 
 
-def _joined(*notes: str) -> str:
+def _notes(*notes: str) -> str:
     return "; ".join(filter(None, notes))
 
 
@@ -196,15 +211,14 @@ def _in_memory(y: Float32, sr: int) -> Audio:
     return Audio(sr, 1, len(y), "", blocks, lambda: "")
 
 
-def _spectrogram(
-    y: Float32, sr: int, settings: MelSettings, dtype: str, where: str
-) -> tuple[npt.NDArray[Any] | None, str]:
-    """Return a spectrogram; or None for silence, and in words what is silent."""
+def _featurized(cut: Cut, sr: int, settings: MelSettings, dtype: str) -> tuple[npt.NDArray[Any] | None, str]:
+    """Return the spectrogram of a cut; or None for silence, and in words what is silent."""
+    y = cut.y
     try:
         # Through the type of the cache, so that a row is to the bit what the model saw in training.
         x = spectrogram(y, sr, settings).astype(dtype, copy=False)
     except ClipError as error:
-        raise ClipError(f"from {where} s {error}" if where else str(error)) from None
+        raise ClipError(str(error) if cut.whole else f"from {cut.start:.2f} to {cut.end:.2f} s {error}") from None
     # Silence has nothing to tell classes apart by, so what a network says about it means nothing.
     if x.any():
         return x, ""
@@ -213,41 +227,23 @@ def _spectrogram(
     return None, f"no sound in the {settings.row_seconds:.2g} s that are used; there is sound elsewhere"
 
 
-def _batches(parts: Iterator[_Part]) -> Iterator[list[_Part]]:
+def _batches(sources: Iterable[Source], windows: Windows, settings: MelSettings, dtype: str) -> Iterator[list[_Part]]:
     """Yield the parts in lists with up to BATCH_SIZE spectrograms, which are all of windows or all of clips.
 
-    A thread featurizes ahead. A list holds what is finished when the network is free: many parts of a file, and of a
+    Threads featurize ahead. A list holds what is finished when the network is free: many parts of a file, and of a
     microphone one, as soon as it is complete.
     """
-    finished: Queue[_Part | BaseException | None] = Queue(_N_AHEAD)
-    is_closed = Event()
-
-    def featurize() -> None:
-        try:
-            for part in parts:
-                finished.put(part)
-                if is_closed.is_set():
-                    return
-            finished.put(None)
-        except BaseException as error:
-            finished.put(error)
-
-    # A daemon: one that waits for a pipe must not keep the process from ending.
-    Thread(target=featurize, daemon=True).start()
+    threads = ThreadPool(_N_THREADS)
+    streams = (_parts(source, windows, settings, dtype, threads) for source in sources)
     batch: list[_Part] = []
     n_rows, kind = 0, Kind.CLIP
-    try:
-        while True:
-            try:
-                part = finished.get(block=not batch)
-            except Empty:
-                yield batch
-                batch, n_rows = [], 0
-                continue
+    with closing(joined(streams, _N_THREADS, _N_AHEAD)) as parts:
+        for part in parts:
             if part is None:
-                break
-            if isinstance(part, BaseException):
-                raise part
+                if batch:
+                    yield batch
+                    batch, n_rows = [], 0
+                continue
             is_row = part.x is not None
             if len(batch) == _MAX_PARTS or (is_row and n_rows and (n_rows == BATCH_SIZE or part.kind is not kind)):
                 yield batch
@@ -257,11 +253,6 @@ def _batches(parts: Iterator[_Part]) -> Iterator[list[_Part]]:
             batch.append(part)
         if batch:
             yield batch
-    finally:
-        # The thread may wait for room.
-        is_closed.set()
-        with suppress(Empty):
-            finished.get_nowait()
 
 
 def _network(
