@@ -19,14 +19,8 @@ class Batches:
 
     Parameters
     ----------
-    X
-        Spectrograms, shape (N, 128, 128, 1), mapped.
-    y
-        One-hot labels, shape (N, n_classes).
     rows
-        Which rows, in which order.
-    batch_size
-        Rows per batch; the last batch may have fewer.
+        Which rows of X, (N, 128, 128, 1), and y, in which order; the last batch may have fewer than `batch_size`.
     n_columns
         Width of the batches; the columns of X beyond it hold nothing but padding.
     augmentation

@@ -24,12 +24,7 @@ def rows_of(cache: Cache, clips: Rows) -> tuple[Rows, Rows]:
 def mean_by_clip(values: npt.NDArray[_Float], clip: Rows) -> npt.NDArray[_Float]:
     """Return the mean over each clip's rows, as `predict` averages the windows of a recording.
 
-    Parameters
-    ----------
-    values
-        Of every row, shape (n_rows, n).
-    clip
-        The place of each row's clip, ascending from 0, shape (n_rows,).
+    The clips of the rows, shape (n_rows,), ascend from 0.
     """
     n_windows = np.bincount(clip)
     if len(n_windows) == len(clip):

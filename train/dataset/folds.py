@@ -26,28 +26,18 @@ class Fold(NamedTuple):
 def make_folds(
     cache: Cache, groups: Rows, val: float, seed: int, n_folds: int, n_repeats: int, fold_by: str | None = None
 ) -> list[Fold]:
-    """Draw the folds of every repeat.
+    """Draw the folds of every repeat; no group is in two parts of a fold that is drawn.
+
+    Raises a UserError if a class has fewer groups than there are folds, a clip has no fold, or a training part cannot
+    hold every class.
 
     Parameters
     ----------
-    cache
-        Holds the clips.
-    groups
-        Group index of every clip; no group is in two parts of a fold that is drawn.
     val
         Share of all clips that is taken from each training part to choose the epoch.
-    seed
-        A seed gives one set of folds.
-    n_folds, n_repeats
-        How many folds, and how often they are drawn.
     fold_by
         A regular expression whose one (group) captures, in the path of every clip, the name of the fold that tests it.
         Then there is a fold for each name, in their order, and a single repeat.
-
-    Raises
-    ------
-    UserError
-        A class has fewer groups than there are folds, a clip has no fold, or a training part cannot hold every class.
     """
     labels = cache.clip_labels
     if fold_by is not None:

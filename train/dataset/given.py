@@ -39,30 +39,18 @@ def choose_split(
 ) -> tuple[Subsets, list[str]]:
     """Put every clip into train, validation or test, as it is given or else at random.
 
+    Returns the index of every clip into `SPLITS`, and a line for each thing that does not fit: paths that no clip has,
+    groups in two subsets, a subset without a class. Raises a UserError if a file cannot be read, names no clip, or
+    contradicts itself, or a subset that is drawn cannot have clips of every class.
+
     Parameters
     ----------
-    groups
-        Group index of every clip; see clip_groups().
     val, test
         Shares of all clips, as for split_clips(); where the given split lacks a subset, of its training clips.
     table
         A table with the columns `path` (or `file`) and `split`; "random": given splits are ignored.
     val_list, test_list
         Text files with a path on each line. A clip that neither a list nor the table names is a training clip.
-
-    Returns
-    -------
-    subset : ndarray of int8, shape (N,)
-        Index into `SPLITS` of every clip.
-    remarks : list of str
-        A line for each thing that does not fit: paths that no clip has, groups in two subsets, a subset without a
-        class.
-
-    Raises
-    ------
-    UserError
-        A file cannot be read, names no clip, or contradicts itself; or a subset that is drawn cannot have clips of
-        every class.
     """
     if table is not None and (val_list is not None or test_list is not None):
         raise UserError("--split names all subsets; leave out --val-list and --test-list, or --split")
@@ -167,18 +155,10 @@ def _assign(
 
 
 def match_paths(names: Sequence[str], paths: Sequence[str]) -> list[list[int]]:
-    """Find paths by their endings.
+    """Find paths by their endings, however somebody wrote them: longer or shorter, in any Unicode form.
 
-    Parameters
-    ----------
-    names
-        Paths as somebody wrote them: longer or shorter than those of the cache, in any Unicode form.
-
-    Returns
-    -------
-    list of list of int
-        For each name the rows whose path ends with it, or which it ends with, in whole parts; only the row of an equal
-        path if there is one.
+    For each name these are the rows whose path ends with it, or which it ends with, in whole parts; only the row of an
+    equal path if there is one.
     """
     parts = [_parts(path) for path in paths]
     rows_of: dict[str, list[int]] = {}

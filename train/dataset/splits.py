@@ -26,30 +26,14 @@ KNOWN_NAMES = (
 
 
 def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str | None = None) -> npt.NDArray[np.intp]:
-    """Return which clips belong together.
+    """Return which clips belong together: the group index of every clip, from 0.
 
     Two clips share a group when they are segments of one recording, when their names give the same speaker or source
     recording, or when their content is equal; groups that share a clip are one group.
 
-    Parameters
-    ----------
-    paths
-        Path of every clip, relative to DATA.
-    sha256
-        Digest of every clip's content, shape (N,).
-    pattern
-        A regular expression with one (group), searched in each path: the captured text names the clip's group. A clip
-        that it does not match is a group of its own. None: `KNOWN_NAMES` are tried on the file name.
-
-    Returns
-    -------
-    ndarray of int, shape (N,)
-        Group index of every clip, from 0.
-
-    Raises
-    ------
-    UserError
-        The pattern is not a regular expression, has not exactly one (group), or matches no path.
+    The pattern is a regular expression with one (group), searched in each path: the captured text names the clip's
+    group, and a clip that it does not match is a group of its own. Without one, `KNOWN_NAMES` are tried on the file
+    name. Raises a UserError if it is not a regular expression, has not exactly one (group), or matches no path.
     """
     names = group_names(paths, pattern)
     keys = [("name", name) if name is not None else ("path", path) for name, path in zip(names, paths, strict=True)]
@@ -79,18 +63,8 @@ def refuse_one_class(file: Path, class_names: Sequence[str]) -> None:
 def refuse_few_groups(cache: Cache, groups: Ints, n_needed: int, why: str, clips: Ints | None = None) -> None:
     """Raise a UserError if classes have fewer independent groups than are needed, with the command to go on without.
 
-    Parameters
-    ----------
-    cache
-        Holds the clips.
-    groups
-        Group index of every clip; see clip_groups().
-    n_needed
-        Groups that every class needs.
-    why
-        Follows the classes in the message: what needs them, and what to do about it.
-    clips
-        Those that count; None: all.
+    In the message `why` follows the classes: what needs the groups, and what to do about it. Only `clips` count if they
+    are given.
     """
     labels, groups = (cache.clip_labels, groups) if clips is None else (cache.clip_labels[clips], groups[clips])
     n_groups = {name: len(np.unique(groups[labels == label])) for label, name in enumerate(cache.class_names)}
@@ -179,35 +153,15 @@ def _connected(first: Ints, *others: Ints) -> npt.NDArray[np.intp]:
 def split_clips(
     labels: Ints, groups: Ints, class_names: tuple[str, ...], val: float, test: float, seed: int
 ) -> npt.NDArray[np.int8]:
-    """Put every clip into train, validation or test.
+    """Put every clip into train, validation or test: return the index of each into `SPLITS`.
 
     Groups of several clips are placed first, the largest first. Each goes where it brings the class counts closest to
     the wanted ones, by their chi-square distance. Then single clips fill the gaps. The seed decides between equals.
     scikit-learn's grouped splitters make k equal folds or do not stratify, and their import costs more than this whole
     step.
 
-    Parameters
-    ----------
-    labels
-        Label index of every clip, shape (N,).
-    groups
-        Group index of every clip, shape (N,), from 0; see clip_groups().
-    class_names
-        For the message when it cannot be done.
-    val, test
-        Share of the clips wanted in each, at least 0, together under 1.
-    seed
-        A seed gives one split.
-
-    Returns
-    -------
-    ndarray of int8, shape (N,)
-        Index into `SPLITS` of every clip.
-
-    Raises
-    ------
-    UserError
-        Not every wanted split can hold a clip of every class.
+    The shares of validation and test clips are at least 0, together under 1. Raises a UserError if not every wanted
+    split can hold a clip of every class.
     """
     if not (val >= 0 and test >= 0 and val + test < 1):
         raise UserError(f"--val {val} and --test {test} leave no clips to train on; together they must be under 1")

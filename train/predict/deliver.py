@@ -26,30 +26,14 @@ class UnusableFiles(UserError):
 
 
 class Output(NamedTuple):
-    """Where predictions go.
+    """Where predictions go."""
 
-    Attributes
-    ----------
-    format
-        One of `train.predict.results.PredictFormat`.
-    out
-        A file, or for labels of several recordings a folder; None: standard output.
-    resume
-        Skip the recordings that `out` has already.
-    single
-        Whether the user named a file, and not a folder or several.
-    segments
-        A folder to write the detections into as files of sound.
-    every_window
-        Whether text has a line for each window, and not for each detection.
-    """
-
-    format: str = "text"
-    out: Path | None = None
-    resume: bool = False
-    single: bool = False
-    segments: Path | None = None
-    every_window: bool = False
+    format: str = "text"  # one of `train.predict.results.PredictFormat`
+    out: Path | None = None  # a file, or for labels of several recordings a folder; None: standard output
+    resume: bool = False  # skip the recordings that `out` has already
+    single: bool = False  # whether the user named a file, and not a folder or several
+    segments: Path | None = None  # a folder to write the detections into as files of sound
+    every_window: bool = False  # whether text has a line for each window, and not for each detection
 
 
 def deliver(
@@ -57,10 +41,8 @@ def deliver(
 ) -> None:
     """Write what `predict` finds in the recordings that are not finished yet, in their order.
 
-    Raises
-    ------
-    UserError
-        The output exists, or holds something else, or a recording could not be used; all others are written then.
+    Raises a UserError if the output exists, or holds something else, or a recording could not be used; all others are
+    written then.
     """
     sinks: list[Sink] = []
     if output.segments is not None:

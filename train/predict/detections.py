@@ -14,21 +14,8 @@ from train.predict.results import Kind, Recording, Window
 def joined(windows: Float64, labels: npt.NDArray[np.integer]) -> tuple[Float64, list[slice]]:
     """Join neighbouring windows of one label into segments that do not overlap.
 
-    Where two windows overlap, each has the half that is nearer to it.
-
-    Parameters
-    ----------
-    windows
-        Start and end of each window in seconds, by rising start, shape (n, 2).
-    labels
-        The label of each, shape (n,).
-
-    Returns
-    -------
-    segments
-        Start and end of each segment, whatever its label, shape (m, 2).
-    members
-        The windows of each segment.
+    Where two windows overlap, each has the half that is nearer to it. Windows, by rising start, and segments, whatever
+    their label, are start and end in seconds, shape (n, 2) and (m, 2). Behind the segments come the windows of each.
     """
     if not len(windows):
         return np.empty((0, 2)), []

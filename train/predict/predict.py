@@ -49,26 +49,17 @@ def classify(
 ) -> Iterator[Window | Recording]:
     """Classify audio with the model of a run, as `python -m train predict` does.
 
+    There is a Recording for each clip, with its `label` and its `probabilities`. A Recording longer than one and a half
+    windows comes after a Window for each of its windows. A file that cannot be used has a `reason` instead. Raises a
+    UserError if the run or the threshold cannot be used.
+
     Parameters
     ----------
-    run
-        A run directory that `fit` made.
     clips
         Audio files, folders of them, or (samples, sample rate) with mono samples between -1 and 1; or lists of these.
     threshold
         A probability, one by class, or "auto" for the thresholds that the run has. A clip whose most probable
         class is below its threshold has no label.
-
-    Yields
-    ------
-    Recording
-        One for each clip, with its `label` and its `probabilities`. A Recording longer than one and a half windows
-        comes after a Window for each of its windows. A file that cannot be used has a `reason` instead.
-
-    Raises
-    ------
-    UserError
-        The run or the threshold cannot be used.
     """
     opened = open_run(run)
     thresholds = _by_class(opened, threshold)
@@ -93,27 +84,10 @@ def predict(
 ) -> Iterator[Window | Recording]:
     """Classify recordings in order, and yield what is found as it is computed.
 
-    Parameters
-    ----------
-    run
-        A finished run.
-    sources
-        The recordings.
-    windows
-        How a recording longer than one and a half windows is cut; by default windows_of(run).
-    threshold
-        By class; what is less probable has no label. None: 0 for all.
-
-    Yields
-    ------
-    Window or Recording
-        A Recording for each source, after the windows of a long one. A recording that proves damaged after some
-        windows ends with a Recording of the kind "rejected".
-
-    Raises
-    ------
-    UserError
-        The features of the run are not the ones that this program computes, or its model cannot be loaded.
+    There is a Recording for each source, after the windows of a long one, which is cut as windows_of(run) by default. A
+    recording that proves damaged after some windows ends with a Recording of the kind "rejected". A class that is less
+    probable than its threshold, by default 0, is not a label. Raises a UserError if the features of the run are not the
+    ones that this program computes, or its model cannot be loaded.
     """
     settings = settings_of(run)
     windows = windows or windows_of(run)

@@ -30,67 +30,33 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window of a long recording.
+    """A window of a long recording."""
 
-    Attributes
-    ----------
-    path
-        The recording.
-    start, end
-        Where the window is in the recording, in seconds.
-    label
-        The most probable class; "" if none is probable enough, or the window is silent.
-    probabilities
-        By class; empty for a silent window.
-    reason
-        Why there are no probabilities.
-    duration
-        Seconds of the recording by its header; 0 if the header does not say.
-    """
-
-    path: Path
-    start: float
+    path: Path  # of the recording
+    start: float  # where the window is in the recording, in seconds
     end: float
-    label: str
-    probabilities: dict[str, float]
-    reason: str = ""
-    duration: float = 0.0
+    label: str  # the most probable class; "" if none is probable enough, or the window is silent
+    probabilities: dict[str, float]  # by class; empty for a silent window
+    reason: str = ""  # why there are no probabilities
+    duration: float = 0.0  # seconds of the recording by its header; 0 if the header does not say
     note: ClassVar[str] = ""
     kind: ClassVar[Kind] = Kind.WINDOW
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording: a clip that was classified whole, a long one after all its windows, or a file that is bad.
-
-    Attributes
-    ----------
-    path
-        The recording.
-    kind
-        Which of the three.
-    end
-        Its length in seconds, as decoded.
-    label
-        The most probable class of a clip, the class of most windows of a long recording; "" if there is none.
-    probabilities
-        By class; for a long recording the mean of its windows that have some. Empty if there are none.
-    reason
-        Why there are none.
-    note
-        What is wrong with a recording that is classified all the same, such as a missing end.
-    n_windows
-        Windows by label, "" for those without a class.
-    """
+    """A recording: a clip that was classified whole, a long one after all its windows, or a file that is bad."""
 
     path: Path
-    kind: Kind
-    end: float = 0.0
+    kind: Kind  # which of the three
+    end: float = 0.0  # its length in seconds, as decoded
+    # The most probable class of a clip, the class of most windows of a long recording; "" if there is none.
     label: str = ""
+    # By class; for a long recording the mean of its windows that have some; empty if there are none.
     probabilities: dict[str, float] = field(default_factory=dict)
-    reason: str = ""
-    note: str = ""
-    n_windows: dict[str, int] = field(default_factory=dict)
+    reason: str = ""  # why there are none
+    note: str = ""  # what is wrong with a recording that is classified all the same, such as a missing end
+    n_windows: dict[str, int] = field(default_factory=dict)  # windows by label, "" for those without a class
     start: ClassVar[float] = 0.0
 
 

@@ -93,19 +93,10 @@ def _encoded(text: str) -> bytes:
 
 @contextmanager
 def rows_file(run: Run, file: Path, format: str, resume: bool) -> Iterator[tuple[IO[bytes], dict[str, str]]]:
-    """Open a file for rows, and find out what is finished in it.
+    """Open a file for rows where the next one goes, behind the last recording that is finished.
 
-    Yields
-    ------
-    out
-        The file, open where the next row goes: behind the last recording that is finished.
-    finished
-        The kind of the last row by path(), of every recording that is.
-
-    Raises
-    ------
-    UserError
-        The file exists and `resume` is False, or it holds something else.
+    With it comes, for every finished recording by path(), the kind of its last row. Raises a UserError if the file
+    exists and `resume` is False, or it holds something else.
     """
     if file.exists() and not resume:
         raise UserError(f"{file} exists already; go on with --resume, give another --out, or delete it first")
@@ -147,10 +138,7 @@ def _finished(run: Run, out: IO[bytes], file: Path, format: str) -> tuple[int, d
 def read_rows(run: Run, file: Path) -> Iterator[Window | Recording]:
     """Yield what predict() found, without labels, by the rows that `predict --format csv` wrote with a run.
 
-    Raises
-    ------
-    UserError
-        The file is something else.
+    Raises a UserError if the file is something else.
     """
     try:
         with file.open("rb") as rows:

@@ -96,10 +96,7 @@ def _write(
 ) -> list[int]:
     """Write regions of a recording as files, and return those that are not written: with a sample beyond the highest.
 
-    Raises
-    ------
-    ClipError
-        The recording cannot be read, or the format cannot hold it.
+    Raises a ClipError if the recording cannot be read, or the format cannot hold it.
     """
     loud = []
     # Regions do not overlap, so their pieces come one region after the other.

@@ -146,19 +146,8 @@ def label_text(format: str, recording: str, regions: Iterable[Region], band: tup
 def label_files(sources: Sequence[Source], format: str, out: Path | None, single: bool) -> dict[Path, Path | None]:
     """Return the file for the labels of each recording; None is standard output.
 
-    Parameters
-    ----------
-    sources, format
-        The recordings, and a key of LABELS.
-    out
-        A folder; for a single recording and where no folder has that name, the file itself.
-    single
-        Whether a file was named, and not a folder or several.
-
-    Raises
-    ------
-    UserError
-        `out` is missing or is not a folder where there are several recordings, or two would share a file.
+    That is in the folder `out`, or for a `single` recording, and where no folder has that name, `out` itself. Raises a
+    UserError if `out` is missing or is not a folder where there are several recordings, or two would share a file.
     """
     if single and (out is None or not out.is_dir()):
         return {sources[0].path: out}

@@ -17,44 +17,22 @@ Clip = str | Path | tuple[Any, int]
 
 
 class Source(NamedTuple):
-    """A recording to classify.
+    """A recording to classify."""
 
-    Attributes
-    ----------
-    path
-        As it was given or found; "-" for standard input.
-    name
-        Its path from the folder that was given, with "/"; for a file that was given itself, its name.
-    reason
-        Why it cannot be used, if that is known already.
-    is_stdin
-        Whether it is standard input, and not a file called "-".
-    samples, sr
-        The recording itself, if it is in memory: mono, shape (n,), and its sample rate in Hz.
-    """
-
-    path: Path
-    name: str
-    reason: str = ""
-    is_stdin: bool = False
-    samples: npt.NDArray[np.float32] | None = None
-    sr: int = 0
+    path: Path  # as it was given or found; "-" for standard input
+    name: str  # its path from the folder that was given, with "/"; for a file that was given itself, its name
+    reason: str = ""  # why it cannot be used, if that is known already
+    is_stdin: bool = False  # whether it is standard input, and not a file called "-"
+    samples: npt.NDArray[np.float32] | None = None  # the recording itself, if it is in memory: mono, shape (n,)
+    sr: int = 0  # its sample rate in Hz
 
 
 def find_sources(clips: Iterable[Clip | Iterable[Clip]]) -> list[Source]:
     """Return the recordings that some paths stand for, each once.
 
-    Parameters
-    ----------
-    clips
-        Audio files; folders, which stand for the audio files in them at any depth; "-" for standard input; samples in
-        memory with their sample rate; or lists of these. Hidden folders are skipped, and links to folders are
-        followed, each real folder once.
-
-    Raises
-    ------
-    UserError
-        Something is neither of these.
+    They are audio files; folders, which stand for the audio files in them at any depth; "-" for standard input; samples
+    in memory with their sample rate; or lists of these. Hidden folders are skipped, and links to folders are followed,
+    each real folder once. Raises a UserError for anything else.
     """
     found: dict[tuple[Path, bool], Source] = {}
     for n, clip in enumerate(_flat(clips), 1):

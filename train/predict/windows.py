@@ -38,10 +38,7 @@ class Cut(NamedTuple):
 def windows_of(run: Run, seconds: float | None = None, overlap: float = 0.5) -> Windows:
     """Return the windows to use with a run, by default as long as the median of the clips it was trained on.
 
-    Raises
-    ------
-    UserError
-        The run does not say how long that is.
+    Raises a UserError if the run does not say how long that is.
     """
     if seconds is not None:
         return Windows(seconds, overlap)
@@ -52,13 +49,7 @@ def windows_of(run: Run, seconds: float | None = None, overlap: float = 0.5) -> 
 
 
 def settings_of(run: Run) -> MelSettings:
-    """Return what the features of a run are computed with.
-
-    Raises
-    ------
-    UserError
-        This program computes other features.
-    """
+    """Return what the features of a run are computed with; a UserError if this program computes other features."""
     if run.feature_version != FEATURE_VERSION:
         raise UserError(
             f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
@@ -70,10 +61,7 @@ def settings_of(run: Run) -> MelSettings:
 def thresholds_of(run: Run, except_for: Collection[str] = ()) -> dict[str, float]:
     """Return the thresholds of all classes of a run; 0 for a class that needs none or is excepted.
 
-    Raises
-    ------
-    UserError
-        A class has none.
+    Raises a UserError if another class has none.
     """
     found = run.record.thresholds
     missing = [name for name in run.class_names if not (name in found or name in except_for or is_background(name))]
@@ -107,21 +95,9 @@ def gap(windows: Windows, settings: MelSettings) -> str:
 
 
 def cuts(blocks: Iterable[Float32], sr: int, windows: Windows) -> Iterator[Cut]:
-    """Cut a waveform into windows as it is read.
+    """Cut a mono waveform, in consecutive blocks of any length, into windows as it is read.
 
-    Parameters
-    ----------
-    blocks
-        The mono waveform in consecutive blocks of any length, (n,).
-    sr
-        Its sample rate in Hz.
-    windows
-        How to cut.
-
-    Yields
-    ------
-    Cut
-        All of the recording if it is no longer than one and a half windows, else each window.
+    It is all of the recording if that is no longer than one and a half windows, else each window.
     """
     of_clip = grid(windows.seconds, windows.overlap, sr)
     for first, y, is_whole in cut_windows(blocks, of_clip, int(_LONG * of_clip.length)):
