@@ -119,6 +119,45 @@ def batches(cache_file: Path) -> float:
     return rate(epoch, len(cache))
 
 
+def epoch_from(cache_file: Path, where: str) -> float:
+    """Samples a second of one epoch of compact on rows that lie all over the file.
+
+    `memory`: they are in memory; `disk`: they are not; `disk-unasked`: they are not, and are read when they are used.
+    """
+    import numpy as np
+
+    from cache import open_cache
+    from train.dataset.batches import Batches
+    from train.fitting.compiled import compile_steps
+    from train.models.recipes import build_to_train
+
+    cache = open_cache(cache_file)
+    rows, n_frames = spread(len(cache)), cache.columns["n_frames"].astype(np.int64)
+    model = build_to_train("compact", len(cache.class_names), None, 1000, int(n_frames.max()))
+    compiled = compile_steps(model)
+    batches = Batches(cache.X, cache.y, rows, BATCH_SIZE, model.input_shape[2])
+    blank = np.zeros((BATCH_SIZE, *model.input_shape[1:]), np.float32)
+    for _ in range(5):
+        compiled.train(blank, cache.y[:BATCH_SIZE], np.ones(BATCH_SIZE, np.float32))
+    if where == "memory":
+        one_epoch(compiled, batches)
+    else:
+        drop(cache_file)
+    if where == "disk-unasked":
+        batches._map = None
+    started = time.perf_counter()
+    batches.shuffle(0, 0)
+    one_epoch(compiled, batches)
+    return len(rows) / (time.perf_counter() - started)
+
+
+def drop(file: Path) -> None:
+    """Take a file's pages out of memory (those that nothing has mapped yet)."""
+    with file.open("rb") as raw:
+        os.fsync(raw.fileno())
+        os.posix_fadvise(raw.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def first_steps(cache_file: Path, run: Path, n_steps: int = 1) -> None:
     """`train fit` up to the end of its first optimiser steps, where the process ends."""
     import runpy
@@ -153,6 +192,8 @@ def arrays(cache_file: Path) -> tuple[Any, Any]:
 def main(name: str, cache_file: str, *rest: str) -> None:
     if name == "first-steps":
         first_steps(Path(cache_file), Path(rest[0]), *map(int, rest[1:]))
+    elif name == "epoch":
+        print(epoch_from(Path(cache_file), rest[0]))
     elif name == "torch":
         print(torch(Path(cache_file), int(rest[0])))
     else:

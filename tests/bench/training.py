@@ -119,6 +119,19 @@ def feeding(given: Set) -> Iterator[str]:
     yield _line("batches from the map / training on them", pair, "samples/s", "over 20")
 
 
+def reading(given: Set) -> Iterator[str]:
+    """An epoch of compact on rows that are not in memory, against rows that are, and against rows not asked ahead."""
+    many = _words(given, N_MANY)
+
+    def rate(where: str) -> float:
+        return printed(*FITS, "epoch", str(many), where)
+
+    pair = in_turns(lambda: rate("disk"), lambda: rate("memory"), given.n_pairs)
+    yield _line("an epoch on rows on disk / in memory", pair, "samples/s", "at least 0.95")
+    pair = in_turns(lambda: rate("disk"), lambda: rate("disk-unasked"), given.n_pairs)
+    yield _line("an epoch on rows on disk / not asked ahead", pair, "samples/s", "over 1")
+
+
 def fitting(given: Set) -> Iterator[str]:
     """Greatest anonymous memory of a fit on many rows and on few: what the map shows of the file is not in it."""
     peaks = []
@@ -140,5 +153,6 @@ ROWS: dict[str, Callable[[Set], Iterator[str]]] = {
     "compact-wide": compact_wide,
     "starting": starting,
     "feeding": feeding,
+    "reading": reading,
     "fitting": fitting,
 }
