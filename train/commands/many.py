@@ -132,27 +132,13 @@ def _show_comparison(runs: list[Path], sort: str, kind: str) -> None:
 
 
 def combinations(context: typer.Context, cache: Path, asked: dict[str, Any], grid: str) -> list[Any]:
-    """Combine each value of each key of a grid with each value of the others.
+    """Combine each value of each key of a grid with each value of the others; the last key varies fastest.
 
-    Parameters
-    ----------
-    context
-        That of a command with the options of a fit.
-    asked
-        The options of the command, by name; those that are not in the grid hold for every run.
-    grid
-        Words such as `seed=0,1,2`, quoted as in a shell: the name of an option of the command and its values, each
-        checked as the command checks it. `default` stands for leaving the option out.
-
-    Returns
-    -------
-    list of Options
-        The last key varies fastest. Combinations that come to the same options are there once.
-
-    Raises
-    ------
-    typer.BadParameter
-        The grid is not written so, a key is not an option of a fit, or the option cannot have a value.
+    A grid is words such as `seed=0,1,2`, quoted as in a shell: the name of an option of the command and its values,
+    each checked as the command checks it. `default` stands for leaving the option out. The options in `asked` that are
+    not in the grid hold for every run. Combinations that come to the same options are there once. Raises a
+    typer.BadParameter if the grid is not written so, a key is not an option of a fit, or the option cannot have a
+    value.
     """
     from cache import open_cache
     from train.fitting.options import options_of

@@ -23,17 +23,7 @@ from train.runs.directory import Run
 
 
 class FindingDesk:
-    """The findings in recordings, the table of decisions about them, and the label tables that follow from it.
-
-    Parameters
-    ----------
-    findings
-        In the order of review.
-    folder
-        Takes the tables.
-    notify
-        Takes notices for the user.
-    """
+    """The findings in recordings, in the order of review, the table of decisions, and the labels that follow."""
 
     n_suspects = 0
 
@@ -119,10 +109,7 @@ class FindingDesk:
     def decide(self, index: object, decision: object, new: object, span: object = None) -> dict[str, object]:
         """Write a decision into the table, and then the labels of the recording; return the progress after it.
 
-        Raises
-        ------
-        UserError
-            It is not a decision about one of the findings, or it cannot be written.
+        Raises a UserError if it is not a decision about one of the findings, or it cannot be written.
         """
         if type(index) is not int or not 0 <= index < len(self.items):
             raise UserError("there is no such finding")

@@ -54,10 +54,7 @@ class Recordings(NamedTuple):
 def find_recordings(given: Sequence[str]) -> Recordings:
     """Return the recordings that some files and folders stand for.
 
-    Raises
-    ------
-    UserError
-        One is not there, or is standard input.
+    Raises a UserError if one is not there, or is standard input.
     """
     for one in given:
         if one == STDIN:
@@ -80,15 +77,8 @@ def find(
 ) -> list[Finding]:
     """Classify the recordings that are not in a table of predictions yet, and return the findings in all of them.
 
-    Parameters
-    ----------
-    table
-        What `predict --format csv` wrote with the run, or a file to make. It goes on where it was interrupted.
-
-    Raises
-    ------
-    UserError
-        The table is of another run or is something else, or the run cannot be used.
+    The table is what `predict --format csv` wrote with the run, or a file to make; it goes on where it was interrupted.
+    Raises a UserError if it is of another run or is something else, or the run cannot be used.
     """
 
     def classify(sources: Sequence[Source]) -> Iterable[Window | Recording]:

@@ -28,10 +28,11 @@ def opened_findings(
 ) -> Iterator[Server]:
     """Classify recordings as far as that is not done, and yield a server that is ready to serve.
 
+    Raises a UserError if the recordings, the run or a table cannot be used, there is nothing to review, or the port is
+    taken.
+
     Parameters
     ----------
-    paths
-        Recordings, and folders of them.
     thresholds
         By class; what is less probable is not a finding.
     out
@@ -40,11 +41,6 @@ def opened_findings(
         A table of `predict --format csv`; None: a hidden one in `out`.
     class_name
         Review only findings of this class.
-
-    Raises
-    ------
-    UserError
-        The recordings, the run or a table cannot be used, there is nothing to review, or the port is taken.
     """
     recordings = find_recordings(paths)
     if class_name is not None and class_name not in run.class_names:

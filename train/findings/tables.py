@@ -22,12 +22,7 @@ _WRITTEN = ".written.json"
 class Tables:
     """The tables in a folder: `raven/<recording>.selections.txt` and `audacity/<recording>.labels.txt`.
 
-    Parameters
-    ----------
-    band
-        The frequencies of a selection, in Hz.
-    notify
-        Takes notices for the user.
+    A selection has the frequencies of a band in Hz.
     """
 
     def __init__(self, folder: Path, band: tuple[float, float], notify: Callable[[str], None]) -> None:
@@ -44,12 +39,7 @@ class Tables:
     def write(self, recording: str, regions: Sequence[Region]) -> None:
         """Write the tables of a recording, by its path from the folder of all; a table of somebody else stays.
 
-        Raises
-        ------
-        UserError
-            A folder is a link.
-        OSError
-            A table cannot be written.
+        Raises a UserError if a folder is a link, and an OSError if a table cannot be written.
         """
         for format, kind in LABELS.items():
             content = label_text(format, recording, regions, self.band).encode() if regions else b""

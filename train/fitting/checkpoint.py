@@ -52,15 +52,8 @@ class Checkpoint:
     def restore(self, model: Model, n_batches: int) -> tuple[History, Weights]:
         """Load the last kept epoch into a model, which was compiled as in the interrupted fit.
 
-        Parameters
-        ----------
-        n_batches
-            Optimiser steps per epoch.
-
-        Returns
-        -------
-        history, best_weights
-            Up to that epoch; empty if no epoch was kept.
+        Returns the history and the best weights up to that epoch; both are empty if no epoch was kept. An epoch has
+        `n_batches` optimiser steps.
         """
         latest = self.folder / "latest.weights.h5"
         if not latest.exists():
@@ -120,10 +113,7 @@ def resumable(run_dir: Path, command: str, kept: Callable[[], str]) -> Iterator[
 def cache_to_resume(run_dir: Path, record: Record, cache_file: Path | None) -> Cache:
     """Open the cache of an unfinished run, where it was or where it is now.
 
-    Raises
-    ------
-    UserError
-        It is not there, cannot be used, or has changed.
+    Raises a UserError if it is not there, cannot be used, or has changed.
     """
     own = Path(record.cache.file)
     if cache_file is None and not own.exists():

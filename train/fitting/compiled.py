@@ -16,27 +16,13 @@ Step: TypeAlias = Callable[[Float32, Float32, Float32], tuple[Tensor, Tensor]]
 
 
 class Compiled(NamedTuple):
-    """A compiled Keras model and what is done with a batch.
-
-    Attributes
-    ----------
-    model
-        The model.
-    train
-        A step that changes the weights.
-    score
-        A step that does not.
-    optimizer_state
-        The values of the optimiser's variables before the first step.
-    is_new
-        Whether the weights are those that the model was built with, and not those of an earlier fit.
-    """
+    """A compiled Keras model and what is done with a batch."""
 
     model: Model
-    train: Step
-    score: Step
-    optimizer_state: Weights
-    is_new: bool = True
+    train: Step  # a step that changes the weights
+    score: Step  # a step that does not
+    optimizer_state: Weights  # the values of the optimiser's variables before the first step
+    is_new: bool = True  # whether the weights are those that the model was built with, and not those of an earlier fit
 
 
 def compiled_for(options: Options, n_classes: int, n_steps: int, n_frames: int) -> Compiled:
@@ -45,11 +31,6 @@ def compiled_for(options: Options, n_classes: int, n_steps: int, n_frames: int) 
     The folds of a cross-validation and the seeds of a sweep differ in nothing but their rows and weights. It takes
     seconds to build a model and to trace its steps, a sixth of a fold of a few hundred clips. So a process does that
     once, and every fit gets the same model; if it is not new, set_weights() comes first.
-
-    Parameters
-    ----------
-    options, n_classes, n_steps, n_frames
-        As for build_to_train().
     """
     n_built = _shared.cache_info().misses
     shared = _shared(

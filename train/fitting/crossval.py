@@ -90,10 +90,14 @@ def crossval(
     notify: Callable[[str], None] | None = None,
     **chosen: Any,
 ) -> tuple[Path, Record]:
-    """Cross-validate a model on a cache.
+    """Cross-validate a model on a cache, in a new run directory, which has no model.
 
     Its other arguments are the options of `python -m train crossval`; None stands for the model's own. `val` is the
     share of all clips that is taken from the training folds to choose the epoch.
+
+    Returns the run directory and what its `run.json` says; the `metrics` are those of all test clips of all repeats,
+    with the interval of each clip's mean over the repeats. Raises a UserError if an option or the cache cannot be used,
+    no folds can be made, the run directory exists, or training diverged.
 
     Parameters
     ----------
@@ -106,24 +110,11 @@ def crossval(
     n_repeats
         How often all folds are drawn, at least 1; with `fold_by` it is not used.
     fold_by
-        See make_folds().
+        A regular expression whose one (group) captures, in the path of every clip, the fold that tests it.
     run_all
         How the folds are run: `map`, one after another in this process, or another map, such as that of a cluster.
     notify
         Takes the warnings of the record, a line each; None: they are warnings of Python.
-
-    Returns
-    -------
-    folder : Path
-        The run directory: `run.json`, `history.csv` and `predictions.csv`, and no model.
-    record : Record
-        What its `run.json` says; its `metrics` are those of all test clips of all repeats, with the interval of each
-        clip's mean over the repeats.
-
-    Raises
-    ------
-    UserError
-        An option or the cache cannot be used, no folds can be made, the run directory exists, or training diverged.
     """
     chosen = checked(chosen)
     n_folds = checked_value("n_folds", n_folds, int, 2)
@@ -250,13 +241,7 @@ def _folds_of(folding: Folding) -> tuple[Cache, Rows, list[Fold]]:
 
 
 def run_fold(job: FoldJob) -> FoldResult:
-    """Train and test one fold.
-
-    Raises
-    ------
-    UserError
-        The cache cannot be used or has changed, or training diverged.
-    """
+    """Train and test one fold; a UserError if the cache cannot be used or has changed, or training diverged."""
     from train.backend.keras import keras, seed_everything
     from train.fitting.loop import train_by_recipe
     from train.models.inference import forward, predict_rows

@@ -26,24 +26,11 @@ _alone = threading.Lock()
 def cluster_map(
     scheduler: str, cache_file: Path, folders: Iterable[Path], notify: Callable[[str], None], dashboard: bool
 ) -> Iterator[Map]:
-    """Provide a `map` whose calls run on the workers of a cluster.
+    """Provide a `map` whose calls of a module's function run on the workers of a cluster; its results come in order.
 
-    Parameters
-    ----------
-    scheduler, notify, dashboard
-        See `cache.shared.cluster.connected`.
-    cache_file, folders
-        Every worker must be able to read these, under the same name.
-
-    Yields
-    ------
-    callable
-        Takes a function of a module and its arguments, and yields the results in order.
-
-    Raises
-    ------
-    UserError
-        There is no such cluster, a worker lacks something, or the cache cannot be used.
+    Every worker must be able to read the cache and the folders, under the same name; for the rest see
+    `cache.shared.cluster.connected`. Raises a UserError if there is no such cluster, a worker lacks something, or the
+    cache cannot be used.
     """
     needs = needs_of(software, open_cache(cache_file).file, *folders)
     with connected(scheduler, needs, notify, dashboard) as cluster:

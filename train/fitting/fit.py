@@ -49,23 +49,15 @@ from train.score.metrics import score
 
 
 class _Fit(NamedTuple):
-    """A fit that can begin, or go on: its run directory holds the record and the split.
-
-    Attributes
-    ----------
-    groups, split
-        Of every clip: its group, and its subset as an index into `SPLITS`.
-    title
-        See fit().
-    """
+    """A fit that can begin, or go on: its run directory holds the record and the split."""
 
     folder: Path
     record: Record
     options: Options
     cache: Cache
-    groups: Rows
-    split: npt.NDArray[np.int8]
-    title: str
+    groups: Rows  # of every clip
+    split: npt.NDArray[np.int8]  # of every clip, an index into `SPLITS`
+    title: str  # see fit()
 
 
 @takes_options()
@@ -80,7 +72,9 @@ def fit(
 ) -> tuple[Path, Record]:
     """Train a model on a cache and leave everything about it in a new run directory.
 
-    Its other arguments are the options of `python -m train fit`; None stands for the model's own.
+    Its other arguments are the options of `python -m train fit`; None stands for the model's own. Returns the run
+    directory and what its `run.json` says. Raises a UserError if an option or the cache cannot be used, no split can be
+    made, the run directory exists, or training diverged.
 
     Parameters
     ----------
@@ -94,18 +88,6 @@ def fit(
         What the progress bar calls this fit, when it is one of many.
     notify
         Takes the warnings of the record, a line each; None: they are warnings of Python.
-
-    Returns
-    -------
-    folder : Path
-        The run directory.
-    record : Record
-        What its `run.json` says.
-
-    Raises
-    ------
-    UserError
-        An option or the cache cannot be used, no split can be made, the run directory exists, or training diverged.
     """
     chosen = checked(chosen)
     cache = open_cache(cache_file)
@@ -132,17 +114,9 @@ def fit(
 
 
 def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[Path, Record]:
-    """Go on with an interrupted fit, after its last whole epoch; see fit().
+    """Go on with an interrupted fit, after its last whole epoch; see fit(). Its cache may be elsewhere now.
 
-    Parameters
-    ----------
-    cache_file
-        Where its cache is now; None: where it was.
-
-    Raises
-    ------
-    UserError
-        It is finished, or not a fit, or its cache is gone or has changed.
+    Raises a UserError if it is finished, or not a fit, or its cache is gone or has changed.
     """
     record = read_record(folder)
     if record.command != "fit":

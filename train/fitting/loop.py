@@ -39,44 +39,22 @@ class Validation(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The result of a training.
+    """The result of a training."""
 
-    Attributes
-    ----------
-    model
-        Has the weights of the best epoch.
-    history
-        For each epoch `epoch` (from 1), `loss`, `accuracy`, and with validation `val_loss` and `val_accuracy`.
-    best
-        The best epoch, from 1: the one with the highest validation accuracy, and among equals with the lowest
-        validation loss; without validation the last.
-    """
-
-    model: Model
+    model: Model  # with the weights of the best epoch
+    # For each epoch `epoch` (from 1), `loss`, `accuracy`, and with validation `val_loss` and `val_accuracy`.
     history: History
+    # The best epoch, from 1: the one with the highest validation accuracy, and among equals with the lowest validation
+    # loss; without validation the last.
     best: int
 
 
 def train_by_recipe(
     cache: Cache, options: Options, train: Rows, val: Rows, run_dir: Path | None = None, title: str = ""
 ) -> Trained:
-    """Build the model that the options name and train it as its recipe says.
+    """Build the model that the options name and train it as its recipe says, on some clips; `val` may be empty.
 
-    Parameters
-    ----------
-    cache
-        Holds the clips.
-    options
-        The model by name, and what the user decides about its training.
-    train, val
-        Indices of clips; `val` may be empty.
-    run_dir, title
-        See train_model().
-
-    Returns
-    -------
-    Trained
-        Its model has the full width, and the state of its optimiser is not that of the best epoch.
+    The model that is returned has the full width, and the state of its optimiser is not that of the best epoch.
     """
     own, n_classes = recipe(options.model), len(cache.class_names)
     train_rows, clip = rows_of(cache, train)
@@ -112,16 +90,12 @@ def train_model(
     run_dir: Path | None = None,
     title: str = "",
 ) -> Trained:
-    """Train a model, epoch by epoch.
+    """Train a model, epoch by epoch; a UserError if the loss is not a number any more.
 
     Parameters
     ----------
-    compiled
-        The model and its steps.
     batches, validation
         The clips to train on, and those that choose the epoch, as wide as the model's input.
-    options
-        Epochs, seed and patience.
     class_weights
         Weight of the clips of each class in the loss, shape (n_classes,); None: 1.
     run_dir
@@ -129,11 +103,6 @@ def train_model(
         TensorBoard, the epochs are logged there.
     title
         What the progress bar calls this training, when it is one of many; otherwise every epoch leaves a line.
-
-    Raises
-    ------
-    UserError
-        The loss is not a number any more.
     """
     model, n_batches = compiled.model, len(batches)
     weights = np.ones(model.output_shape[1], np.float32) if class_weights is None else class_weights

@@ -112,10 +112,7 @@ KINDS: dict[str, Any] = get_type_hints(Options)
 def checked(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return options by name, each of its type; numbers may be NumPy's, and paths may be pathlib's.
 
-    Raises
-    ------
-    UserError
-        A value is not of the option's type, outside its bounds, or not the name of a model.
+    Raises a UserError if a value is not of the option's type, outside its bounds, or not the name of a model.
     """
     from train.models.recipes import recipe
 
@@ -156,12 +153,7 @@ def checked_value(name: str, value: Any, kind: Any, least: float | None = None, 
 def options_of(n_clips: int, **chosen: Any) -> Options:
     """Return the options of a fit on so many clips; `epochs` and `val` are the model's own if they are missing or None.
 
-    Raises
-    ------
-    UserError
-        See checked().
-    TypeError
-        There is no such option.
+    Raises a UserError as checked() does, and a TypeError if there is no such option.
     """
     from train.models.recipes import default_epochs, recipe
 
@@ -214,12 +206,7 @@ def takes_options(
 ) -> Callable[[_Function], _Function]:
     """Put the options of a fit, except some, into a function's signature, behind its positional arguments.
 
-    Parameters
-    ----------
-    without
-        Names of options that the function does not have.
-    annotate
-        Makes the annotation of an argument; a command's are typer's.
+    The annotation of an argument is made by `annotate`; a command's are typer's.
     """
     options = [
         Parameter(one.name, Parameter.KEYWORD_ONLY, default=default_of(one), annotation=annotate(one))

@@ -21,24 +21,14 @@ _MAX_NAME = 100
 
 
 class Job(NamedTuple):
-    """One run of a sweep: all that run_one() needs, and it can be pickled.
-
-    Attributes
-    ----------
-    fingerprint
-        The content that the cache must still have when the run begins.
-    folder
-        The run directory: new, or that of an interrupted fit of the same options.
-    title
-        Its name in the progress bar.
-    """
+    """One run of a sweep: all that run_one() needs, and it can be pickled."""
 
     cache_file: Path
-    fingerprint: str
-    folder: Path
+    fingerprint: str  # the content that the cache must still have when the run begins
+    folder: Path  # the run directory: new, or that of an interrupted fit of the same options
     options: Options
     tensorboard: bool
-    title: str
+    title: str  # its name in the progress bar
 
 
 class Outcome(NamedTuple):
@@ -56,34 +46,12 @@ def sweep(
     tensorboard: bool = False,
     run_all: Callable[[Callable[[Job], Outcome], Iterable[Job]], Iterable[Outcome]] = map,
 ) -> list[Outcome]:
-    """Fit a model with each of some options on one cache.
+    """Fit a model with each of some options on one cache, and return an outcome for each, in their order.
 
     A run that is already in `folder`, by its recorded options and the fingerprint of its cache, is not repeated; an
-    unfinished run goes on after its last whole epoch. A run that fails does not stop the others.
-
-    Parameters
-    ----------
-    cache_file
-        What `python -m featurize` wrote.
-    options_list
-        The options of each run.
-    folder
-        Holds the run directories; made if it is missing.
-    tensorboard
-        Whether each run logs for TensorBoard.
-    run_all
-        How the remaining runs are run: `map`, one after another in this process, or another map, such as that of a
-        cluster.
-
-    Returns
-    -------
-    list of Outcome
-        One for each of the options, in their order.
-
-    Raises
-    ------
-    UserError
-        The cache cannot be used, there is no such model, or another sweep works in the folder.
+    unfinished run goes on after its last whole epoch. A run that fails does not stop the others. The remaining runs go
+    through `run_all`: `map`, one after another in this process, or another map, such as that of a cluster. Raises a
+    UserError if the cache cannot be used, there is no such model, or another sweep works in the folder.
     """
     for options in options_list:
         models.recipe(options.model)

@@ -27,10 +27,7 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 class Worker:
     """A process that answers calls.
 
-    Parameters
-    ----------
-    n_threads
-        Threads that TensorFlow shares the work of one operation among; None: as many as there are cores.
+    So many threads share the work of one of TensorFlow's operations; None: as many as there are cores.
     """
 
     def __init__(self, n_threads: int | None = None) -> None:
@@ -47,10 +44,7 @@ class Worker:
     def call(self, call: Callable[[], Result]) -> Result:
         """Call in the process.
 
-        Raises
-        ------
-        UserError
-            The call raised it, or the process ended; then the message begins with "it".
+        Raises the UserError that the call raised, or if the process ended one whose message begins with "it".
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None

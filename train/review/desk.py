@@ -25,17 +25,7 @@ _HZ = (250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 
 
 class Desk:
-    """The clips of a queue, and the table of corrections beside their cache.
-
-    Parameters
-    ----------
-    data
-        DATA, the folder of the clips.
-    run
-        The run whose mistakes are reviewed, as it is called in the table.
-    notify
-        Takes notices for the user.
-    """
+    """The clips of a queue, and the table of corrections beside their cache, in which the run is called `run`."""
 
     def __init__(self, queue: Queue, cache: Cache, data: Path, run: str, notify: Callable[[str], None]) -> None:
         self.items, self.n_suspects = queue.items, queue.n_suspects
@@ -105,10 +95,7 @@ class Desk:
     def decide(self, index: object, decision: object, new: object, _span: object = None) -> dict[str, object]:
         """Write a decision into the table of corrections, and return the progress after it.
 
-        Raises
-        ------
-        UserError
-            It is not a decision about one of the clips, or it cannot be written.
+        Raises a UserError if it is not a decision about one of the clips, or it cannot be written.
         """
         if type(index) is not int or not 0 <= index < len(self.items):
             raise UserError("there is no such clip")

@@ -42,19 +42,10 @@ def make_queue(
 ) -> Queue:
     """Order the clips that a run tested: suspects, then other mistakes, then the least certain of the others.
 
-    Parameters
-    ----------
-    folder
-        The run directory of a fit or, better, of a cross-validation, which tests all clips.
-    cache
-        Holds the clips; those that it does not have any more, or under another label, are skipped with a notice.
-    class_name
-        Take only clips with this label.
-
-    Raises
-    ------
-    UserError
-        The run is not finished or tested no clips, there is no such class, or there is nothing to review.
+    A cross-validation, which tests all clips, is better for that than a fit. Clips that the cache does not have any
+    more, or under another label, are skipped with a notice. With a class name, only clips with this label are taken.
+    Raises a UserError if the run is not finished or tested no clips, there is no such class, or there is nothing to
+    review.
     """
     if record.state != FINISHED or record.metrics is None:
         raise UserError(f"{folder} has no predictions to review; give a finished fit or cross-validation with a test")

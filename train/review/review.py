@@ -19,25 +19,10 @@ from train.runs.record import read_record
 def opened_review(
     run: Path, cache_file: Path | None, data: Path | None, class_name: str | None, port: int = 0
 ) -> Iterator[Server]:
-    """Yield a server that is ready to serve.
+    """Yield a server that is ready to serve a review of a finished run, or only of the clips with one label.
 
-    Parameters
-    ----------
-    run
-        The run directory of a finished fit or cross-validation.
-    cache_file
-        The place of its cache now; None: as before.
-    data
-        The folder of its clips now; None: as the cache says.
-    class_name
-        Review only clips with this label.
-    port
-        0: a free one.
-
-    Raises
-    ------
-    UserError
-        The run or the cache cannot be used, there is nothing to review, or the port is taken.
+    The cache and its clips may be elsewhere now; a port of 0 is a free one. Raises a UserError if the run or the cache
+    cannot be used, there is nothing to review, or the port is taken.
     """
     record = read_record(run)
     own = Path(record.cache.file)

@@ -16,21 +16,9 @@ _MOST_CHANNELS = 2
 
 
 def wav_of(data: Path, path: str, duration: float) -> bytes:
-    """Decode a clip; memory is bounded by `LONGEST`, however long the recording is.
+    """Decode a clip, which may be a segment, by its path in the cache; memory is bounded by `LONGEST`.
 
-    Parameters
-    ----------
-    data
-        DATA, the folder of the clips.
-    path
-        The clip's path in the cache, which may be that of a segment.
-    duration
-        Its length in seconds.
-
-    Raises
-    ------
-    UserError
-        The path leads out of DATA, or the clip cannot be read; the message is for the page.
+    Raises a UserError for the page if the path leads out of DATA, or the clip cannot be read.
     """
     parts = PurePosixPath(path).parts
     if PurePosixPath(path).is_absolute() or ".." in parts or "\0" in path:

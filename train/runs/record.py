@@ -61,68 +61,40 @@ class TrainedOn:
 
 @dataclass(frozen=True)
 class Record:
-    """A run as `run.json` describes it: the first part from its start, the results when it is finished.
-
-    Attributes
-    ----------
-    started
-        When, in ISO 8601.
-    class_names, settings, feature_version, cache
-        The data that the model was trained on.
-    options
-        The options of the command by their names; a crossval also has `folds`, `repeats` and perhaps `fold_by`.
-    crop, overlap, n_windows
-        How the clips became rows that were longer than a row, see cache.shared.segment.Crop.
-    split
-        The subsets of a fit by their names; a crossval has none.
-    clip_duration
-        The median of the training clips of a fit, in seconds.
-    n_groups
-        Groups of clips in a crossval.
-    n_parameters, n_epochs, best_epoch, validation_accuracy
-        The result of a fit; without validation clips, `validation_accuracy` is None.
-    temperature
-        The number that calibrates a fit's probabilities, see train.models.calibration; None without validation.
-    thresholds, thresholds_of
-        The thresholds of `predict --threshold auto`, by class, and the clips they were found on, in words. A class
-        without validation clips has none.
-    metrics
-        The score; None without test clips.
-    sanity
-        The score of each baseline, by its name.
-    folds
-        The folds of a crossval.
-    versions
-        The versions of Python and of the libraries.
-    """
+    """A run as `run.json` describes it: the first part from its start, the results when it is finished."""
 
     state: Literal["unfinished", "finished"]
     command: Literal["fit", "crossval"]
-    started: str
+    started: str  # when, in ISO 8601
     class_names: list[str]
     settings: dict[str, Setting]
     feature_version: int
     cache: TrainedOn
+    # Of the command, by their names; a crossval also has `folds`, `repeats` and perhaps `fold_by`.
     options: dict[str, Option]
+    # How clips became rows that were longer than a row, see cache.shared.segment.Crop.
     crop: Literal["middle", "segments", "loudest"] = "middle"
     overlap: Annotated[float, Within(0, 0.99)] = Crop().overlap
     n_windows: Number = Crop().n_windows
-    split: dict[str, Subset] = field(default_factory=dict)
+    split: dict[str, Subset] = field(default_factory=dict)  # the subsets of a fit by their names; a crossval has none
+    # The median of the training clips of a fit, in seconds.
     clip_duration: Annotated[float, Within(SHORTEST_WINDOW, 1e6)] | None = None
-    n_groups: Count = 0
+    n_groups: Count = 0  # groups of clips in a crossval
     n_parameters: Count = 0
     n_epochs: Count = 0
     best_epoch: Count = 0
-    validation_accuracy: Share | None = None
+    validation_accuracy: Share | None = None  # of the best epoch of a fit; None without validation clips
+    # Calibrates a fit's probabilities, see train.models.calibration; None without validation clips.
     temperature: Annotated[float, Within(0.01, 100)] | None = None
+    # Those of `predict --threshold auto`, by class; a class without validation clips has none.
     thresholds: dict[str, Share] = field(default_factory=dict)
-    thresholds_of: str = ""
-    metrics: Score | None = None
-    sanity: dict[str, Score] = field(default_factory=dict)
+    thresholds_of: str = ""  # the clips they were found on, in words
+    metrics: Score | None = None  # None without test clips
+    sanity: dict[str, Score] = field(default_factory=dict)  # the score of each baseline, by its name
     leak_probe: LeakProbe | None = None
     warnings: list[str] = field(default_factory=list)
-    folds: list[FoldSummary] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=dict)
+    folds: list[FoldSummary] = field(default_factory=list)  # of a crossval
+    versions: dict[str, str] = field(default_factory=dict)  # of Python and of the libraries
     seconds: Seconds = 0.0
 
     def __repr__(self) -> str:
@@ -200,10 +172,8 @@ def write_record(folder: Path, record: Record) -> None:
 def read_record(folder: Path) -> Record:
     """Read `run.json`, of a finished or an unfinished run.
 
-    Raises
-    ------
-    UserError
-        The directory is missing, or `run.json` is not the record of a run; the message names the entry.
+    Raises a UserError if the directory is missing, or `run.json` is not the record of a run; the message names the
+    entry.
     """
     file = folder / "run.json"
     if not folder.is_dir():

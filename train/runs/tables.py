@@ -33,30 +33,14 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictions:
-    """The tests of a run and the clips that it tested; a cross-validation may test a clip several times.
+    """The tests of a run and the clips that it tested; a cross-validation may test a clip several times."""
 
-    Attributes
-    ----------
-    paths
-        The path of every clip, relative to DATA.
-    labels
-        True label index of every clip, shape (n_clips,).
-    clip
-        Index of the clip of every test, shape (n_tests,).
-    repeat
-        Repeat of a cross-validation to which every test belongs, from 1, shape (n_tests,); 1 in a fit.
-    predicted
-        Predicted label index of every test, shape (n_tests,).
-    probabilities
-        The probabilities of every test, shape (n_tests, n_classes).
-    """
-
-    paths: list[str]
-    labels: Rows
-    clip: Rows
-    repeat: Rows
-    predicted: Rows
-    probabilities: npt.NDArray[np.float64]
+    paths: list[str]  # of every clip, relative to DATA
+    labels: Rows  # true label index of every clip, shape (n_clips,)
+    clip: Rows  # index of the clip of every test, shape (n_tests,)
+    repeat: Rows  # repeat of a cross-validation to which every test belongs, from 1, shape (n_tests,); 1 in a fit
+    predicted: Rows  # predicted label index of every test, shape (n_tests,)
+    probabilities: npt.NDArray[np.float64]  # of every test, shape (n_tests, n_classes)
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -98,13 +82,7 @@ def write_split(folder: Path, cache: Cache, split: npt.NDArray[np.int8]) -> None
 
 
 def read_split(folder: Path) -> list[Clip]:
-    """Read `split.csv`.
-
-    Raises
-    ------
-    UserError
-        It is missing or damaged.
-    """
+    """Read `split.csv`; a UserError if it is missing or damaged."""
     file = folder / "split.csv"
     table = _read(file)
     clips = [Clip(*row) for row in zip(*(_texts(file, table, name) for name in Clip._fields), strict=True)]
@@ -119,13 +97,7 @@ def write_history(folder: Path, history: History) -> None:
 
 
 def read_history(folder: Path) -> History:
-    """Read `history.csv` back, to the bit.
-
-    Raises
-    ------
-    UserError
-        It is missing or damaged.
-    """
+    """Read `history.csv` back, to the bit; a UserError if it is missing or damaged."""
     file = folder / "history.csv"
     header, rows = _read(file)
     if missing := next((name for name in ("epoch", "loss", "accuracy") if name not in header), None):
@@ -152,14 +124,7 @@ def write_predictions(
 ) -> None:
     """Write `predictions.csv`: path, class, predicted class and probabilities of every clip that was tested.
 
-    Parameters
-    ----------
-    clips
-        Those that were tested, shape (n,).
-    probabilities
-        Shape (n, n_classes).
-    folds
-        Repeat and fold of each test in a cross-validation.
+    In a cross-validation there are the repeat and the fold of each test, too.
     """
     names, paths, labels = cache.class_names, cache.clip_paths, cache.clip_labels
     header: tuple[str, ...] = ("path", "class", "predicted", *(f"p_{name}" for name in names))
@@ -173,13 +138,7 @@ def write_predictions(
 
 
 def read_predictions(folder: Path, class_names: Sequence[str]) -> Predictions:
-    """Read `predictions.csv` of a run with these classes.
-
-    Raises
-    ------
-    UserError
-        It is missing, damaged or empty.
-    """
+    """Read `predictions.csv` of a run with these classes; a UserError if it is missing, damaged or empty."""
     file = folder / "predictions.csv"
     table = _read(file)
     label_of = {name: label for label, name in enumerate(class_names)}

@@ -24,24 +24,14 @@ from train.score.metrics import calibration, score
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The score of a run on a cache.
-
-    Attributes
-    ----------
-    scored
-        Which clips were scored.
-    n_seen
-        How many of them were in the run's training or validation split, by their content.
-    calibration_error
-        The expected calibration error, see train.score.metrics.calibration().
-    """
+    """The score of a run on a cache."""
 
     run: str
     cache: str
-    scored: Literal["test split", "all clips"]
-    n_seen: int
+    scored: Literal["test split", "all clips"]  # which clips were scored
+    n_seen: int  # how many of them were in the run's training or validation split, by their content
     score: Score
-    calibration_error: float
+    calibration_error: float  # the expected one, see train.score.metrics.calibration()
 
     def __repr__(self) -> str:
         return f"<Evaluation: accuracy {self.score.accuracy:.3f} on {self.score.n} clips, {self.scored}>"
@@ -55,20 +45,9 @@ class Evaluation:
 def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> Evaluation:
     """Score a finished run.
 
-    On the cache that it was trained on, or one that has grown since, the run's own test clips are scored; on any other
-    cache with the same feature settings and classes, all of its clips are.
-
-    Parameters
-    ----------
-    folder
-        The run directory.
-    cache_file
-        None: the cache that the run was trained on, where it was.
-
-    Raises
-    ------
-    UserError
-        The run or the cache cannot be used, or they do not fit each other.
+    On the cache that it was trained on, by default where it was, or one that has grown since, the run's own test clips
+    are scored; on any other cache with the same feature settings and classes, all of its clips are. Raises a UserError
+    if the run or the cache cannot be used, or they do not fit each other.
     """
     run = open_run(folder)
     file = None if cache_file is None else as_path(cache_file, "cache_file")
