@@ -33,7 +33,7 @@ from train.fitting.options import (
 from train.runs.directory import held, new_run
 from train.runs.record import FINISHED, Record, read_record, start_record, versions, write_record
 from train.runs.results import FoldSummary, Score
-from train.runs.tables import History, write_history, write_predictions
+from train.runs.tables import History, write_history, write_nearest, write_predictions
 from train.runs.typed import typed
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import accuracy_interval, score
@@ -63,6 +63,7 @@ class FoldResult(NamedTuple):
     summary: FoldSummary
     history: History
     probabilities: Float32
+    nearest: Rows  # of nearest_clips(), in the first repeat
     predicted: dict[str, Rows]
 
 
@@ -145,15 +146,8 @@ def crossval(
 def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAll = map) -> tuple[Path, Record]:
     """Go on with an interrupted cross-validation, after its finished folds; see crossval().
 
-    Parameters
-    ----------
-    cache_file
-        Where its cache is now; None: where it was.
-
-    Raises
-    ------
-    UserError
-        It is finished, or not a cross-validation, or its cache is gone or has changed.
+    `cache_file` is where its cache is now; None: where it was. Raises a UserError if the run is finished, or not a
+    cross-validation, or its cache is gone or has changed.
     """
     record = read_record(folder)
     if record.command != "crossval":
@@ -191,15 +185,22 @@ def _run(folder: Path, record: Record, folding: Folding, run_all: RunAll) -> Rec
 
 
 def _keep(folder: Path, number: int, result: FoldResult) -> None:
-    arrays: dict[str, npt.NDArray[Any]] = {"probabilities": result.probabilities, **result.predicted}
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "probabilities": result.probabilities,
+        "nearest": result.nearest,
+        **result.predicted,
+    }
     keep_fold(folder, number, arrays, {"summary": asdict(result.summary), "history": result.history})
 
 
 def _kept_results(folder: Path) -> dict[int, FoldResult]:
-    return {
-        number: FoldResult(typed(FoldSummary, said["summary"]), said["history"], arrays.pop("probabilities"), arrays)
-        for number, (arrays, said) in kept_folds(folder).items()
-    }
+    results = {}
+    for number, (arrays, said) in kept_folds(folder).items():
+        probabilities = arrays.pop("probabilities")
+        nearest = arrays.pop("nearest", np.full((len(probabilities), 1), -1))  # earlier versions kept none
+        summary = typed(FoldSummary, said["summary"])
+        results[number] = FoldResult(summary, said["history"], probabilities, nearest, arrays)
+    return results
 
 
 def _finish(
@@ -245,6 +246,7 @@ def run_fold(job: FoldJob) -> FoldResult:
     from train.backend.keras import keras, seed_everything
     from train.fitting.loop import train_by_recipe
     from train.models.inference import forward, predict_rows
+    from train.models.nearest import nearest_clips
 
     cache, _, folds = _folds_of(job.folding)
     fold, options = folds[job.which], job.folding.options
@@ -273,7 +275,9 @@ def run_fold(job: FoldJob) -> FoldResult:
         best_epoch=best,
         seconds=round(seconds, 3),
     )
-    return FoldResult(summary, history, probabilities, predicted)
+    n_compared = len(fold.test) if fold.repeat == 1 else 0
+    nearest = nearest_clips(model, options.model, cache, fold.test[:n_compared], probabilities[:n_compared])
+    return FoldResult(summary, history, probabilities, nearest, predicted)
 
 
 def _notify(fold: FoldSummary) -> None:
@@ -299,3 +303,5 @@ def _write_tables(folder: Path, cache: Cache, folds: list[Fold], results: list[F
     clips = np.concatenate([fold.test for fold in folds])
     probabilities = np.concatenate([result.probabilities for result in results])
     write_predictions(folder, cache, clips, probabilities, [(f.repeat, f.number) for f in folds for _ in f.test])
+    # Those of the first repeat come first.
+    write_nearest(folder, cache, clips, [near for result in results for near in result.nearest.tolist()])

@@ -43,7 +43,7 @@ from train.runs.record import (
     write_record,
 )
 from train.runs.results import LeakProbe, Score
-from train.runs.tables import read_split, write_predictions, write_split
+from train.runs.tables import read_split, write_nearest, write_predictions, write_split
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import score
 
@@ -146,6 +146,7 @@ def _train_alone(fit: _Fit) -> Record:
     from train.backend.keras import seed_everything
     from train.fitting.loop import train_by_recipe
     from train.models.inference import forward, predict_rows
+    from train.models.nearest import nearest_clips
 
     folder, record, options, cache, _, split, title = fit
     started = time.perf_counter()
@@ -165,6 +166,8 @@ def _train_alone(fit: _Fit) -> Record:
     probabilities = mean_by_clip(calibrated(predict_rows(probabilities_of, cache.X, rows), temperature or 1.0), clip)
     if len(test):
         write_predictions(folder, cache, test, probabilities)
+        nearest = nearest_clips(model, options.model, cache, test, probabilities)
+        write_nearest(folder, cache, test, nearest.tolist())
     metrics, sanity, probe = _scores(fit, train, test, probabilities)
     _save_model(model, folder / MODEL_FILE)
     without_network = _save_network(

@@ -37,7 +37,7 @@ class Columns(NamedTuple):
 def fewest_columns(plain: Model, n_frames: int) -> Columns:
     """Return the fewest columns that hold clips of `n_frames` frames, one column of padding and the right end."""
     n_clip, n_edge, stride = n_frames, 0, 1
-    for conv, pool in _blocks(plain.layers):
+    for conv, pool in _blocks(_layers(plain)):
         reach, size = conv.kernel_size[1] // 2, pool.pool_size[1]
         n_clip, n_edge = -(-(n_clip + reach) // size), -(-(n_edge + reach) // size)
         stride *= size
@@ -73,6 +73,11 @@ def _model(plain: Model, layer: "_FastPath", purpose: str) -> Model:
     return model
 
 
+def _layers(plain: Model) -> list[Layer]:
+    """Return the layers of a model that is a Sequential, or was one before a layer was taken from its end."""
+    return [layer for layer in plain.layers if not isinstance(layer, keras.layers.InputLayer)]
+
+
 def _blocks(layers: list[Layer]) -> list[tuple[Layer, Layer]]:
     """Return the pairs of Conv2D and MaxPooling2D."""
     n = next(i for i, layer in enumerate(layers) if isinstance(layer, keras.layers.Flatten))
@@ -96,7 +101,7 @@ class _FastPath(keras.layers.Layer):  # type: ignore[misc]
     def __init__(self, plain: Model, columns: Columns) -> None:
         super().__init__()
         # The layers, not the model: its optimiser and its metrics would become a part of this layer.
-        self.layers, self.columns, self.n_classes = list(plain.layers), columns, plain.output_shape[1]
+        self.layers, self.columns, self.n_classes = _layers(plain), columns, plain.output_shape[1]
         self.n_blocks = len(_blocks(self.layers))
         self.n_mels, _, self.n_filters = self.layers[2 * self.n_blocks].input.shape[1:]
         self.built = True

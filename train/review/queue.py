@@ -56,7 +56,7 @@ def make_queue(
     suspects = find_suspects(tested).tolist()
     others = [*worst_mistakes(tested).tolist(), *least_certain(tested).tolist()]
     order = list(dict.fromkeys([*suspects, *others]))
-    rows = {path: row for row, path in enumerate(cache.paths)}
+    rows = dict(zip(cache.clip_paths, cache.first_rows.tolist(), strict=True))
     groups = dict(zip(rows, group_names([*rows], record.group_by), strict=True))
     mean, doubted = tested.mean, set(suspects)
     items, n_suspects, n_gone = [], 0, 0

@@ -5,6 +5,7 @@ run.json         what it was trained on, how, and, once it is finished, how well
 split.csv        path, sha256, split of every clip: a clip under another name is recognised by its content
 history.csv      one line an epoch (crossval: of every fold)
 predictions.csv  path, class, predicted class and probabilities of every test clip (crossval: of every fold)
+nearest.csv      path of every test clip, and of the clips most like it to the network that was tested on it
 tensorboard/     what --tensorboard logs
 report.html      all of that to look at and to listen to
 recordings.html  the last result of `evaluate --recordings`

@@ -1,4 +1,4 @@
-"""The tables of a run directory: split.csv, history.csv and predictions.csv, written and read here alone."""
+"""The tables of a run directory: split, history, predictions and nearest clips, written and read here alone."""
 
 import csv
 import io
@@ -165,6 +165,39 @@ def read_predictions(folder: Path, class_names: Sequence[str]) -> Predictions:
     if (labels[first][clip] != labels).any():
         raise _damaged(file, "a clip has two classes")
     return Predictions(list(numbers), labels[first], clip, np.array(repeat, np.intp), predicted, p)
+
+
+def write_nearest(folder: Path, cache: Cache, clips: Rows, nearest: Iterable[Iterable[int]]) -> None:
+    """Write `nearest.csv`: for each tested clip the clips most like it, a line each; see train.models.nearest.
+
+    Parameters
+    ----------
+    clips
+        Those that were tested, and perhaps others behind them.
+    nearest
+        The clips that are nearest to each, or -1.
+    """
+    paths = cache.clip_paths
+    pairs = ((clip, near) for clip, all_near in zip(clips.tolist(), nearest, strict=False) for near in all_near)
+    lines = ((paths[clip], paths[near]) for clip, near in pairs if near >= 0)
+    _write(folder / "nearest.csv", ("path", "nearest"), lines)
+
+
+def read_nearest(folder: Path) -> dict[str, list[str]]:
+    """Read `nearest.csv`: the paths of the clips most like each tested one, by its path; empty if there is none.
+
+    Raises
+    ------
+    UserError
+        It is damaged.
+    """
+    file = folder / "nearest.csv"
+    if not file.exists():
+        return {}
+    table, nearest = _read(file), dict[str, list[str]]()
+    for path, other in zip(_texts(file, table, "path"), _texts(file, table, "nearest"), strict=True):
+        nearest.setdefault(path, []).append(other)
+    return nearest
 
 
 class _Table(NamedTuple):

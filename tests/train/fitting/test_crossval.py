@@ -45,6 +45,13 @@ def test_every_clip_is_tested_once_in_every_repeat(result: tuple[Path, Record], 
     assert tested == Counter((repeat, path) for repeat in "12" for path in open_cache(tones_cache).paths)
 
 
+def test_the_clips_most_like_a_clip_are_those_of_the_fold_that_tested_it_first(
+    result: tuple[Path, Record], tones_cache: Path
+) -> None:
+    near = Counter(row["path"] for row in table(result[0] / "nearest.csv"))
+    assert near == Counter(dict.fromkeys(open_cache(tones_cache).paths, 6))
+
+
 def test_the_pooled_numbers_are_scikit_learns(result: tuple[Path, Record]) -> None:
     folder, record = result
     rows, metrics = predictions(folder), record.metrics
@@ -138,7 +145,8 @@ def test_an_interrupted_one_keeps_its_finished_folds_and_goes_on_to_the_same_pre
     _, record = resume_crossval(folder, None, the_others)
     assert ran == [0, 1, 2, 3]
     assert record.state == "finished"
-    assert (folder / "predictions.csv").read_bytes() == (result[0] / "predictions.csv").read_bytes()
+    for name in ("predictions.csv", "nearest.csv"):
+        assert (folder / name).read_bytes() == (result[0] / name).read_bytes()
     assert not (folder / "checkpoint").exists()
     with pytest.raises(UserError, match="nothing to go on with"):
         resume_crossval(folder)

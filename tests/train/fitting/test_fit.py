@@ -25,7 +25,7 @@ def weights(folder: Path) -> list[np.ndarray]:
 
 
 def test_a_run_holds_the_model_and_all_it_needs_later_and_nothing_half_done(run: Path, tones_cache: Path) -> None:
-    files = {"model.keras", "network.onnx", "run.json", "split.csv", "history.csv", "predictions.csv"}
+    files = {"model.keras", "network.onnx", "run.json", "split.csv", "history.csv", "predictions.csv", "nearest.csv"}
     assert {file.name for file in run.iterdir()} == files
     record, cache = json.loads((run / "run.json").read_text()), open_cache(tones_cache)
     assert record["state"] == "finished"

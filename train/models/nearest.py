@@ -1,0 +1,77 @@
+"""nearest_clips(): the clips that sound to a network most like a tested one, to compare with it by ear."""
+
+import numpy as np
+
+from cache import Cache
+from cache.shared.types import Float32, Rows
+from train.backend.types import Model
+from train.dataset.clips import mean_by_clip
+from train.models.inference import forward, narrow_copy, predict_rows
+from train.models.recipes import recipe
+
+# Clips of the label's class, and as many of the other.
+N_NEAREST = 3
+# Tested clips at a time, against all clips of a class.
+_N_AT_A_TIME = 1024
+
+
+def nearest_clips(model: Model, name: str, cache: Cache, clips: Rows, probabilities: Float32) -> Rows:
+    """Return the clips that are nearest to each tested one, the nearest first.
+
+    Nearest are the features that the model's last layer turns into probabilities, by the cosine between them.
+
+    Parameters
+    ----------
+    model
+        Trained without the tested clips, by the recipe of this name.
+    clips
+        The tested ones, shape (n,).
+    probabilities
+        Theirs, shape (n, n_classes).
+
+    Returns
+    -------
+    ndarray of int, shape (n, 2 * N_NEAREST)
+        Clips of the same label, then of the class that is the most probable besides; -1 where there are no more.
+    """
+    nearest = np.full((len(clips), 2, N_NEAREST), -1, np.intp)
+    if not len(clips):
+        return nearest.reshape(0, 2 * N_NEAREST)
+    features, labels = _features(model, name, cache), cache.clip_labels
+    others = np.array(probabilities)
+    others[np.arange(len(clips)), labels[clips]] = -1
+    wanted = np.stack([labels[clips], others.argmax(axis=1)], axis=1)
+    for label in range(len(cache.class_names)):
+        there, (tests, sides) = np.flatnonzero(labels == label), np.nonzero(wanted == label)
+        for start in range(0, len(tests), _N_AT_A_TIME):
+            test, side = tests[start : start + _N_AT_A_TIME], sides[start : start + _N_AT_A_TIME]
+            likeness = features[clips[test]] @ features[there].T
+            likeness[clips[test][:, None] == there] = -np.inf
+            for place in range(N_NEAREST):
+                best = np.arange(len(test)), likeness.argmax(axis=1)
+                nearest[test, side, place] = np.where(np.isfinite(likeness[best]), there[best[1]], -1)
+                likeness[best] = -np.inf
+    return nearest.reshape(len(clips), -1)
+
+
+def _features(model: Model, name: str, cache: Cache) -> Float32:
+    """Return the input of the last layer for every clip, of length 1, shape (n_clips, n_features)."""
+    # The rows of a whole cache are many, and a copy on fewer columns computes the same.
+    n_frames = int(cache.columns["n_frames"].max())
+    if recipe(name).fast_path:  # such a copy has a single layer
+        below = narrow_copy(_below_last(model), name, n_frames) or _below_last(model)
+    else:
+        below = _below_last(narrow_copy(model, name, n_frames) or model)
+    features_of, n_columns = forward(below), below.input_shape[2]
+    of_rows = predict_rows(lambda batch: features_of(batch[:, :, :n_columns]), cache.X, np.arange(len(cache)))
+    features = mean_by_clip(of_rows, cache.clips)
+    norms = np.linalg.norm(features, axis=1, keepdims=True).astype(np.float32)
+    unit: Float32 = features / np.maximum(norms, np.float32(1e-12))
+    return unit
+
+
+def _below_last(model: Model) -> Model:
+    from train.backend.keras import keras
+
+    below: Model = keras.Model(model.inputs[0], model.layers[-1].input)
+    return below
