@@ -158,12 +158,12 @@ def _tell(cache: "Cache", as_json: bool) -> None:
     from cache.shared.text import human_size
 
     if as_json:
-        facts = {"cache": str(cache.file), "n_clips": len(cache), "n_per_class": cache.n_per_class}
+        facts = {"cache": str(cache.file), "n_clips": cache.n_clips, "n_per_class": cache.n_clips_per_class}
         print(json.dumps({**facts, "fingerprint": cache.fingerprint}))
         return
-    lines = [*(f"{name:12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_per_class.items())]
+    lines = [*(f"{name:12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_clips_per_class.items())]
     size = human_size(cache.file.stat().st_size)
-    summarise("\n".join(map(printable, [*lines, f"{cache.file}: {size}, {human_count(len(cache), 'clip')}"])))
+    summarise("\n".join(map(printable, [*lines, f"{cache.file}: {size}, {human_count(cache.n_clips, 'clip')}"])))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def found_in(cache: Cache) -> Rows:
 def clips_of(columns: Columns) -> dict[str, list[int]]:
     """Return the rows of each clip, by its path."""
     clips: dict[str, list[int]] = defaultdict(list)
-    for row, path in enumerate(columns["path"].tolist()):
+    for row, path in enumerate(np.where(columns["clip"] == b"", columns["path"], columns["clip"]).tolist()):
         clips[path.decode()].append(row)
     return clips
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cache import merge, open_cache
+from cache import Cache, merge, open_cache
 from cache.labels.corrections import FILE, Decision
 from cache.look.info import check_rows
 from cache.shared.errors import UserError
 from tests import ROOT
+from tests.helpers.caches import assert_same, in_windows
 from tests.helpers.derived import CLASSES, assert_equal, assert_up_to_date, correct, labelled, link, made, write
 
 
@@ -214,6 +215,28 @@ def test_folders_beside_train_and_within_it_are_refused(tmp_path: Path) -> None:
     parts = [made(tmp_path / name, tmp_path / f"{name}.h5").file for name in ("one", "two")]
     with pytest.raises(UserError, match="ant, bee: in train, val or test in one cache, and beside these in another"):
         merge(parts, tmp_path / "merged.h5", data=tmp_path)
+
+
+def test_the_windows_of_a_clip_stay_together_and_it_counts_once(tmp_path: Path) -> None:
+    union = tmp_path / "union"
+    for i in range(9):
+        file = write(union / CLASSES[i % 3] / f"{i}.wav", i)
+        link(file, union, tmp_path / f"part{i % 2}")
+        if i == 4:
+            link(file, union, tmp_path / "part1")
+
+    def windowed(cache: Cache) -> Path:
+        file = cache.file.with_suffix(".windows.h5")
+        return in_windows(cache, file, [1 + int(Path(path).stem) % 4 for path in cache.paths])
+
+    for most in (0, 2):
+        parts = [windowed(made(tmp_path / f"part{k}", tmp_path / f"{k}.h5", max_per_class=most)) for k in (0, 1)]
+        merged = merge(parts, tmp_path / f"merged{most}.h5", data=union)
+        expected = open_cache(windowed(made(union, tmp_path / "f.h5", max_per_class=most)))
+        assert_same(merged, expected)
+        assert merged.clip_paths == expected.clip_paths
+        assert merged.header.attributes() == expected.header.attributes()
+        assert merged.n_clips == (6 if most else 9) < len(merged)
 
 
 @pytest.fixture
