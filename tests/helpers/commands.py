@@ -29,22 +29,38 @@ def train(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
 
 
 def train_here(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    """As `train`, but in this process, which has TensorFlow: that saves its four seconds of imports.
-
-    Working directory, standard input and what is imported are those of the tests.
-    """
-    from cache.shared.cli import run
+    """As `train`, but in this process, which has TensorFlow: that saves its four seconds of imports."""
     from train.__main__ import app
+
+    return _here(app, "train", arguments)
+
+
+def featurize_here(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """As a process of `python -m featurize`; its only worker is a thread, because a process with threads forks none."""
+    from featurize.__main__ import app
+
+    return _here(app, "featurize", (*arguments, *([] if "--jobs" in arguments else ["--jobs", "1"])))
+
+
+def cache_here(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    from cache.__main__ import app
+
+    return _here(app, "cache", arguments)
+
+
+def _here(app: Any, package: str, arguments: tuple[str | Path, ...]) -> "subprocess.CompletedProcess[str]":
+    """Run a command; working directory, standard input and what is imported are those of the tests."""
+    from cache.shared.cli import run
 
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["train", *map(str, arguments)])
+        patch.setattr(sys, "argv", [package, *map(str, arguments)])
         patch.setattr(sys, "unraisablehook", sys.unraisablehook)
         # A command has it write to stderr, which here is no file of the system.
         patch.setattr("faulthandler.is_enabled", lambda: False)
         with pytest.raises(SystemExit) as end:
-            run(app, "python -m train")
+            run(app, f"python -m {package}")
     for signum, handler in handlers.items():
         signal.signal(signum, handler)
     out.flush()

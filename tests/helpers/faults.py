@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +96,10 @@ def _target(args):
 
 @contextmanager
 def forked_runs():
-    """Yield run(*arguments, number=0, how="kill") -> Run."""
+    """Yield run(*arguments, number=0, how="kill") -> Run.
+
+    With "kill after SECONDS" as `how`, the run is killed from outside, so long after its journal had `number` lines.
+    """
     command = [sys.executable, "-m", "tests.helpers.faults"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
 
@@ -135,11 +139,33 @@ def _serve():
         pid = os.fork()
         if pid == 0:
             return _become(*json.loads(line), *files)
-        _, status = os.waitpid(pid, 0)
+        status = _end_of(pid, *json.loads(line))
         out, err, calls = (file.read_text() for file in files)
         print(json.dumps([os.waitstatus_to_exitcode(status), out, err, calls.splitlines()]), flush=True)
     shutil.rmtree(folder)
     return None
+
+
+def _end_of(pid, arguments, number, how):
+    """Wait for a run, or kill it at its moment; return its status."""
+    if not how.startswith("kill after"):
+        return os.waitpid(pid, 0)[1]
+    journal = Path(arguments[arguments.index("--cache") + 1] + ".partial.journal")
+    while lines_in(journal) < number:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.0005)
+    time.sleep(float(how.split()[-1]))
+    os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+
+def lines_in(journal):
+    try:
+        return journal.read_bytes().count(b"\n")
+    except FileNotFoundError:  # not there yet, or gone with the publishing
+        return 0
 
 
 def _become(arguments, number, how, out, err, calls):
@@ -147,7 +173,8 @@ def _become(arguments, number, how, out, err, calls):
     for number_of_file, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY), number_of_file)
     signal.alarm(30)  # a hang is a failure, not a long wait
-    break_call(number, how, os.open(calls, os.O_WRONLY | os.O_APPEND))
+    if not how.startswith("kill after"):
+        break_call(number, how, os.open(calls, os.O_WRONLY | os.O_APPEND))
     sys.argv = ["featurize", *arguments]
     from cache.shared.cli import run
     from featurize.__main__ import KEPT, app

@@ -3,11 +3,8 @@
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,9 +14,9 @@ from cache.file.container import ALIGNMENT
 from cache.look.info import check_rows
 from featurize import build
 from featurize.update.summary import as_json
-from tests import ROOT
 from tests.helpers.amounts import amount
 from tests.helpers.caches import assert_same
+from tests.helpers.commands import start
 from tests.helpers.faults import WRITING, forked_runs
 from tests.helpers.tones import write_tiny_clips
 
@@ -191,41 +188,27 @@ def test_an_interrupt_at_any_write_is_one_line_and_keeps_what_was_finished(
         assert_resumes(data, cache_file, whole, finished)
 
 
-def lines_in(journal):
-    try:
-        return journal.read_bytes().count(b"\n")
-    except FileNotFoundError:  # not there yet, or gone with the publishing
-        return 0
-
-
-# How many clips to wait for, so that all phases are met on a slow machine too; at 15 or 24 the publishing is next.
+# How many clips to wait for, so that all phases are met on a slow machine too; at 15 or 24 the publishing is next. -1:
+# a process of its own, killed while it starts.
 PHASES = (-1, 0, 0, 5, 10, 15, 15, 20, 24, 24)
 
 
-def test_runs_killed_at_random_moments_lose_nothing(data, tmp_path, earlier, whole):
+def test_runs_killed_at_random_moments_lose_nothing(run, data, tmp_path, earlier, whole):
     rng, n_runs = random.Random(0), amount(20, 60)
     moments = [(PHASES[number // 2 % len(PHASES)], rng.uniform(0, 0.03)) for number in range(n_runs)]
-
-    def kill_one(number):
-        n_clips, seconds = moments[number]
+    n_finished = set()
+    for number, (n_clips, seconds) in enumerate(moments):
         cache_file = tmp_path / str(number) / "features.h5"
         cache_file.parent.mkdir()
         put_back(cache_file, earlier, number % 2)
-        journal = cache_file.with_name("features.h5.partial.journal")
-        options = ["--cache", str(cache_file), "--max-per-class", "0", "--jobs", "2"]
-        command = [sys.executable, "-m", "featurize", str(data), *options]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            while n_clips >= 0 and process.poll() is None:
-                if lines_in(journal) > n_clips:
-                    break
-                time.sleep(0.0005)
-            time.sleep(seconds * (1 if n_clips >= 0 else 10))
-            process.kill()
-        return cache_file, assert_published_whole(cache_file, earlier, whole) | finished_clips(cache_file)
-
-    with ThreadPoolExecutor(2) as two_at_once:
-        killed = list(two_at_once.map(kill_one, range(n_runs)))
-    n_finished = {len(finished) for _, finished in killed}
-    assert {0, len(whole)} < n_finished, n_finished  # they did die in different phases
-    for cache_file, finished in killed:
+        options = ("--cache", cache_file, "--max-per-class", 0, "--jobs", 2)
+        if n_clips < 0:
+            with start(data, *options) as process:
+                time.sleep(10 * seconds)
+                process.kill()
+        else:
+            run(data, *options, number=n_clips + 1, how=f"kill after {seconds}")
+        finished = assert_published_whole(cache_file, earlier, whole) | finished_clips(cache_file)
+        n_finished.add(len(finished))
         assert_resumes(data, cache_file, whole, finished)
+    assert {0, len(whole)} < n_finished, n_finished  # they did die in different phases

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 import zlib
 
 import h5py
@@ -15,7 +13,7 @@ from cache import open_cache
 from cache.file.columns import COLUMNS, REJECTED
 from cache.file.header import ATTRIBUTES
 from featurize import build
-from tests import ROOT
+from tests.helpers.commands import cache_here
 
 
 @pytest.fixture(scope="module")
@@ -97,29 +95,24 @@ def test_the_fingerprint_follows_content_and_settings_only(made, tmp_path):
     assert open_cache(tmp_path / "half.h5").fingerprint != first
 
 
-def command(*arguments):
-    line = [sys.executable, "-m", "cache", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 def test_info_fits_a_screen_and_says_what_is_in_it(made):
-    shown = command("info", made / "features.h5")
+    shown = cache_here("info", made / "features.h5")
     assert shown.returncode == 0
     assert len(shown.stdout.splitlines()) <= 24
     for words in ("(9, 128, 128, 1) float32", "dog          3 clips", "8000 Hz (3)", "bird/bad.wav: it is not audio"):
         assert words in shown.stdout
-    report = json.loads(command("info", made / "features.h5", "--json").stdout)
+    report = json.loads(cache_here("info", made / "features.h5", "--json").stdout)
     assert report["n_per_class"] == {"dog": 3, "cat": 3, "bird": 3}
     assert report["settings"]["n_fft"] == 1024
 
 
 def test_verify_passes_a_whole_file_and_names_the_clip_of_a_damaged_row(made, tmp_path):
-    assert command("verify", made / "features.h5").stdout.endswith("all 9 rows are whole\n")
+    assert cache_here("verify", made / "features.h5").stdout.endswith("all 9 rows are whole\n")
     damaged = tmp_path / "damaged.h5"
     damaged.write_bytes((made / "features.h5").read_bytes())
     with damaged.open("r+b") as file:
         file.seek(open_cache(damaged).X.offset + 4 * 65536 + 1000)
         file.write(b"\x01")
-    failed = command("verify", damaged)
+    failed = cache_here("verify", damaged)
     assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (1, "", 1)
     assert "1 of 9 rows are damaged, the first is row 4 (cat/ä1.wav)" in failed.stderr

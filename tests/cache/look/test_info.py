@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from cache import open_cache
 from cache.file.container import write_around_rows
 from cache.look.changes import Changes, changes
 from featurize import build
-from tests import ROOT
+from tests.helpers.commands import cache_here
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +146,9 @@ def test_no_clip_is_opened(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command_says_it_in_words_and_in_json(here: Path) -> None:
     def info(*arguments: str) -> str:
-        command = [sys.executable, "-m", "cache", "info", str(here / "f.h5"), *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        done = cache_here("info", here / "f.h5", *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
 
     assert f"data         {here / 'data'}, unchanged since\n" in info()
     (here / "data/dog/new.wav").write_bytes(b"x")

@@ -17,6 +17,7 @@ from cache.shared.errors import UserError
 from featurize import build
 from featurize.update import summary
 from tests import ROOT
+from tests.helpers.commands import featurize_here
 
 ANIMALS = ("dog", "cat", "bird")
 
@@ -132,7 +133,7 @@ def test_classes_given_one_by_one_may_hold_commas_and_spaces(data):
 
 @pytest.mark.parametrize("option", [("--dtype", "float16"), ("--max-per-class", "2"), ("--jobs", "1")])
 def test_an_option_that_is_given_twice_is_refused(data, option):
-    done = command("featurize", data, *option, *option)
+    done = featurize_here(data, *option, *option)
     assert done.returncode == 2
     assert "given twice" in done.stderr
 

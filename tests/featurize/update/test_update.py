@@ -18,6 +18,7 @@ from cache.shared.errors import UserError
 from featurize import build, featurize_clip
 from featurize.update.summary import as_json, as_text
 from tests import ROOT
+from tests.helpers.commands import featurize_here
 from tests.helpers.oracle import notebook
 
 CLASSES = ("dog", "cat", "bird")
@@ -306,22 +307,22 @@ def test_the_command_prints_a_summary_or_one_json_object_and_nothing_else(data):
 
 
 def test_errors_are_one_line_and_bad_usage_is_told_apart(data):
-    failed = command(data.parent / "nowhere")
+    failed = featurize_here(data.parent / "nowhere")
     assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (1, "", 1)
     for arguments in (["--jobs", "0"], ["--nonsense"], ["--classes", "dog,../cat"], ["--classes", "dog,dog"]):
-        failed = command(data, *arguments)
+        failed = featurize_here(data, *arguments)
         assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (2, "", 1), failed.stderr
 
 
 def test_check_compares_random_rows_with_librosa_and_finds_a_wrong_one(data):
     run(data)
-    passed = command(data, "--check", "5")
+    passed = featurize_here(data, "--check", "5")
     assert passed.returncode == 0, passed.stderr
     assert passed.stdout.startswith("5 rows differ from librosa by at most")
     cache = open_cache(data / "features.h5")
     with (data / "features.h5").open("r+b") as file:
         file.seek(cache.X.offset)
         file.write(np.full(100, 0.5, "<f4").tobytes())
-    failed = command(data, "--check", "12")
+    failed = featurize_here(data, "--check", "12")
     assert failed.returncode == 1
     assert "dog/0.wav differs from librosa by" in failed.stderr
