@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.commands import train, train_here
+from tests.helpers.commands import train_here
 from tests.helpers.dask_processes import DaskProcesses, changing
 from tests.helpers.tables import table
 
@@ -38,7 +38,7 @@ def test_a_cross_validation_on_a_cluster_is_the_local_one_to_the_bit(
 ) -> None:
     command = ("crossval", tones_cache, "--folds", "2", *OF_FIT, "--json", "--run")
     here = train_here(*command, tmp_path / "here")
-    there = train(*command, tmp_path / "there", "--scheduler", dask.file, "--dashboard")
+    there = train_here(*command, tmp_path / "there", "--scheduler", dask.file, "--dashboard")
     assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr + dask.log("worker0")
     said = [line for line in there.stderr.splitlines() if not line.startswith("warning: ")]
     assert [line.split("127")[0] for line in said] == ["dashboard: http://"]

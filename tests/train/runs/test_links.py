@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from cache import open_cache
-from cache.look.plot import draw_sheet
+from cache.look import plot
 from cache.shared.errors import UserError
 from tests import ROOT
 from tests.helpers.made_runs import made_fit
@@ -80,7 +80,16 @@ def save_split(folder: Path) -> None:
 
 
 def save_preview(folder: Path) -> None:
-    preview.draw_preview(Path(read_record(folder).cache.file), folder / "preview.png", "compact", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preview, "N_CLIPS_PER_CLASS", 1)
+        patch.setattr(preview, "N_VARIATIONS", 0)
+        preview.draw_preview(Path(read_record(folder).cache.file), folder / "preview.png", "compact", 0)
+
+
+def save_sheet(folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plot, "MAX_CLASSES", 1)
+        plot.draw_sheet(open_cache(read_record(folder).cache.file), folder / "sheet.png", 0)
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
@@ -94,7 +103,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "recordings.html": save_recordings,
     "labels": save_labels,
     "a segment": save_segment,
-    "sheet.png": lambda folder: draw_sheet(open_cache(read_record(folder).cache.file), folder / "sheet.png", 0),
+    "sheet.png": save_sheet,
     "preview.png": save_preview,
 }
 
