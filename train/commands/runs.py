@@ -169,26 +169,73 @@ def review(
         Path,
         typer.Argument(help="A run directory; that of a `crossval` covers all clips, that of a `fit` its test clips."),
     ],
+    recordings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RECORDING",
+            help="Review what a `fit` finds in these recordings, and folders of them, instead.",
+        ),
+    ] = None,
     cache: CacheNow = None,
     data: DataNow = None,
-    only: Annotated[str | None, typer.Option(metavar="CLASS", help="Only clips with this label.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Of recordings: where decisions and labels go.",
+            show_default="`reviewed` in their folder",
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of recordings: what `predict --format csv` found in them; recordings that are missing are added.",
+            show_default="a hidden file in --out",
+        ),
+    ] = None,
+    threshold: Annotated[list[str] | None, options.threshold("auto")] = None,
+    only: Annotated[str | None, typer.Option(metavar="CLASS", help="Only clips or findings of this class.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.", show_default="a free one")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Listen to doubtful clips and correct their labels, in the browser.
+    """Listen to doubtful clips, or to findings in recordings, and correct their labels in the browser.
 
     The clips come one at a time, the most doubtful label first, with their sound, spectrogram and probabilities; every
     decision is a key. Decisions are appended to corrections.csv beside the cache; clips and folders stay as they are.
     The page is served to this computer alone. Ctrl-C ends the review, and the same command goes on with it.
 
+    With recordings, the page shows what `predict` finds in them, the least sure first, with some seconds before and
+    after; its edges can be moved. Decisions are appended to findings.csv in --out, and become labels there, for
+    Audacity and Raven, which `python -m featurize DATA --labels` takes. A rejected finding becomes background.
+
     Example: python -m train review runs/crossval
+
+    Example: python -m train review runs/first nights
     """
     import webbrowser
 
-    from train.review.review import opened_review
+    of_clips = {"--cache": cache, "--data": data}
+    of_recordings = {"--out": out, "--predictions": predictions, "--threshold": threshold}
+    for name, value in (of_clips if recordings else of_recordings).items():
+        if value:
+            what = "clips, so leave out the recordings" if recordings else "recordings; give some"
+            raise typer.BadParameter(f"it is for {what}", param_hint=name)
+    if recordings:
+        from train.commands.predict import given_thresholds, thresholds_by_class
+        from train.findings.review import opened_findings
+        from train.runs.directory import open_run
 
-    with opened_review(run, cache, data, only, port) as server:
+        silence_libraries()
+        opened, asked = open_run(run), given_thresholds(threshold or [], None)
+        thresholds = thresholds_by_class(opened, *asked)
+        review = opened_findings(opened, recordings, thresholds, out, predictions, only, port)
+    else:
+        from train.review.review import opened_review
+
+        review = opened_review(run, cache, data, only, port)
+    with review as server:
         print(f"review: {server.address}", flush=True)
         if not no_browser:
             webbrowser.open(server.address)

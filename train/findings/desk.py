@@ -60,6 +60,7 @@ class FindingDesk:
             "groups": [groups[one.recording] for one in self.items],
             "n_suspects": 0,
             "file": printable(str(self.file)),
+            "tables": printable(str(self.folder / "raven")),
             "ticks": ticks(self.run.settings),
             "background": printable(self.background),
             **self.progress(),

@@ -9,6 +9,7 @@ from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import locked, own_folder
 from train.findings.desk import FindingDesk
 from train.findings.find import find, find_recordings
+from train.predict.results import LABELS
 from train.review.review import opened_server
 from train.review.server import Server
 from train.runs.directory import Run
@@ -64,5 +65,6 @@ def opened_findings(
         desk = FindingDesk(run, recordings, found, folder, notice)
         if not desk.items:
             raise UserError(f"all that is found is decided already; the labels are in {folder}")
+        notice(f"decisions go into {desk.file}, and labels beside it into the folders {' and '.join(LABELS)}")
         with opened_server(desk, desk.file, port) as server:
             yield server

@@ -101,5 +101,5 @@ def _ruling(cells: Sequence[str]) -> Ruling:
 
 
 def regions_of(rulings: Iterable[Ruling]) -> list[Region]:
-    """Return the labels of the rulings about a recording, by rising start."""
-    return sorted(region for one in rulings for region in one.regions)
+    """Return the labels that rulings about a recording give, by rising start, what was found before a second class."""
+    return sorted((region for one in rulings for region in one.regions), key=lambda region: region[:2])

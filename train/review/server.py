@@ -1,7 +1,7 @@
 """serve(): the review page on the loopback address, for the one browser that knows its token.
 
 This is the standard library's server, because one person, a dozen routes and no form need no other: Starlette and
-uvicorn would be six more packages to trust. It listens on 127.0.0.1 alone and answers nothing but three static files
+uvicorn would be six more packages to trust. It listens on 127.0.0.1 alone and answers nothing but four static files
 without the token, which stands behind the # of the address and so in no request line, log or Referer. A Host that is
 not ours (DNS rebinding) or an Origin that is not ours (another page) is refused before anything else.
 """
@@ -26,6 +26,7 @@ _FOLDER = Path(__file__).parent / "page"
 _STATIC = {
     "/": ("review.html", "text/html; charset=utf-8"),
     "/review.js": ("review.js", "text/javascript; charset=utf-8"),
+    "/edges.js": ("edges.js", "text/javascript; charset=utf-8"),
     "/review.css": ("review.css", "text/css; charset=utf-8"),
 }
 # The most bytes of a decision.

@@ -17,9 +17,11 @@ from cache.file.settings import MelSettings
 from cache.labels.read import read_labels
 from cache.shared.errors import UserError
 from featurize import build
+from tests.helpers.commands import train_here
 from tests.helpers.made_runs import made_fit
 from tests.helpers.recordings import Call, write_predictions, write_recording
 from tests.helpers.tables import table
+from tests.helpers.tones import tone
 from train.findings.desk import FindingDesk
 from train.findings.find import find, find_recordings
 from train.findings.review import opened_findings
@@ -40,17 +42,17 @@ ORDER = [(NIGHT, 40.25), (NIGHT, 20.25), (NIGHT, 21.75), (SITE, 5.25), (NIGHT, 1
 
 
 @pytest.fixture(scope="module")
-def run(tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_fit(tmp_path_factory.mktemp("runs") / "first", tones_cache)
 
 
 @pytest.fixture
-def nights(run: Path, tmp_path: Path) -> Path:
+def nights(made: Path, tmp_path: Path) -> Path:
     """Recordings of a minute, one of them in a folder, and what the run is said to find in them."""
     folder = tmp_path / "nights"
     for name, calls in CALLS.items():
         write_recording(folder / name, 60, calls)
-    write_predictions(folder / "found.csv", run, [(folder / name, 60, calls) for name, calls in CALLS.items()])
+    write_predictions(folder / "found.csv", made, [(folder / name, 60, calls) for name, calls in CALLS.items()])
     return folder
 
 
@@ -82,8 +84,8 @@ def labels_in(nights: Path, format: str) -> set[tuple[str, float, float, str]]:
     return {(str(Path(one.file).relative_to(nights)), one.start, one.end, one.label) for one in read.annotations}
 
 
-def test_a_finding_is_what_predict_writes_as_a_label_and_the_least_sure_comes_first(run: Path, nights: Path) -> None:
-    opened, recordings = open_run(run), find_recordings([str(nights)])
+def test_a_finding_is_what_predict_writes_as_a_label_and_the_least_sure_comes_first(made: Path, nights: Path) -> None:
+    opened, recordings = open_run(made), find_recordings([str(nights)])
     found = find(opened, recordings, THRESHOLDS, nights / "found.csv", print)
     assert [(one.recording, one.start) for one in found] == ORDER
     detections, labelled = Detections(), []
@@ -101,8 +103,8 @@ def _rounded(region: Iterable[Any]) -> list[Any]:
     return [round(one, 5) if isinstance(one, float) else one for one in region]
 
 
-def test_decisions_become_labels_that_the_next_cache_takes_to_the_row(run: Path, nights: Path) -> None:
-    with Review(run, nights) as desk:
+def test_decisions_become_labels_that_the_next_cache_takes_to_the_row(made: Path, nights: Path) -> None:
+    with Review(made, nights) as desk:
         assert where(desk) == ORDER
         desk.decide(0, "rejected", "")
         desk.decide(1, "change", "owl")
@@ -132,22 +134,22 @@ def test_decisions_become_labels_that_the_next_cache_takes_to_the_row(run: Path,
     np.testing.assert_array_equal(cache.X[cache.paths.index(f"{NIGHT}#21.700000-22.400000")], alone.X[0])
 
 
-def test_recordings_of_one_name_at_two_sites_keep_their_labels(run: Path, nights: Path) -> None:
+def test_recordings_of_one_name_at_two_sites_keep_their_labels(made: Path, nights: Path) -> None:
     again = write_recording(nights / "site2" / NIGHT, 60, [])
     heard_in = [(again, 60, CALLS[SITE]), *((nights / name, 60, calls) for name, calls in CALLS.items())]
-    write_predictions(nights / "found.csv", run, heard_in)
-    with Review(run, nights) as desk:
+    write_predictions(nights / "found.csv", made, heard_in)
+    with Review(made, nights) as desk:
         for index in range(len(desk.items)):
             desk.decide(index, "right", "")
     labels = labels_in(nights, "raven")
     assert [sum(file == name for file, *_ in labels) for name in (NIGHT, SITE, "site2/night.wav")] == [4, 1, 1]
 
 
-def test_a_review_goes_on_and_a_decision_can_be_undone(run: Path, nights: Path) -> None:
-    with Review(run, nights) as desk:
+def test_a_review_goes_on_and_a_decision_can_be_undone(made: Path, nights: Path) -> None:
+    with Review(made, nights) as desk:
         desk.decide(0, "right", "", [40, 41.5])
         desk.decide(3, "rejected", "")
-    with Review(run, nights) as desk:
+    with Review(made, nights) as desk:
         assert desk.progress()["done"] == [0, 3]
         assert desk.item(0)["edges"] == [40, 41.5]
         assert desk.item(0)["decision"] == {"decision": "right", "new": ""}
@@ -165,17 +167,17 @@ def test_a_review_goes_on_and_a_decision_can_be_undone(run: Path, nights: Path) 
     ]
 
 
-def test_the_tables_of_two_reviewers_are_merged_and_edited_by_hand(run: Path, nights: Path) -> None:
+def test_the_tables_of_two_reviewers_are_merged_and_edited_by_hand(made: Path, nights: Path) -> None:
     tables = []
     for i, decision in enumerate(("right", "rejected")):
-        with Review(run, nights, out=nights / f"mine{i}") as desk:
+        with Review(made, nights, out=nights / f"mine{i}") as desk:
             desk.decide(0, decision, "")
             desk.decide(3 + i, decision, "")
         tables.append((nights / f"mine{i}/findings.csv").read_text())
     (nights / "reviewed").mkdir()
     text = "".join(tables).replace("5.250000,6.250000,rod", "1,2,rod") + "nonsense\n"
     (nights / "reviewed/findings.csv").write_text(text)
-    with Review(run, nights) as desk:
+    with Review(made, nights) as desk:
         assert desk.progress()["done"] == [0, 3, 4]
     (nights / "mine0").rename(nights.parent / "mine0")
     (nights / "mine1").rename(nights.parent / "mine1")
@@ -187,12 +189,12 @@ def test_the_tables_of_two_reviewers_are_merged_and_edited_by_hand(run: Path, ni
 
 
 def test_a_table_that_a_person_wrote_or_changed_stays(
-    run: Path, nights: Path, capsys: pytest.CaptureFixture[str]
+    made: Path, nights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = nights / "reviewed/audacity/night.wav.labels.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("1.0\t2.0\towl\n")
-    with Review(run, nights) as desk:
+    with Review(made, nights) as desk:
         assert desk.decide(0, "right", "")["note"] == "audacity/night.wav.labels.txt left as somebody changed it"
         assert mine.read_text() == "1.0\t2.0\towl\n"
         assert labels_in(nights, "raven") == {(NIGHT, 40.25, 40.75, "bird")}
@@ -201,15 +203,15 @@ def test_a_table_that_a_person_wrote_or_changed_stays(
         assert labels_in(nights, "audacity") == {(NIGHT, 40.25, 40.75, "bird"), (NIGHT, 10.25, 10.75, "dog")}
         mine.write_text(mine.read_text().replace("dog", "fox"))
     assert "night.wav.labels.txt is left as it is, because somebody changed it" in capsys.readouterr().err
-    with Review(run, nights) as desk:
+    with Review(made, nights) as desk:
         desk.decide(1, "right", "")
     assert "fox" in mine.read_text()
     assert len(labels_in(nights, "raven")) == 3
 
 
-def test_a_kill_between_the_decision_and_its_labels_costs_nothing(run: Path, nights: Path) -> None:
+def test_a_kill_between_the_decision_and_its_labels_costs_nothing(made: Path, nights: Path) -> None:
     reviewed = nights / "reviewed"
-    with Review(run, nights) as desk:
+    with Review(made, nights) as desk:
         desk.decide(0, "right", "")
         before = {file: file.read_bytes() for file in reviewed.rglob("*.txt")}
         desk.decide(4, "right", "")
@@ -217,21 +219,21 @@ def test_a_kill_between_the_decision_and_its_labels_costs_nothing(run: Path, nig
     for n_done in range(3):  # none, one or both of the tables were replaced when it was killed
         for file, content in [*before.items()][n_done:]:
             file.write_bytes(content)
-        with Review(run, nights) as desk:
+        with Review(made, nights) as desk:
             assert desk.progress()["note"] == ""
         assert {file: file.read_bytes() for file in reviewed.rglob("*.txt")} == after
 
 
 def test_what_is_decided_of_one_run_is_not_asked_again_by_another(
-    run: Path, nights: Path, capsys: pytest.CaptureFixture[str]
+    made: Path, nights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Review(run, nights) as desk:
+    with Review(made, nights) as desk:
         for index in range(3):
             desk.decide(index, "unsure" if index else "rejected", "")
     calls = [Call(39.5, "dog", 0.9, 2), *CALLS[NIGHT][:3]]
     heard_in = [(nights / NIGHT, 60, calls), (nights / SITE, 60, [])]
-    write_predictions(nights / "found.csv", run, heard_in)
-    with Review(run, nights, nights / NIGHT) as desk:
+    write_predictions(nights / "found.csv", made, heard_in)
+    with Review(made, nights, nights / NIGHT) as desk:
         assert (NIGHT, 39.75) not in where(desk)
     assert "findings skipped, because others that were decided cover them: 1" in capsys.readouterr().err
 
@@ -254,9 +256,9 @@ def test_what_is_decided_of_one_run_is_not_asked_again_by_another(
     ],
 )
 def test_a_decision_that_is_none_is_refused_and_writes_nothing(
-    run: Path, nights: Path, decision: str, new: str, span: object
+    made: Path, nights: Path, decision: str, new: str, span: object
 ) -> None:
-    with Review(run, nights) as desk:
+    with Review(made, nights) as desk:
         with pytest.raises(UserError):
             desk.decide(0, decision, new, span)
         for index in (-1, 5, True, "0", None):
@@ -265,8 +267,8 @@ def test_a_decision_that_is_none_is_refused_and_writes_nothing(
         assert not desk.file.exists()
 
 
-def test_only_one_review_at_a_time_writes_into_a_folder(run: Path, nights: Path) -> None:
-    with Review(run, nights), pytest.raises(UserError, match="reviews recordings into"), Review(run, nights):
+def test_only_one_review_at_a_time_writes_into_a_folder(made: Path, nights: Path) -> None:
+    with Review(made, nights), pytest.raises(UserError, match="reviews recordings into"), Review(made, nights):
         pass
 
 
@@ -281,17 +283,17 @@ def test_only_one_review_at_a_time_writes_into_a_folder(run: Path, nights: Path)
     ],
 )
 def test_what_cannot_be_reviewed_is_said_in_a_line(
-    run: Path, nights: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], options: dict[str, Any], words: str
+    made: Path, nights: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], options: dict[str, Any], words: str
 ) -> None:
     monkeypatch.chdir(nights)
     given = {"predictions": nights / "found.csv", **options}
-    with pytest.raises(UserError, match=words), opened_findings(open_run(run), paths, THRESHOLDS, **given):
+    with pytest.raises(UserError, match=words), opened_findings(open_run(made), paths, THRESHOLDS, **given):
         pass
 
 
-def test_a_view_is_the_sound_around_the_finding_and_can_be_moved(run: Path, nights: Path) -> None:
+def test_a_view_is_the_sound_around_the_finding_and_can_be_moved(made: Path, nights: Path) -> None:
     y, sr = soundfile.read(nights / NIGHT)
-    with Review(run, nights) as desk:
+    with Review(made, nights) as desk:
         rows = desk.settings.row_seconds
         item = desk.item(0)
         assert (item["starts"], item["ends"]) == pytest.approx((40.25 - rows, 40.75 + rows))
@@ -317,11 +319,11 @@ def test_its_spectrogram_is_librosas_for_any_length() -> None:
     assert spectrogram(y[:10], 8000, settings).shape[0] == 128
 
 
-def test_a_long_finding_is_not_read_whole(run: Path, tmp_path: Path) -> None:
+def test_a_long_finding_is_not_read_whole(made: Path, tmp_path: Path) -> None:
     write_recording(tmp_path / "rain.wav", 300, [])
     rain = [Call(0.5, "dog", 0.9, 590)]
-    write_predictions(tmp_path / "found.csv", run, [(tmp_path / "rain.wav", 300, rain)])
-    with Review(run, tmp_path) as desk:
+    write_predictions(tmp_path / "found.csv", made, [(tmp_path / "rain.wav", 300, rain)])
+    with Review(made, tmp_path) as desk:
         assert (desk.items[0].start, desk.items[0].end) == (0.75, 295.75)
         heard, sr = soundfile.read(io.BytesIO(desk.sound(0)))
         assert len(heard) == 60 * sr
@@ -329,18 +331,54 @@ def test_a_long_finding_is_not_read_whole(run: Path, tmp_path: Path) -> None:
         assert imread(io.BytesIO(desk.picture(0))).shape[:2] == (128, 1 + 60 * 16000 // 512)
 
 
-def test_a_recording_that_is_gone_is_told_in_words(run: Path, nights: Path) -> None:
-    with Review(run, nights) as desk:
+def test_a_recording_that_is_gone_is_told_in_words(made: Path, nights: Path) -> None:
+    with Review(made, nights) as desk:
         (nights / NIGHT).unlink()
         with pytest.raises(UserError, match="disappeared"):
             desk.sound(0)
         assert desk.sound(3)
 
 
-def test_the_state_has_what_the_page_shows(run: Path, nights: Path) -> None:
-    with Review(run, nights) as desk:
+def test_the_state_has_what_the_page_shows(made: Path, nights: Path) -> None:
+    with Review(made, nights) as desk:
         state = json.loads(json.dumps(desk.state()))
     assert state["group_names"] == [NIGHT, SITE]
     assert [state["classes"][label] for label in state["labels"]] == ["bird", "cat", "dog", "cat", "dog"]
     assert state["groups"] == [0, 0, 0, 1, 0]
     assert state["background"] == "background"
+
+
+def test_recordings_are_classified_once_and_what_is_found_is_what_predict_writes_as_labels(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y = np.concatenate([tone(name, 3, seed) for seed, name in enumerate(["dog", "bird", "cat", "dog"])])
+    soundfile.write(tmp_path / "night.wav", y, 16000)
+    (tmp_path / "noise.wav").write_bytes(b"not a sound")
+    asked = [str(tmp_path / "night.wav"), "--threshold", "0.4", "--format", "audacity"]
+    lines = [line.split("\t") for line in train_here("predict", run, *asked).stdout.splitlines()]
+    said: list[str] = []
+    thresholds = dict.fromkeys(["dog", "cat", "bird"], 0.4)
+    args = open_run(run), find_recordings([str(tmp_path)]), thresholds, tmp_path / "table.csv", said.append
+    found = sorted((one.start, one.end, one.label) for one in find(*args))
+    assert len(lines) > 1
+    assert [name for *_, name in found] == [name for *_, name in lines]
+    times = [float(time) for line in lines for time in line[:2]]
+    assert [time for start, end, _ in found for time in (start, end)] == pytest.approx(times, abs=1e-3)
+    assert said == [f"1 of 2 files could not be used; the reasons are in {tmp_path / 'table.csv'}"]
+    monkeypatch.setattr("train.findings.find.predict", None)
+    assert sorted((one.start, one.end, one.label) for one in find(*args)) == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--out", "x"], "--out: it is for recordings; give some"),
+        (["--threshold", "0.5"], "--threshold: it is for recordings; give some"),
+        ([NIGHT, "--cache", "x"], "--cache: it is for clips, so leave out the recordings"),
+        ([NIGHT, "--threshold", "owl=0.5"], "has no class owl"),
+    ],
+)
+def test_options_of_clips_and_of_recordings_are_not_mixed(made: Path, arguments: list[str], words: str) -> None:
+    done = train_here("review", made, *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert words in done.stderr

@@ -4,13 +4,9 @@ import base64
 import io
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -20,10 +16,9 @@ from matplotlib.image import imread
 
 from cache import open_cache
 from featurize import build
-from tests import ROOT
-from tests.helpers.amounts import amount
 from tests.helpers.browser import chromium
 from tests.helpers.made_runs import made_crossval
+from tests.helpers.review_page import PHONE, SCREENS, WATCH, Opened, assert_accessible, review, served
 from tests.helpers.sounds import noise
 from tests.helpers.tables import table
 from tests.helpers.tones import write_clips
@@ -33,8 +28,6 @@ from train.review.sound import wav_of
 HOSTILE = "dog/<img src=x onerror=alert(1)> \N{RIGHT-TO-LEFT OVERRIDE}.wav"
 HOSTILE_CLASS = "<svg onload=alert(3)>"
 CLASSES = ["dog", "cat", HOSTILE_CLASS]
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-SCREENS = [("light", DESKTOP), ("dark", PHONE), ("light", PHONE), ("dark", DESKTOP)][: amount(2, 4)]
 
 
 @pytest.fixture(scope="module")
@@ -67,70 +60,16 @@ def place(truth: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@contextmanager
-def review(place: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """The command, and the address that it prints."""
-    command = [sys.executable, "-m", "train", "review", str(place / "run"), "--no-browser"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().removeprefix("review: ").strip(), process
-        finally:
-            process.kill()
-
-
 @pytest.fixture
 def address(place: Path) -> Iterator[str]:
     """The address of a review in this process, in which nothing is decided yet."""
     (place / "corrections.csv").unlink(missing_ok=True)
-    with opened_review(place / "run", None, None, None) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with opened_review(place / "run", None, None, None) as server, served(server):
         yield server.address
-        server.shutdown()
-        thread.join()
-
-
-class Opened:
-    """The page, and all that it said and asked for."""
-
-    def __init__(self, browser: Any, address: str, scheme: str = "light", viewport: Any = None, **kind: bool) -> None:
-        context = browser.new_context(
-            viewport=viewport or DESKTOP, color_scheme=scheme, reduced_motion="reduce", **kind
-        )
-        self.page = context.new_page()
-        self.said: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("dialog", lambda dialog: (self.said.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(address)
-        self.page.locator("#picture[src]").wait_for()
-
-    def text(self, of: str) -> str:
-        return self.page.locator(f"#{of}").inner_text()
-
-    def shows(self, n: int) -> None:
-        """Wait until the page is at a clip, counted from 1."""
-        self.page.get_by_text(f"Clip {n} of", exact=False).wait_for()
 
 
 def escaped(path: str) -> str:
     return path.replace("\N{RIGHT-TO-LEFT OVERRIDE}", "\\u202e")
-
-
-# Notes, for every key, the milliseconds until the page plays.
-WATCH = """() => {
-  window.waits = [];
-  let pressed = null;
-  addEventListener("keydown", () => { pressed = performance.now(); }, true);
-  new MutationObserver(() => {
-    if (pressed === null || document.body.dataset.playing === undefined) return;
-    document.body.dataset.heard = waits.push(performance.now() - pressed);
-    pressed = null;
-  }).observe(document.body, { attributes: true });
-}"""
 
 
 def decide_by_ear(opened: Opened, truth: dict[str, str], first: int, last: int) -> list[float]:
@@ -151,7 +90,7 @@ def test_ten_wrong_labels_of_300_clips_are_corrected_by_keys_alone_and_a_kill_in
     browser: Any, place: Path, truth: dict[str, str]
 ) -> None:
     (place / "corrections.csv").unlink(missing_ok=True)
-    with review(place) as (address, process):
+    with review(place / "run") as (address, process):
         opened = Opened(browser, address)
         assert "Clip 1 of 300 · suspects reviewed: 0 of about" in opened.text("progress")
         waits = decide_by_ear(opened, truth, 1, 5)
@@ -159,7 +98,7 @@ def test_ten_wrong_labels_of_300_clips_are_corrected_by_keys_alone_and_a_kill_in
         process.wait()
         opened.page.keyboard.press("u")
         opened.page.get_by_text("the review is not running any more").wait_for()
-    with review(place) as (address, process):
+    with review(place / "run") as (address, process):
         opened = Opened(browser, address)
         waits += decide_by_ear(opened, truth, 6, 20)
         assert "suspects reviewed: 20 of about" in opened.text("progress")
@@ -358,11 +297,6 @@ def test_names_do_nothing_and_nothing_leaves_the_page(browser: Any, address: str
 def test_axe_finds_nothing_serious_and_the_page_fits(
     browser: Any, address: str, scheme: str, viewport: dict[str, int]
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = Opened(browser, address, scheme, viewport).page
     page.keyboard.press("n")
-    results = axe.Axe().run(page)
-    assert len(results.response["passes"]) > 10
-    serious = [one for one in results.response["violations"] if one["impact"] in ("serious", "critical")]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious] == []
-    assert page.locator("html").evaluate("e => e.scrollWidth <= innerWidth")
+    assert_accessible(page)

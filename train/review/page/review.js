@@ -38,10 +38,11 @@ function fail(error) {
 
 function prepared(index) {
   if (!ahead.has(index)) {
-    const bytes = ask(`/sound/${index}`).then((answer) => answer.arrayBuffer());
-    const picture = ask(`/picture/${index}`).then((answer) => answer.blob()).then((blob) => URL.createObjectURL(blob));
+    const place = shifts.has(index) ? `${index}/${shifts.get(index)}` : index;
+    const bytes = ask(`/sound/${place}`).then((answer) => answer.arrayBuffer());
+    const picture = ask(`/picture/${place}`).then((answer) => answer.blob()).then((blob) => URL.createObjectURL(blob));
     for (const promise of [bytes, picture]) promise.catch(() => {});
-    ahead.set(index, { item: ask(`/item/${index}`).then((answer) => answer.json()), bytes, sounds: [], picture });
+    ahead.set(index, { item: ask(`/item/${place}`).then((answer) => answer.json()), bytes, sounds: [], picture });
     ahead.get(index).item.catch(() => ahead.delete(index));
   }
   const clip = ahead.get(index);
@@ -60,11 +61,14 @@ function decoded(bytes, speed) {
 }
 
 function forgetFarOnes() {
-  for (const [index, clip] of ahead) {
-    if (Math.abs(listed.indexOf(index) - listed.indexOf(at)) <= KEPT) continue;
-    ahead.delete(index);
-    clip.picture.then(URL.revokeObjectURL, () => {});
+  for (const index of ahead.keys()) {
+    if (Math.abs(listed.indexOf(index) - listed.indexOf(at)) > KEPT) forget(index);
   }
+}
+
+function forget(index) {
+  ahead.get(index)?.picture.then(URL.revokeObjectURL, () => {});
+  ahead.delete(index);
 }
 
 const seconds = (value) => `${value.toFixed(2)} s`;
@@ -83,8 +87,13 @@ async function show(index, aloud) {
   $("label").textContent = item.label;
   $("path").textContent = item.path;
   $("why").textContent = item.why;
-  $("starts").textContent = seconds(item.starts);
-  $("ends").textContent = seconds(item.ends);
+  $("starts").textContent = isFinding() ? clock(item.starts) : seconds(item.starts);
+  $("ends").textContent = isFinding() ? clock(item.ends) : seconds(item.ends);
+  if (isFinding()) {
+    item.kept ??= item.edges;
+    item.edges = moved.get(at) ?? item.edges;
+    showEdges();
+  }
   const other = item.probabilities.find(([name]) => name !== item.label);
   $("second").textContent = other ? `${item.label} and ${other[0]}` : "two classes here";
   $("both").disabled = !other;
@@ -148,15 +157,18 @@ function bar(name, p, kind) {
 }
 
 function tell() {
-  const left = state.n_suspects ? `suspects reviewed: ${state.n_suspects_done} of about ${state.n_suspects}` : "no suspects";
-  $("progress").textContent = `Clip ${listed.indexOf(at) + 1} of ${listed.length} · ${left} · decisions: ${done.size}`;
-  $("bar").max = Math.max(state.n_suspects, 1);
-  $("bar").value = state.n_suspects_done;
+  const suspects = state.n_suspects ? ` · suspects reviewed: ${state.n_suspects_done} of about ${state.n_suspects}` : " · no suspects";
+  const [what, left] = isFinding() ? ["Finding", ""] : ["Clip", suspects];
+  $("progress").textContent = `${what} ${listed.indexOf(at) + 1} of ${listed.length}${left} · decisions: ${done.size}`;
+  $("bar").max = isFinding() ? listed.length : Math.max(state.n_suspects, 1);
+  $("bar").value = isFinding() ? listed.filter((index) => done.has(index)).length : state.n_suspects_done;
+  $("note").textContent = state.note ?? "";
   const was = current && current.item.decision;
-  const words = { right: "The label is right.", unsure: "Not sure.", unusable: "Unusable." };
+  const words = { right: "The label is right.", unsure: "Not sure.", unusable: "Unusable.", rejected: `Rejected: it is ${state.background}.` };
   $("decided").textContent = !was ? "" : was.decision === "change" ? `It is ${was.new}.`
     : was.decision === "both" ? `It is ${current.item.label} and ${was.new}.` : words[was.decision];
-  for (const id of ["right", "both", "unsure", "unusable"]) $(id).setAttribute("aria-pressed", String(was?.decision === id));
+  if (current && haveMoved()) $("decided").textContent += " The edges have moved; a decision keeps them.";
+  for (const id of ["right", "both", "unsure", "unusable", "rejected"]) $(id).setAttribute("aria-pressed", String(was?.decision === id));
   for (const button of $("classes").children) button.setAttribute("aria-pressed", String(was?.decision === "change" && was.new === button.dataset.name));
 }
 
@@ -165,8 +177,9 @@ async function decide(decision, name = "") {
   const index = at;
   const item = current.item;
   if (decision === "change" && name === item.label) [decision, name] = ["right", ""];
-  const posted = ask("/decide", { method: "POST", body: JSON.stringify({ item: index, decision, new: name }) }).then((answer) => answer.json());
-  item.decision = { decision, new: name };
+  const posted = ask("/decide", { method: "POST", body: JSON.stringify({ item: index, decision, new: name, span: item.edges }) }).then((answer) => answer.json());
+  const before = item.kept;
+  Object.assign(item, { decision: { decision, new: name }, kept: item.edges });
   undone.push(index);
   // The next clip is heard while this decision is written; if it cannot be, the page goes back and says so.
   const shown = beside(1) !== null ? show(beside(1), true) : (tell(), null);
@@ -174,7 +187,7 @@ async function decide(decision, name = "") {
     know(await posted);
     tell();
   } catch (error) {
-    item.decision = null;
+    Object.assign(item, { decision: null, kept: before });
     undone.pop();
     await shown;
     await show(index, false);
@@ -194,6 +207,10 @@ async function undo() {
     if (clip.decision) know(await (await ask("/decide", { method: "POST", body: JSON.stringify({ item: index, decision: "undo" }) })).json());
     if (!listed.includes(index)) list("all");
     clip.decision = null;
+    if (isFinding()) {
+      moved.delete(index);
+      clip.kept = clip.edges = [...clip.found];
+    }
     await show(index, true);
   } catch (error) {
     fail(error);
@@ -203,13 +220,14 @@ async function undo() {
 // Sound ------------------------------------------------------------------------------------------------------------
 
 // Seconds are those of the clip, which a slower sound takes longer for.
-function play(from = 0) {
+function play(from = beginning()) {
   stop();
   if (!current?.sound) return;
   context.resume();
   const source = context.createBufferSource();
   source.buffer = current.sound;
   source.loop = $("loop").getAttribute("aria-pressed") === "true";
+  [source.loopStart, source.loopEnd] = looped().map((time) => time / current.speed);
   source.connect(gain);
   source.start(0, from / current.speed);
   playing = { source, from, since: context.currentTime };
@@ -231,7 +249,8 @@ function stop() {
 
 function position() {
   const passed = playing.from + (context.currentTime - playing.since) * current.speed;
-  return playing.source.loop ? passed % length() : passed;
+  const [first, last] = looped();
+  return playing.source.loop && passed > last ? first + ((passed - first) % (last - first)) : passed;
 }
 
 function length() {
@@ -249,7 +268,7 @@ function move() {
   requestAnimationFrame(move);
 }
 
-function draw(sound, share = null) {
+function draw(sound, cursor = null) {
   const canvas = $("wave");
   const pen = canvas.getContext("2d");
   const style = getComputedStyle(document.body);
@@ -269,9 +288,11 @@ function draw(sound, share = null) {
     const height = Math.max(1, (peak / loudest) * canvas.height);
     pen.fillRect(x, (canvas.height - height) / 2, 1, height);
   });
-  if (share === null) return;
+  pen.fillStyle = style.getPropertyValue("--accent");
+  if (isFinding()) for (const time of current.item.edges) pen.fillRect(share(time) * canvas.width - 1, 0, 3, canvas.height);
+  if (cursor === null) return;
   pen.fillStyle = style.getPropertyValue("--wrong");
-  pen.fillRect(share * canvas.width, 0, 3, canvas.height);
+  pen.fillRect(cursor * canvas.width, 0, 3, canvas.height);
 }
 
 // Keys and buttons -------------------------------------------------------------------------------------------------
@@ -301,6 +322,14 @@ const actions = {
   both: () => decide("both", current.item.probabilities.find(([name]) => name !== current.item.label)[0]),
   unsure: () => decide("unsure"),
   unusable: () => decide("unusable"),
+  rejected: () => decide("rejected"),
+  "from-earlier": () => nudge(0, -1),
+  "from-later": () => nudge(0, 1),
+  "to-earlier": () => nudge(1, -1),
+  "to-later": () => nudge(1, 1),
+  "as-found": asFound,
+  earlier: () => pan(-1),
+  later: () => pan(1),
   new: () => { $("naming").hidden = false; $("name").value = ""; $("name").focus(); },
   back: () => step(-1),
   next: () => step(1),
@@ -328,6 +357,12 @@ function addButtons() {
     return tick;
   }));
   $("file").textContent = state.file;
+  if (isFinding()) {
+    for (const id of ["edges", "before", "behind", "rejected"]) $(id).hidden = false;
+    $("unusable").hidden = true;
+    $("rejected").lastChild.textContent = ` rejected: ${state.background}`;
+    $("after").textContent = `Labels are written beside it, for Raven and for Audacity; python -m featurize DATA --labels ${state.tables} takes them. Recordings stay as they are.`;
+  }
   addChoices();
 }
 
@@ -340,9 +375,9 @@ function addChoices() {
     group.append(...names.map((name, number) => choice(`${what} ${number}`, `${name} (${counts[number]})`)).filter((_, number) => counts[number]));
     return group;
   };
-  $("only").replaceChildren(choice("all", `all clips (${state.labels.length})`), choices("label", "one label", state.classes, state.labels));
+  $("only").replaceChildren(choice("all", `all ${isFinding() ? "findings" : "clips"} (${state.labels.length})`), choices("label", "one label", state.classes, state.labels));
   // Where each clip is a group of its own, there is nothing to choose.
-  if (state.group_names.length < state.groups.length) $("only").append(choices("group", "one speaker or recorder", state.group_names, state.groups));
+  if (state.group_names.length < state.groups.length) $("only").append(choices("group", isFinding() ? "one recording" : "one speaker or recorder", state.group_names, state.groups));
 }
 
 for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
@@ -367,7 +402,7 @@ document.addEventListener("keydown", (event) => {
   // A button that was reached by Tab answers to these two itself.
   if (event.target instanceof HTMLButtonElement && (event.key === "Enter" || event.key === " ")) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const button = [...document.querySelectorAll("button[data-key]")].find((one) => one.dataset.key === key);
+  const button = [...document.querySelectorAll("button[data-key]")].find((one) => one.dataset.key === key && !one.closest("[hidden]"));
   if (!button || button.disabled) return;
   event.preventDefault();
   button.click();
