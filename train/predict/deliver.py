@@ -118,6 +118,8 @@ def _write(found: Iterable[Found], sinks: Sequence[Sink], n_sources: int) -> int
                     is_bad = True
             n_bad += is_bad
             n_done += one.kind is not Kind.WINDOW
+            if bar.disable:
+                continue
             within, where = 0.0, ""
             if isinstance(one, Window):
                 within = min(1.0, one.end / one.duration) if one.duration else 0.0
