@@ -1,4 +1,4 @@
-"""python -m tests.bench.nights FOLDER: the recordings of the section "Label, train, predict, correct, and again".
+"""python -m tests.bench.nights FOLDER: the recordings of .docs/field.md.
 
 FOLDER/nights and FOLDER/check hold recordings of ten minutes: calls of data/synthesize.py, mixed into noise, with label
 tracks beside them. The last four of the nights have theirs in FOLDER/truth. With --correct, the labels that a model

@@ -27,6 +27,7 @@ OURS = ("cache", "featurize", "train")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 FILES = [ROOT / name / "README.md" for name in (".", "cache", "featurize", "train", "data", "tests/bench")]
+FILES += sorted((ROOT / ".docs").glob("*.md"))
 PAGES = "".join(file.read_text(encoding="utf-8") for file in FILES)
 CACHE_PAGE = (ROOT / "cache" / "README.md").read_text(encoding="utf-8")
 TRAIN_PAGE = (ROOT / "train" / "README.md").read_text(encoding="utf-8")
@@ -174,7 +175,7 @@ def test_every_model_and_every_format_of_labels_is_named(name: str) -> None:
 
 
 def test_every_format_of_an_export_is_named() -> None:
-    assert f"--format {'|'.join(ExportFormat)} " in TRAIN_PAGE
+    assert f"--format {'|'.join(ExportFormat)} " in PAGES
 
 
 def test_the_notebook_snippets_run_as_they_stand(tmp_path: Path) -> None:

@@ -197,4 +197,4 @@ def export(
         print(json.dumps(asdict(result)))
     else:
         summarise(screen.export_summary(result))
-        summarise('next: run it without this project, as in train/README.md under "Taking the model away"')
+        summarise("next: run it without this project, as .docs/model.md shows")

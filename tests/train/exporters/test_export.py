@@ -34,10 +34,8 @@ from train.runs.load import load_model
 
 FORMATS = list(ExportFormat)
 WAVEFORM, FEATURES = ExportInput.waveform, ExportInput.features
-README = (ROOT / "train" / "README.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(
-    r"^```python\n(.*?)^```$", README.split("## Taking the model away")[1].split("\n## ")[0], re.MULTILINE | re.DOTALL
-)
+PAGE = (ROOT / ".docs" / "model.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 Made = dict[ExportFormat, tuple[Path, Export]]
 
