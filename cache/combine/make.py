@@ -10,7 +10,7 @@ from cache.file.columns import COLUMNS
 from cache.file.publish import publish_copies
 from cache.file.reader import Cache
 from cache.shared.errors import UserError
-from cache.shared.files import as_path, locked
+from cache.shared.files import as_path, locked, refuse_existing
 from cache.shared.text import printable
 
 
@@ -19,8 +19,7 @@ def place_of(out: str | os.PathLike[str]) -> Path:
     file = as_path(out, "out")
     if not file.parent.is_dir():
         raise UserError(f"{file.parent} is not a folder; make it, or give another --out")
-    if file.exists() or file.is_symlink():
-        raise UserError(f"{file} exists already; give another --out, or delete it first")
+    refuse_existing(file, "--out")
     return file.resolve()
 
 

@@ -131,6 +131,12 @@ def replacing(file: Path, sync: bool = False) -> Iterator[Path]:
         sync_directory(file.parent)
 
 
+def refuse_existing(file: Path, another: str) -> None:
+    """Raise a UserError if there is something of that name already; `another` says what to give instead."""
+    if file.exists() or file.is_symlink():
+        raise UserError(f"{file} exists already; give another {another}, or delete it first")
+
+
 def write_all(file: int, data: bytes | memoryview, offset: int | None = None) -> None:
     """Write all of `data` at `offset`, or where the file stands; a full disk is an OSError, never a short file."""
     view = memoryview(data).cast("B")

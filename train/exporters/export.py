@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from cache.shared.files import as_path
+from cache.shared.files import as_path, refuse_existing
 from train.backend.types import Model, Tensor
 from train.exporters.formats import Exportable, ExportFormat, ExportInput, Format, format_called, format_named, known
 from train.runs.directory import Run, open_run
@@ -87,8 +87,7 @@ def export(
 
 
 def _refuse_existing(out: Path) -> None:
-    if out.exists() or out.is_symlink():
-        raise UserError(f"{out} exists already; give another name, or delete it first")
+    refuse_existing(out, "name")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: there is no such directory to write {out.name} into; make it first")
 

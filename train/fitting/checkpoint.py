@@ -16,7 +16,7 @@ from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import own_folder, replacing
 from train.backend.types import Model, Weights
 from train.runs.directory import CHECKPOINT
-from train.runs.record import Record
+from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import History, read_history, write_history
 
 
@@ -108,6 +108,17 @@ def resumable(run_dir: Path, command: str, kept: Callable[[], str]) -> Iterator[
         # HDF5 puts a paragraph into the message, but keeps the system's number.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise UserError(f"{run_dir} cannot be written ({reason}); put that right, then {go_on}") from None
+
+
+def record_to_resume(run_dir: Path, command: str) -> Record:
+    """Read the record of an unfinished run; a UserError if it is finished, or of another command."""
+    record = read_record(run_dir)
+    if record.command != command:
+        what = {"fit": "a fit", "crossval": "a cross-validation"}[record.command]
+        raise UserError(f"{run_dir} is {what}; go on with `python -m train {record.command} --resume {run_dir}`")
+    if record.state == FINISHED:
+        raise UserError(f"{run_dir} is finished; there is nothing to go on with")
+    return record
 
 
 def cache_to_resume(run_dir: Path, record: Record, cache_file: Path | None) -> Cache:

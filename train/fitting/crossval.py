@@ -19,7 +19,7 @@ from cache.shared.types import Float32, Rows
 from train.dataset.clips import mean_by_clip, rows_of
 from train.dataset.folds import Fold, make_folds, shared_by_folds
 from train.dataset.splits import groups_of, refuse_one_class
-from train.fitting.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, resumable
+from train.fitting.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, record_to_resume, resumable
 from train.fitting.options import (
     Options,
     checked,
@@ -31,7 +31,7 @@ from train.fitting.options import (
     warn_caller,
 )
 from train.runs.directory import held, new_run
-from train.runs.record import FINISHED, Record, read_record, start_record, versions, write_record
+from train.runs.record import FINISHED, Record, start_record, versions, write_record
 from train.runs.results import FoldSummary, Score
 from train.runs.tables import History, write_history, write_nearest, write_predictions
 from train.runs.typed import typed
@@ -149,11 +149,7 @@ def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAl
     `cache_file` is where its cache is now; None: where it was. Raises a UserError if the run is finished, or not a
     cross-validation, or its cache is gone or has changed.
     """
-    record = read_record(folder)
-    if record.command != "crossval":
-        raise UserError(f"{folder} is a fit; go on with `python -m train fit --resume {folder}`")
-    if record.state == FINISHED:
-        raise UserError(f"{folder} is finished; there is nothing to go on with")
+    record = record_to_resume(folder, "crossval")
     own = {name: value for name, value in record.options.items() if name not in ("folds", "repeats", "fold_by")}
     options = recorded_options(folder / "run.json", own)
     try:

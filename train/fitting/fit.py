@@ -18,7 +18,7 @@ from train.backend.types import Model
 from train.dataset.clips import mean_by_clip, rows_of
 from train.dataset.given import choose_split
 from train.dataset.splits import SPLITS, groups_of, refuse_one_class
-from train.fitting.checkpoint import cache_to_resume, discard, resumable
+from train.fitting.checkpoint import cache_to_resume, discard, record_to_resume, resumable
 from train.fitting.options import (
     Options,
     checked,
@@ -37,7 +37,6 @@ from train.runs.record import (
     SHORTEST_WINDOW,
     Record,
     describe_split,
-    read_record,
     start_record,
     versions,
     write_record,
@@ -118,11 +117,7 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
 
     Raises a UserError if it is finished, or not a fit, or its cache is gone or has changed.
     """
-    record = read_record(folder)
-    if record.command != "fit":
-        raise UserError(f"{folder} is a cross-validation; go on with `python -m train crossval --resume {folder}`")
-    if record.state == FINISHED:
-        raise UserError(f"{folder} is finished; there is nothing to go on with")
+    record = record_to_resume(folder, "fit")
     options = recorded_options(folder / "run.json", record.options)
     cache = cache_to_resume(folder, record, cache_file)
     subsets = {clip.path: clip.split for clip in read_split(folder)}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cache.shared.errors import UserError
-from cache.shared.files import own_folder, replacing
 from cache.shared.segment import Segment
 from cache.shared.text import human_count, human_seconds
 from train.predict.rows import clock
@@ -15,7 +14,7 @@ from train.recordings.evaluate import Error, RecordingsScore
 from train.recordings.score import ClassScore
 from train.report.cards import Picture, picture_of
 from train.report.figures import Thresholds, as_picture, as_png, drawing, thresholds_figure
-from train.report.page import render
+from train.report.page import render, save
 from train.report.players import Player, players
 from train.runs.directory import Run, open_run
 
@@ -80,11 +79,7 @@ def write_page(folder: Path, result: RecordingsScore) -> Path:
         },
         "recordings.html",
     )
-    figures = own_folder(folder / "figures")
-    for file, content in ((figures / "recordings.png", png), (folder / "recordings.html", page.encode())):
-        with replacing(file) as beside:
-            beside.write_bytes(content)
-    return folder / "recordings.html"
+    return save(folder / "recordings.html", page, {"recordings": png})
 
 
 def _thresholds(one: ClassScore) -> Thresholds:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.shared.errors import UserError
-from cache.shared.files import as_path, replacing
+from cache.shared.files import as_path, refuse_existing, replacing
 from cache.shared.text import csv_line, human_percent
 from cache.shared.types import Rows
 from train.runs.record import read_record
@@ -61,8 +60,7 @@ def write_suspects(run: str | Path, out: str | Path) -> int:
     class_names = read_record(folder).class_names
     tested = read_predictions(folder, class_names)
     clips, mean = find_suspects(tested), tested.mean
-    if out.exists() or out.is_symlink():
-        raise UserError(f"{out} exists already; give another --out, or delete it first")
+    refuse_existing(out, "--out")
     with replacing(out) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         file.write(csv_line(("path", "label", "sounds_like", "p_sounds_like", "p_label")))
         for clip in clips.tolist():

@@ -1,10 +1,11 @@
-"""render(): a report as one HTML page that needs no other file."""
+"""render(): a report as one HTML page that needs no other file; save(): the page and its pictures in a run."""
 
 import base64
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from cache.shared.files import own_folder, replacing
 from cache.shared.text import human_seconds, human_size, printable
 from train.report.figures import COLOURS, FONTS
 
@@ -46,6 +47,16 @@ def render(report: Mapping[str, object], template: str = "report.html") -> str:
         script=Markup(script),
         script_digest=Markup(digest),
     )
+    return page
+
+
+def save(page: Path, html: str, pictures: Mapping[str, bytes]) -> Path:
+    """Write a page, and its pictures as PNGs into the folder `figures` beside it; return the page."""
+    drawn = own_folder(page.parent / "figures")
+    files = {drawn / f"{name}.png": picture for name, picture in pictures.items()}
+    for file, content in {**files, page: html.encode()}.items():
+        with replacing(file) as beside:
+            beside.write_bytes(content)
     return page
 
 

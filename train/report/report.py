@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from cache import Cache, open_cache
 from cache.shared.cli import complain
 from cache.shared.errors import CacheError, Interrupted, UserError
-from cache.shared.files import as_path, own_folder, replacing
+from cache.shared.files import as_path
 from train.models.calibration import calibrated
 from train.report import figures, sections
 from train.report.cards import Card, Originals, clip_cards
 from train.report.mistakes import find_suspects, least_certain, worst_mistakes
-from train.report.page import render
+from train.report.page import render, save
 from train.runs.load import data_folder
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import Predictions, read_history, read_predictions, read_split
@@ -67,12 +67,7 @@ def write_report(folder: str | Path, cache_file: str | Path | None = None, data:
     with figures.drawing():
         moved = (None if path is None else as_path(path, "cache_file or data") for path in (cache_file, data))
         page, pictures = _compose(folder, record, *moved)
-    drawn = own_folder(folder / "figures")
-    files = {drawn / f"{name}.png": picture for name, picture in pictures.items()}
-    for file, content in {**files, folder / "report.html": page.encode()}.items():
-        with replacing(file) as beside:
-            beside.write_bytes(content)
-    return folder / "report.html"
+    return save(folder / "report.html", page, pictures)
 
 
 def report_finished(folder: Path) -> Path | None:
