@@ -5,8 +5,8 @@ from train.backend.types import Layer, Model, Optimizer, Tensor
 N_MELS = 128
 # Filters, kernel, strides, pool of each block, as (mel, time); the mel axis, which has bands to spare, shrinks first.
 _BLOCKS: tuple[tuple[int, int, tuple[int, int], tuple[int, int] | None], ...] = (
-    (24, 5, (2, 1), None),
-    (32, 3, (2, 2), (2, 1)),
+    (16, 5, (2, 2), None),
+    (32, 3, (2, 1), (2, 1)),
     (64, 3, (1, 1), (2, 2)),
     (96, 3, (1, 1), None),
     (128, 3, (1, 1), None),

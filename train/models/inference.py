@@ -13,7 +13,7 @@ from cache.shared.cli import notice
 from cache.shared.types import Float32
 from train.backend.types import Model
 from train.models.network import Forward, Network, NoNetwork, open_network
-from train.models.recipes import N_COLUMNS, RECIPES, build_model, input_columns
+from train.models.recipes import N_COLUMNS, RECIPES, input_columns
 from train.runs.directory import Run
 from train.runs.load import load_model
 
@@ -98,6 +98,7 @@ def _narrow_if_same(whole: Forward, narrow: Forward, n_columns: int, n_frames: i
 
 def narrow_copy(model: Model, name: str, n_frames: int) -> Model | None:
     """Return a model of the same weights on as few columns as its recipe allows; None if these are all of them."""
+    from train.backend.keras import keras
     from train.models.fast_path import fast_copy
 
     recipe = RECIPES.get(name)
@@ -107,7 +108,8 @@ def narrow_copy(model: Model, name: str, n_frames: int) -> Model | None:
         n_columns = input_columns(name, n_frames) if recipe is not None else model.input_shape[2]
         if n_columns == model.input_shape[2]:
             return None
-        copy = build_model(name, model.output_shape[1], n_columns=n_columns)
+        # Not built by the recipe, which may have had other layers when the model was trained.
+        copy: Model = keras.models.clone_model(model, input_tensors=keras.Input((model.input_shape[1], n_columns, 1)))
         copy.set_weights(model.get_weights())
     except (AttributeError, IndexError, StopIteration, TypeError, ValueError):
         # The model has other layers than the recipe.
