@@ -12,6 +12,10 @@ from train.fitting.options import KINDS, Options, argument_of, takes_options
 
 CACHE = Path("data/features.h5")
 CacheFile = Annotated[Path, typer.Argument(help="What `python -m featurize` wrote.")]
+FitRun = Annotated[Path, typer.Argument(help="A run directory that `fit` made.")]
+AnyRun = Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")]
+CacheNow = Annotated[Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")]
+DataNow = Annotated[Path | None, typer.Option(help="Where the clips are now.", show_default="where the cache says")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")]
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Log every epoch for TensorBoard, in the run's folder `tensorboard`.")

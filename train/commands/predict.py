@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
+    run: options.FitRun,
     paths: Annotated[
         list[str],
         typer.Argument(metavar="PATH", help="Audio files, folders of them, or - for a WAV on standard input."),
@@ -158,7 +158,7 @@ def given_thresholds(given: list[str], base: float | None = 0.0) -> tuple[float 
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
+    run: options.FitRun,
     out: Annotated[Path, typer.Argument(help="The file to make, or for a SavedModel the directory.")],
     format: Annotated[
         ExportFormat | None,

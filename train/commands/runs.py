@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,14 +15,16 @@ from train.fitting.options import Options
 if TYPE_CHECKING:
     from cache.labels.columns import ColumnNames
 
-CacheNow = Annotated[Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")]
-DataNow = Annotated[Path | None, typer.Option(help="Where the clips are now.", show_default="where the cache says")]
+
+def _column(what: str) -> Any:
+    """Return the option that names a column of tables of labels."""
+    return typer.Option(metavar="NAME", help=f"The column of their tables that {what}.", show_default="the likeliest")
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")],
-    cache: CacheNow = None,
-    data: DataNow = None,
+    run: options.AnyRun,
+    cache: options.CacheNow = None,
+    data: options.DataNow = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Write a run's report.html and its figures again.
@@ -38,7 +40,7 @@ def report(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run directory that `fit` made.")],
+    run: options.FitRun,
     cache: Annotated[
         Path | None, typer.Argument(help="Score on this cache.", show_default="the one the run was trained on")
     ] = None,
@@ -49,22 +51,10 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="PATH", help="Their labels: a table, or a folder of tables; may be repeated."),
     ] = None,
-    file_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="The column of their tables that names the recording.", show_default="the likeliest"
-        ),
-    ] = None,
-    start_column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The column that is the start, in seconds.", show_default="the likeliest"),
-    ] = None,
-    end_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The column that is the end.", show_default="the likeliest")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The column that is the label.", show_default="the likeliest")
-    ] = None,
+    file_column: Annotated[str | None, _column("names the recording")] = None,
+    start_column: Annotated[str | None, _column("holds the start, in seconds")] = None,
+    end_column: Annotated[str | None, _column("holds the end, in seconds")] = None,
+    label_column: Annotated[str | None, _column("holds the label")] = None,
     keep_thresholds: Annotated[
         bool,
         typer.Option(
@@ -145,7 +135,7 @@ def _evaluate_recordings(
 
 
 def suspects(
-    run: Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")],
+    run: options.AnyRun,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The table, as CSV.")] = Path("suspects.csv"),
     quiet: options.Quiet = False,
 ) -> None:
@@ -176,8 +166,8 @@ def review(
             help="Review what a `fit` finds in these recordings, and folders of them, instead.",
         ),
     ] = None,
-    cache: CacheNow = None,
-    data: DataNow = None,
+    cache: options.CacheNow = None,
+    data: options.DataNow = None,
     out: Annotated[
         Path | None,
         typer.Option(

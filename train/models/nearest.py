@@ -16,23 +16,12 @@ _N_AT_A_TIME = 1024
 
 
 def nearest_clips(model: Model, name: str, cache: Cache, clips: Rows, probabilities: Float32) -> Rows:
-    """Return the clips that are nearest to each tested one, the nearest first.
+    """Return the clips that are nearest to each tested one, the nearest first, shape (n, 2 * N_NEAREST).
 
-    Nearest are the features that the model's last layer turns into probabilities, by the cosine between them.
-
-    Parameters
-    ----------
-    model
-        Trained without the tested clips, by the recipe of this name.
-    clips
-        The tested ones, shape (n,).
-    probabilities
-        Theirs, shape (n, n_classes).
-
-    Returns
-    -------
-    ndarray of int, shape (n, 2 * N_NEAREST)
-        Clips of the same label, then of the class that is the most probable besides; -1 where there are no more.
+    Nearest are the features that the model's last layer turns into probabilities, by the cosine between them. The model
+    was trained without the tested clips, by the recipe of this name; the probabilities are theirs, shape (n,
+    n_classes). Clips of the same label come first, then those of the class that is the most probable besides; -1 where
+    there are no more.
     """
     nearest = np.full((len(clips), 2, N_NEAREST), -1, np.intp)
     if not len(clips):

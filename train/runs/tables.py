@@ -170,12 +170,7 @@ def read_predictions(folder: Path, class_names: Sequence[str]) -> Predictions:
 def write_nearest(folder: Path, cache: Cache, clips: Rows, nearest: Iterable[Iterable[int]]) -> None:
     """Write `nearest.csv`: for each tested clip the clips most like it, a line each; see train.models.nearest.
 
-    Parameters
-    ----------
-    clips
-        Those that were tested, and perhaps others behind them.
-    nearest
-        The clips that are nearest to each, or -1.
+    The nearest of each clip are clips or -1. They may be those of the first clips only.
     """
     paths = cache.clip_paths
     pairs = ((clip, near) for clip, all_near in zip(clips.tolist(), nearest, strict=False) for near in all_near)
@@ -186,10 +181,7 @@ def write_nearest(folder: Path, cache: Cache, clips: Rows, nearest: Iterable[Ite
 def read_nearest(folder: Path) -> dict[str, list[str]]:
     """Read `nearest.csv`: the paths of the clips most like each tested one, by its path; empty if there is none.
 
-    Raises
-    ------
-    UserError
-        It is damaged.
+    Raises a UserError if it is damaged.
     """
     file = folder / "nearest.csv"
     if not file.exists():
