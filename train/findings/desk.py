@@ -41,6 +41,7 @@ class FindingDesk:
         rulings = read_rulings(self.file, notify)
         self.ruled = {one.key: one for one in rulings}
         self.items = _undecided(findings, rulings, notify)
+        self.keys = [_key(one) for one in self.items]
         self.tables = Tables(folder, (self.settings.fmin, self.settings.fmax), notify)
         self.who, self._writing, self._cutting, self._error = reviewer(), Lock(), Lock(), ""
         new = {region.label for one in rulings for region in one.regions} - {*run.class_names, self.background}
@@ -68,14 +69,14 @@ class FindingDesk:
 
     def progress(self) -> dict[str, object]:
         """Return which findings are decided, by their indices, and what is to be told."""
-        done = [i for i, one in enumerate(self.items) if _key(one) in self.ruled]
+        done = [i for i, key in enumerate(self.keys) if key in self.ruled]
         return {"done": done, "n_suspects_done": 0, "note": printable(self._error or self.tables.note)}
 
     def item(self, index: int, shift: int = 0) -> dict[str, object]:
         """Return what the page shows of one finding; times in seconds within its recording."""
         finding = self.items[index]
         start, end = span_of(finding, shift, self.settings)
-        was = self.ruled.get(_key(finding))
+        was = self.ruled.get(self.keys[index])
         return {
             "path": finding.recording,
             "label": printable(finding.label),

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from cache.shared.cli import notice
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import locked, own_folder
+from cache.shared.text import printable
 from train.findings.desk import FindingDesk
 from train.findings.find import find, find_recordings
 from train.predict.results import LABELS
@@ -54,17 +56,24 @@ def opened_findings(
         raise UserError(f"{folder} cannot be made ({error.strerror}); give another folder with --out") from None
     doing, remedy = f"reviews recordings into {folder}", "let it finish, or give another folder with --out"
     with locked(folder / ".lock", doing, remedy, notice):
-        table = predictions or folder / f".{run.folder.resolve().name[-100:]}.predictions.csv"
+        table = predictions or folder / _table_name(run)
         try:
             found = find(run, recordings, thresholds, table, notice)
         except Interrupted as stop:
             stop.kept = f"the finished recordings are in {table}; the same command goes on"
             raise
         if not (found := [one for one in found if class_name in (None, one.label)]):
-            raise UserError("nothing is found in the recordings; --threshold 0.3, for example, finds more")
+            what = f"no {printable(class_name)}" if class_name else "nothing"
+            raise UserError(f"{what} is found in the recordings; --threshold 0.3, for example, finds more")
         desk = FindingDesk(run, recordings, found, folder, notice)
         if not desk.items:
             raise UserError(f"all that is found is decided already; the labels are in {folder}")
         notice(f"decisions go into {desk.file}, and labels beside it into the folders {' and '.join(LABELS)}")
         with opened_server(desk, desk.file, port) as server:
             yield server
+
+
+def _table_name(run: Run) -> str:
+    """Return the name of the predictions of a run, which is another run if it was trained again."""
+    digest = sha256(f"{run.folder} {run.record.started}".encode("utf-8", "surrogateescape")).hexdigest()
+    return f".{digest[:8]}.predictions.csv"

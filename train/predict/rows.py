@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import IO
 
@@ -156,6 +157,8 @@ def _found(run: Run, row: dict[str, str]) -> Window | Recording:
     start, end = float(row["start"]), float(row["end"])
     cells = {name: row[f"p_{name}"] for name in run.class_names}
     probabilities = {name: float(cell) for name, cell in cells.items()} if all(cells.values()) else {}
+    if not (0 <= start <= end < inf and all(0 <= p <= 1 for p in probabilities.values())):
+        raise ValueError("a time or a probability that cannot be")
     if kind is Kind.WINDOW:
         return Window(recording, start, end, "", probabilities)
     return Recording(recording, kind, end, "", probabilities)

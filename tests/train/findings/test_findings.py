@@ -1,5 +1,6 @@
 """Findings in recordings: decisions about them become labels, and nothing of a person's is lost or overwritten."""
 
+import http.client
 import io
 import json
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from featurize import build
 from tests.helpers.commands import train_here
 from tests.helpers.made_runs import made_fit
 from tests.helpers.recordings import Call, write_predictions, write_recording
+from tests.helpers.review_page import served
 from tests.helpers.tables import table
 from tests.helpers.tones import tone
 from train.findings.desk import FindingDesk
@@ -337,6 +339,39 @@ def test_a_recording_that_is_gone_is_told_in_words(made: Path, nights: Path) -> 
         with pytest.raises(UserError, match="disappeared"):
             desk.sound(0)
         assert desk.sound(3)
+
+
+def test_only_views_of_the_findings_are_served(made: Path, nights: Path) -> None:
+    opened = opened_findings(open_run(made), [str(nights)], THRESHOLDS, predictions=nights / "found.csv")
+
+    def ask(path: str, **headers: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+        connection.request("GET", path, headers={"X-Token": server.token, **headers})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, content
+
+    with opened as server, served(server):
+        status, whole = ask("/sound/0/-1")
+        assert (status, whole[:4]) == (200, b"RIFF")
+        assert ask("/sound/0/-1", Range="bytes=100-199") == (206, whole[100:200])
+        assert ask("/sound/0/-1", **{"X-Token": "guess"})[0] == 401
+        assert ask("/picture/4/999999")[0] == 200
+        for path in ("/sound/5", "/sound/0/", "/sound/0/1.5", "/sound/0/9999999", "/sound/../night.wav", "/night.wav"):
+            assert ask(path)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(",0.500000,", ",nan,"), (",10.0000,", ",-inf,"), ("window", "door"), ("p_cat", "p")]
+)
+def test_a_table_of_predictions_that_cannot_be_is_refused(made: Path, nights: Path, old: str, new: str) -> None:
+    file = nights / "found.csv"
+    text = file.read_text().replace("0.550000", "0.500000")
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=r"found\.csv is not what `predict"), Review(made, nights):
+        pass
 
 
 def test_the_state_has_what_the_page_shows(made: Path, nights: Path) -> None:

@@ -360,6 +360,7 @@ function addButtons() {
   if (isFinding()) {
     for (const id of ["edges", "before", "behind", "rejected"]) $(id).hidden = false;
     $("unusable").hidden = true;
+    $("bar").setAttribute("aria-label", "Findings reviewed");
     $("rejected").lastChild.textContent = ` rejected: ${state.background}`;
     $("after").textContent = `Labels are written beside it, for Raven and for Audacity; python -m featurize DATA --labels ${state.tables} takes them. Recordings stay as they are.`;
   }
