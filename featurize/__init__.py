@@ -33,6 +33,9 @@ def build(
     widen: bool | None = None,
     background: int | None = None,
     max_per_class: int | None = None,
+    crop: str | None = None,
+    overlap: float | None = None,
+    n_windows: int | None = None,
     dtype: str | None = None,
     n_jobs: int = 1,
     strict: bool = False,
@@ -71,6 +74,13 @@ def build(
         How many segments without a label to take of each labelled recording, as the class background.
     max_per_class
         How many clips of each class, of all recordings in turn; 0 for all.
+    crop
+        How a clip that is longer than a row becomes rows: "middle": one row, of its middle; "segments": a row for each
+        of its windows; "loudest": a row for each of the windows with the most energy.
+    overlap
+        The share of a window that the next one overlaps, from 0 to less than 1.
+    n_windows
+        How many windows "loudest" takes.
     dtype
         Element type of X, "float32" or "float16".
     n_jobs
@@ -120,6 +130,9 @@ def build(
             widen=widen,
             background=background,
             max_per_class=max_per_class,
+            crop=crop,
+            overlap=overlap,
+            n_windows=n_windows,
             dtype=dtype,
             n_jobs=n_jobs,
             strict=strict,

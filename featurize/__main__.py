@@ -42,6 +42,14 @@ class Profile(StrEnum):
     whales = "whales"
 
 
+class CropName(StrEnum):
+    """Ways to make rows of a long clip, as `cache.shared.segment.CROPS` has them."""
+
+    middle = "middle"
+    segments = "segments"
+    loudest = "loudest"
+
+
 class Dtype(StrEnum):
     """Element types of X."""
 
@@ -141,6 +149,27 @@ def featurize(
             show_default="as the cache has it, else 0",
         ),
     ] = None,
+    crop: Annotated[
+        CropName | None,
+        typer.Option(
+            help="How a clip longer than a row becomes rows: its middle, all its windows, or the loudest of them.",
+            show_default=_OR.format("middle"),
+        ),
+    ] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.99,
+            metavar="SHARE",
+            help="How much of a window the next one overlaps.",
+            show_default=_OR.format(0.5),
+        ),
+    ] = None,
+    n_windows: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="How many windows --crop loudest takes.", show_default=_OR.format(1)),
+    ] = None,
     profile: Annotated[
         Profile | None,
         typer.Option(help="Settings for a kind of sound; the options below change some.", show_default=_REMEMBERED),
@@ -195,8 +224,8 @@ def featurize(
     """Turn every clip in DATA's class folders into a mel spectrogram, and keep them all in one HDF5 cache.
 
     Only new and changed clips are computed. A clip that cannot be used is named and skipped. A cache remembers what it
-    was asked for: classes, labels, --max-per-class, --dtype and the settings of the features stay as they are until
-    they are given again.
+    was asked for: classes, labels, --max-per-class, --crop, --dtype and the settings of the features stay as they are
+    until they are given again.
 
     Example: python -m featurize
 
@@ -205,6 +234,8 @@ def featurize(
     Example: python -m featurize recordings --labels tables --background 20
 
     Example: python -m featurize nights --profile bats --cache bats.h5
+
+    Example: python -m featurize recordings --crop segments --overlap 0.5
 
     Example: python -m featurize --check 20
     """
@@ -247,6 +278,9 @@ def featurize(
         widen=widen,
         background=background,
         max_per_class=max_per_class,
+        crop=crop.value if crop else None,
+        overlap=overlap,
+        n_windows=n_windows,
         dtype=dtype.value if dtype else None,
         n_jobs=jobs or os.cpu_count() or 1,
         strict=strict,

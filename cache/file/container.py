@@ -15,16 +15,18 @@ space: otherwise HDF5 would fill the gap before X with small datasets, and some 
 
 import hashlib
 import io
+import math
 import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
-from cache.file.columns import ROW_SHAPE, Columns
+from cache.file.columns import COLUMNS, REJECTED, ROW_SHAPE, X_DTYPES, Columns
 from cache.shared.cli import signals_held
 from cache.shared.errors import CacheError, DamagedCache
 from cache.shared.files import write_all
@@ -121,6 +123,39 @@ def lay_out(
         if offset is not None and offset < x_end:
             raise CacheError(f"HDF5 put {name!r} before the end of X; please report this with the version of h5py")
     return datasets
+
+
+def mapped(h5: h5py.File, name: str, raw: BinaryIO) -> npt.NDArray[Any]:
+    """Map a dataset of an open file; raise a DamagedCache if it is not stored as this format stores it."""
+    # A soft or external link, or storage outside the file, could lead to any file; none is followed.
+    if not isinstance(h5.get(name, getlink=True), h5py.HardLink):
+        raise DamagedCache(f"it has no dataset {name!r} of its own")
+    dataset = h5[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise DamagedCache(f"{name!r} is not a dataset")
+    plist = dataset.id.get_create_plist()
+    if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_nfilters() or plist.get_external_count():
+        raise DamagedCache(f"{name!r} is not contiguous and uncompressed, so it cannot be mapped")
+    dtype, shape = _dtype(name, dataset), dataset.shape
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if n_bytes == 0:
+        return np.empty(shape, dtype)
+    offset = dataset.id.get_offset()
+    if offset is None or offset + n_bytes > os.fstat(raw.fileno()).st_size:
+        raise DamagedCache(f"{name!r} reaches past the end of the file, so the file is cut short")
+    return np.memmap(raw, dtype, "r", offset, shape)
+
+
+def _dtype(name: str, dataset: h5py.Dataset) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = dataset.dtype
+    kinds = {"X": tuple(X_DTYPES.values()), "y": (np.dtype("<f4"),)}
+    wanted = {**COLUMNS, **REJECTED}.get(name)
+    fits = dtype.kind == "S" if wanted == "S" else dtype in kinds.get(name, (np.dtype(wanted),))
+    # HDF5 has more types than NumPy, such as floats of another exponent; only the plain type can be mapped.
+    kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
+    if not (fits and dataset.id.get_type().equal(h5py.h5t.py_create(kind, logical=True))):
+        raise DamagedCache(f"{name!r} has the type {dtype}, which this format does not have there")
+    return dtype
 
 
 class _AroundRows(io.RawIOBase):

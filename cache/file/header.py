@@ -9,7 +9,7 @@ from typing import Any, Self, get_type_hints
 from cache.file.settings import SETTINGS, Setting
 from cache.labels.columns import ColumnNames
 from cache.shared.errors import CacheError, DamagedCache
-from cache.shared.segment import CROPS, Crop
+from cache.shared.segment import CROPS, MIDDLE, Crop
 from cache.shared.text import is_utf8
 
 FORMAT = "melcache"
@@ -27,7 +27,7 @@ SINCE: dict[int, dict[str, Any]] = {
         "start_column": "",
         "end_column": "",
     },
-    5: {"clip": "", "clip_duration": 0.0, **Crop()._asdict()},
+    5: {"clip": "", "clip_duration": 0.0, **MIDDLE._asdict()},
 }
 
 
@@ -115,9 +115,9 @@ class Header:
         default_factory=dict, metadata={"check": _are_members, "is_json": True}
     )
     # How clips that are longer than a row become rows, see `cropping`.
-    crop: str = _stored(Crop().crop, CROPS.__contains__)
-    overlap: float = _stored(Crop().overlap, _is_share)
-    n_windows: int = _stored(Crop().n_windows, _is_positive)
+    crop: str = _stored(MIDDLE.crop, CROPS.__contains__)
+    overlap: float = _stored(MIDDLE.overlap, _is_share)
+    n_windows: int = _stored(MIDDLE.n_windows, _is_positive)
     format_version: int = FORMAT_VERSION  # that of the file
 
     @property
@@ -140,7 +140,7 @@ class Header:
         """The part that the rows of a clip depend on."""
         rows = {"settings": dict(self.settings), "feature_version": self.feature_version, "dtype": self.dtype}
         # Unfinished rows of earlier versions show the middle.
-        return rows if self.cropping == Crop() else rows | self.cropping._asdict()
+        return rows if self.cropping == MIDDLE else rows | self.cropping._asdict()
 
     @property
     def request(self) -> Self:

@@ -4,14 +4,16 @@
 HDF5 structure around them. `<cache>.partial.journal` describes each row in a line of JSON. A row is written before its
 line, both with plain write calls, which no signal undoes. Every line starts with its own crc32 and holds that of its
 row. Both are checked before a row is reused, so a power cut, after which any block of either file may be missing, costs
-only those rows.
+only those rows. A clip of several rows is finished when all of them are there, one behind the other.
 """
 
+import glob
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,9 @@ class Journal:
     journal_file: int
     row_bytes: int  # bytes of one row of X
     n_slots: int = 0  # how many rows have a place in the file, those that cannot be used included
-    # The place of every row that can be used, counted from 0, by the path of its clip.
+    # The place of the first row of every clip that can be used, counted from 0, by the path of the clip.
     slots: dict[str, int] = field(default_factory=dict)
+    n_rows: dict[str, int] = field(default_factory=dict)  # of the clips that have more than one
     # The columns of the rows by slot, without the path; they are longer than there are slots.
     columns: Columns = field(default_factory=lambda: _columns(1024))
     rejected: dict[str, Rejected] = field(default_factory=dict)  # the clips that could not be used, by path
@@ -62,6 +65,16 @@ def gathered_path(rows_path: Path) -> Path:
     return rows_path.with_name(rows_path.name + ".new")
 
 
+def room_path(rows_path: Path, number: int) -> Path:
+    """Return a file in which the rows of a batch wait that are more than a worker keeps in memory."""
+    return rows_path.with_name(f"{rows_path.name}.rows-{number}")
+
+
+def _remove_rooms(rows_path: Path) -> None:
+    for left in rows_path.parent.glob(f"{glob.escape(rows_path.name)}.rows-*"):
+        left.unlink(missing_ok=True)
+
+
 def open_journal(cache_file: Path, header: Mapping[str, object], dtype: np.dtype[np.floating]) -> tuple[Journal, str]:
     """Open the rows that an interrupted run left, or start with none.
 
@@ -71,6 +84,7 @@ def open_journal(cache_file: Path, header: Mapping[str, object], dtype: np.dtype
     rows_path, journal_path = journal_paths(cache_file)
     # The copy is left by a run that was killed in publish().
     gathered_path(rows_path).unlink(missing_ok=True)
+    _remove_rooms(rows_path)
     head = json.dumps({"partial_version": PARTIAL_VERSION, **header}, sort_keys=True).encode()
     notice = _make_room(rows_path, journal_path, head)
     # Without its rows, the journal would describe rows that are written later.
@@ -129,6 +143,7 @@ def _recover(journal: Journal) -> None:
     whole = text.rfind(b"\n") + 1
     if whole < size:
         os.ftruncate(journal.journal_file, whole)
+    run, first = list[Row](), 0  # of one clip so far, and the slot of its first row
     for line in text[:whole].split(b"\n")[1:-1]:
         entry = _entry(line)
         if entry is None:
@@ -137,11 +152,17 @@ def _recover(journal: Journal) -> None:
             _reject(journal, Rejected(**entry))
             continue
         slot = entry.pop("slot")
+        window, n_windows = entry.pop("window", (0, 1))
         row = Row(**entry)
         journal.n_slots = max(journal.n_slots, slot + 1)
         stored = os.pread(journal.rows_file, journal.row_bytes, row_offset(journal, slot))
-        if len(stored) == journal.row_bytes and zlib.crc32(stored) == row.crc32:
-            _keep(journal, range(slot, slot + 1), [row])
+        is_whole = len(stored) == journal.row_bytes and zlib.crc32(stored) == row.crc32
+        goes_on = (len(run), first + window) == (window, slot) and all(one.clip == row.clip for one in run[:1])
+        if window == 0:
+            run, first, goes_on = [], slot, True
+        run = [*run, row] if is_whole and goes_on else []
+        if len(run) == n_windows:
+            _keep(journal, range(first, slot + 1), run)
 
 
 def _line(entry: Mapping[str, object]) -> bytes:
@@ -163,13 +184,24 @@ def row_offset(journal: Journal, slot: int) -> int:
 
 
 def append(
-    journal: Journal, rows: Sequence[Row], X: npt.NDArray[np.floating], rejected: Sequence[Rejected] = ()
+    journal: Journal, rows: Sequence[Row], X: Iterable[npt.NDArray[np.floating]], rejected: Sequence[Rejected] = ()
 ) -> None:
-    """Write finished rows, shape (len(rows), 128, 128, 1) in the journal's element type, and rejected clips."""
-    if rows:
-        write_all(journal.rows_file, np.ascontiguousarray(X).data, row_offset(journal, journal.n_slots))
+    """Write finished rows, whose arrays come in parts of the journal's element type, and rejected clips.
+
+    All rows of a clip come at once.
+    """
+    end = row_offset(journal, journal.n_slots)
+    for part in X:
+        if part.size:
+            write_all(journal.rows_file, np.ascontiguousarray(part).data, end)
+            end += part.nbytes
+    assert end == row_offset(journal, journal.n_slots + len(rows))
     slots = range(journal.n_slots, journal.n_slots + len(rows))
-    lines = [_line(_entry_of(slot, row)) for slot, row in zip(slots, rows, strict=True)]
+    lines = [
+        _line(_entry_of(slots[first + i], row, i, len(of_clip)))
+        for first, of_clip in _by_clip(rows)
+        for i, row in enumerate(of_clip)
+    ]
     lines += [_line(clip._asdict()) for clip in rejected]
     write_all(journal.journal_file, b"".join(lines))
     journal.n_slots += len(rows)
@@ -178,14 +210,20 @@ def append(
         _reject(journal, clip)
 
 
-def _entry_of(slot: int, row: Row) -> dict[str, Any]:
+def _by_clip(rows: Sequence[Row]) -> list[tuple[int, list[Row]]]:
+    """Return the rows of each clip, and the index of the first."""
+    groups = [list(group) for _, group in groupby(rows, lambda row: row.clip or row.path)]
+    return list(zip(accumulate(map(len, groups), initial=0), groups, strict=False))
+
+
+def _entry_of(slot: int, row: Row, window: int, n_windows: int) -> dict[str, Any]:
     """Return the entry of a row in the journal: its fields that differ from their defaults, and its slot."""
     told = dict(zip(Row._fields, row, strict=True))
     for name, value in Row._field_defaults.items():
         if told[name] == value:
             del told[name]
     told["slot"] = slot
-    return told
+    return told if n_windows == 1 else told | {"window": (window, n_windows)}
 
 
 def _keep(journal: Journal, slots: range, rows: Sequence[Row]) -> None:
@@ -198,9 +236,13 @@ def _keep(journal: Journal, slots: range, rows: Sequence[Row]) -> None:
         # The columns start as zeros and empty texts, which are the defaults.
         if name not in _PATHS and (name not in Row._field_defaults or any(values)):
             journal.columns[name][slots.start : slots.stop] = _encoded(name, values)
-    for slot, row in zip(slots, rows, strict=True):
-        journal.slots[row.path] = slot
-        journal.rejected.pop(row.path, None)
+    for first, of_clip in _by_clip(rows):
+        path = of_clip[0].clip or of_clip[0].path
+        journal.slots[path] = slots[first]
+        journal.n_rows.pop(path, None)
+        if len(of_clip) > 1:
+            journal.n_rows[path] = len(of_clip)
+        journal.rejected.pop(path, None)
 
 
 def _encoded(name: str, values: Sequence[Any]) -> Sequence[Any]:
@@ -224,6 +266,7 @@ def _reject(journal: Journal, clip: Rejected) -> None:
 
 def close_journal(journal: Journal) -> None:
     """Close the files and leave them for the next run; a second call does nothing."""
+    _remove_rooms(journal.rows_path)
     files = journal.rows_file, journal.journal_file
     journal.rows_file = journal.journal_file = -1
     for file in files:

@@ -125,20 +125,26 @@ def discard(journal: Journal) -> None:
 
 
 def _columns(clips: Columns, source: npt.NDArray[np.int64], old: Cache | None, journal: Journal) -> Columns:
-    is_new = source < 0
     columns: Columns = {}
     for name, kind in COLUMNS.items():
-        if name in clips:
-            column = clips[name]
-        else:
-            column = journal.columns[name][-1 - source[is_new]]
-            if old is not None and not is_new.all():
-                reused = old.columns[name][source[~is_new]]
-                computed, column = column, np.empty(len(source), np.promote_types(reused.dtype, column.dtype))
-                column[~is_new] = reused
-                column[is_new] = computed
+        column = clips[name] if name in clips else recorded(name, source, old, journal)
         columns[name] = _narrow(column) if kind == "S" else column
     return columns
+
+
+def recorded(name: str, source: npt.NDArray[np.int64], old: Cache | None, journal: Journal | None) -> npt.NDArray[Any]:
+    """Return a column of rows by their origin, see `publish`; not their paths."""
+    is_new = source < 0
+    if journal is None or not is_new.any():
+        assert old is not None
+        return old.columns[name][source]
+    computed = journal.columns[name][-1 - source[is_new]]
+    if old is None or is_new.all():
+        return computed
+    reused = old.columns[name][source[~is_new]]
+    column = np.empty(len(source), np.promote_types(reused.dtype, computed.dtype))
+    column[~is_new], column[is_new] = reused, computed
+    return column
 
 
 def _rejected(rejected: Sequence[Rejected]) -> Columns:

@@ -1,6 +1,5 @@
 """Cache: a cache that is open. open_cache(): check that a file is a whole and well-formed cache, then map it."""
 
-import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.columns import COLUMNS, CUT_SHORT, REJECTED, X_DTYPES, Columns
-from cache.file.container import is_sealed
+from cache.file.columns import COLUMNS, CUT_SHORT, REJECTED, Columns
+from cache.file.container import is_sealed, mapped
 from cache.file.header import Header, format_version_of, lacking
 from cache.file.settings import MelSettings, Setting
 from cache.file.validate import check_arrays
@@ -180,11 +179,18 @@ class Cache:
         return MelSettings(**self.settings).row_seconds  # type: ignore[arg-type]
 
     @property
+    def is_longer(self) -> npt.NDArray[np.bool_]:
+        """Whether a clip is longer than a row shows, shape (n_clips,)."""
+        # A window is a whole number of samples.
+        longer: npt.NDArray[np.bool_] = (
+            self.clip_durations > self.row_seconds + 0.5 / self.columns["sr"][self.first_rows]
+        )
+        return longer
+
+    @property
     def n_longer(self) -> int:
         """How many clips are longer than a row shows."""
-        # A window is a whole number of samples.
-        least = self.row_seconds + 0.5 / self.columns["sr"][self.first_rows]
-        return int(np.count_nonzero(self.clip_durations > least))
+        return int(np.count_nonzero(self.is_longer))
 
     @property
     def n_cut_short(self) -> int:
@@ -289,7 +295,7 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
             raise DamagedCache(f"it has other datasets than this format, {min(odd)[:40]!r} is lacking or too much")
         if not has_seal:
             raise DamagedCache("its seal is gone, so its metadata cannot be trusted")
-        arrays = {name: _map(h5, name, raw) for name in wanted}
+        arrays = {name: mapped(h5, name, raw) for name in wanted}
         X = arrays.pop("X")
         header = Header.read(h5.attrs, X.dtype.name)
     for name in missing.keys() & {*COLUMNS, *REJECTED}:
@@ -312,35 +318,3 @@ def _hdf5(raw: BinaryIO) -> Iterator[h5py.File]:
     # Each layer of HDF5 and h5py has an exception of its own for damage.
     except Exception:
         raise DamagedCache("it is not a whole HDF5 file") from None
-
-
-def _map(h5: h5py.File, name: str, raw: BinaryIO) -> npt.NDArray[Any]:
-    # A soft or external link, or storage outside the file, could lead to any file; none is followed.
-    if not isinstance(h5.get(name, getlink=True), h5py.HardLink):
-        raise DamagedCache(f"it has no dataset {name!r} of its own")
-    dataset = h5[name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise DamagedCache(f"{name!r} is not a dataset")
-    plist = dataset.id.get_create_plist()
-    if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_nfilters() or plist.get_external_count():
-        raise DamagedCache(f"{name!r} is not contiguous and uncompressed, so it cannot be mapped")
-    dtype, shape = _dtype(name, dataset), dataset.shape
-    n_bytes = math.prod(shape) * dtype.itemsize
-    if n_bytes == 0:
-        return np.empty(shape, dtype)
-    offset = dataset.id.get_offset()
-    if offset is None or offset + n_bytes > os.fstat(raw.fileno()).st_size:
-        raise DamagedCache(f"{name!r} reaches past the end of the file, so the file is cut short")
-    return np.memmap(raw, dtype, "r", offset, shape)
-
-
-def _dtype(name: str, dataset: h5py.Dataset) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = dataset.dtype
-    kinds = {"X": tuple(X_DTYPES.values()), "y": (np.dtype("<f4"),)}
-    wanted = {**COLUMNS, **REJECTED}.get(name)
-    fits = dtype.kind == "S" if wanted == "S" else dtype in kinds.get(name, (np.dtype(wanted),))
-    # HDF5 has more types than NumPy, such as floats of another exponent; only the plain type can be mapped.
-    kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
-    if not (fits and dataset.id.get_type().equal(h5py.h5t.py_create(kind, logical=True))):
-        raise DamagedCache(f"{name!r} has the type {dtype}, which this format does not have there")
-    return dtype

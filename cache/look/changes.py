@@ -127,7 +127,8 @@ def as_json(found: Changes) -> dict[str, Any]:
 
 def _known(cache: Cache) -> dict[str, Stamp]:
     known: dict[str, Stamp] = {}
-    for columns, prefix in ((cache.columns, ""), (cache.rejected, "rejected_")):
-        paths, sizes, times = (columns[prefix + name].tolist() for name in ("path", "size", "mtime_ns"))
-        known |= zip((path.decode() for path in paths), zip(sizes, times, strict=True), strict=True)
+    stamps = (cache.columns[name][cache.first_rows].tolist() for name in ("size", "mtime_ns"))
+    known |= zip(cache.clip_paths, zip(*stamps, strict=True), strict=True)
+    paths, *stamps_of_rejected = (cache.rejected[f"rejected_{name}"].tolist() for name in ("path", "size", "mtime_ns"))
+    known |= zip((path.decode() for path in paths), zip(*stamps_of_rejected, strict=True), strict=True)
     return known

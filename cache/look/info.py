@@ -11,6 +11,7 @@ from cache.file.columns import ABOVE, ROW_SHAPE
 from cache.file.reader import Cache
 from cache.look import changes
 from cache.shared.errors import CacheError
+from cache.shared.segment import grid, segment_of
 from cache.shared.text import files_by_kind, human_count, human_seconds, human_size, printable
 
 # The most clips that the text names of rejected ones, and of those with a remark.
@@ -22,8 +23,9 @@ def as_json(cache: Cache) -> dict[str, Any]:
     return {
         "cache": str(cache.file),
         "bytes": cache.file.stat().st_size,
-        "n_clips": len(cache),
-        "n_per_class": cache.n_per_class,
+        "n_clips": cache.n_clips,
+        "n_rows": len(cache),
+        "n_per_class": cache.n_clips_per_class,
         "dtype": cache.X.dtype.name,
         "settings": cache.settings,
         "feature_version": cache.feature_version,
@@ -36,8 +38,10 @@ def as_json(cache: Cache) -> dict[str, Any]:
         "point": cache.header.point,
         "widen": cache.header.widen,
         "background": cache.header.background,
-        "n_stretches": int(np.count_nonzero(cache.columns["end"])),
+        **cache.header.cropping._asdict(),
+        "n_stretches": n_segments(cache),
         "n_longer": cache.n_longer,
+        "n_silent_windows": n_silent_windows(cache),
         "n_cut_short": cache.n_cut_short,
         "n_corrected": cache.n_corrected,
         "remarks": [{"path": path, "remark": remark} for path, remark in cache.remarks],
@@ -49,11 +53,11 @@ def as_text(cache: Cache, width: int | None = None) -> str:
     """Return the screen that `python -m cache info` shows, no line wider than `width` where it can be broken."""
     status = cache.file.stat()
     found = changes.changes(cache)
-    n, total = len(cache), float(cache.columns["duration"].sum())
-    shortest, median, longest = np.quantile(cache.columns["duration"].astype(float), (0, 0.5, 1))
-    rates, n_clips = np.unique(cache.columns["sr"], return_counts=True)
-    formats, n_files = np.unique(cache.columns["format"], return_counts=True)
-    of_each = {name: human_count(count, "clip") for name, count in cache.n_per_class.items()}
+    n, total = len(cache), float(cache.clip_durations.sum())
+    shortest, median, longest = np.quantile(cache.clip_durations, (0, 0.5, 1))
+    rates, n_clips = np.unique(cache.columns["sr"][cache.first_rows], return_counts=True)
+    formats, n_files = np.unique(cache.columns["format"][cache.first_rows], return_counts=True)
+    of_each = clips_and_rows(cache)
     facts = {
         "X": f"({n}, {', '.join(map(str, ROW_SHAPE))}) {cache.X.dtype}",
         "y": f"{cache.y.shape} {cache.y.dtype}, one-hot",
@@ -68,7 +72,8 @@ def as_text(cache: Cache, width: int | None = None) -> str:
         "fingerprint": cache.fingerprint,
         "asked for": ", ".join(cache.class_names)
         + f"; {cache.X.dtype.name}; "
-        + (f"the first {cache.header.max_per_class} of each class" if cache.header.max_per_class else "all clips"),
+        + (f"the first {cache.header.max_per_class} of each class" if cache.header.max_per_class else "all clips")
+        + _crop(cache),
         **({"labels": _labels(cache)} if cache.header.tables else {}),
         "data": _since(found),
         "rejected": human_count(len(cache.rejections), "clip"),
@@ -77,8 +82,10 @@ def as_text(cache: Cache, width: int | None = None) -> str:
     lines = [f"{cache.file}: {human_size(status.st_size)}, made {_age(status.st_mtime)}"]
     if found.others:
         rest["skipped"] = f"{files_by_kind(found.others)}: not audio files, by their names"
-    if longer := _longer(cache):
+    if longer := long_clips(cache, f", the longest {longest:.1f} s"):
         rest["long clips"] = longer
+    if silent := n_silent_windows(cache):
+        rest["silence"] = f"{human_count(silent, 'window')} without sound skipped"
     # Not merged: a class may have the name of a fact.
     for name, value in (*facts.items(), *of_each.items(), *rest.items()):
         lines += _folded(printable(name), printable(value), width)
@@ -106,7 +113,7 @@ def _age(made: float) -> str:
 
 def _labels(cache: Cache) -> str:
     """Describe the tables of labels of a cache, and how they are read."""
-    segments = human_count(int(np.count_nonzero(cache.columns["end"])), "segment")
+    segments = human_count(n_segments(cache), "segment")
     how = [f"{role} in column {name}" for role, name in cache.header.columns._asdict().items() if name]
     how += [f"{cache.header.point:g} s around points"] * bool(cache.header.point)
     how += ["widened to the median"] * cache.header.widen
@@ -114,14 +121,55 @@ def _labels(cache: Cache) -> str:
     return "; ".join([f"{segments} from {', '.join(map(str, cache.table_paths))}", *how])
 
 
-def _longer(cache: Cache) -> str:
-    """Say how many clips are longer than a row shows."""
+def _crop(cache: Cache) -> str:
+    crop, overlap, n = cache.header.cropping
+    if crop == "middle":
+        return ""
+    which = f"{n} loudest windows" if crop == "loudest" else "windows"
+    return f"; the {which} of long clips, overlapping by {overlap:g}"
+
+
+def n_segments(cache: Cache) -> int:
+    """Return how many clips are segments of recordings."""
+    clip, end = (cache.columns[name][cache.first_rows] for name in ("clip", "end"))
+    windowed = clip[clip != b""].tolist()
+    return int(np.count_nonzero(end[clip == b""])) + sum(segment_of(path.decode()) is not None for path in windowed)
+
+
+def clips_and_rows(cache: Cache) -> dict[str, str]:
+    """Return in words how many clips each class has, and how many rows if those are more."""
+    n_rows, n_clips = cache.n_per_class, cache.n_clips_per_class
+    return {
+        name: human_count(n, "clip") + (f", {human_count(n_rows[name], 'row')}" if n_rows[name] > n else "")
+        for name, n in n_clips.items()
+    }
+
+
+def long_clips(cache: Cache, more: str = "") -> str:
+    """Say how many clips are longer than a row shows, and more, and what their rows are; "" if there are none."""
     if not (n := cache.n_longer):
         return ""
-    return (
-        f"{n} of {human_count(len(cache), 'clip')} {'is' if n == 1 else 'are'} longer than the"
-        f" {cache.row_seconds:.2g} s that a row shows, the longest {float(cache.columns['duration'].max()):.1f} s"
+    said = (
+        f"{n} of {human_count(cache.n_clips, 'clip')} {'is' if n == 1 else 'are'} longer than the"
+        f" {cache.row_seconds:.2g} s that a row shows{more}"
     )
+    if cache.header.crop == "middle":
+        return said
+    kind = "loudest windows" if cache.header.crop == "loudest" else "windows"
+    return f"{said}; their {kind} are {human_count(int(np.count_nonzero(cache.columns['clip'] != b'')), 'row')}"
+
+
+def n_silent_windows(cache: Cache) -> int:
+    """Return how many windows of clips have no row because there is no sound in them."""
+    if cache.header.crop != "segments":
+        return 0
+    seconds, sr = (cache.columns[name][cache.first_rows] for name in ("clip_duration", "sr"))
+    is_cut = seconds > 0
+    n_windows = sum(
+        grid(cache.row_seconds, cache.header.overlap, rate).n_windows(round(rate * duration))
+        for rate, duration in zip(sr[is_cut].tolist(), seconds[is_cut].tolist(), strict=True)
+    )
+    return n_windows - int(np.count_nonzero(cache.columns["clip"] != b""))
 
 
 def _since(found: changes.Changes) -> str:

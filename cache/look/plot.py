@@ -70,8 +70,9 @@ def plain_text() -> Iterator[None]:
 
 
 def _draw_class(figure: Any, cache: Cache, name: str, rows: Rows, chosen: Rows) -> Any:
-    seconds = float(cache.columns["duration"][rows].sum())
-    title = f"{_shortened(drawable(name))}: {human_count(len(rows), 'clip')}, {human_seconds(seconds)}"
+    clips = np.unique(cache.clips[rows])
+    seconds = float(cache.clip_durations[clips].sum())
+    title = f"{_shortened(drawable(name))}: {human_count(len(clips), 'clip')}, {human_seconds(seconds)}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     *axes, durations, rates = figure.subplots(
         1, N_CLIPS_PER_CLASS + 2, width_ratios=[1.0] * N_CLIPS_PER_CLASS + [0.8, 0.6]
@@ -81,8 +82,8 @@ def _draw_class(figure: Any, cache: Cache, name: str, rows: Rows, chosen: Rows) 
     axes[0].set_ylabel("kHz (mel scale)", fontsize=8)
     for ax in axes[len(chosen) :]:
         ax.set_axis_off()
-    _draw_durations(durations, cache, rows)
-    _draw_rates(rates, cache, rows)
+    _draw_durations(durations, cache, clips)
+    _draw_rates(rates, cache, cache.first_rows[clips])
     for ax in (*axes, durations, rates):
         ax.tick_params(labelsize=7)
     return image
@@ -101,13 +102,16 @@ def _draw_clip(ax: Any, cache: Cache, row: int) -> Any:
     ax.set_facecolor("black")  # half a band beyond the outermost
     ax.set_xlabel("s", fontsize=8)
     n_clip, duration = int(cache.columns["n_frames"][row]), float(cache.columns["duration"][row])
-    shown = human_seconds(duration)
+    shown, clip = human_seconds(duration), cache.columns["clip"][row]
     if n_clip < n_frames:
         ax.axvline((n_clip - 0.5) * seconds, color="white", linewidth=0.8, linestyle=(0, (4, 3)))
+    elif clip:
+        shown = f"from {cache.columns['start'][row]:.1f} to {cache.columns['end'][row]:.1f} s"
     elif n_clip > n_frames:
         shown += f", the middle {n_frames * seconds:.2g} s"
-    path = cache.columns["path"][row].decode()
-    name = _shortened(drawable(path if cache.columns["end"][row] > 0 else path.partition("/")[2]))
+    path = (clip or cache.columns["path"][row]).decode()
+    is_file = clip or cache.columns["end"][row] == 0
+    name = _shortened(drawable(path.partition("/")[2] if is_file else path))
     ax.set_title(f"{name}\n{shown}", fontsize=8)
     return image
 
@@ -121,8 +125,8 @@ def _ticks(settings: Mapping[str, Setting]) -> list[int]:
     return ticks
 
 
-def _draw_durations(ax: Any, cache: Cache, rows: Rows) -> None:
-    durations = cache.columns["duration"].astype(float)
+def _draw_durations(ax: Any, cache: Cache, clips: Rows) -> None:
+    durations = cache.clip_durations
     shortest, median, longest = np.quantile(durations, (0, 0.5, 1))
     if longest > _LOG_FROM * median:
         bins = np.geomspace(shortest, longest, _N_BINS + 1)
@@ -132,7 +136,7 @@ def _draw_durations(ax: Any, cache: Cache, rows: Rows) -> None:
     else:
         margin = 0.02 * (longest - shortest) if longest > shortest else 0.5 * longest
         bins = np.linspace(shortest - margin, longest + margin, _N_BINS + 1)
-    ax.hist(durations[rows], bins, color=_BAR)
+    ax.hist(durations[clips], bins, color=_BAR)
     ax.set_xlim(bins[0], bins[-1])
     ax.set_title("duration", fontsize=8)
     ax.set_xlabel("s", fontsize=8)
@@ -141,7 +145,7 @@ def _draw_durations(ax: Any, cache: Cache, rows: Rows) -> None:
 
 
 def _draw_rates(ax: Any, cache: Cache, rows: Rows) -> None:
-    all_rates, counts = np.unique(cache.columns["sr"], return_counts=True)
+    all_rates, counts = np.unique(cache.columns["sr"][cache.first_rows], return_counts=True)
     frequent = np.sort(all_rates[np.argsort(-counts, kind="stable")[:_MAX_RATES]])
     of_class = cache.columns["sr"][rows]
     heights = [int(np.count_nonzero(of_class == rate)) for rate in frequent]

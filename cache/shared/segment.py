@@ -97,3 +97,6 @@ class Crop(NamedTuple):
     crop: str = "middle"  # one of CROPS: its middle, all of its windows, or those with the most energy
     overlap: float = 0.5  # share of a window that the next one overlaps
     n_windows: int = 1  # how many windows `loudest` takes
+
+
+MIDDLE = Crop()

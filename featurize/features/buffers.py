@@ -55,7 +55,8 @@ class Buffers:
         self._at_segment, self._at_peak, self._at_floors = map(_address, (self.segment, self._peak, floors))
         self._at_tables = [_address(array) for array in (kernel.tables, kernel.bounds, scratch)]
         self._at_mel = _address(mel[N_FRAMES:])
-        self._kept_alive = kernel, floors, scratch, mel
+        self._kept_alive = kernel, floors, scratch
+        self._centre = mel.reshape(settings.n_mels, -1)[:, N_FRAMES : N_FRAMES + settings.n_frames]
 
     def begin(self) -> None:
         """Forget the peak of the clip before."""
@@ -65,6 +66,10 @@ class Buffers:
         """Transform the first frames of `segment` into the columns from `column` on; the centre begins at 0."""
         column = min(max(column, -N_FRAMES), self._n_columns)
         self._mel_power(self._at_segment, n_frames, *self._at_tables, self._at_peak, self._at_mel + 4 * column)
+
+    def energy(self, n_used: int) -> float:
+        """Return the sum of the powers in the first `n_used` columns, before they are normalised."""
+        return float(self._centre[:, :n_used].sum(dtype=np.float64))
 
     def normalise(self, n_used: int, out: Float32) -> float:
         """Write the levels of the first `n_used` columns to `out`, and 0 behind them; return the peak of the clip."""

@@ -25,6 +25,8 @@ FEATURE_VERSION = 2
 # The kernel is written for these, and the file format for the shape; the other settings are free.
 _FIXED = ("mono", "res_type", "window", "center", "pad_mode", "n_mels", "htk", "norm", "power", "ref", "n_frames")
 
+_NOT_FINITE = "it has samples that are NaN, infinite or too large to square"
+
 
 def computable(settings: MelSettings) -> MelSettings:
     """Return the settings if there is code for them.
@@ -104,6 +106,28 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
     if out.shape != (settings.n_mels, settings.n_frames) or out.dtype != np.float32 or not out.flags.c_contiguous:
         # The kernel would write beside it.
         raise ValueError(f"out is {out.dtype} {out.shape}, not contiguous float32 of a row's shape")
+    n_read = _transform(blocks, n_samples, settings)
+    n_used = min(n_frames_of(n_samples, settings), settings.n_frames)
+    if n_read == n_samples and not math.isfinite(buffers_of(settings).normalise(n_used, out)):
+        raise ClipError(_NOT_FINITE)
+    return n_read
+
+
+def energy(blocks: Iterable[Float32], n_samples: int, settings: MelSettings) -> float:
+    """Return the energy that a row of a waveform shows: the sum of the powers in its bands and frames.
+
+    `blocks` and `n_samples` are as for `write_spectrogram`. Raises a ClipError if a sample is NaN, infinite or too
+    large.
+    """
+    _transform(blocks, n_samples, settings)
+    found = buffers_of(settings).energy(min(n_frames_of(n_samples, settings), settings.n_frames))
+    if not math.isfinite(found):
+        raise ClipError(_NOT_FINITE)
+    return found
+
+
+def _transform(blocks: Iterable[Float32], n_samples: int, settings: MelSettings) -> int:
+    """Leave the power of the bands in this thread's buffers, and return the number of samples that there were."""
     buffers = buffers_of(settings)
     segment, silence, n_fft, hop = buffers.segment, buffers.silence, settings.n_fft, settings.hop_length
     n_total = n_frames_of(n_samples, settings)
@@ -127,8 +151,6 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
                 segment[:filled] = segment[hop * N_FRAMES :]
     if filled >= n_fft:
         buffers.transform(1 + (filled - n_fft) // hop, column)
-    if n_read == n_samples and not math.isfinite(buffers.normalise(min(n_total, settings.n_frames), out)):
-        raise ClipError("it has samples that are NaN, infinite or too large to square")
     return n_read
 
 

@@ -10,6 +10,7 @@ from cache.file.settings import Setting
 from cache.labels.columns import ColumnNames
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
+from cache.shared.segment import CROPS, MIDDLE, Crop
 from cache.shared.text import printable
 
 # Instead of names: every folder that has audio in it, and every label.
@@ -36,6 +37,9 @@ class Options:
     widen: bool | None
     background: int | None
     max_per_class: int | None
+    crop: str | None
+    overlap: float | None
+    n_windows: int | None
     dtype: str | None
     n_jobs: int
     strict: bool
@@ -53,10 +57,31 @@ class Options:
         _check_number("n_jobs", self.n_jobs, 1)
         _check_number("max_per_class", self.max_per_class, 0)
         check_background(self.background)
+        if self.crop is not None and self.crop not in CROPS:
+            raise UserError(f"crop is {self.crop!r:.40}; give one of {', '.join(CROPS)}")
+        _check_number("n_windows", self.n_windows, 1)
+        if self.overlap is not None and not (isinstance(self.overlap, int | float) and 0 <= self.overlap < 1):
+            raise UserError(f"overlap is {self.overlap!r:.40}; give a share of a window, from 0 to less than 1")
         if self.dashboard and self.scheduler is None:
             raise UserError("only a cluster has a dashboard; name the cluster's scheduler")
         if self.point is not None and not (isinstance(self.point, int | float) and 0 <= self.point <= MOST_POINT):
             raise UserError(f"point is {self.point!r}; give a number of seconds, {MOST_POINT} at most, or 0")
+
+
+def resolved_crop(options: Options, remembered: Crop) -> Crop:
+    """Return how long clips become rows: what is asked for, else what the cache remembers.
+
+    Raises a UserError if something is asked for that the crop has no use for.
+    """
+    crop = options.crop or remembered.crop
+    if crop == "middle" and options.overlap is not None:
+        raise UserError("--overlap is about windows of long clips; ask for them with --crop segments or loudest")
+    if crop != "loudest" and options.n_windows is not None:
+        raise UserError("--n-windows is about the loudest windows of long clips; ask for them with --crop loudest")
+    if crop == "middle":
+        return MIDDLE
+    overlap = remembered.overlap if options.overlap is None else float(options.overlap)
+    return Crop(crop, overlap, (options.n_windows or remembered.n_windows) if crop == "loudest" else 1)
 
 
 def check_background(n: int | None) -> None:

@@ -1,7 +1,7 @@
 """Plan of a run: which rows it can reuse, which clips it must compute, which are known to be bad."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import numpy.typing as npt
 from cache.file.columns import Columns, Rejected
 from cache.file.header import Header
 from cache.file.journal import Journal
+from cache.file.publish import recorded
 from cache.file.reader import Cache
 from cache.labels.corrections import FILE, REVIEWED, Correction, Decision, read_corrections
-from cache.shared.text import printable
+from cache.shared.segment import MIDDLE, Crop, Segment
+from cache.shared.text import human_count, printable
 from featurize.audio.find import Clip, Found
 from featurize.workers.batch import Task
 
@@ -63,12 +65,13 @@ def corrections_of(cache_file: Path, class_names: Sequence[str], notify: Callabl
 
 @dataclass
 class Plan:
-    """The clips of a cache, each with the row that it has or the task that makes one."""
+    """The clips of a cache, each with the rows that it has or the task that makes them."""
 
     clips: list[Clip]  # all clips, in final order
-    source: npt.NDArray[np.int64]  # the source of each clip's row, as `cache.file.publish.publish` takes it
+    source: npt.NDArray[np.int64]  # the source of each clip's first row, as `cache.file.publish.publish` takes it
     tasks: list[Task]  # the clips that must be read
     rejected: dict[str, Rejected]  # the clips that are known to be unusable, by path
+    crop: Crop  # how long clips become rows
 
 
 def why_recompute(old: Cache, header: Header) -> str:
@@ -83,16 +86,33 @@ def why_recompute(old: Cache, header: Header) -> str:
     return ""
 
 
+def why_cut_again(old: Cache, header: Header) -> str:
+    """Return in words how many rows of an old cache are useless because of the crop, and why; "" for none."""
+    n = old.n_longer
+    for name, value in header.cropping._asdict().items():
+        if n and (before := getattr(old.header, name)) != value:
+            clips = human_count(old.n_clips, "clip")
+            longer = "is longer than a row, so it is" if n == 1 else "are longer than a row, so they are"
+            return f"{n} of {clips} {longer} computed again: {name} is {value!r}, the cache's was {before!r}"
+    return ""
+
+
 def make_plan(
-    found: Found, old: Cache | None, journal: Journal | None, rehash: bool, corrections: Corrections = NONE
+    found: Found,
+    old: Cache | None,
+    journal: Journal | None,
+    rehash: bool,
+    corrections: Corrections = NONE,
+    crop: Crop = MIDDLE,
 ) -> Plan:
     """Decide for every clip whether its row is there already, in the old cache or in the journal.
 
     If contents are compared (`rehash`), every clip is read, and only those of new content are computed. A clip that was
     rejected for a correction is computed when that no longer holds.
     """
-    plan = Plan(found.clips, np.full(len(found.clips), _PENDING, np.int64), [], {c.path: c for c in found.rejected})
-    sources = _sources(old, journal)
+    pending, unreadable = np.full(len(found.clips), _PENDING, np.int64), {clip.path: clip for clip in found.rejected}
+    plan = Plan(found.clips, pending, [], unreadable, crop)
+    sources = _sources(old, journal, crop)
     stamp = [_recorded(name, old, journal) for name in ("size", "mtime_ns", "inode")]
     sha256 = _recorded("sha256", old, journal)
     bad = {} if rehash else corrections.still_bad(_known_bad(old, journal))
@@ -106,15 +126,17 @@ def make_plan(
         else:
             # A file of another number is another file, which an unpacked archive gives the size and time of this one.
             looks_the_same = known is not None and known[:2] == found_stamp[:2]
-            plan.tasks.append(
-                Task(clip, sha256(source).decode() if source is not None and (rehash or looks_the_same) else "")
-            )
+            known_sha256 = sha256(source).decode() if source is not None and (rehash or looks_the_same) else ""
+            plan.tasks.append(Task(clip, known_sha256, crop))
     return plan
 
 
-def _sources(old: Cache | None, journal: Journal | None) -> dict[str, int]:
-    """Return the source of every row that is there, by path."""
-    sources = {} if old is None else dict(zip(old.paths, range(len(old)), strict=True))
+def _sources(old: Cache | None, journal: Journal | None, crop: Crop) -> dict[str, int]:
+    """Return the source of the first row of every clip that has rows by this crop, by path."""
+    sources = {} if old is None else dict(zip(old.clip_paths, old.first_rows.tolist(), strict=True))
+    if old is not None and old.header.cropping != crop:
+        # A clip that is not longer than a row is the same row by any crop.
+        sources = dict(compress(sources.items(), (~old.is_longer).tolist()))
     if journal is not None:
         sources.update((path, -1 - slot) for path, slot in journal.slots.items())
     return sources
@@ -144,7 +166,7 @@ def _known_bad(old: Cache | None, journal: Journal | None) -> dict[str, Rejected
 
 def settle(plan: Plan, old: Cache | None, journal: Journal) -> None:
     """Enter what the run found out: every clip now has a row, new or known to be unchanged, or is rejected."""
-    sources = _sources(old, journal)
+    sources = _sources(old, journal, plan.crop)
     index = {clip.path: i for i, clip in enumerate(plan.clips)}
     for task in plan.tasks:
         path = task.clip.path
@@ -167,7 +189,7 @@ def correct(plan: Plan, corrections: Corrections, old: Cache | None, journal: Jo
             source[i], rejected[decided.path] = _PENDING, decided
         else:
             clips[i] = decided
-    return Plan(clips, source, plan.tasks, rejected)
+    return replace(plan, clips=clips, source=source, rejected=rejected)
 
 
 def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
@@ -175,16 +197,16 @@ def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
     if old is None or plan.tasks or old.header.request != header.request:
         return False
     clips, source = usable(plan)
-    if _known_bad(old, None) != plan.rejected or not np.array_equal(source, np.arange(len(old))):
+    first = old.first_rows
+    if _known_bad(old, None) != plan.rejected or not np.array_equal(source, first):
         return False
     # The class of a segment or of a corrected clip may have changed and nothing else.
-    if not np.array_equal([clip.label for clip in clips], old.labels):
-        return False
-    if not np.array_equal([clip.corrected for clip in clips], old.columns["corrected"]):
+    if not np.array_equal([clip.label for clip in clips], old.labels[first]):
         return False
     # Compared by content, a clip may have been touched: what is known of it has to follow, or it never ends.
     return all(
-        np.array_equal([getattr(clip, name) for clip in clips], old.columns[name]) for name in ("mtime_ns", "inode")
+        np.array_equal([getattr(clip, name) for clip in clips], old.columns[name][first])
+        for name in ("corrected", "mtime_ns", "inode")
     )
 
 
@@ -204,34 +226,66 @@ def without(plan: Plan, gone: Collection[int], clips: list[Clip]) -> Plan:
     paths = {clip.path for clip in plan.clips if clip.label in gone}
     kept = np.array([clip.label not in gone for clip in plan.clips], np.bool_)
     rejected = {path: clip for path, clip in plan.rejected.items() if path not in paths}
-    return Plan(clips, plan.source[kept], [], rejected)
+    return Plan(clips, plan.source[kept], [], rejected, plan.crop)
 
 
-def n_rows_to_write(plan: Plan, n_slots: int) -> int:
-    """Return how many rows this plan writes, copies included, to a file of rows that has `n_slots` now."""
-    n_new = sum(not task.known_sha256 for task in plan.tasks)
-    rows = plan.source[[clip.path not in plan.rejected for clip in plan.clips]]
+def n_rows_to_write(plan: Plan, n_new: int, old: Cache | None, journal: Journal) -> int:
+    """Return how many rows this plan writes, copies included, if it computes so many."""
+    kept = np.array([clip.path not in plan.rejected for clip in plan.clips], np.bool_)
+    source, n_rows = plan.source[kept], _n_rows(plan.clips, plan.source, old, journal)[kept]
+    n_known, n_there = np.count_nonzero(n_rows), int(n_rows.sum())
     # Rows that lie where they belong stay there; otherwise all of them are copied into a new file.
-    in_place = np.array_equal(rows[:n_slots], -1 - np.arange(n_slots)) and bool((rows[n_slots:] == _PENDING).all())
-    return n_new if in_place else n_new + len(rows)
+    slots = -1 - (np.cumsum(n_rows) - n_rows)
+    in_place = n_there == journal.n_slots and np.array_equal(source[:n_known], slots[:n_known])
+    return n_new if in_place else n_new + n_there + n_new
 
 
 def usable(plan: Plan) -> tuple[list[Clip], npt.NDArray[np.int64]]:
-    """Return the clips that have a row, and where each row comes from."""
+    """Return the clips that have rows, and where the first of each comes from."""
     there = plan.source != _PENDING
     return list(compress(plan.clips, there.tolist())), plan.source[there]
 
 
-def clip_columns(clips: Sequence[Clip]) -> tuple[Columns, npt.NDArray[np.intp]]:
-    """Return the columns that come from the walk, and the label indices, shape (N,) each."""
-    columns: Columns = {
-        "path": np.array([clip.path.encode() for clip in clips], "S"),
-        "size": np.array([clip.size for clip in clips], "<i8"),
-        "mtime_ns": np.array([clip.mtime_ns for clip in clips], "<i8"),
-        "inode": np.array([clip.inode for clip in clips], "<u8"),
-        "start": np.array([clip.span[0] for clip in clips], "<f8"),
-        "end": np.array([clip.span[1] for clip in clips], "<f8"),
-        "corrected": np.array([clip.corrected for clip in clips], "<i4"),
-        "clip": np.full(len(clips), b"", "S1"),
-    }
-    return columns, np.array([clip.label for clip in clips], np.intp)
+def rows_of(
+    clips: Sequence[Clip], source: npt.NDArray[np.int64], old: Cache | None, journal: Journal
+) -> tuple[npt.NDArray[np.int64], Columns, npt.NDArray[np.intp]]:
+    """Return all rows of clips: where each comes from, the columns that the walk gives, and the label indices.
+
+    Parameters
+    ----------
+    source
+        Where the first row of each clip comes from; the others follow it.
+    """
+    n_rows = _n_rows(clips, source, old, journal)
+    which = np.repeat(np.arange(len(clips)), n_rows)
+    step = np.arange(len(which)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
+    source = np.where(source[which] < 0, source[which] - step, source[which] + step)
+    paths = np.array([clip.path.encode() for clip in clips], "S")[which]
+    spans = np.array([clip.span for clip in clips], "<f8").reshape(-1, 2)[which]
+    of_window = recorded("clip_duration", source, old, journal) > 0
+    of_clip = np.where(of_window, paths, b"")
+    if of_window.any():
+        spans[of_window] = np.stack([recorded(name, source, old, journal) for name in ("start", "end")], 1)[of_window]
+        windows = [_window(clips[which[i]], *spans[i].tolist()) for i in np.flatnonzero(of_window).tolist()]
+        paths = paths.astype(f"S{max(paths.itemsize, *map(len, windows))}")
+        paths[of_window] = windows
+    columns: Columns = {"path": paths, "start": spans[:, 0], "end": spans[:, 1], "clip": of_clip}
+    for name, kind in (("size", "<i8"), ("mtime_ns", "<i8"), ("inode", "<u8"), ("corrected", "<i4")):
+        columns[name] = np.array([getattr(clip, name) for clip in clips], kind)[which]
+    return source, columns, np.array([clip.label for clip in clips], np.intp)[which]
+
+
+def _n_rows(
+    clips: Sequence[Clip], source: npt.NDArray[np.int64], old: Cache | None, journal: Journal
+) -> npt.NDArray[np.intp]:
+    """Return how many rows clips have; 0 for those that must be computed."""
+    n_rows = np.array([journal.n_rows.get(clip.path, 1) for clip in clips], np.intp)
+    if old is not None:
+        n_rows[source >= 0] = np.bincount(old.clips)[old.clips[source[source >= 0]]]
+    n_rows[source == _PENDING] = 0
+    return n_rows
+
+
+def _window(clip: Clip, start: float, end: float) -> bytes:
+    channel = clip.segment.channel if clip.segment else 0
+    return Segment(clip.file, start, end, channel).path.encode()

@@ -13,6 +13,7 @@ from cache.labels.columns import USUAL, ColumnNames
 from cache.labels.read import Labels
 from cache.shared.errors import DamagedCache, MissingCache, UserError
 from cache.shared.files import Stamp, stamp_of
+from cache.shared.segment import MIDDLE, Crop
 from cache.shared.text import human_count, human_list, printable
 from cache.shared.tree import Places, class_places
 from featurize.audio.find import Class, Found, Walked, find_clips, nothing_found, walk_data
@@ -20,7 +21,7 @@ from featurize.features.profiles import resolved_settings
 from featurize.features.row import FEATURE_VERSION
 from featurize.update.classes import classes_of, recordings_of
 from featurize.update.labelled import Labelling, Shapes, label_names, labels_in, shapes
-from featurize.update.options import ALL, NONE, Options, check_background
+from featurize.update.options import ALL, NONE, Options, check_background, resolved_crop
 from featurize.update.segments import Segments, segments_of, usual_length
 
 
@@ -36,6 +37,7 @@ class Request:
     settings: MelSettings
     classes: Sequence[Class]  # the position is the label index
     max_per_class: int
+    crop: Crop
     dtype: str
     labelling: Labelling  # the tables of labels, and how they are read
     found: Found  # the clips
@@ -67,6 +69,7 @@ class Request:
             label_length=self.labelling.length,
             background=self.labelling.background,
             class_members={one.name: one.members for one in self.classes if one.members != (one.name,)},
+            **self.crop._asdict(),
         )
 
     @property
@@ -90,6 +93,7 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     old, damage = _opened(cache_file)
     header = None if old is None else old.header
     settings = resolved_settings(options.settings, None if old is None else old.settings)
+    crop = resolved_crop(options, MIDDLE if header is None else header.cropping)
     labelling = _labelling(options, old)
     shape_of = shapes(data)
     places = class_places(data)
@@ -112,6 +116,7 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
         settings=settings,
         classes=classes,
         max_per_class=max_per_class,
+        crop=crop,
         dtype=options.dtype or ("float32" if header is None else header.dtype),
         labelling=labelling,
         found=find_clips(walked, classes, max_per_class, segments.clips, recordings_of(labels)),

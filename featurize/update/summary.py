@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from cache.file.columns import ABOVE, ROW_SHAPE
+from cache.look.info import clips_and_rows, long_clips, n_segments, n_silent_windows
 from cache.shared.cli import called
 from cache.shared.segment import recording_of, segment_of
 from cache.shared.text import files_by_kind, human_count, human_list, human_seconds, human_size, printable
@@ -26,14 +25,16 @@ def as_json(result: Result) -> dict[str, Any]:
     where = _lines_of_tables(result)
     return {
         "cache": str(cache.file),
-        "n_clips": len(cache),
+        "n_clips": cache.n_clips,
+        "n_rows": len(cache),
         "n_computed": result.n_computed,
         "n_reused": result.n_reused,
         "n_removed": result.n_removed,
-        "n_per_class": cache.n_per_class,
+        "n_per_class": cache.n_clips_per_class,
         "max_per_class": cache.header.max_per_class,
-        "n_stretches": int(np.count_nonzero(cache.columns["end"])),
+        "n_stretches": n_segments(cache),
         "n_longer": cache.n_longer,
+        "n_silent_windows": n_silent_windows(cache),
         "n_low_rate": len(_low_rates(result)),
         "n_silent": len(cache.silent),
         "n_cut_short": cache.n_cut_short,
@@ -64,13 +65,13 @@ def as_text(result: Result) -> str:
     silent = {path: remarks.pop(path, "there is no sound in it, its row is all zeros") for path in cache.silent}
     used = {path: remark for path, remark in remarks.items() if ABOVE not in remark}
     conflicts = [f"{' = '.join(map(printable, paths))}: the same content in two classes" for paths in cache.conflicts]
-    counts = {printable(name): n for name, n in cache.n_per_class.items()}
+    counts = {printable(name): counted.split(" ", 1) for name, counted in clips_and_rows(cache).items()}
     width = max(12, *map(len, counts))
     size = human_size(cache.file.stat().st_size)
     shape = " x ".join(map(str, (len(cache), *ROW_SHAPE[:2])))
     return "\n".join(
         [
-            *(f"{name:{width}} {n:7} clip{'s' * (n != 1)}" for name, n in counts.items()),
+            *(f"{name:{width}} {n:>7} {words}" for name, (n, words) in counts.items()),
             f"computed {result.n_computed}, reused {result.n_reused}, removed {result.n_removed}, rejected"
             f" {len(cache.rejections)}" + (f", cut short {cache.n_cut_short}" if cache.n_cut_short else ""),
             *_named("rejected", cache.rejections, where),
@@ -117,7 +118,7 @@ def _fmax(result: Result) -> float:
 
 def _low_rates(result: Result) -> list[int]:
     """Return the sample rates of clips that cannot hold all of the frequencies that a row shows."""
-    rates = result.cache.columns["sr"]
+    rates = result.cache.columns["sr"][result.cache.first_rows]
     low: list[int] = rates[(rates < 2 * _fmax(result)) & (rates < int(result.cache.settings["sr"]))].tolist()
     return low
 
@@ -126,7 +127,7 @@ def _counted(result: Result) -> list[str]:
     """Return the lines that only count."""
     cache, found = result.cache, result.found
     lines = []
-    if (limit := cache.header.max_per_class) and max(cache.n_per_class.values()) == limit:
+    if (limit := cache.header.max_per_class) and max(cache.n_clips_per_class.values()) == limit:
         lines.append(f"at most {human_count(limit, 'clip')} of each class, as was asked; --max-per-class 0 takes all")
     if found.others:
         lines.append(f"skipped because they are not audio files: {files_by_kind(found.others)}")
@@ -136,13 +137,13 @@ def _counted(result: Result) -> list[str]:
         why = f"{it} {has} no label" if cache.header.tables else f"{it} {lies} beside the class folders"
         files = f"{human_list(found.loose, 3)}{backslash_words(found.loose)}"
         lines.append(f"skipped because {why}: {files}")
-    if n := cache.n_longer:
-        lines.append(
-            f"{n} of {human_count(len(cache), 'clip')} {'is' if n == 1 else 'are'} longer than the"
-            f" {cache.row_seconds:.2g} s that a row shows"
-        )
+    if longer := long_clips(cache):
+        is_open = cache.header.crop == "middle" and not result.names_crop
+        lines.append(f"{longer}; --crop segments uses all of them" if is_open else longer)
+    if n := n_silent_windows(cache):
+        lines.append(f"{human_count(n, 'window')} without sound skipped")
     if n := len(rates := _low_rates(result)):
-        clips, highest = human_count(len(cache), "clip"), f"{max(rates) / 2000:g} kHz"
+        clips, highest = human_count(cache.n_clips, "clip"), f"{max(rates) / 2000:g} kHz"
         lines.append(
             f"{n} of {clips} {'holds' if n == 1 else 'hold'} nothing above {highest}, half the rate of the recording;"
             f" a row shows up to {_fmax(result) / 1000:g} kHz"
@@ -154,7 +155,7 @@ def _counted(result: Result) -> list[str]:
             else "clips are exact copies of others in their class"
         )
         lines.append(f"{n} {what}; a split keeps them together")
-    if recordings := Counter(recording_of(path) for path in cache.paths if segment_of(path)):
+    if recordings := Counter(recording_of(path) for path in cache.clip_paths if segment_of(path)):
         n, n_files = recordings.total(), len(recordings)
         what = "clip is a segment" if n == 1 else "clips are segments"
         groups = "a recording, which is a group" if n_files == 1 else f"{n_files} recordings, each a group"

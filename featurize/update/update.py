@@ -23,15 +23,16 @@ from featurize.update.options import Options
 from featurize.update.plan import (
     Corrections,
     Plan,
-    clip_columns,
     correct,
     corrections_of,
     is_published,
     make_plan,
     n_rows_to_write,
+    rows_of,
     settle,
     unusable_classes,
     usable,
+    why_cut_again,
     why_recompute,
     without,
 )
@@ -50,11 +51,12 @@ class Result:
     cache: Cache  # the cache that it left, open
     found: Found  # the clips, and what else was come by in DATA
     problems: Sequence[Problem]  # labels that were skipped, and what else was told of lines of tables
-    # Rows that were computed, that were there already, and whose clips have gone.
+    # Clips that were computed, that were there already, and that have gone.
     n_computed: int
     n_reused: int
     n_removed: int
     seconds: float  # how long it took
+    names_crop: bool = False  # whether the user said how long clips become rows
 
     def __repr__(self) -> str:
         counts = f"{self.n_computed} computed, {self.n_reused} reused, {self.n_removed} removed"
@@ -76,16 +78,18 @@ def update(options: Options) -> Result:
     else:
         request, n_computed, cache = _update_alone(request)
     old = request.old
-    n_removed = len(set(old.paths).difference(cache.paths)) if old is not None and old is not cache else 0
-    seconds = time.perf_counter() - started
-    return Result(cache, request.found, request.problems, n_computed, len(cache) - n_computed, n_removed, seconds)
+    is_new = old is not None and old is not cache
+    n_removed = len(set(old.clip_paths).difference(cache.clip_paths)) if old is not None and is_new else 0
+    n_reused, seconds = cache.n_clips - n_computed, time.perf_counter() - started
+    names_crop = options.crop is not None
+    return Result(cache, request.found, request.problems, n_computed, n_reused, n_removed, seconds, names_crop)
 
 
 def _is_done(request: Request, corrections: Corrections) -> bool:
     """Whether the cache is already what is asked for, and nothing lies beside it."""
     if request.old is None or any(path.exists() for path in journal_paths(request.cache_file)):
         return False
-    plan = make_plan(request.found, request.old, None, request.options.rehash, corrections)
+    plan = make_plan(request.found, request.old, None, request.options.rehash, corrections, request.crop)
     plan = correct(plan, corrections, request.old, None)
     return not why_recompute(request.old, request.header) and is_published(plan, request.old, request.header)
 
@@ -123,13 +127,15 @@ def _update(request: Request) -> tuple[Request, int, Cache]:
     why = request.damage or (why_recompute(request.old, request.header) if request.old is not None else "")
     if why:
         options.notify(f"all clips are computed again: {why}")
+    elif request.old is not None and (why_some := why_cut_again(request.old, request.header)):
+        options.notify(why_some)
     reusable = None if why else request.old
     journal, notice = open_journal(request.cache_file, request.header.determines_rows, X_DTYPES[request.dtype])
     if notice:
         options.notify(notice)
     try:
         corrections = corrections_of(request.cache_file, request.header.class_names, lambda line: None)
-        plan = make_plan(request.found, reusable, journal, options.rehash, corrections)
+        plan = make_plan(request.found, reusable, journal, options.rehash, corrections, request.crop)
         n_computed = _compute(request, plan, journal)
         settle(plan, reusable, journal)
         if gone := unusable_classes(plan, len(request.classes)):
@@ -147,7 +153,7 @@ def _update(request: Request) -> tuple[Request, int, Cache]:
         return request, n_computed, _publish(request, plan, reusable, journal)
     except Interrupted as interrupt:
         n_clips = len(request.found.clips)
-        n_missing = len(make_plan(request.found, reusable, journal, rehash=False).tasks)
+        n_missing = len(make_plan(request.found, reusable, journal, rehash=False, crop=request.crop).tasks)
         interrupt.kept = (
             f"{n_clips - n_missing} of {n_clips} clips are finished and kept; run the same command again to go on"
         )
@@ -171,18 +177,19 @@ def _refuse_empty_classes(request: Request, plan: Plan) -> None:
 
 def _compute(request: Request, plan: Plan, journal: Journal) -> int:
     """Compute the clips of a plan into the file of rows, and return how many rows that took."""
-    from featurize.update.compute import compute
+    from featurize.update.compute import compute, estimated_rows
 
     options = request.options
     if options.strict and plan.rejected:
         bad = min(plan.rejected.values())
         raise UserError(f"{options.data / bad.path}: {bad.reason}; nothing was published because of --strict")
-    _check_space(request, plan, journal)
-    with _pool(request, len(plan.tasks)) as pool:
+    new = [task for task in plan.tasks if request.options.rehash or not task.known_sha256]
+    _check_space(request, plan, journal, len(new), estimated_rows(options.data, new, request.settings))
+    with _pool(request, len(plan.tasks), journal) as pool:
         return compute(options.data, plan.tasks, request.settings, pool, options.strict, journal)
 
 
-def _pool(request: Request, n_tasks: int) -> "AbstractContextManager[Pool]":
+def _pool(request: Request, n_tasks: int, journal: Journal) -> "AbstractContextManager[Pool]":
     options = request.options
     if options.scheduler is not None and n_tasks:
         from featurize.workers.dask import cluster_workers
@@ -191,27 +198,27 @@ def _pool(request: Request, n_tasks: int) -> "AbstractContextManager[Pool]":
         return cluster_workers(options.scheduler, folders, n_tasks, request.dtype, options.notify, options.dashboard)
     from featurize.workers.processes import processes
 
-    return processes(options.n_jobs, n_tasks, request.settings, request.dtype)
+    return processes(options.n_jobs, n_tasks, request.settings, request.dtype, journal.rows_path)
 
 
-def _check_space(request: Request, plan: Plan, journal: Journal) -> None:
+def _check_space(request: Request, plan: Plan, journal: Journal, n_new: int, n_rows: int) -> None:
     """Raise a UserError if the disk is too full for the rows, and announce what is going to be computed."""
     folder = request.cache_file.parent
-    needed = n_rows_to_write(plan, journal.n_slots) * journal.row_bytes
+    needed = n_rows_to_write(plan, n_rows, request.old, journal) * journal.row_bytes
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"{folder} has {human_size(free)} free and the cache needs {human_size(needed)};"
             " make room, choose another place with --cache, or halve it with --dtype float16"
         )
-    n_known = 0 if request.options.rehash else sum(task.known_sha256 != "" for task in plan.tasks)
-    if n_known:
+    if n_known := len(plan.tasks) - n_new:
         request.options.announce(
             f"{human_count(n_known, 'clip')} of known size and time to compare by content: the inode is another"
             " (a copy, or a file system that does not keep them)"
         )
+    rows = f" (about {human_count(n_rows, 'row')})" if n_rows > n_new else ""
     request.options.announce(
-        f"{human_count(len(plan.tasks) - n_known, 'clip')} to compute; needs up to {human_size(needed)} of disk,"
+        f"{human_count(n_new, 'clip')}{rows} to compute; needs up to {human_size(needed)} of disk,"
         f" {human_size(free)} are free"
     )
 
@@ -227,8 +234,8 @@ def _set_aside(request: Request) -> None:
 
 def _publish(request: Request, plan: Plan, reusable: Cache | None, journal: Journal) -> Cache:
     clips, source = usable(plan)
-    columns, labels = clip_columns(clips)
-    if n_corrected := int((columns["corrected"] > 0).sum()):
+    source, columns, labels = rows_of(clips, source, reusable, journal)
+    if n_corrected := sum(clip.corrected > 0 for clip in clips):
         request.options.announce(f"{human_count(n_corrected, 'label')} corrected, by corrections.csv")
     header = replace(request.header, versions={name: version(name) for name in _VERSIONS_OF})
     rejected = [plan.rejected[path] for path in sorted(plan.rejected)]

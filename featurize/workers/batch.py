@@ -1,21 +1,21 @@
 """A batch of clips to finished rows; pure and picklable, so any executor can run it."""
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.columns import ROW_SHAPE, Rejected, Row
+from cache.file.columns import Rejected, Row
 from cache.file.settings import MelSettings
-from cache.shared.types import Float32
-from featurize.audio.audio import Audio, ClipError, Reading
+from cache.shared.segment import MIDDLE, Crop
+from featurize.audio.audio import ClipError
 from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
 from featurize.audio.pieces import cut
-from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
-from featurize.features.row import check_reach, n_frames_of, write_spectrogram
+from featurize.workers.room import Room
+from featurize.workers.rows import add_rows
 
 # Segments of a recording beyond this number, which fill 34 MB of rows, are another work item.
 _MOST_SEGMENTS = 512
@@ -26,15 +26,17 @@ class Task(NamedTuple):
 
     clip: Clip
     known_sha256: str
+    crop: Crop = MIDDLE
 
 
 class Done(NamedTuple):
     """The results of a batch."""
 
-    rows: list[Row]  # the clips that were computed
-    X: npt.NDArray[np.floating]  # their spectrograms, shape (len(rows), 128, 128, 1)
+    rows: list[Row]  # of the clips that were computed, those of a clip together
+    X: npt.NDArray[np.floating]  # their spectrograms, shape (len(rows), 128, 128, 1), or none if they stay in the room
     unchanged: list[str]  # paths of the clips whose content was already known
     rejected: list[Rejected]  # the clips that cannot be used
+    in_file: bool = False  # whether the spectrograms are in a file
 
 
 def work_items(tasks: Iterable[Task]) -> Iterator[list[Task]]:
@@ -65,33 +67,26 @@ def featurize_batch(
     data: str,
     tasks: Sequence[Task],
     settings: MelSettings,
-    X: npt.NDArray[np.floating],
+    room: Room,
     begin: Callable[[int], None] = lambda position: None,
 ) -> Done:
     """Compute the rows of some clips, whose paths are relative to the folder `data`.
 
-    `X` is room for the rows, shape (at least as many as there are tasks, 128, 128, 1), float32 or float16; the result's
-    X is the part of it that was filled. Before a work item is computed, `begin` takes the number of tasks before it.
+    Before a work item is computed, `begin` takes the number of tasks before it. Raises an OSError if the room's file
+    cannot be written.
     """
-    done = Done([], X, [], [])
+    done = Done([], room.block[:0], [], [])
     position = 0
     for item in work_items(tasks):
         begin(position)
         position += len(item)
         if item[0].clip.segment:
-            _compute_segments(data, item, settings, X[len(done.rows) :], done)
-            continue
-        clip, known_sha256 = item[0]
-        try:
-            row = _compute(f"{data}/{clip.path}", clip, known_sha256, settings, X[len(done.rows)])
-        except ClipError as error:
-            done.rejected.append(_rejected(clip, error))
-            continue
-        if row is None:
-            done.unchanged.append(clip.path)
+            _compute_segments(data, item, settings, room, done)
         else:
-            done.rows.append(row)
-    return done._replace(X=X[: len(done.rows)])
+            _compute(data, item[0], settings, room, done)
+        if room.error is not None:
+            raise room.error
+    return done._replace(X=room.close())
 
 
 def _rejected(clip: Clip, error: ClipError) -> Rejected:
@@ -99,18 +94,25 @@ def _rejected(clip: Clip, error: ClipError) -> Rejected:
     return Rejected(clip.path, *stamp, str(error), clip.inode)
 
 
-def _compute(path: str, clip: Clip, known_sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row | None:
-    with open_audio(path, clip.size, clip.mtime_ns) as audio:
-        sha256 = audio.sha256
-        return None if sha256 == known_sha256 else _row(clip, audio, sha256, settings, x)
+def _compute(data: str, task: Task, settings: MelSettings, room: Room, done: Done) -> None:
+    clip, n_before = task.clip, room.n
+    try:
+        with open_audio(f"{data}/{clip.path}", clip.size, clip.mtime_ns) as audio:
+            sha256 = audio.sha256
+            rows = [] if sha256 == task.known_sha256 else add_rows(clip, audio, sha256, settings, task.crop, room)
+    except ClipError as error:
+        room.cut(n_before)
+        done.rejected.append(_rejected(clip, error))
+        return
+    done.rows.extend(rows)
+    if not rows:
+        done.unchanged.append(clip.path)
 
 
-def _compute_segments(
-    data: str, tasks: Sequence[Task], settings: MelSettings, X: npt.NDArray[np.floating], done: Done
-) -> None:
+def _compute_segments(data: str, tasks: Sequence[Task], settings: MelSettings, room: Room, done: Done) -> None:
     """Compute segments of one recording while it is decoded, and add to `done` what became of them, in their order."""
     clip = tasks[0].clip
-    ready: dict[int, Row] = {}
+    ready = _InOrder(room)
     bad: dict[int, ClipError] = {}
     same: set[int] = set()
     trouble = ClipError("")
@@ -124,56 +126,62 @@ def _compute_segments(
             for which, piece in cut(audio, [segments[i] for i in wanted]):
                 i = wanted[which]
                 try:
-                    ready[i] = _row(tasks[i].clip, piece, sha256[i], settings, X[i])
+                    ready.add(which, partial(add_rows, tasks[i].clip, piece, sha256[i], settings, tasks[i].crop))
                 except ClipError as error:
                     bad[i] = error
     except ClipError as error:
         trouble = error
         if error.passing:
             # Samples of a file that changed meanwhile are worth nothing.
-            ready, same = {}, set()
-    # Rows behind a missing one move up.
-    for n, i in enumerate(sorted(ready)):
-        if n != i:
-            X[n] = X[i]
-        done.rows.append(ready[i])
+            ready.forget()
+            same = set()
+    ready.finish()
+    done.rows.extend(ready.rows)
     done.unchanged.extend(tasks[i].clip.path for i in sorted(same))
+    there = {row.clip or row.path for row in ready.rows}.union(done.unchanged)
     done.rejected.extend(
-        _rejected(task.clip, bad.get(i, trouble)) for i, task in enumerate(tasks) if i not in ready and i not in same
+        _rejected(task.clip, bad.get(i, trouble)) for i, task in enumerate(tasks) if task.clip.path not in there
     )
 
 
-def _row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row:
-    out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
-    n_samples, sound = write_row(audio, settings, out)
-    remark = sound_remark(audio, sound, out, settings.row_seconds, settings.sr)
-    if sound.decoded.remark:
-        remark = f"{sound.decoded.remark}; {remark}" if remark else sound.decoded.remark
-    if out is not x:
-        x[...] = out
-    return Row(
-        clip.path,
-        clip.size,
-        clip.mtime_ns,
-        sha256,
-        n_frames_of(n_samples, settings),
-        sound.decoded.n_samples / audio.sr,
-        audio.sr,
-        audio.format,
-        zlib.crc32(x.data),
-        remark,
-        clip.inode,
-        *clip.span,
-    )
+class _InOrder:
+    """The rows of segments, which reach a room in the order of the segments although a long one is finished late."""
 
+    def __init__(self, room: Room) -> None:
+        self.rows: list[Row] = []
+        self._room, self._n_before = room, room.n
+        self._held: dict[int, tuple[list[Row], npt.NDArray[np.floating]]] = {}
+        self._next = 0
 
-def write_row(audio: Audio, settings: MelSettings, out: Float32) -> tuple[int, Sound]:
-    """Write one clip's spectrogram; return its length in samples at `settings.sr`, and what the clip proved to be."""
-    check_reach(audio.sr, settings)
-    announced = n_resampled(audio.n_samples, audio.sr, settings.sr)
-    waveform = Reading(mono_blocks(audio, settings.sr))
-    n_samples = write_spectrogram(waveform, announced, settings, out[:, :, 0])
-    if n_samples != announced:
-        # The header was wrong about the length, or did not state it, so the centre was taken from the wrong place.
-        write_spectrogram(mono_blocks(audio, settings.sr), n_samples, settings, out[:, :, 0])
-    return n_samples, waveform.result
+    def add(self, which: int, add_to: Callable[[Room], list[Row]]) -> None:
+        """Compute the rows of a segment by its place in the order; one that raises a ClipError has none."""
+        is_next = which == self._next
+        room = self._room if is_next else Room(np.empty_like(self._room.block[:1]))
+        n_before, rows = room.n, list[Row]()
+        try:
+            rows = add_to(room)
+        finally:
+            if not rows:
+                room.cut(n_before)
+            self.rows += rows * is_next
+            self._held[which] = (rows, room.close()) if rows and not is_next else ([], room.block[:0])
+            while self._next in self._held:
+                self._release(self._next)
+
+    def forget(self) -> None:
+        """Take all rows back."""
+        self._room.cut(self._n_before)
+        self.rows, self._held = [], {}
+
+    def finish(self) -> None:
+        """Add what waits for segments that did not come."""
+        for which in sorted(self._held):
+            self._release(which)
+
+    def _release(self, which: int) -> None:
+        rows, X = self._held.pop(which)
+        for x in X:
+            self._room.next()[...] = x
+            self._room.add()
+        self.rows += rows
+        self._next = which + 1

@@ -13,7 +13,7 @@ from cache.shared.segment import recording_of
 from cache.shared.types import Float32
 from featurize.audio.audio import BLOCK_SAMPLES, Audio, Blocks, ClipError, Decoded, check_sr
 from featurize.audio.pieces import open_clip
-from featurize.workers.batch import write_row
+from featurize.workers.rows import write_row
 
 
 def row_of_file(path: str, settings: MelSettings) -> Float32:

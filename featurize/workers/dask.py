@@ -1,6 +1,6 @@
 """Workers of a Dask cluster, whose rows come back in the results."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +18,7 @@ from cache.shared.errors import UserError
 from featurize.audio.decode import read_ahead
 from featurize.features.row import FEATURE_VERSION
 from featurize.workers.batch import Done, Task, featurize_batch, files_of
+from featurize.workers.room import Room
 from featurize.workers.schedule import Pool
 
 # Larger than on one machine, because handing over takes longer; 8 MB of rows.
@@ -52,8 +53,8 @@ class _Workers:
     def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
         return portable(partial(work, self._needs, data, tasks, settings, self._dtype))
 
-    def rows_of(self, block: int, done: Done) -> npt.NDArray[Any]:
-        return done.X
+    def rows_of(self, block: int, done: Done) -> Iterable[npt.NDArray[Any]]:
+        return [done.X]
 
     def suspects(self, block: int, tasks: Sequence[Task], future: "Future[Done]") -> Sequence[Task]:
         killed = future.done() and not future.cancelled() and isinstance(future.exception(), self.died)
@@ -99,7 +100,7 @@ def work(needs: Needs, data: str, tasks: Sequence[Task], settings: MelSettings, 
     """
     check_this_worker(needs)
     read_ahead(files_of(data, tasks))
-    done = featurize_batch(data, tasks, settings, np.empty((len(tasks), *ROW_SHAPE), X_DTYPES[dtype]))
+    done = featurize_batch(data, tasks, settings, Room(np.empty((len(tasks), *ROW_SHAPE), X_DTYPES[dtype])))
     if done.rejected:
         # The worker may have lost its view of the storage.
         check_this_worker(needs, again=True)

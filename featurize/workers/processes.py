@@ -16,22 +16,25 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cache.file.columns import ROW_SHAPE, X_DTYPES
+from cache.file.journal import room_path
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from cache.shared.process import keep_freed_memory
 from featurize.audio.decode import read_ahead
 from featurize.features.row import prepare
 from featurize.workers.batch import Done, Task, featurize_batch, files_of, work_items
+from featurize.workers.room import Room, rows_in
 from featurize.workers.schedule import Pool
 
 # Small enough to share the work evenly, large enough that handing a batch over costs little beside computing it.
@@ -109,8 +112,8 @@ def _main_module_hidden() -> Iterator[None]:
 class _Processes:
     """A `Pool` on this machine; a single worker is a thread, which needs no start."""
 
-    def __init__(self, n_jobs: int, n_rows: int, dtype: str) -> None:
-        self.n_jobs, self.n_rows = n_jobs, n_rows
+    def __init__(self, n_jobs: int, n_rows: int, dtype: str, rows_path: Path) -> None:
+        self.n_jobs, self.n_rows, self._rows_path = n_jobs, n_rows, rows_path
         self.died: type[BaseException] = BrokenExecutor
         n_blocks = self.n_blocks()
         n_bytes = n_blocks * n_rows * int(np.prod(ROW_SHAPE)) * X_DTYPES[dtype].itemsize
@@ -139,11 +142,12 @@ class _Processes:
     def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
         # A worker comes to it some batches later.
         read_ahead(files_of(data, tasks))
-        return partial(work, block, data, tasks, settings)
+        return partial(work, block, data, tasks, settings, room_path(self._rows_path, block))
 
-    def rows_of(self, block: int, done: Done) -> npt.NDArray[Any]:
-        rows: npt.NDArray[Any] = done.X if len(done.X) else _blocks[block, : len(done.rows)]
-        return rows
+    def rows_of(self, block: int, done: Done) -> Iterable[npt.NDArray[Any]]:
+        if done.in_file:
+            return rows_in(room_path(self._rows_path, block), _blocks[block])
+        return [_blocks[block, : len(done.rows)]]
 
     def suspects(self, block: int, tasks: Sequence[Task], future: Future[Done]) -> Sequence[Task]:
         position = int(_current[block])
@@ -160,6 +164,8 @@ class _Processes:
             self.executor = self._start()
 
     def failed(self, error: BaseException, tasks: Sequence[Task], block: int) -> UserError:
+        if isinstance(error, OSError):
+            raise error  # the disk is full, or fails
         if isinstance(error, BrokenExecutor):
             return UserError("a worker died before it had a clip; finished clips are kept: run it again")
         position = int(_current[block])
@@ -171,8 +177,10 @@ class _Processes:
 
 
 @contextmanager
-def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> Iterator[Pool]:
+def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str, rows_path: Path) -> Iterator[Pool]:
     """Start workers on this machine, which end with the block; few clips are shared out evenly.
+
+    Rows of long clips wait in files beside `rows_path`, the file of the finished rows.
 
     Raises a UserError if there is no memory for them.
     """
@@ -182,7 +190,7 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str) -> I
         gc.freeze()
     keep_freed_memory()
     with _start_in_words():
-        pool = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype)
+        pool = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype, rows_path)
     try:
         yield pool
     finally:
@@ -197,17 +205,16 @@ def _start_in_words() -> Iterator[None]:
         raise UserError(f"no worker can be started ({error.strerror}); use fewer with --jobs") from error
 
 
-def work(block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Done:
-    """Compute a batch into a block, where its rows stay; the result comes without them unless they have no room."""
+def work(block: int, data: str, tasks: Sequence[Task], settings: MelSettings, file: Path) -> Done:
+    """Compute a batch into a block, where its rows stay, or into a file if there are more; the result has none."""
 
     def begin(position: int) -> None:
         _current[block] = position + 1
 
-    fits = len(tasks) <= _blocks.shape[1]
-    room = _blocks[block] if fits else np.empty((len(tasks), *ROW_SHAPE), _blocks.dtype)
+    room = Room(_blocks[block], file)
     done = featurize_batch(data, tasks, settings, room, begin)
     _current[block] = 0
-    return done._replace(X=room[:0]) if fits else done
+    return done._replace(X=_blocks[block, :0], in_file=room.in_file)
 
 
 def _share(memory: Any, current: Any, shape: tuple[int, ...], dtype: str) -> None:

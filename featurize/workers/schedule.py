@@ -1,7 +1,7 @@
 """Send batches to a pool, and take back what became of them, in order as far as that costs no time."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, wait
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
@@ -48,8 +48,8 @@ class Pool(Protocol):
     def task(self, block: int, data: str, tasks: Sequence[Task], settings: MelSettings) -> Callable[[], Done]:
         """Return the picklable call that computes a batch; no other batch under way has the same block."""
 
-    def rows_of(self, block: int, done: Done) -> npt.NDArray[Any]:
-        """Return the rows of a finished batch, shape (len(done.rows), 128, 128, 1)."""
+    def rows_of(self, block: int, done: Done) -> Iterable[npt.NDArray[Any]]:
+        """Return the rows of a finished batch in parts, each of shape (some rows, 128, 128, 1)."""
 
     def suspects(self, block: int, tasks: Sequence[Task], future: "Future[Done]") -> Sequence[Task]:
         """Return the clips of a batch, all or one work item, of which a worker may have died; none if it lives."""
@@ -69,7 +69,7 @@ class _Batch(NamedTuple):
 
 def run_batches(
     data: str, tasks: Sequence[Task], settings: MelSettings, pool: Pool
-) -> Generator[tuple[list[Task], Done, npt.NDArray[Any]], None, None]:
+) -> Generator[tuple[list[Task], Done, Iterable[npt.NDArray[Any]]], None, None]:
     """Compute clips, a batch at a time; `data` is the folder of the clips' paths, as the workers see it.
 
     Raises a UserError if no worker is left, or a batch fails.
@@ -81,7 +81,7 @@ def run_batches(
     done
         The results; a clip of which a worker dies is rejected.
     X
-        The rows, shape (len(done.rows), 128, 128, 1), until the next batch is asked for.
+        The rows in parts, until the next batch is asked for.
     """
     backlog = _Backlog(tasks, pool.n_rows)
     under_way = _UnderWay(data, settings, pool)
@@ -101,7 +101,7 @@ def run_batches(
         else:
             for lost, suspects in under_way.recover(batch, error):
                 if rejected := backlog.put_back(lost.tasks, suspects):
-                    yield lost.tasks, Done([], _NO_ROWS, [], rejected), _NO_ROWS
+                    yield lost.tasks, Done([], _NO_ROWS, [], rejected), []
 
 
 class _Backlog:

@@ -160,7 +160,7 @@ def ours(data: Path, clips: list[Path], n_jobs: int) -> float:
     tasks = [Task(Clip(path, 0, stat.st_size, stat.st_mtime_ns), "") for path, stat in found]
     n_warm = n_done = 0
     started = time.perf_counter()
-    with processes(n_jobs, len(tasks), MelSettings(), "float32") as pool:
+    with processes(n_jobs, len(tasks), MelSettings(), "float32", data / "rows") as pool:
         for _, done, _ in run_batches(str(data), tasks, MelSettings(), pool):
             n_done += len(done.rows)
             if not n_warm and n_done >= len(tasks) // 8:

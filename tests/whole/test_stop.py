@@ -252,7 +252,7 @@ def test_workers_that_die_of_everything_end_the_run(data):
 
 def test_an_error_leaves_no_thread_behind_for_python_to_meet_on_its_way_out():
     def fail():
-        with processes(2, 100, MelSettings(), "float32") as pool:
+        with processes(2, 100, MelSettings(), "float32", Path("no-rows")) as pool:
             pool.executor.submit(time.sleep, 60)
             assert pool.executor.submit(abs, -1).result() == 1
             raise UserError("a clip failed")

@@ -39,8 +39,10 @@ def checked_clips(cache: Cache, settings: MelSettings | None, data: Path) -> lis
     if settings is None:
         features = np.asarray(cache.X[rows], np.float32)
         return [CheckedClip(cache.paths[row], x, x) for row, x in zip(rows.tolist(), features, strict=True)]
+    paths, clip_paths = cache.paths, cache.clip_paths
     clips = [
-        _read_clip(settings, data, cache.paths[row], cache.columns["sha256"][row].decode()) for row in rows.tolist()
+        _read_clip(settings, data, paths[row], clip_paths[cache.clips[row]], cache.columns["sha256"][row].decode())
+        for row in rows.tolist()
     ]
     found = [clip for clip in clips if clip is not None]
     if not found:
@@ -51,16 +53,18 @@ def checked_clips(cache: Cache, settings: MelSettings | None, data: Path) -> lis
     return found
 
 
-def _read_clip(settings: MelSettings, data: Path, path: str, sha256: str) -> CheckedClip | None:
+def _read_clip(settings: MelSettings, data: Path, path: str, clip: str, sha256: str) -> CheckedClip | None:
+    """Read a row by its path; None if the clip that it shows, or is a window of, is not the one of a digest."""
     from featurize import featurize_clip
     from featurize.audio.audio import ClipError
     from featurize.audio.pieces import open_clip
     from featurize.audio.resample import mono_blocks
 
     try:
-        with open_clip(str(data / path)) as audio:
+        with open_clip(str(data / clip)) as audio:
             if audio.sha256 != sha256:
                 return None
+        with open_clip(str(data / path)) as audio:
             waveform = np.concatenate([block.copy() for block in mono_blocks(audio, settings.sr)])
         return CheckedClip(path, waveform, featurize_clip(data / path, settings))
     except (ClipError, OSError):

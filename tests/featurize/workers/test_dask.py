@@ -20,6 +20,7 @@ from cache.shared.errors import UserError
 from featurize import build
 from featurize.workers.batch import Task, featurize_batch
 from featurize.workers.dask import cluster_workers
+from featurize.workers.room import Room
 from tests import ROOT
 from tests.helpers.clips import find_clips
 from tests.helpers.commands import complaints, start, wait_for_rows
@@ -127,14 +128,25 @@ def assert_same(cache_file, expected, without=()):
 def test_every_executor_gives_the_same_bytes(standing, data):
     settings = MelSettings()
     batch = [Task(clip, "") for clip in find_clips(data).clips[30:50]]
-    expected = featurize_batch(str(data), batch, settings, np.empty((len(batch), *ROW_SHAPE), np.float32))
+    expected = featurize_batch(str(data), batch, settings, Room(np.empty((len(batch), *ROW_SHAPE), np.float32)))
     with distributed.Client(standing.address, set_as_default=False) as client:
         for executor in (ThreadPoolExecutor(2), ProcessPoolExecutor(1), client.get_executor(pure=False)):
             with executor:
-                room = np.empty((len(batch), *ROW_SHAPE), np.float32)
+                room = Room(np.empty((len(batch), *ROW_SHAPE), np.float32))
                 done = executor.submit(featurize_batch, str(data), batch, settings, room).result()
             assert done.X.tobytes() == expected.X.tobytes()
             assert done[:1] + done[2:] == expected[:1] + expected[2:]
+
+
+def test_a_cluster_cuts_long_clips_as_one_machine_does(standing, tmp_path):
+    for i in range(3):
+        (tmp_path / f"data/{i}").mkdir(parents=True)
+        soundfile.write(tmp_path / f"data/{i}/a.wav", np.random.default_rng(i).normal(0, 0.1, 250_000), 250_000)
+    how = {"classes": "all", "settings": "bats", "crop": "segments", "overlap": 0.9, "notify": lambda _: None}
+    expected = build(tmp_path / "data", tmp_path / "expected.h5", **how).cache
+    found = build(tmp_path / "data", tmp_path / "f.h5", scheduler=standing.address, **how).cache
+    assert (found.n_clips, found.clips.tolist()) == (3, expected.clips.tolist())
+    assert_same(tmp_path / "f.h5", expected)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

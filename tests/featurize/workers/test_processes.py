@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_workers_and_their_threads_are_gone_when_their_block_ends(ends):
     threads, children = set(threading.enumerate()), set(multiprocessing.active_children())
 
     def compute():
-        with processes(2, 100, MelSettings(), "float32") as pool:
+        with processes(2, 100, MelSettings(), "float32", Path("no-rows")) as pool:
             if ends == "badly":
                 pool.executor.submit(time.sleep, 60)
             assert pool.executor.submit(abs, -1).result(timeout=30) == 1
@@ -107,7 +108,7 @@ def test_workers_and_their_threads_are_gone_when_their_block_ends(ends):
 
 def test_a_worker_that_hangs_in_the_system_ends_the_run_in_words(monkeypatch):
     monkeypatch.setattr("featurize.workers.processes.END_SECONDS", 0.2)
-    with processes(2, 100, MelSettings(), "float32") as pool:
+    with processes(2, 100, MelSettings(), "float32", Path("no-rows")) as pool:
         pool.executor.submit(abs, -1).result(timeout=30)
         real, pool.executor.shutdown = pool.executor.shutdown, lambda **_: time.sleep(5)
         with pytest.raises(UserError, match=r"a worker hangs in the system, .* finished clips are kept"):
@@ -117,7 +118,7 @@ def test_a_worker_that_hangs_in_the_system_ends_the_run_in_words(monkeypatch):
 
 @pytest.mark.parametrize("threads", [False, True])
 def test_a_crew_is_made_whole_again_and_computes_on(threads):
-    with processes(2, 100, MelSettings(), "float32") as pool:
+    with processes(2, 100, MelSettings(), "float32", Path("no-rows")) as pool:
         before = pool.executor
         with another_thread() if threads else np.errstate():
             pool.renew()

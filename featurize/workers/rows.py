@@ -1,0 +1,160 @@
+"""The rows of a clip: one of the clip as a whole, or of a long one a row for each of some windows."""
+
+import math
+import zlib
+from collections.abc import Iterator
+from heapq import heappush, heappushpop
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.file.columns import ROW_SHAPE, Row
+from cache.file.settings import MelSettings
+from cache.shared.segment import Crop, Grid, Segment, grid
+from cache.shared.types import Float32
+from featurize.audio.audio import Audio, Blocks, Decoded, Reading
+from featurize.audio.find import Clip
+from featurize.audio.pieces import cut_windows
+from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
+from featurize.features.row import check_reach, energy, n_frames_of, write_spectrogram
+from featurize.workers.room import Room
+
+# As the end of a span: more samples than a clip has.
+_ALL = 1 << 62
+
+
+def add_rows(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, crop: Crop, room: Room) -> list[Row]:
+    """Add the rows of a clip to a room, and return their entries.
+
+    Raises a ClipError if the clip cannot be used; then the room may hold some of its rows.
+    """
+    windows = grid(settings.row_seconds, crop.overlap, audio.sr)
+    if crop.crop == "middle" or 0 < audio.n_samples <= windows.length:
+        row = row_of(clip, audio, sha256, settings, room.next())
+        # There may be more samples than the header states.
+        if crop.crop == "middle" or round(row.duration * audio.sr) <= windows.length:
+            room.add()
+            return [row]
+    cut = _Windows(clip, audio, sha256, settings, windows)
+    rows = cut.add_loudest(crop.n_windows, room) if crop.crop == "loudest" else cut.add_all(room)
+    if not rows:
+        # It is not longer than a window, or there is no sound in it.
+        rows = [row_of(clip, audio, sha256, settings, room.next())]
+        room.add()
+    return rows
+
+
+def row_of(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row:
+    """Write the row of a clip as a whole, and return its entry."""
+    out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
+    n_samples, sound = write_row(audio, settings, out)
+    remark = sound_remark(audio, sound, out, settings.row_seconds, settings.sr)
+    if sound.decoded.remark:
+        remark = f"{sound.decoded.remark}; {remark}" if remark else sound.decoded.remark
+    if out is not x:
+        x[...] = out
+    return Row(
+        clip.path,
+        clip.size,
+        clip.mtime_ns,
+        sha256,
+        n_frames_of(n_samples, settings),
+        sound.decoded.n_samples / audio.sr,
+        audio.sr,
+        audio.format,
+        zlib.crc32(x.data),
+        remark,
+        clip.inode,
+        *clip.span,
+    )
+
+
+def write_row(audio: Audio, settings: MelSettings, out: Float32) -> tuple[int, Sound]:
+    """Write one clip's spectrogram; return its length in samples at `settings.sr`, and what the clip proved to be."""
+    check_reach(audio.sr, settings)
+    announced = n_resampled(audio.n_samples, audio.sr, settings.sr)
+    waveform = Reading(mono_blocks(audio, settings.sr))
+    n_samples = write_spectrogram(waveform, announced, settings, out[:, :, 0])
+    if n_samples != announced:
+        # The header was wrong about the length, or did not state it, so the centre was taken from the wrong place.
+        write_spectrogram(mono_blocks(audio, settings.sr), n_samples, settings, out[:, :, 0])
+    return n_samples, waveform.result
+
+
+class _Windows:
+    """The windows of a clip, which come while it is decoded once."""
+
+    def __init__(self, clip: Clip, audio: Audio, sha256: str, settings: MelSettings, windows: Grid) -> None:
+        self._clip, self._audio, self._sha256 = clip, audio, sha256
+        self._settings, self._grid = settings, windows
+        self._stream = Reading(audio.pieces([(0, _ALL)]))
+
+    def add_all(self, room: Room) -> list[Row]:
+        """Add the row of each window in which there is sound."""
+        rows = []
+        for first, y in self._cut():
+            x = room.next()
+            row = self._row(first, y, x)
+            if x.any():
+                room.add()
+                rows.append(row)
+        return self._of_clip(rows)
+
+    def add_loudest(self, n: int, room: Room) -> list[Row]:
+        """Add the rows of the n windows with the most energy of which none overlaps another by more than half."""
+        # A window rules out at most so many others. Among as many as all n rule out, and n, are the n that are wanted.
+        n_others = 2 * (math.ceil(self._grid.length // 2 / self._grid.step) - 1) + 1
+        most = n * (n_others + 1)
+        heap: list[tuple[float, int, Row, npt.NDArray[Any]]] = []
+        for first, y in self._cut():
+            at = energy(mono_blocks(self._window(y), self._settings.sr), self._n_resampled(y), self._settings)
+            if len(heap) == most and (at, -first) < heap[0][:2]:
+                continue
+            x = room.next()
+            row = self._row(first, y, x)
+            if x.any():
+                (heappush if len(heap) < most else heappushpop)(heap, (at, -first, row, x.copy()))
+        heap.sort(key=lambda one: -one[1])
+        chosen = self._grid.loudest(n, [-one[1] for one in heap], [one[0] for one in heap])
+        for i in chosen:
+            room.next()[...] = heap[i][3]
+            room.add()
+        return self._of_clip([heap[i][2] for i in chosen])
+
+    def _cut(self) -> Iterator[tuple[int, Float32]]:
+        """Yield the first sample and the samples of each window; none if the clip is not longer than one."""
+        parts = (part for _, part in self._stream)
+        for first, y, is_whole in cut_windows(parts, self._grid, self._grid.length):
+            if not is_whole:
+                yield first, y
+
+    def _window(self, y: Float32) -> Audio:
+        def blocks() -> Blocks:
+            yield y
+            return Decoded(len(y))
+
+        return Audio(self._audio.sr, y.shape[1], len(y), self._audio.format, blocks, str)
+
+    def _n_resampled(self, y: Float32) -> int:
+        return n_resampled(len(y), self._audio.sr, self._settings.sr)
+
+    def _row(self, first: int, y: Float32, x: npt.NDArray[Any]) -> Row:
+        sr, segment = self._audio.sr, self._clip.segment
+        first += segment.samples(sr)[0] if segment else 0
+        channel = segment.channel if segment else 0
+        window = Segment(self._clip.file, round(first / sr, 6), round((first + len(y)) / sr, 6), channel)
+        clip = self._clip._replace(path=window.path, segment=window)
+        return row_of(clip, self._window(y), self._sha256, self._settings, x)
+
+    def _of_clip(self, rows: list[Row]) -> list[Row]:
+        """Return the entries with what only the end of the clip shows."""
+        if not rows:
+            return []
+        decoded = self._stream.result
+        assert decoded is not None
+        # What is odd in some of the windows is not odd about the clip.
+        remarks = [decoded.remark, rows[0].remark if all(row.remark for row in rows) else ""]
+        seconds = decoded.n_samples / self._audio.sr
+        first, *others = (row._replace(clip=self._clip.path, clip_duration=seconds, remark="") for row in rows)
+        return [first._replace(remark="; ".join(filter(None, remarks))), *others]
