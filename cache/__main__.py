@@ -162,8 +162,9 @@ def _tell(cache: "Cache", as_json: bool) -> None:
         print(json.dumps({**facts, "fingerprint": cache.fingerprint}))
         return
     lines = [*(f"{name:12} {n:7} clip{'s' * (n != 1)}" for name, n in cache.n_clips_per_class.items())]
-    size = human_size(cache.file.stat().st_size)
-    summarise("\n".join(map(printable, [*lines, f"{cache.file}: {size}, {human_count(cache.n_clips, 'clip')}"])))
+    size, n = human_size(cache.file.stat().st_size), human_count(cache.n_clips, "clip")
+    n += f" in {len(cache)} rows" if len(cache) > cache.n_clips else ""
+    summarise("\n".join(map(printable, [*lines, f"{cache.file}: {size}, {n}"])))
 
 
 if __name__ == "__main__":

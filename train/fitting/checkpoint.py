@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache import Cache, open_cache
+from cache import Cache
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import own_folder, replacing
 from train.backend.types import Model, Weights
 from train.runs.directory import CHECKPOINT
+from train.runs.load import own_cache
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import History, read_history, write_history
 
@@ -126,13 +127,8 @@ def cache_to_resume(run_dir: Path, record: Record, cache_file: Path | None) -> C
 
     Raises a UserError if it is not there, cannot be used, or has changed.
     """
-    own = Path(record.cache.file)
-    if cache_file is None and not own.exists():
-        raise UserError(
-            f"{own}, on which {run_dir} was started, is not there any more; give its new place: "
-            f"`python -m train {record.command} CACHE --resume {run_dir}`"
-        )
-    cache = open_cache(cache_file or own)
+    otherwise = f"so say where it is: `python -m train {record.command} CACHE --resume {run_dir}`"
+    cache = own_cache(run_dir, record, cache_file, otherwise)
     if cache.fingerprint != record.cache.fingerprint:
         raise UserError(f"{cache.file} has changed since {run_dir} was started on it; start a new {record.command}")
     return cache

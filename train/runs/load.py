@@ -12,6 +12,7 @@ from cache.shared.errors import UserError
 from cache.shared.files import LFS_REMEDY, is_lfs_pointer
 from train.backend.types import Model
 from train.runs.directory import Run
+from train.runs.record import Record
 
 _MAX_CONFIG_BYTES = 10_000_000
 _WEIGHTS = "model.weights.h5"
@@ -23,12 +24,17 @@ def cache_for(run: Run, file: Path | None, otherwise: str) -> Cache:
     Raises a UserError if there is none, which ends with a remedy, `otherwise`, or if it cannot be used or has other
     classes or features.
     """
-    own = Path(run.record.cache.file)
-    if file is None and not own.exists():
-        raise UserError(f"{own}, on which {run.folder} was trained, is not there any more, {otherwise}")
-    cache = open_cache(file or own)
+    cache = own_cache(run.folder, run.record, file, otherwise)
     refuse_mismatch(run, cache)
     return cache
+
+
+def own_cache(folder: Path, record: Record, file: Path | None, otherwise: str) -> Cache:
+    """Open the cache of a run where it was, or at the place where it is now; a UserError ends with the remedy."""
+    own = Path(record.cache.file)
+    if file is None and not own.exists():
+        raise UserError(f"{own}, on which {folder} was trained, is not there any more, {otherwise}")
+    return open_cache(file or own)
 
 
 def data_folder(cache: Cache, was: Path | None = None) -> Path:

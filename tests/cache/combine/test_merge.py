@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cache import Cache, merge, open_cache
+from cache import merge, open_cache, subset
 from cache.labels.corrections import FILE, Decision
 from cache.look.info import check_rows
 from cache.shared.errors import UserError
 from tests import ROOT
-from tests.helpers.caches import assert_same, in_windows
-from tests.helpers.derived import CLASSES, assert_equal, assert_up_to_date, correct, labelled, link, made, write
+from tests.helpers.derived import CLASSES, assert_equal, assert_up_to_date, correct, labelled, link, made, quiet, write
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -217,26 +216,29 @@ def test_folders_beside_train_and_within_it_are_refused(tmp_path: Path) -> None:
         merge(parts, tmp_path / "merged.h5", data=tmp_path)
 
 
-def test_the_windows_of_a_clip_stay_together_and_it_counts_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crop", [{"crop": "segments", "overlap": 0.25}, {"crop": "loudest", "n_windows": 2}])
+def test_the_windows_of_a_long_clip_stay_together_and_it_counts_once(crop: dict[str, Any], tmp_path: Path) -> None:
     union = tmp_path / "union"
     for i in range(9):
-        file = write(union / CLASSES[i % 3] / f"{i}.wav", i)
-        link(file, union, tmp_path / f"part{i % 2}")
-        if i == 4:
-            link(file, union, tmp_path / "part1")
-
-    def windowed(cache: Cache) -> Path:
-        file = cache.file.with_suffix(".windows.h5")
-        return in_windows(cache, file, [1 + int(Path(path).stem) % 4 for path in cache.paths])
-
+        file = write(union / CLASSES[i % 3] / f"{i}.wav", i, (0.05, 5, 9, 13)[i % 4])
+        for k in {i % 2, i % 3 % 2}:
+            link(file, union, tmp_path / f"part{k}")
     for most in (0, 2):
-        parts = [windowed(made(tmp_path / f"part{k}", tmp_path / f"{k}.h5", max_per_class=most)) for k in (0, 1)]
+        options = {"max_per_class": most, **crop}
+        parts = [made(tmp_path / f"part{k}", tmp_path / f"{k}.h5", **options).file for k in (0, 1)]
         merged = merge(parts, tmp_path / f"merged{most}.h5", data=union)
-        expected = open_cache(windowed(made(union, tmp_path / "f.h5", max_per_class=most)))
-        assert_same(merged, expected)
-        assert merged.clip_paths == expected.clip_paths
-        assert merged.header.attributes() == expected.header.attributes()
+        assert_equal(merged, made(union, tmp_path / f"{most}.h5", **options))
         assert merged.n_clips == (6 if most else 9) < len(merged)
+        assert_up_to_date(union, merged.file)
+    part = subset(merged.file, tmp_path / "part.h5", classes="bee", notify=quiet)
+    assert_equal(part, made(union, tmp_path / "bee.h5", classes="bee", max_per_class=2, **crop))
+
+
+def test_caches_whose_long_clips_were_cut_otherwise_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "data/ant/1.wav")
+    one, two = (made(tmp_path / "data", tmp_path / f"{crop}.h5", crop=crop).file for crop in ("middle", "segments"))
+    with pytest.raises(UserError, match=f"crop is middle in {one} and segments in {two}"):
+        merge([one, two], tmp_path / "merged.h5")
 
 
 @pytest.fixture
