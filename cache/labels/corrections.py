@@ -19,6 +19,8 @@ from cache.shared.files import read_text
 from cache.shared.text import csv_line, plain_cell, printable
 
 FILE = "corrections.csv"
+# The table of the clips that were moved for corrections; see train.review.move.
+MOVES = "moved.csv"
 # The table of decisions about what was found in recordings, see train.findings.rulings.
 FINDINGS = "findings.csv"
 

@@ -12,7 +12,7 @@ from cache.labels import audacity, columns, raven
 from cache.labels.annotation import Annotation, Problem
 from cache.labels.columns import USUAL, ColumnNames
 from cache.labels.corrections import FILE as CORRECTIONS
-from cache.labels.corrections import FINDINGS
+from cache.labels.corrections import FINDINGS, MOVES
 from cache.labels.place import Place, index_of, own_folders, place_by_name, place_by_table
 from cache.labels.table import column_name, header_of, shown
 from cache.shared.errors import UserError
@@ -114,7 +114,7 @@ def _files(paths: Sequence[Path], most: float = math.inf) -> Iterator[tuple[Path
     found: list[tuple[Path, Path | None]]
     for path in paths:
         if path.is_dir():
-            here = (file for file in _below(path, most) if file.name not in (CORRECTIONS, FINDINGS))
+            here = (file for file in _below(path, most) if file.name not in (CORRECTIONS, FINDINGS, MOVES))
             found = [(file, path) for file in here if file.suffix.lower() in ENDINGS]
         elif path.exists():
             found = [(path, None)]

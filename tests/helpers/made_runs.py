@@ -11,7 +11,7 @@ from cache import Cache, open_cache
 from train.dataset.splits import SPLITS, clip_groups, split_clips
 from train.runs.record import FINISHED, describe_split, start_record, versions, write_record
 from train.runs.results import FoldSummary, LeakProbe
-from train.runs.tables import write_history, write_predictions, write_split
+from train.runs.tables import write_history, write_nearest, write_predictions, write_split
 from train.score.metrics import score
 
 OPTIONS = {"model": "tiny", "epochs": 6, "batch_size": 8, "learning_rate": None, "seed": 0, "group_by": None}
@@ -84,7 +84,7 @@ def made_fit(folder: Path, cache_file: Path, mistaken: Collection[str] = ()) -> 
 
 
 def made_crossval(folder: Path, cache_file: Path, n_repeats: int = 2, mistaken: Collection[str] = ()) -> Path:
-    """A finished cross-validation in two folds."""
+    """A finished cross-validation in two folds; the two next rows and the one a third behind are most like a clip."""
     cache, rng = open_cache(cache_file), np.random.default_rng(0)
     groups = clip_groups(cache.paths, cache.columns["sha256"])
     rows = np.arange(len(cache))
@@ -94,6 +94,8 @@ def made_crossval(folder: Path, cache_file: Path, n_repeats: int = 2, mistaken: 
     write_history(folder, [{"repeat": r, "fold": f, **row} for r, f in folds for row in curve(rng)])
     tested = [(repeat + 1, int(groups[row]) % 2 + 1) for repeat in range(n_repeats) for row in rows.tolist()]
     write_predictions(folder, cache, np.tile(rows, n_repeats), np.concatenate(drawn), tested)
+    near = [[(row + by) % len(cache) for by in (1, 2, len(cache) // 3)] for row in rows.tolist()]
+    write_nearest(folder, cache, rows, near)
     record = replace(
         start_record("crossval", cache, {**OPTIONS, "val": 0.1, "folds": 2, "repeats": n_repeats}),
         started="2026-03-04T05:06:07+00:00",

@@ -188,6 +188,10 @@ def review(
     only: Annotated[str | None, typer.Option(metavar="CLASS", help="Only clips or findings of this class.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.", show_default="a free one")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    move: Annotated[
+        bool, typer.Option("--move", help="Move the corrected clips into the folders of their classes, and end.")
+    ] = False,
+    undo_move: Annotated[bool, typer.Option("--undo-move", help="Move them back to where they were, and end.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Listen to doubtful clips, or to findings in recordings, and correct their labels in the browser.
@@ -203,15 +207,22 @@ def review(
     Example: python -m train review runs/crossval
 
     Example: python -m train review runs/first nights
+
+    Example: python -m train review runs/crossval --move
     """
     import webbrowser
 
-    of_clips = {"--cache": cache, "--data": data}
+    of_clips = {"--cache": cache, "--data": data, "--move": move, "--undo-move": undo_move}
     of_recordings = {"--out": out, "--predictions": predictions, "--threshold": threshold}
     for name, value in (of_clips if recordings else of_recordings).items():
         if value:
             what = "clips, so leave out the recordings" if recordings else "recordings; give some"
             raise typer.BadParameter(f"it is for {what}", param_hint=name)
+    if move and undo_move:
+        raise typer.BadParameter("give either --move or --undo-move", param_hint="--undo-move")
+    if move or undo_move:
+        _move(run, cache, data, undo_move)
+        return
     if recordings:
         from train.commands.predict import given_thresholds, thresholds_by_class
         from train.findings.review import opened_findings
@@ -230,6 +241,22 @@ def review(
         if not no_browser:
             webbrowser.open(server.address)
         server.serve_forever()
+
+
+def _move(run: Path, cache: Path | None, data: Path | None, undo: bool) -> None:
+    """Move corrected clips, or move them back."""
+    from train.review.review import move_back, move_reviewed
+
+    if undo:
+        n, data = move_back(run, cache, data)
+        summarise(f"{human_count(n, 'clip')} moved back")
+    else:
+        n, file, data = move_reviewed(run, cache, data)
+        summarise(printable(f"{human_count(n, 'clip')} moved" + (f"; {file} has their old names" if n else "")))
+        if n:
+            summarise(printable(f"undo: python -m train review {run} --undo-move"))
+    if n:
+        summarise(printable(f"next: python -m featurize {data}"))
 
 
 def summary(

@@ -15,6 +15,7 @@ from train.report.page import render, save
 from train.runs.load import data_folder
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import Predictions, read_history, read_predictions, read_split
+from train.score.corrected import what_changed
 from train.score.metrics import Calibration, calibration
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
         "probe": sections.probe(record.leak_probe),
         "missing": missing,
         "n_corrected": cache.n_corrected if cache is not None else 0,
+        "changed": what_changed(folder, record, cache) if cache is not None and metrics is not None else None,
         "rejected": sections.capped(cache.rejections if cache is not None else []),
         "conflicts": sections.capped(repeats.conflicts),
         "duplicates": sections.capped(repeats.duplicates),

@@ -15,6 +15,7 @@ from cache.file.settings import Setting
 from cache.labels.corrections import FILE, Correction, Decision, append_correction, read_corrections
 from cache.look.mel_scale import band
 from cache.shared.errors import UserError
+from cache.shared.segment import segment_of
 from cache.shared.text import printable
 from train.report.figures import spectrogram_png
 from train.review.queue import Queue
@@ -56,13 +57,16 @@ class Desk:
         done = [i for i, item in enumerate(self.items) if item.sha256 in self.decided]
         return {"done": done, "n_suspects_done": sum(i < self.n_suspects for i in done)}
 
-    def item(self, index: int, _shift: int = 0) -> dict[str, object]:
+    def item(self, index: int, _view: int = 0) -> dict[str, object]:
         """Return what the page shows of one clip; times in seconds within it."""
         item, columns, settings = self.items[index], self.cache.columns, self.cache.settings
         frame = float(settings["hop_length"]) / float(settings["sr"])
-        n_frames, duration = int(columns["n_frames"][item.row]), float(columns["duration"][item.row])
+        n_frames, duration = int(columns["n_frames"][item.row]), self._duration(item.row)
         n_shown = min(n_frames, self.cache.X.shape[2])
         starts = (n_frames - n_shown) // 2 * frame
+        if columns["clip"][item.row]:  # the row is a window of the clip, which may be a segment of a recording
+            segment = segment_of(item.path)
+            starts += float(columns["start"][item.row]) - (segment.start if segment else 0.0)
         was = self.decided.get(item.sha256)
         return {
             "path": printable(item.path),
@@ -75,11 +79,28 @@ class Desk:
             "sound_starts": starts_at(duration),
             "duration": duration,
             "decision": was and {"decision": was.decision, "new": printable(was.new)},
+            "near": [
+                {"label": printable(self.cache.class_names[self.cache.labels[row]]), "path": printable(self._path(row))}
+                for row in item.near
+            ],
         }
 
-    def picture(self, index: int, _shift: int = 0) -> bytes:
+    def _path(self, row: int) -> str:
+        clip = self.cache.columns["clip"][row] or self.cache.columns["path"][row]
+        return str(clip.decode())
+
+    def _duration(self, row: int) -> float:
+        return float(self.cache.columns["clip_duration"][row] or self.cache.columns["duration"][row])
+
+    def _row(self, index: int, view: int) -> int:
+        rows = [self.items[index].row, *self.items[index].near]
+        if not 0 <= view < len(rows):
+            raise UserError("there is no such clip")
+        return rows[view]
+
+    def picture(self, index: int, view: int = 0) -> bytes:
         """Return the spectrogram of a clip without its padding, as a PNG."""
-        row = self.items[index].row
+        row = self._row(index, view)
         n_shown = min(int(self.cache.columns["n_frames"][row]), self.cache.X.shape[2])
         x = np.array(self.cache.X[row, :, :n_shown, 0], np.float32)
         # The pages of the rows that were shown would count as this process's memory until it ends.
@@ -87,10 +108,10 @@ class Desk:
             self.cache.X.base.madvise(mmap.MADV_DONTNEED)
         return spectrogram_png(x)
 
-    def sound(self, index: int, _shift: int = 0) -> bytes:
+    def sound(self, index: int, view: int = 0) -> bytes:
         """Return the sound of a clip as a WAV."""
-        item = self.items[index]
-        return wav_of(self.data, item.path, float(self.cache.columns["duration"][item.row]))
+        row = self._row(index, view)
+        return wav_of(self.data, self._path(row), self._duration(row))
 
     def decide(self, index: object, decision: object, new: object, _span: object = None) -> dict[str, object]:
         """Write a decision into the table of corrections, and return the progress after it.

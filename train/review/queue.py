@@ -11,14 +11,15 @@ from cache.shared.text import human_count
 from train.dataset.splits import group_names
 from train.report.mistakes import find_suspects, least_certain, verdict, worst_mistakes
 from train.runs.record import FINISHED, Record
-from train.runs.tables import read_predictions
+from train.runs.tables import read_nearest, read_predictions
 
 
 class Item(NamedTuple):
     """A clip to review: its row in the cache, and the reason why it is shown.
 
     `probabilities` are the network's mean ones over its tests, by class, the highest first; `group` is the speaker, the
-    recorder or the recording, by which the run kept clips together.
+    recorder or the recording, by which the run kept clips together; `near` has the rows of the clips most like it, the
+    nearest first, and first those with its label.
     """
 
     row: int
@@ -28,6 +29,7 @@ class Item(NamedTuple):
     probabilities: dict[str, float]
     why: str
     group: str
+    near: list[int]
 
 
 class Queue(NamedTuple):
@@ -58,6 +60,9 @@ def make_queue(
     order = list(dict.fromkeys([*suspects, *others]))
     rows = dict(zip(cache.clip_paths, cache.first_rows.tolist(), strict=True))
     groups = dict(zip(rows, group_names([*rows], record.group_by), strict=True))
+    nearest = read_nearest(folder)
+    if not nearest:
+        notify(f"{folder} does not know which clips are alike (an earlier version trained it), so none are shown")
     mean, doubted = tested.mean, set(suspects)
     items, n_suspects, n_gone = [], 0, 0
     for clip in order:
@@ -72,7 +77,8 @@ def make_queue(
         shares = dict(sorted(zip(names, p, strict=True), key=lambda share: -share[1]))
         sha256 = cache.columns["sha256"][rows[path]].decode()
         group = groups[path] or recording_of(path)
-        items.append(Item(rows[path], path, sha256, names[true], shares, f"{why[0].upper()}{why[1:]}.", group))
+        why, near = f"{why[0].upper()}{why[1:]}.", [rows[other] for other in nearest.get(path, ()) if other in rows]
+        items.append(Item(rows[path], path, sha256, names[true], shares, why, group, near))
         n_suspects += clip in doubted
     if n_gone:
         notify(

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cache import open_cache
+from cache import Cache, open_cache
 from cache.shared.cli import notice
 from cache.shared.errors import Interrupted, UserError
 from train.report.page import styles
 from train.review.desk import Desk
+from train.review.move import move_clips, undo_moves
 from train.review.queue import make_queue
 from train.review.server import Answers, Server
 from train.runs.load import data_folder
-from train.runs.record import read_record
+from train.runs.record import Record, read_record
 
 
 @contextmanager
@@ -25,14 +26,32 @@ def opened_review(
     cannot be used, there is nothing to review, or the port is taken.
     """
     record = read_record(run)
+    cache, data = _reviewed(run, record, cache_file, data)
+    queue = make_queue(run, record, cache, notice, class_name)
+    desk = Desk(queue, cache, data, str(run), notice)
+    with opened_server(desk, desk.file, port) as server:
+        yield server
+
+
+def move_reviewed(run: Path, cache_file: Path | None, data: Path | None) -> tuple[int, Path, Path]:
+    """Move the clips whose class was changed; returns how many, the file with which to undo it, and DATA."""
+    cache, data = _reviewed(run, read_record(run), cache_file, data)
+    return *move_clips(cache, data, notice), data
+
+
+def move_back(run: Path, cache_file: Path | None, data: Path | None) -> tuple[int, Path]:
+    """Undo move_reviewed(); returns how many clips are where they were, and DATA."""
+    cache, data = _reviewed(run, read_record(run), cache_file, data)
+    return undo_moves(cache, data, notice), data
+
+
+def _reviewed(run: Path, record: Record, cache_file: Path | None, data: Path | None) -> tuple[Cache, Path]:
+    """Return the cache of a run and the folder of its clips, where they are now."""
     own = Path(record.cache.file)
     if cache_file is None and not own.exists():
         raise UserError(f"{own}, on which {run} was trained, is gone; give its place with --cache")
     cache = open_cache(cache_file or own)
-    queue = make_queue(run, record, cache, notice, class_name)
-    desk = Desk(queue, cache, data or data_folder(cache, own), str(run), notice)
-    with opened_server(desk, desk.file, port) as server:
-        yield server
+    return cache, data or data_folder(cache, own)
 
 
 @contextmanager

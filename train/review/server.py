@@ -27,6 +27,7 @@ _STATIC = {
     "/": ("review.html", "text/html; charset=utf-8"),
     "/review.js": ("review.js", "text/javascript; charset=utf-8"),
     "/edges.js": ("edges.js", "text/javascript; charset=utf-8"),
+    "/near.js": ("near.js", "text/javascript; charset=utf-8"),
     "/review.css": ("review.css", "text/css; charset=utf-8"),
 }
 # The most bytes of a decision.
@@ -42,14 +43,15 @@ _HEADERS = {
 }
 
 
-# An item, and how far its view is moved.
+# An item, and which view of it.
 _ITEM = re.compile(r"/(item|picture|sound)/(\d{1,9})(?:/(-?\d{1,6}))?", re.ASCII)
 
 
 class Answers(Protocol):
-    """The answers to the page. A shift moves the view of a finding by halves of its length; a clip is shown whole.
+    """The answers to the page.
 
-    A request that is wrong is a UserError, whose message is for the page.
+    A view of a finding is moved by so many halves of its length; view 0 of a clip is the clip itself, and those from 1
+    on are the clips most like it. A request that is wrong is a UserError, whose message is for the page.
     """
 
     @property
@@ -59,13 +61,13 @@ class Answers(Protocol):
     def state(self) -> dict[str, object]:
         """Return what the page shows of all items together."""
 
-    def item(self, index: int, shift: int = 0, /) -> dict[str, object]:
+    def item(self, index: int, view: int = 0, /) -> dict[str, object]:
         """Return what the page shows of one item."""
 
-    def picture(self, index: int, shift: int = 0, /) -> bytes:
+    def picture(self, index: int, view: int = 0, /) -> bytes:
         """Return a spectrogram as a PNG."""
 
-    def sound(self, index: int, shift: int = 0, /) -> bytes:
+    def sound(self, index: int, view: int = 0, /) -> bytes:
         """Return a WAV."""
 
     def decide(self, index: object, decision: object, new: object, span: object = None, /) -> dict[str, object]:
@@ -157,15 +159,15 @@ class _Handler(BaseHTTPRequestHandler):
         asked = _ITEM.fullmatch(path)
         if asked is None or int(asked[2]) >= len(self.server.desk.items):
             return Reply(HTTPStatus.NOT_FOUND, b"{}")
-        what, index, shift = asked[1], int(asked[2]), int(asked[3] or 0)
+        what, index, view = asked[1], int(asked[2]), int(asked[3] or 0)
         if what == "item":
-            return _json(self.server.desk.item(index, shift))
+            return _json(self.server.desk.item(index, view))
         if what == "picture":
-            return Reply(HTTPStatus.OK, self.server.desk.picture(index, shift), "image/png")
-        return self._sound(index, shift)
+            return Reply(HTTPStatus.OK, self.server.desk.picture(index, view), "image/png")
+        return self._sound(index, view)
 
-    def _sound(self, index: int, shift: int) -> Reply:
-        content = self.server.sound(index, shift)
+    def _sound(self, index: int, view: int) -> Reply:
+        content = self.server.sound(index, view)
         span = _span(self.headers.get("Range", ""), len(content))
         if span is None:
             return Reply(HTTPStatus.OK, content, "audio/wav")

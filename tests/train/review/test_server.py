@@ -105,7 +105,7 @@ def test_only_our_page_is_answered(server: Server) -> None:
 
 
 def test_without_the_token_there_is_a_page_without_a_word_about_the_clips(server: Server) -> None:
-    for path in ("/", "/review.js", "/review.css"):
+    for path in ("/", "/review.js", "/near.js", "/edges.js", "/review.css"):
         status, content, headers = ask(server, path, X_Token="")
         assert status == 200
         assert server.token.encode() not in content
@@ -140,6 +140,32 @@ def test_the_sound_is_that_of_the_clip_and_comes_in_ranges(server: Server, place
     assert ask(server, "/sound/0", Range=f"bytes={len(whole)}-")[0] == 416
     for odd in ("bytes=9-5", "bytes=0-1,5-6", "lines=0-5", "bytes=a-b", "bytes=-", f"bytes={'9' * 40}-"):
         assert ask(server, "/sound/0", Range=odd)[:2] == (200, whole)
+
+
+def test_the_clips_most_like_it_are_sent_as_its_views_and_no_others(server: Server, place: Path) -> None:
+    near = json.loads(ask(server, "/item/0")[1])["near"]
+    cache = open_cache(place / "features.h5")
+    row = cache.paths.index(json.loads(ask(server, "/item/0")[1])["path"])
+    assert [one["path"] for one in near] == [cache.paths[(row + by) % 48] for by in (1, 2, 16)]
+    assert [one["label"] for one in near] == [one["path"].split("/")[0] for one in near]
+    for view, one in enumerate(near, start=1):
+        heard, _ = soundfile.read(io.BytesIO(ask(server, f"/sound/0/{view}")[1]))
+        np.testing.assert_allclose(heard, soundfile.read(place / "data" / one["path"])[0], atol=2 / 32768)
+        assert ask(server, f"/picture/0/{view}")[1].startswith(b"\x89PNG")
+    for view in (-1, 4):
+        assert [ask(server, f"/{what}/0/{view}")[0] for what in ("sound", "picture")] == [422, 422]
+
+
+def test_a_run_of_an_earlier_version_is_reviewed_without_clips_like_it(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (place / "run" / "nearest.csv").rename(place / "nearest.csv")
+    try:
+        with opened_review(place / "run", None, None, None) as server:
+            assert server.desk.item(0)["near"] == []
+    finally:
+        (place / "nearest.csv").rename(place / "run" / "nearest.csv")
+    assert "does not know which clips are alike" in capfd.readouterr().err
 
 
 def test_of_a_long_recording_only_the_middle_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

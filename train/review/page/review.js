@@ -68,6 +68,7 @@ function forgetFarOnes() {
 
 function forget(index) {
   ahead.get(index)?.picture.then(URL.revokeObjectURL, () => {});
+  forgetNear(ahead.get(index));
   ahead.delete(index);
 }
 
@@ -102,6 +103,7 @@ async function show(index, aloud) {
   $("picture").alt = `Spectrogram of ${item.path}`;
   document.title = `${item.label}: review`;
   tell();
+  showNear(clip);
   clip.picture.then((address) => { if (mine === at) $("picture").src = address; }, fail);
   try {
     const sound = await decoding;
@@ -223,17 +225,23 @@ async function undo() {
 function play(from = beginning()) {
   stop();
   if (!current?.sound) return;
-  context.resume();
-  const source = context.createBufferSource();
-  source.buffer = current.sound;
-  source.loop = $("loop").getAttribute("aria-pressed") === "true";
-  [source.loopStart, source.loopEnd] = looped().map((time) => time / current.speed);
-  source.connect(gain);
-  source.start(0, from / current.speed);
-  playing = { source, from, since: context.currentTime };
-  source.addEventListener("ended", () => { if (playing?.source === source) stop(); });
+  start(current.sound, from / current.speed, looped().map((time) => time / current.speed));
+  playing.from = from;
   document.body.dataset.playing = at;
   requestAnimationFrame(move);
+}
+
+// Plays a sound from a time within it, and its part again and again if a loop is wanted.
+function start(sound, from, part) {
+  context.resume();
+  const source = context.createBufferSource();
+  source.buffer = sound;
+  source.loop = $("loop").getAttribute("aria-pressed") === "true";
+  [source.loopStart, source.loopEnd] = part;
+  source.connect(gain);
+  source.start(0, from);
+  playing = { source, since: context.currentTime };
+  source.addEventListener("ended", () => { if (playing?.source === source) stop(); });
 }
 
 function stop() {
@@ -243,6 +251,7 @@ function stop() {
     source.stop();
   }
   delete document.body.dataset.playing;
+  stopNear();
   $("cursor").style.visibility = "hidden";
   if (current?.sound) draw(current.sound);
 }
@@ -258,7 +267,7 @@ function length() {
 }
 
 function move() {
-  if (!playing || !current?.sound) return;
+  if (playing?.from === undefined || !current?.sound) return;
   const now = position();
   const { item, sound } = current;
   const x = (item.sound_starts + now - item.starts) / (item.ends - item.starts);
@@ -298,7 +307,7 @@ function draw(sound, cursor = null) {
 // Keys and buttons -------------------------------------------------------------------------------------------------
 
 const actions = {
-  play: () => (playing ? stop() : play()),
+  play: () => (playing && playing.near === undefined ? stop() : play()),
   loop: () => {
     const on = $("loop").getAttribute("aria-pressed") !== "true";
     $("loop").setAttribute("aria-pressed", String(on));
@@ -306,7 +315,7 @@ const actions = {
     else if (on) play();
   },
   slow: async () => {
-    const from = playing ? position() : 0;
+    const from = playing?.from === undefined ? 0 : position();
     rate = (rate + 1) % RATES.length;
     $("rate").textContent = `speed ${["1", "½", "¼"][rate]}`;
     const [mine, speed] = [at, RATES[rate]];
