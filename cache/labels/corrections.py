@@ -146,7 +146,7 @@ def read_decisions(
     if not file.exists():
         return []
     first, *lines = read_text(file).splitlines() or [""]
-    if tuple(first.split(",")) != tuple(header):
+    if tuple(first.replace('"', "").split(",")) != tuple(header):  # a spreadsheet may quote the names
         raise UserError(f"{file} is not a table of {what}s: its first line is not {','.join(header)}")
     found, bad = [], []
     for number, line in enumerate(lines, start=2):

@@ -5,7 +5,6 @@ loses the old one, and a name that is taken is never given again: a kill at any 
 command goes on.
 """
 
-import csv
 import hashlib
 import os
 from collections.abc import Callable
@@ -15,11 +14,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cache import Cache
-from cache.labels.corrections import FILE, MOVES, Correction, Decision, append_line, read_corrections
+from cache.labels.corrections import (
+    FILE,
+    MOVES,
+    Correction,
+    Decision,
+    append_line,
+    read_corrections,
+    read_decisions,
+)
 from cache.shared.errors import UserError
-from cache.shared.files import read_text, replacing
+from cache.shared.files import replacing
 from cache.shared.segment import segment_of
-from cache.shared.text import csv_line, plain_cell, printable
+from cache.shared.text import csv_line, printable
 from cache.shared.tree import Places, class_places
 
 
@@ -44,7 +51,7 @@ def move_clips(cache: Cache, data: Path, notify: Callable[[str], None]) -> tuple
     """
     decided = read_corrections(cache.file.resolve().with_name(FILE), notify)
     file, places, n_moved = cache.file.resolve().with_name(MOVES), class_places(data), 0
-    begun = {(move.before, move.after) for move in _read(file, notify)} if file.exists() else set()
+    begun = {(move.before, move.after) for move in _read(file, notify)}
     sha256 = [digest.decode() for digest in cache.columns["sha256"][cache.first_rows].tolist()]
     for path, digest in zip(cache.clip_paths, sha256, strict=True):
         one = decided.get(digest)
@@ -156,14 +163,4 @@ def _rename(old: Path, new: Path) -> None:
 
 
 def _read(file: Path, notify: Callable[[str], None]) -> list[Move]:
-    header, *lines = read_text(file).splitlines() or [""]
-    if tuple(header.split(",")) != Move._fields:
-        raise UserError(f"{file} is not a table of moved clips: its first line is not {','.join(Move._fields)}")
-    moves = []
-    for number, line in enumerate(lines, start=2):
-        cells = [plain_cell(cell) for cell in next(csv.reader([line]), [])]
-        if len(cells) == len(Move._fields):
-            moves.append(Move(*cells))
-        elif line:
-            notify(f"{file}: line {number} skipped, because it is not that of a moved clip")
-    return moves
+    return read_decisions(file, Move._fields, lambda cells: Move(*cells), "moved clip", notify)

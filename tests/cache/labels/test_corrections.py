@@ -80,6 +80,18 @@ def test_a_line_that_is_no_correction_costs_itself_alone_and_is_named(tmp_path: 
     assert said == [f"{file}: line 2 and 5 more skipped, because it is not a correction"]
 
 
+def test_a_table_that_a_spreadsheet_saved_again_is_still_read(tmp_path: Path) -> None:
+    file = tmp_path / "corrections.csv"
+    append_correction(file, ONE._replace(path="dog/a, b.wav"))
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.reader(lines))
+    with file.open("w", newline="", encoding="utf-8-sig") as out:
+        csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerows(rows)
+    assert read(file) == ({"a" * 64: ONE._replace(path="dog/a, b.wav")}, [])
+    append_correction(file, ONE._replace(sha256="b" * 64))
+    assert [*read(file)[0]] == ["a" * 64, "b" * 64]
+
+
 def test_after_half_a_line_the_next_one_is_whole(tmp_path: Path) -> None:
     file = tmp_path / "corrections.csv"
     append_correction(file, ONE)

@@ -21,11 +21,15 @@ from cache import open_cache
 from cache.shared.errors import UserError
 from featurize import build
 from tests import ROOT
+from tests.helpers.caches import in_windows
 from tests.helpers.made_runs import made_crossval
 from tests.helpers.tones import write_clips
 from train.review import sound
+from train.review.desk import Desk
+from train.review.queue import Queue, make_queue
 from train.review.review import opened_review
 from train.review.server import Server
+from train.runs.record import read_record
 from train.runs.tables import read_predictions
 
 MISTAKEN = ["dog/1s0_nohash_0.wav", "cat/1s3_nohash_1.wav"]
@@ -204,6 +208,16 @@ def test_what_browsers_do_not_play_and_what_is_too_loud_for_16_bits_is_decoded_f
 def test_a_path_that_leads_out_of_data_is_not_opened(path: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="leads out of the folder of clips"):
         sound.wav_of(tmp_path / "data", path, 1.0)
+
+
+def test_a_clip_of_several_windows_is_one_item_with_its_first_window_in_its_place(place: Path, tmp_path: Path) -> None:
+    cache = open_cache(place / "features.h5")
+    windows = in_windows(cache, tmp_path / "features.h5", [3] + [1] * 47)
+    record, cache = read_record(place / "run"), open_cache(windows)
+    (item,) = [one for one in make_queue(place / "run", record, cache, pytest.fail).items if one.row == 0]
+    shown = Desk(Queue([item], 0), cache, place / "data", "run", pytest.fail).item(0)
+    assert (shown["path"], shown["duration"], shown["starts"]) == (cache.clip_paths[0], 2.0, 0.0)
+    assert [one["path"] for one in shown["near"]] == [cache.clip_paths[i] for i in (1, 2, 16)]
 
 
 def test_a_clip_that_is_gone_is_told_in_words(server: Server, place: Path) -> None:
