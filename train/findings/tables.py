@@ -75,4 +75,4 @@ class Tables:
         """Which tables are left as they are, in words; "" if none is."""
         if not self.left:
             return ""
-        return f"{', '.join(map(printable, sorted(self.left)))} left as somebody changed it"
+        return f"Left as it is, because somebody changed it: {', '.join(map(printable, sorted(self.left)))}."

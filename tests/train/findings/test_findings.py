@@ -27,6 +27,7 @@ from tests.helpers.tones import tone
 from train.findings.desk import FindingDesk
 from train.findings.find import find, find_recordings
 from train.findings.review import opened_findings
+from train.findings.rulings import Ruling, Verdict, append_ruling, read_rulings
 from train.findings.view import spectrogram
 from train.predict.detections import Detections
 from train.predict.predict import label_of
@@ -190,6 +191,29 @@ def test_the_tables_of_two_reviewers_are_merged_and_edited_by_hand(made: Path, n
     }
 
 
+def test_whatever_names_there_are_the_decision_comes_back(tmp_path: Path) -> None:
+    names = ["=1+1", "a, b", '"q"', "'=x", "-3", "Großer Brachvogel", " ", "@x\N{NO-BREAK SPACE}".strip()]
+    rulings = [
+        Ruling(
+            f"site/{name}.wav",
+            1.5,
+            2 + i,
+            name,
+            Verdict.CHANGE,
+            names[i - 1],
+            0.000001,
+            1e5,
+            "me",
+            f"2026-01-0{i}",
+            "r",
+        )
+        for i, name in enumerate(names)
+    ]
+    for one in rulings:
+        append_ruling(tmp_path / "findings.csv", one)
+    assert read_rulings(tmp_path / "findings.csv", print) == rulings
+
+
 def test_a_table_that_a_person_wrote_or_changed_stays(
     made: Path, nights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,7 +221,8 @@ def test_a_table_that_a_person_wrote_or_changed_stays(
     mine.parent.mkdir(parents=True)
     mine.write_text("1.0\t2.0\towl\n")
     with Review(made, nights) as desk:
-        assert desk.decide(0, "right", "")["note"] == "audacity/night.wav.labels.txt left as somebody changed it"
+        note = "Left as it is, because somebody changed it: audacity/night.wav.labels.txt."
+        assert desk.decide(0, "right", "")["note"] == note
         assert mine.read_text() == "1.0\t2.0\towl\n"
         assert labels_in(nights, "raven") == {(NIGHT, 40.25, 40.75, "bird")}
         mine.unlink()
