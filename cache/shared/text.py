@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 # A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, "CSV Injection"); the apostrophes are
 # those of csv_line().
@@ -78,6 +78,23 @@ def human_count(n: int, noun: str) -> str:
 def human_percent(share: float) -> str:
     """Return a share in [0, 1] as people write it: 73.3 %."""
     return f"{100 * share:.1f} %"
+
+
+def human_interval(ends: tuple[float, float]) -> str:
+    """Return an interval of shares in [0, 1] as people write it: 67.2 to 96.9 %."""
+    return "{:.1f} to {:.1f} %".format(*(100 * end for end in ends))
+
+
+def aligned(rows: Sequence[Sequence[str]], to_left: Collection[int]) -> list[str]:
+    """Return the rows of a table as lines, some columns aligned to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i in to_left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def human_list(items: Sequence[str], most: int = 12, separator: str = ", ") -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cache.shared.text import human_count, human_percent, human_seconds, human_size, printable
+from cache.shared.text import aligned, human_count, human_interval, human_percent, human_seconds, human_size, printable
 from train.report.sections import few_groups
 from train.runs.record import Record
 from train.runs.results import LeakProbe, Score
@@ -86,7 +86,7 @@ def recordings_summary(result: "RecordingsScore") -> str:
             rows.append([_short(class_name), *(value for value, _ in cells)])
             if result.n_recordings > 1:
                 rows.append(["  95 % interval", *(ends for _, ends in cells)])
-        lines += ["", *_aligned(rows)]
+        lines += ["", *(f"  {line}" for line in aligned(rows, to_left={0}))]
     lines += ["", f"at the thresholds {_thresholds({name: one.threshold for name, one in result.per_class.items()})}"]
     if result.kept_thresholds is not None:
         lines.append(f"kept for `predict --threshold auto`: {_thresholds(result.kept_thresholds)}")
@@ -111,14 +111,6 @@ def _rate(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table as lines: its first column to the left, the others to the right."""
-    first, *others = ([row[i] for row in rows] for i in range(len(rows[0])))
-    columns = [[f"{cell:<{max(map(len, first))}}" for cell in first]]
-    columns += [[f"{cell:>{max(map(len, column))}}" for cell in column] for column in others]
-    return [f"  {'  '.join(cells)}".rstrip() for cells in zip(*columns, strict=True)]
-
-
 def _thresholds(of: Mapping[str, float]) -> str:
     return ", ".join(f"{_short(name)} {threshold:.3f}" for name, threshold in of.items())
 
@@ -130,12 +122,11 @@ def score_lines(
     probe: LeakProbe | None = None,
 ) -> list[str]:
     """Return a score beside its sanity baselines, its table of classes and its confusion matrix, under a title."""
-    low, high = score.interval
     names = [_short(name) for name in score.per_class]
     width = max(len("class"), *map(len, names))
     lines = [
         title,
-        f"  accuracy        {_percent(score.accuracy)}  (95 % interval {100 * low:.1f} to {100 * high:.1f} %)",
+        f"  accuracy        {_percent(score.accuracy)}  (95 % interval {human_interval(score.interval)})",
         f"  macro-F1        {_percent(score.macro_f1)}",
     ]
     if are_few(score.n_groups, score.n):

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cache.shared.text import csv_line, human_count, human_percent, human_seconds, printable
+from cache.shared.text import aligned, csv_line, human_count, human_interval, human_percent, human_seconds, printable
 from train.score.compare import Comparison, Entry
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -20,9 +20,10 @@ def as_text(comparison: Comparison, width: int | None) -> str:
     """
     header, rows = _numbers(comparison)
     names, words = _words(comparison)
-    lines = _aligned([[*header, *names], *([*a, *b] for a, b in zip(rows, words, strict=True))], len(header))
+    to_left = range(len(header), len(header) + len(names))
+    lines = aligned([[*header, *names], *([*a, *b] for a, b in zip(rows, words, strict=True))], to_left)
     if width is not None and max(map(len, lines)) > width:
-        lines, entries = [], _aligned([header, *rows], len(header))
+        lines, entries = [], aligned([header, *rows], ())
         lines.append(entries[0])
         for numbers, row in zip(entries[1:], words, strict=True):
             about = ", ".join(f"{name} {word}" for name, word in zip(names[:-1], row[:-1], strict=True))
@@ -127,7 +128,7 @@ def _numbers(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     scores = [entry.record.metrics for entry in entries]
     columns = {
         "accuracy": [human_percent(score.accuracy) if score else "no test" for score in scores],
-        "95 % interval": ["{:.1f} to {:.1f} %".format(*_percents(score.interval)) if score else "" for score in scores],
+        "95 % interval": [human_interval(score.interval) if score else "" for score in scores],
     }
     if any(entry.difference for entry in entries):
         columns["p"] = [_p(entry.difference.p) if entry.difference else "" for entry in entries]
@@ -175,18 +176,6 @@ def _notes(comparison: Comparison, width: int | None) -> list[str]:
     return lines + _indented(text, width, "")
 
 
-def _aligned(rows: Sequence[Sequence[str]], n_right: int) -> list[str]:
-    """Join cells to lines, the first `n_right` columns to the right and the others to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i < n_right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def _indented(text: str, width: int | None, indent: str = "    ") -> list[str]:
     if width is None:
         return [indent + text]
@@ -214,10 +203,6 @@ def _vary(values: Iterable[object]) -> bool:
 
 def _split_name(entries: Sequence[Entry]) -> str:
     return "train/val/test" if all(entry.record.command == "fit" for entry in entries) else "split"
-
-
-def _percents(shares: tuple[float, float]) -> tuple[float, float]:
-    return 100 * shares[0], 100 * shares[1]
 
 
 def _p(p: float) -> str:
