@@ -77,6 +77,8 @@ def deliver(
     for sink in sinks:
         if left and sink.summary:
             notice(sink.summary)
+    if left and output.segments is not None and output.format != "json":
+        notice(f"next: delete the wrong ones and train on the others, python -m featurize {output.segments}")
     if n_bad:
         raise UnusableFiles(f"{n_bad} of {len(sources)} files could not be used")
 

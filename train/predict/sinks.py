@@ -73,7 +73,7 @@ class Regions:
 
     def __init__(self, run: Run, out: Out) -> None:
         self.run, self.out, self.detections = run, out, Detections()
-        self.has_detections = False
+        self.has_detections = self.has_clips = False
 
     def write(self, one: Found) -> str:
         """Write the lines that are complete."""
@@ -81,12 +81,15 @@ class Regions:
         lines = [region_as_text(one.path, region) for region in found if one.kind is not Kind.CLIP]
         self.out(b"".join([*lines, *([as_text(self.run, one)] if one.kind is not Kind.WINDOW else [])]))
         self.has_detections |= bool(lines)
+        self.has_clips |= one.kind is Kind.CLIP
         return ""
 
     @property
     def summary(self) -> str:
-        """How detections become labels."""
-        return f"next: --format {' or '.join(LABELS)} writes these as labels to correct" if self.has_detections else ""
+        """How detections become labels, or clips a table."""
+        if self.has_detections:
+            return f"next: --format {' or '.join(LABELS)} writes these as labels to correct"
+        return "next: --format csv writes these as a table" if self.has_clips else ""
 
 
 class Labels:

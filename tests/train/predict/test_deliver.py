@@ -272,6 +272,14 @@ def test_labels_end_with_how_many_there_are_and_what_to_do_with_them(run: Path, 
     assert train_here(*command, tmp_path / "quiet.txt", "--quiet").stderr == ""
 
 
+def test_clips_and_segments_end_with_what_to_do_next_and_json_does_not(run: Path, tones: Path, tmp_path: Path) -> None:
+    clip = min(tones.rglob("*.wav"))
+    assert train_here("predict", run, clip).stderr == "next: --format csv writes these as a table\n"
+    assert train_here("predict", run, clip, "--format", "json").stderr == ""
+    said = train_here("predict", run, clip, "--segments", tmp_path / "found").stderr.splitlines()
+    assert said[-1] == f"next: delete the wrong ones and train on the others, python -m featurize {tmp_path / 'found'}"
+
+
 def test_each_class_may_have_its_own_threshold(run: Path, yard: Path) -> None:
     def classes(*thresholds: str) -> set[str]:
         options = [word for one in thresholds for word in ("--threshold", one)]
