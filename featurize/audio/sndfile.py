@@ -101,6 +101,10 @@ def open_stream(file: int, is_over: Callable[[], bool]) -> Audio:
         raise ClipError("it is not a WAV; pipe a WAV in, such as `sox in.mp3 -t wav - | ..`") from None
     sr, n_channels, n_samples = stream.samplerate, stream.channels, stream.frames
     check_sr(sr)
+    if not n_samples and not stream.seekable() and stream.subtype in _SAMPLE_BYTES:
+        # Its header says 0, as of a recording that goes on. libsndfile has read just the header; samples follow.
+        raw = {"format": "RAW", "subtype": stream.subtype, "endian": "LITTLE"}
+        stream = soundfile.SoundFile(file, closefd=False, samplerate=sr, channels=n_channels, **raw)
     if is_unknown(n_samples * n_channels * _SAMPLE_BYTES.get(stream.subtype, 1)):
         n_samples = 0
 
