@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import asdict
 from functools import cache
 from importlib import import_module
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import typer.testing
 
 from cache.file.columns import COLUMNS, REJECTED, X_DTYPES
@@ -190,6 +192,15 @@ assert probabilities.shape == (1, 3) and record.n_epochs == 2
 assert set(found[0].probabilities) == {"dog", "cat", "bird"}
 """
     run_python("-c", "\n".join([*snippets, checks]), cwd=tmp_path)
+
+
+def test_the_clips_of_the_page_about_bats_are_made_as_it_stands(tmp_path: Path) -> None:
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / ".docs/bats.md").read_text(), re.MULTILINE | re.DOTALL)
+    run_python("-c", snippet, cwd=tmp_path)
+    assert Counter(file.parent.name for file in tmp_path.glob("bats/*/*.wav")) == dict.fromkeys(
+        ("myotis", "horseshoe", "noise"), 60
+    )
+    assert soundfile.info(tmp_path / "night.wav").duration == 10
 
 
 def run_python(*arguments: str, cwd: Path) -> None:

@@ -147,7 +147,12 @@ def test_a_layer_that_is_not_known_is_named_and_nothing_is_kept(tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    [("predict", "RUN", "CLIP", "--quiet"), ("evaluate", "RUN", "CACHE"), ("suspects", "RUN", "--out", "OUT"), ("report", "RUN")],
+    [
+        ("predict", "RUN", "CLIP", "--quiet"),
+        ("evaluate", "RUN", "CACHE"),
+        ("suspects", "RUN", "--out", "OUT"),
+        ("report", "RUN"),
+    ],
     ids=lambda command: command[0],
 )
 def test_a_command_that_uses_a_run_starts_no_tensorflow(command, run, tones, tones_cache, tmp_path):
