@@ -23,10 +23,7 @@ def corrections_beside(caches: Sequence[Cache], notify: Callable[[str], None]) -
 def carry(corrections: Sequence[Correction], chosen: Chosen, out: Path) -> None:
     """Write corrections beside a new cache, where featurize looks for them.
 
-    Raises
-    ------
-    UserError
-        Others are there already, or a clip is not as featurize would make it after these.
+    Raises a UserError if others are there already, or a clip is not as featurize would make it after these.
     """
     file = out.with_name(FILE)
     decisions = last_decisions(corrections)

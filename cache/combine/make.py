@@ -26,11 +26,8 @@ def place_of(out: str | os.PathLike[str]) -> Path:
 def make(chosen: Chosen, out: Path, notify: Callable[[str], None]) -> Cache:
     """Write the clips in the order of featurize, at most as many of each class as the header says.
 
-    Raises
-    ------
-    UserError
-        A class has no clip, corrections do not agree with the clips, or the file cannot be written; nothing is left of
-        it then.
+    Raises a UserError if a class has no clip, corrections do not agree with the clips, or the file cannot be written;
+    nothing is left of it then.
     """
     chosen = in_order(chosen)
     rows = chosen.rows

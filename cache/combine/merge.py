@@ -42,23 +42,9 @@ def merge(
 ) -> Cache:
     """Make one cache of several, to the bit as featurize makes it of the same clips; no clip is read for that.
 
-    A clip that several caches have counts once.
-
-    Parameters
-    ----------
-    files
-        The caches.
-    out
-        The file to make.
-    data
-        The folder that holds the clips of all caches; None if the caches have the same.
-    notify
-        Takes notices for the user, a line each.
-
-    Raises
-    ------
-    UserError
-        The caches do not fit together, for each reason that the message names, or there is a file `out` already.
+    A clip that several caches have counts once. `data` is the folder that holds the clips of all caches; None if the
+    caches have the same. Raises a UserError that names each reason why the caches do not fit together, or if `out`
+    exists.
     """
     target = place_of(out)
     caches = [open_cache(file) for file in files]

@@ -35,6 +35,8 @@ def subset(
 ) -> Cache:
     """Make a cache of some clips of another one, to the bit as featurize makes it of these clips.
 
+    Raises a UserError if no clip is left, the cache does not have what is asked for, or `out` exists.
+
     Parameters
     ----------
     classes
@@ -43,13 +45,6 @@ def subset(
         How many clips of each class, chosen as featurize does; 0 for all, None: as the cache has it.
     where
         A regular expression: take only clips in whose path it is found.
-    notify
-        Takes notices for the user, a line each.
-
-    Raises
-    ------
-    UserError
-        No clip is left, the cache does not have what is asked for, or there is a file `out` already.
     """
     target = place_of(out)
     cache = open_cache(file)

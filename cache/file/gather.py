@@ -36,16 +36,8 @@ def gather_rows(
 ) -> None:
     """Write rows in their final order into a new file, from ALIGNMENT on.
 
-    Parameters
-    ----------
-    source
-        The origin of each row, shape (N,): i >= 0 is row i of `olds`, counted through them one behind the other, and
-        -1 - i is slot i of `journal`.
-
-    Raises
-    ------
-    CacheError
-        Another program replaced an old cache, or wrote into it.
+    The origin of a row is i >= 0 for row i of `olds`, counted through them one behind the other, and -1 - i for slot i
+    of the journal. Raises a CacheError if another program replaced an old cache, or wrote into it.
     """
     firsts = np.cumsum([0, *map(len, olds)])
     with ExitStack() as stack:
