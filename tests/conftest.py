@@ -16,44 +16,54 @@ from train.score import baselines
 # Files that take longest, the longest first: they are begun first, so that no core is left with one at the end, and
 # their tests are marked slow.
 SLOW_FILES = (
-    "whole/test_crash.py",
     "featurize/workers/test_dask.py",
+    "whole/test_crash.py",
+    "whole/test_stop.py",
     "train/fitting/test_fit_dask.py",
     "train/exporters/test_export.py",
-    "whole/test_stop.py",
-    "whole/test_train_command.py",
-    "train/fitting/test_worker.py",
-    "whole/test_readme.py",
-    "cache/file/test_bad_caches.py",
-    "train/report/test_report.py",
-    "train/models/test_recipes.py",
-    "cache/look/test_plot.py",
-    "train/report/test_page.py",
-    "train/fitting/test_fit.py",
-    "train/models/test_network.py",
-    "cache/file/test_container.py",
-    "featurize/audio/test_fuzz.py",
-    "featurize/update/test_update.py",
-    "train/fitting/test_compiled.py",
-    "train/runs/test_links.py",
-    "train/models/test_fast_path.py",
     "train/fitting/test_crossval.py",
-    "featurize/audio/test_odd_audio.py",
+    "whole/test_train_command.py",
+    "train/models/test_recipes.py",
+    "train/models/test_network.py",
+    "train/report/test_page.py",
+    "cache/look/test_plot.py",
+    "train/report/test_report.py",
+    "whole/test_readme.py",
+    "train/fitting/test_fit.py",
+    "cache/file/test_bad_caches.py",
+    "train/fitting/test_compiled.py",
     "train/review/test_page.py",
-    "train/predict/test_listen.py",
-    "train/predict/test_deliver.py",
-    "train/fitting/test_sweep.py",
+    "train/models/test_fast_path.py",
+    "featurize/audio/test_odd_audio.py",
+    "featurize/update/test_update.py",
+    "train/runs/test_links.py",
+    "featurize/audio/test_fuzz.py",
     "whole/test_round.py",
+    "whole/test_synthesize.py",
+    "cache/file/test_container.py",
+    "train/models/test_inference.py",
+    "train/predict/test_listen.py",
+    "train/fitting/test_sweep.py",
+    "train/fitting/test_worker.py",
+    "train/predict/test_deliver.py",
+    "train/backend/test_optim.py",
 )
 
 
+RANK = {ROOT / "tests" / name: i for i, name in enumerate(SLOW_FILES)}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no slow file where slow tests are not wanted: it takes as long as many of the others."""
+    return True if config.option.markexpr == "not slow" and collection_path in RANK else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    rank = {ROOT / "tests" / name: i for i, name in enumerate(SLOW_FILES)}
-    assert [file for file in rank if not file.exists()] == []
+    assert [file for file in RANK if not file.exists()] == []
     for item in items:
-        if item.path in rank:
+        if item.path in RANK:
             item.add_marker("slow")
-    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+    items.sort(key=lambda item: RANK.get(item.path, len(RANK)))
 
 
 @pytest.fixture(scope="session")

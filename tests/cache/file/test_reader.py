@@ -82,6 +82,7 @@ def test_what_is_said_of_clips_is_at_hand(tmp_path: Path) -> None:
     assert [path for path, _ in cache.remarks] == ["cat/d.wav"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "snippet"), [("numpy", 0), ("torch", 1), ("tensorflow", 2)])
 def test_the_loops_of_the_readme_see_every_row_once(mine: Path, tmp_path: Path, module: str, snippet: int) -> None:
     pytest.importorskip(module)

@@ -6,9 +6,8 @@ import pytest
 import soundfile
 
 from cache.shared.errors import UserError
-from cache.shared.tree import AUDIO_EXTENSIONS
+from cache.shared.tree import AUDIO_EXTENSIONS, CLASS_NAMES
 from featurize import build
-from featurize.audio.find import CLASS_NAMES
 from tests.helpers.clips import find_clips
 
 

@@ -119,6 +119,7 @@ def test_the_compiled_loops_leave_the_mel_power_of_the_reference():
     np.testing.assert_allclose(mel, reference.mel_power(y, 20, window, filterbank), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_run_without_llvm_says_once_what_that_costs_and_makes_the_same_cache(tones, tones_cache, tmp_path, n_jobs):
     def run(*options):
