@@ -112,7 +112,8 @@ def forked_runs():
         server.stdin.close()
 
 
-def _serve():
+def load_command():
+    """Import the command and all that is imported only on the way, and compile its kernel."""
     import filelock
 
     from cache.file.settings import MelSettings
@@ -121,7 +122,7 @@ def _serve():
     from featurize.features import row as mel
     from featurize.update import compute, summary
 
-    # What is imported only on the way is imported now: the sources, and what typer needs to take options.
+    # The sources, and what typer needs to take options.
     assert compute
     assert filelock
     assert summary
@@ -131,6 +132,9 @@ def _serve():
         __main__.app(["no-such-folder"], standalone_mode=False)
     __main__.silence_libraries = silence
 
+
+def _serve():
+    load_command()
     folder = tempfile.mkdtemp()
     files = [Path(folder, name) for name in ("out", "err", "calls")]
     for line in sys.stdin:

@@ -20,6 +20,7 @@ from cache.shared.errors import UserError
 from featurize import build
 from featurize.workers.processes import processes
 from tests.helpers.commands import complaints, start, wait_for_rows
+from tests.helpers.forks import fork
 from tests.helpers.sounds import wav
 from tests.helpers.tones import write_tiny_clips
 
@@ -44,7 +45,7 @@ def hours_of_silence(path, n_hours):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_nobody_waits_for_a_worker_that_is_inside_hours_of_audio(data, how, n_jobs):
     hours_of_silence(data / "dog" / "20.wav", 5)
-    with start(data, "--jobs", n_jobs) as process:
+    with fork(data, "--jobs", n_jobs) as process:
         wait_for_rows(data, process, 10)
         time.sleep(0.3)
         process.send_signal(how)
@@ -84,7 +85,7 @@ def test_a_second_interrupt_does_not_break_into_the_first(data):
         # The journal of the run before says nothing about how far this one is.
         for file in data.glob("features.h5.partial*"):
             file.unlink()
-        with start(data, "--jobs", 1) as process:
+        with fork(data, "--jobs", 1) as process:
             wait_for_rows(data, process, 0)
             process.send_signal(signal.SIGINT)
             time.sleep(delay)
@@ -143,7 +144,7 @@ def test_an_interrupt_that_a_callback_swallows_still_ends_the_run(data):
 
 def test_a_signal_to_the_whole_group_is_still_an_interrupt(data):
     hours_of_silence(data / "dog" / "20.wav", 5)
-    with start(data, "--jobs", 2, start_new_session=True) as process:
+    with fork(data, "--jobs", 2, start_new_session=True) as process:
         wait_for_rows(data, process, 10)
         os.killpg(process.pid, signal.SIGTERM)
         _, err = process.communicate(timeout=10)
@@ -170,7 +171,7 @@ featurize.workers.batch.open_audio = open_or_break
     ],
 )
 def test_a_clip_of_which_its_worker_dies_costs_only_itself(data, how, killers):
-    with start(data, "--jobs", 2, "--json", code=BREAKING.format(clips=killers, how=how)) as process:
+    with fork(data, "--jobs", 2, "--json", code=BREAKING.format(clips=killers, how=how)) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert complaints(err) == []
@@ -206,7 +207,7 @@ def die_or_stay(path):
 def test_no_run_waits_for_a_worker_that_does_not_hear_that_it_is_to_go(data, tmp_path):
     code = DEAF.format(inside=str(tmp_path / "inside"))
     code += BREAKING.format(clips={"dog/00.wav", "dog/20.wav"}, how="die_or_stay(path)")
-    with start(data, "--jobs", 2, "--json", code=code) as process:
+    with fork(data, "--jobs", 2, "--json", code=code) as process:
         out, err = process.communicate(timeout=40)
     assert process.returncode == 0, err
     assert [bad["path"] for bad in json.loads(out)["rejected"]] == ["dog/20.wav"]
@@ -237,7 +238,7 @@ def command_lines():
 
 def test_workers_that_die_of_everything_end_the_run(data):
     clips = {f"dog/{i:02}.wav" for i in range(20, 40)}
-    with start(data, "--jobs", 2, code=BREAKING.format(clips=clips, how="os._exit(0)")) as process:
+    with fork(data, "--jobs", 2, code=BREAKING.format(clips=clips, how="os._exit(0)")) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     (line,) = complaints(err)
@@ -266,7 +267,7 @@ def test_an_error_leaves_no_thread_behind_for_python_to_meet_on_its_way_out():
 def test_a_worker_that_fails_is_an_error_that_names_its_clip(data):
     hours_of_silence(data / "dog" / "20.wav", 5)  # for which nobody must wait
     code = BREAKING.format(clips={"cat/07.wav"}, how="raise SystemExit(3)")
-    with start(data, "--jobs", 2, code=code) as process:
+    with fork(data, "--jobs", 2, code=code) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert len(complaints(err)) == 1, err
@@ -285,7 +286,7 @@ def test_a_worker_that_fails_is_an_error_that_names_its_clip(data):
     ],
 )
 def test_a_clip_that_changes_before_it_is_read_costs_only_itself(data, how, reason):
-    with start(data, "--jobs", 2, "--json", code=BREAKING.format(clips={"cat/07.wav"}, how=how)) as process:
+    with fork(data, "--jobs", 2, "--json", code=BREAKING.format(clips={"cat/07.wav"}, how=how)) as process:
         out, err = process.communicate()
     assert process.returncode == 0, err
     assert json.loads(out)["rejected"] == [{"path": "cat/07.wav", "reason": reason}]
@@ -313,7 +314,7 @@ def test_a_clip_that_changes_while_it_is_read_costs_only_itself(data, how, reaso
         "    return mono_blocks(*arguments)\n"
         "featurize.workers.batch.mono_blocks, featurize.workers.batch.open_audio = change, remember\n"
     )
-    with start(data, "--jobs", 1, "--json", code=code) as process:
+    with fork(data, "--jobs", 1, "--json", code=code) as process:
         out, err = process.communicate()
     assert process.returncode == 0, err
     assert {"path": "cat/07.wav", "reason": reason} in json.loads(out)["rejected"]
@@ -347,7 +348,7 @@ def test_a_disk_that_fills_up_keeps_the_old_cache_and_the_finished_rows(data, sm
     code = (
         "import shutil\nusage = shutil.disk_usage\nshutil.disk_usage = lambda path: usage(path)._replace(free=10**9)\n"
     )
-    with start(data, "--cache", small_disk / "features.h5", "--max-per-class", 0, code=code) as process:
+    with fork(data, "--cache", small_disk / "features.h5", "--max-per-class", 0, code=code) as process:
         _, err = process.communicate()
     assert process.returncode == 1
     (line,) = complaints(err)
@@ -370,7 +371,7 @@ def test_a_read_only_disk_is_said_in_a_line_and_serves_as_it_is(data, small_disk
     build(data, small_disk / "features.h5", max_per_class=2)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for per_class, code in ((2, 0), (3, 1)):
-        with start(data, "--cache", small_disk / "features.h5", "--max-per-class", per_class) as process:
+        with fork(data, "--cache", small_disk / "features.h5", "--max-per-class", per_class) as process:
             _, err = process.communicate()
         assert process.returncode == code
     (line,) = complaints(err)

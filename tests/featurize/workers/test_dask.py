@@ -25,6 +25,7 @@ from tests import ROOT
 from tests.helpers.clips import find_clips
 from tests.helpers.commands import complaints, start, wait_for_rows
 from tests.helpers.dask_processes import DaskProcesses, changing
+from tests.helpers.forks import fork
 from tests.helpers.sounds import noise
 from tests.helpers.tones import write_clips
 
@@ -104,7 +105,7 @@ def clips_by_process(folder):
 
 
 def run(data, scheduler, cache_file, *arguments, **options):
-    return start(data, "--cache", cache_file, "--scheduler", scheduler, *arguments, **options)
+    return fork(data, "--cache", cache_file, "--scheduler", scheduler, *arguments, **options)
 
 
 def rows_in_file(cache):
@@ -380,7 +381,7 @@ def test_a_scheduler_that_cannot_be_reached_is_one_line(data, tmp_path):
 
 
 def test_connecting_can_be_interrupted(data, tmp_path):
-    with run(data, "tcp://127.0.0.1:9", tmp_path / "features.h5") as process:
+    with start(data, "--cache", tmp_path / "features.h5", "--scheduler", "tcp://127.0.0.1:9") as process:
         assert " to compute" in process.stderr.readline()
         time.sleep(2)
         process.send_signal(signal.SIGINT)
