@@ -303,8 +303,8 @@ def test_a_clip_that_changes_before_it_is_read_costs_only_itself(data, how, reas
 )
 def test_a_clip_that_changes_while_it_is_read_costs_only_itself(data, how, reason):
     code = (
-        "import os, featurize.workers.batch\n"
-        "mono_blocks, open_audio = featurize.workers.batch.mono_blocks, featurize.workers.batch.open_audio\n"
+        "import os, featurize.workers.batch, featurize.workers.rows\n"
+        "mono_blocks, open_audio = featurize.workers.rows.mono_blocks, featurize.workers.batch.open_audio\n"
         "def remember(opened, *rest):\n"
         "    global path\n"
         "    path = opened\n"
@@ -312,7 +312,7 @@ def test_a_clip_that_changes_while_it_is_read_costs_only_itself(data, how, reaso
         "def change(*arguments):\n"
         f"    if path.endswith('cat/07.wav'): {how}\n"
         "    return mono_blocks(*arguments)\n"
-        "featurize.workers.batch.mono_blocks, featurize.workers.batch.open_audio = change, remember\n"
+        "featurize.workers.rows.mono_blocks, featurize.workers.batch.open_audio = change, remember\n"
     )
     with fork(data, "--jobs", 1, "--json", code=code) as process:
         out, err = process.communicate()
