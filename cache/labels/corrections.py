@@ -80,10 +80,7 @@ def append_correction(file: Path, correction: Correction) -> None:
 def append_line(file: Path, header: Sequence[str], cells: Iterable[object]) -> None:
     """Append a line of a table of decisions in one write; a file that is new or empty gets its header first.
 
-    Raises
-    ------
-    UserError
-        The file is a link or not a regular file, or the disk is full.
+    Raises a UserError if the file is a link or not a regular file, or the disk is full.
     """
     try:
         out = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
@@ -131,17 +128,14 @@ def read_decisions(
 ) -> list[T]:
     """Return the lines of a table of decisions that can be parsed, the others named; none if there is no file.
 
+    Raises a UserError if the file cannot be read, or its first line is not the header.
+
     Parameters
     ----------
     parse
         Takes the cells of a line; a TypeError or a ValueError says that they are not a decision.
     what
         A word for a line.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, or its first line is not the header.
     """
     if not file.exists():
         return []

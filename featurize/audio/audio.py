@@ -118,12 +118,8 @@ class Audio(NamedTuple):
         """Yield the samples from `first` to before `last`, shape (n, n_channels), with full scale at 1.
 
         They are for people to hear and see: where the clip can be read from its middle, nothing before them is looked
-        at, and a lossy encoding may give them a little otherwise than `pieces` does.
-
-        Raises
-        ------
-        ClipError
-            The clip cannot be decoded there.
+        at, and a lossy encoding may give them a little otherwise than `pieces` does. Raises a ClipError if the clip
+        cannot be decoded there.
         """
         if self.blocks_from is None:
             yield from (samples for _, samples in self.pieces([(first, last)]))
