@@ -27,17 +27,17 @@ class Augmentation:
     time_shift: float = 0.125
     # Vocal tract length perturbation (Jaitly & Hinton 2013): the mel axis is scaled by up to 1 + mel_stretch.
     mel_stretch: float = 0.15
-    mel_shift: float = 6.0  # and moved by up to so many bands
+    mel_shift: float = 6.0  # the mel axis is moved by up to so many bands
     # Standard deviation of each of four cosines over the mel axis that are added, as another microphone would.
     equalizer: float = 0.05
     noise: float = 0.35  # highest level above silence, which is 0, of coloured noise
-    noise_share: float = 0.7  # share of the clips that it is added to
+    noise_share: float = 0.7  # share of the clips that noise is added to
     gain: float = 0.1  # contrast changes by up to this share, and brightness by up to half of it
     n_masks: int = 2  # how many bands of silence there are on each axis (SpecAugment, Park et al. 2019)
-    mel_mask: float = 8.0  # up to how many mel bands high they are
-    time_mask: float = 0.1  # up to which share of the clip's frames wide they are
+    mel_mask: float = 8.0  # the most mel bands that one covers
+    time_mask: float = 0.1  # the largest share of a clip's frames that one covers
     background: float = 0.4  # how far below a clip's own level a clip of the background class is mixed in at most
-    background_share: float = 0.5  # share of the other clips that it is mixed into
+    background_share: float = 0.5  # share of the other clips that a background is mixed into
     mixup: float = 0.3  # both parameters of the beta distribution of another clip's share (Zhang et al. 2018)
     mixup_share: float = 0.5  # share of the clips that another one is mixed into
     # The `top_db` of the cache: how many decibels lie between the levels 0 and 1. Amounts that are levels are those for

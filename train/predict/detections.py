@@ -15,7 +15,8 @@ def joined(windows: Float64, labels: npt.NDArray[np.integer]) -> tuple[Float64, 
     """Join neighbouring windows of one label into segments that do not overlap.
 
     Where two windows overlap, each has the half that is nearer to it. Windows, by rising start, and segments, whatever
-    their label, are start and end in seconds, shape (n, 2) and (m, 2). Behind the segments come the windows of each.
+    their label, are start and end in seconds, shape (n, 2) and (m, 2). The second result has the windows of each
+    segment.
     """
     if not len(windows):
         return np.empty((0, 2)), []

@@ -52,8 +52,8 @@ def detections(windows: Float64, is_on: Bools, event: float) -> tuple[Float64, l
 
     Without the cut, a network that always answers the same would have one endless detection: one false alarm in a
     night, or none if half of the night is labelled. Windows and detections are start and end in seconds, shape (n, 2)
-    and (m, 2), and so is the length of an event. Behind the detections come the windows of each; parts of one share
-    theirs.
+    and (m, 2); an event is its length in seconds. The second result has the windows of each detection; parts of one
+    share theirs.
     """
     segments, members = joined(windows, is_on.astype(np.int8))
     on = [i for i, one in enumerate(members) if is_on[one.start]]

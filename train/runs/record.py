@@ -72,7 +72,7 @@ class Record:
     cache: TrainedOn
     # Of the command, by their names; a crossval also has `folds`, `repeats` and perhaps `fold_by`.
     options: dict[str, Option]
-    # How clips became rows that were longer than a row, see cache.shared.segment.Crop.
+    # How clips that are longer than a row became rows, see cache.shared.segment.Crop.
     crop: Literal["middle", "segments", "loudest"] = "middle"
     overlap: Annotated[float, Within(0, 0.99)] = Crop().overlap
     n_windows: Number = Crop().n_windows

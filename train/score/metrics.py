@@ -76,7 +76,7 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> Interva
     With fewer than `FEW_GROUPS` groups of several clips, the variance is the unbiased one, and the quantile is that of
     Student's t with one degree of freedom less than groups. The interval of a single group is [0, 1].
 
-    A clip, shape (N,), is 1 if it was classified rightly, 0 if wrongly, and between for the mean of repeats.
+    `correct`, shape (N,), is 1 for a clip that was right, 0 for one that was wrong, between for the mean of repeats.
     """
     n: float = len(correct)
     n_groups = len(np.unique(groups))
