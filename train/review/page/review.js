@@ -95,7 +95,7 @@ async function show(index, aloud) {
     item.edges = moved.get(at) ?? item.edges;
     showEdges();
   }
-  const other = item.probabilities.find(([name]) => name !== item.label);
+  const other = otherClass(item);
   $("second").textContent = other ? `${item.label} and ${other[0]}` : "two classes here";
   $("both").disabled = !other;
   $("probabilities").replaceChildren(...item.probabilities.map(([name, p], i) => bar(name, p, name === item.label ? "true" : i ? "other" : "wrong")));
@@ -121,6 +121,11 @@ async function show(index, aloud) {
   }
   forgetFarOnes();
   for (const by of [1, 2]) if (beside(by) !== null) prepared(beside(by));
+}
+
+// The likeliest class beside the label, which background is not.
+function otherClass(item) {
+  return item.probabilities.find(([name]) => name !== item.label && name !== state.background);
 }
 
 // The clip so many places further in the list; null beyond its ends.
@@ -328,7 +333,7 @@ const actions = {
   louder: () => { gain.gain.value = Math.min(gain.gain.value * 2, 64); },
   softer: () => { gain.gain.value = Math.max(gain.gain.value / 2, 1 / 16); },
   right: () => decide("right"),
-  both: () => decide("both", current.item.probabilities.find(([name]) => name !== current.item.label)[0]),
+  both: () => decide("both", otherClass(current.item)[0]),
   unsure: () => decide("unsure"),
   unusable: () => decide("unusable"),
   rejected: () => decide("rejected"),
