@@ -78,7 +78,7 @@ def build(
         How a clip that is longer than a row becomes rows: "middle": one row, of its middle; "segments": a row for each
         of its windows; "loudest": a row for each of the windows with the most energy.
     overlap
-        The share of a window that the next one overlaps, from 0 to less than 1.
+        The share of a window that the next one overlaps, from 0 to 0.99.
     n_windows
         How many windows "loudest" takes.
     dtype

@@ -212,6 +212,8 @@ def append(
 
 def _by_clip(rows: Sequence[Row]) -> list[tuple[int, list[Row]]]:
     """Return the rows of each clip, and the index of the first."""
+    if not any(row.clip for row in rows):
+        return [(i, [row]) for i, row in enumerate(rows)]
     groups = [list(group) for _, group in groupby(rows, lambda row: row.clip or row.path)]
     return list(zip(accumulate(map(len, groups), initial=0), groups, strict=False))
 

@@ -17,7 +17,7 @@ from cache.shared.errors import UserError
 from cache.shared.types import Float32
 from featurize.audio.audio import ClipError
 from featurize.audio.resample import resampled
-from featurize.features.buffers import N_FRAMES, buffers_of
+from featurize.features.buffers import N_FRAMES, Buffers, buffers_of
 
 # Part of the cache's fingerprint: raise it whenever a change here may change a bit of X.
 FEATURE_VERSION = 2
@@ -106,9 +106,10 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
     if out.shape != (settings.n_mels, settings.n_frames) or out.dtype != np.float32 or not out.flags.c_contiguous:
         # The kernel would write beside it.
         raise ValueError(f"out is {out.dtype} {out.shape}, not contiguous float32 of a row's shape")
-    n_read = _transform(blocks, n_samples, settings)
+    buffers = buffers_of(settings)
+    n_read = _transform(blocks, n_samples, settings, buffers)
     n_used = min(n_frames_of(n_samples, settings), settings.n_frames)
-    if n_read == n_samples and not math.isfinite(buffers_of(settings).normalise(n_used, out)):
+    if n_read == n_samples and not math.isfinite(buffers.normalise(n_used, out)):
         raise ClipError(_NOT_FINITE)
     return n_read
 
@@ -119,16 +120,16 @@ def energy(blocks: Iterable[Float32], n_samples: int, settings: MelSettings) -> 
     `blocks` and `n_samples` are as for `write_spectrogram`. Raises a ClipError if a sample is NaN, infinite or too
     large.
     """
-    _transform(blocks, n_samples, settings)
-    found = buffers_of(settings).energy(min(n_frames_of(n_samples, settings), settings.n_frames))
+    buffers = buffers_of(settings)
+    _transform(blocks, n_samples, settings, buffers)
+    found = buffers.energy(min(n_frames_of(n_samples, settings), settings.n_frames))
     if not math.isfinite(found):
         raise ClipError(_NOT_FINITE)
     return found
 
 
-def _transform(blocks: Iterable[Float32], n_samples: int, settings: MelSettings) -> int:
-    """Leave the power of the bands in this thread's buffers, and return the number of samples that there were."""
-    buffers = buffers_of(settings)
+def _transform(blocks: Iterable[Float32], n_samples: int, settings: MelSettings, buffers: Buffers) -> int:
+    """Leave the power of the bands in the buffers, and return the number of samples that there were."""
     segment, silence, n_fft, hop = buffers.segment, buffers.silence, settings.n_fft, settings.hop_length
     n_total = n_frames_of(n_samples, settings)
     column = -max(0, (n_total - settings.n_frames) // 2)

@@ -20,6 +20,8 @@ NONE = "none"
 
 # More segments than this are hardly wanted of one recording, and looking for them would take gigabytes.
 MOST_BACKGROUND = 10_000
+# Beyond this share, windows are hardly others than the ones before.
+MOST_OVERLAP = 0.99
 # Seconds: a longer label is not that of a point in time.
 MOST_POINT = 3600
 
@@ -60,8 +62,10 @@ class Options:
         if self.crop is not None and self.crop not in CROPS:
             raise UserError(f"crop is {self.crop!r:.40}; give one of {', '.join(CROPS)}")
         _check_number("n_windows", self.n_windows, 1)
-        if self.overlap is not None and not (isinstance(self.overlap, int | float) and 0 <= self.overlap < 1):
-            raise UserError(f"overlap is {self.overlap!r:.40}; give a share of a window, from 0 to less than 1")
+        if self.overlap is not None and not (
+            isinstance(self.overlap, int | float) and 0 <= self.overlap <= MOST_OVERLAP
+        ):
+            raise UserError(f"overlap is {self.overlap!r:.40}; give a share of a window, from 0 to {MOST_OVERLAP}")
         if self.dashboard and self.scheduler is None:
             raise UserError("only a cluster has a dashboard; name the cluster's scheduler")
         if self.point is not None and not (isinstance(self.point, int | float) and 0 <= self.point <= MOST_POINT):

@@ -29,20 +29,25 @@ def add_rows(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, crop:
 
     Raises a ClipError if the clip cannot be used; then the room may hold some of its rows.
     """
-    windows = grid(settings.row_seconds, crop.overlap, audio.sr)
-    if crop.crop == "middle" or 0 < audio.n_samples <= windows.length:
-        row = row_of(clip, audio, sha256, settings, room.next())
-        # There may be more samples than the header states.
-        if crop.crop == "middle" or round(row.duration * audio.sr) <= windows.length:
-            room.add()
+    if crop.crop == "middle":
+        return [_add_row(clip, audio, sha256, settings, room)]
+    windows, n_before = grid(settings.row_seconds, crop.overlap, audio.sr), room.n
+    if 0 < audio.n_samples <= windows.length:
+        row = _add_row(clip, audio, sha256, settings, room)
+        if round(row.duration * audio.sr) <= windows.length:
             return [row]
+        # There are more samples than the header states.
+        room.cut(n_before)
     cut = _Windows(clip, audio, sha256, settings, windows)
     rows = cut.add_loudest(crop.n_windows, room) if crop.crop == "loudest" else cut.add_all(room)
-    if not rows:
-        # It is not longer than a window, or there is no sound in it.
-        rows = [row_of(clip, audio, sha256, settings, room.next())]
-        room.add()
-    return rows
+    # A clip that is not longer than a window after all, or has no sound, is a row as a whole.
+    return rows or [_add_row(clip, audio, sha256, settings, room)]
+
+
+def _add_row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, room: Room) -> Row:
+    row = row_of(clip, audio, sha256, settings, room.next())
+    room.add()
+    return row
 
 
 def row_of(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row:

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from cache.look import changes, info
 from cache.shared.errors import UserError
 from cache.shared.segment import Segment, segment_of
 from featurize import build, featurize_clip
+from featurize.audio.audio import Audio
+from featurize.audio.decode import open_audio
 from featurize.update import summary
 from tests import ROOT
 from tests.helpers.caches import assert_same
@@ -271,7 +275,22 @@ def test_workers_make_the_same_rows_in_the_same_order(data: Path, tmp_path: Path
     assert [*tmp_path.glob("*.partial*")] == []
 
 
-def test_a_long_clip_is_decoded_once_in_little_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [{"crop": "segments"}, {"crop": "loudest", "n_windows": 3}])
+def test_a_long_clip_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict) -> None:
+    write(tmp_path / "data/dog/a.wav", 30 * LENGTH)
+    n_times = []
+
+    @contextmanager
+    def counted(path: str, *rest: int) -> Iterator[Audio]:
+        with open_audio(path, *rest) as audio:
+            yield audio._replace(blocks=lambda: n_times.append(path) or audio.blocks())
+
+    monkeypatch.setattr("featurize.workers.batch.open_audio", counted)
+    made(tmp_path / "data", **how)
+    assert len(n_times) == 1
+
+
+def test_a_long_clip_takes_little_memory(tmp_path: Path) -> None:
     """An hour has 877 rows, which are 57 MB; a process counts its own highest memory."""
     code = """
 import sys
@@ -325,7 +344,7 @@ def test_where_clips_are_longer_than_a_row_and_nothing_is_asked_the_way_to_use_a
         ({"n_windows": 2}, "--n-windows is about the loudest windows"),
         ({"crop": "segments", "n_windows": 2}, "--n-windows is about the loudest windows"),
         ({"crop": "all"}, "crop is 'all'; give one of middle, segments, loudest"),
-        ({"crop": "segments", "overlap": 1}, "overlap is 1; give a share"),
+        ({"crop": "segments", "overlap": 1}, "overlap is 1; give a share of a window, from 0 to 0.99"),
         ({"crop": "segments", "overlap": float("nan")}, "overlap is nan; give a share"),
         ({"crop": "loudest", "n_windows": 0}, "n_windows is 0; give a whole number"),
     ],
