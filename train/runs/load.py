@@ -38,18 +38,12 @@ def own_cache(folder: Path, record: Record, file: Path | None, otherwise: str) -
 
 
 def data_folder(cache: Cache, was: Path | None = None) -> Path:
-    """Return the folder of a cache's clips, which the cache names relative to itself.
-
-    `was` is the place of the cache when a run was trained on it, if that may have been another.
-    """
-    places = [cache.file.absolute(), cache.file.resolve(), *([was] if was else [])]
-    # A ".." behind a link means one folder by name and another for the system; featurize and a run may differ in it.
-    data = cache.header.data_dir
-    found = [
-        folder
-        for place in places
-        for folder in (Path(os.path.normpath(place.parent / data)), place.parent.resolve() / data)
-    ]
+    """Return the folder of a cache's clips, as the cache or its place when a run was trained on it, `was`, has it."""
+    found = [Path(cache.data_folder)]
+    if was is not None:
+        # A ".." behind a link means one folder by name and another for the system.
+        data = cache.header.data_dir
+        found += [Path(os.path.normpath(was.parent / data)), was.parent.resolve() / data]
     return next((folder for folder in found if folder.is_dir()), found[0])
 
 
