@@ -13,6 +13,8 @@ from featurize.audio.pieces import open_clip
 # Seconds of a longer clip that are sent: its middle, as in its row.
 LONGEST = 60.0
 _MOST_CHANNELS = 2
+# Browsers decode nothing below 3 kHz, and some nothing below 8.
+_LOWEST_SR = 8_000
 
 
 def wav_of(data: Path, path: str, duration: float) -> bytes:
@@ -46,6 +48,10 @@ def encoded(samples: npt.NDArray[np.float32], sr: int) -> bytes:
     """Return samples, (n, n_channels), as a WAV of 16 bits."""
     # 16 bits hold nothing beyond full scale; not a number is silence.
     samples = np.nan_to_num(samples, posinf=0.0, neginf=0.0)
+    if (factor := -(-_LOWEST_SR // sr)) > 1:
+        import soxr
+
+        samples, sr = soxr.resample(samples, sr, factor * sr), factor * sr
     peak = float(np.abs(samples).max(initial=0.0))
     out = io.BytesIO()
     soundfile.write(out, samples / max(peak, 1.0), sr, format="WAV", subtype="PCM_16")

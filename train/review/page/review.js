@@ -51,13 +51,21 @@ function prepared(index) {
   return clip;
 }
 
-// Slower sound is decoded as if it had been recorded at a lower rate: the browser then resamples all of it, and a bat at
-// 45 kHz is heard at 11. Played slower after decoding, it would have lost all beyond the rate of the loudspeaker.
-function decoded(bytes, speed) {
+// Slower sound of a high rate is decoded as if it had been recorded at a lower one: the browser then resamples all of it,
+// and a bat at 45 kHz is heard at 11. Slowed down after decoding, it would have lost all beyond the rate of the
+// loudspeaker; other sound loses nothing, and browsers do not decode very low rates.
+async function decoded(bytes, speed) {
   const wav = bytes.slice(0);
   const head = new DataView(wav);
-  for (const place of [24, 28]) head.setUint32(place, Math.round(head.getUint32(place, true) * speed), true);
-  return context.decodeAudioData(wav);
+  if (head.getUint32(24, true) > context.sampleRate) {
+    for (const place of [24, 28]) head.setUint32(place, Math.round(head.getUint32(place, true) * speed), true);
+    return context.decodeAudioData(wav);
+  }
+  const sound = await context.decodeAudioData(wav);
+  if (speed === 1) return sound;
+  const slow = context.createBuffer(sound.numberOfChannels, sound.length, sound.sampleRate * speed);
+  for (let channel = 0; channel < sound.numberOfChannels; channel += 1) slow.copyToChannel(sound.getChannelData(channel), channel);
+  return slow;
 }
 
 function forgetFarOnes() {
