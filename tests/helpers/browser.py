@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.amounts import amount
+
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+# Each scheme and each width by default, and every pair of them under `make fuzz`.
+SCREENS = [("light", DESKTOP), ("dark", PHONE), ("light", PHONE), ("dark", DESKTOP)][: amount(2, 4)]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 ARGUMENTS += ["--disable-component-update", "--disable-sync"]

@@ -11,11 +11,8 @@ from typing import Any
 import pytest
 
 from tests import ROOT
-from tests.helpers.amounts import amount
+from tests.helpers.browser import DESKTOP
 from train.review.server import Server
-
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-SCREENS = [("light", DESKTOP), ("dark", PHONE), ("light", PHONE), ("dark", DESKTOP)][: amount(2, 4)]
 
 # Notes, for every key, the milliseconds until the page plays.
 WATCH = """() => {

@@ -108,6 +108,7 @@ def run(*arguments: str | Path, **environment: str) -> "subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 def test_a_quiet_command_prints_nothing_but_what_was_asked_for_and_errors(tones: Path, tmp_path: Path) -> None:
     done = run("featurize", tones, "--cache", tmp_path / "f.h5", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

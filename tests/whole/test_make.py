@@ -47,8 +47,8 @@ def test_make_fuzz_runs_every_file_that_tries_more_of_the_same_then(checkout: Pa
     environment_of_version(checkout / ".venv", THIS_MINOR)
     shown = make("-n", "fuzz", cwd=checkout).stdout
     assert re.match(r"FUZZ_EXAMPLES=\d+ ", shown)
-    ask = "from tests.helpers.amounts import"
-    asking = [file for file in (ROOT / "tests").rglob("test_*.py") if ask in file.read_text(encoding="utf-8")]
+    ask = re.compile("^from tests.helpers.(amounts import|browser import .*SCREENS)", re.MULTILINE)
+    asking = [file for file in (ROOT / "tests").rglob("test_*.py") if ask.search(file.read_text(encoding="utf-8"))]
     named = [word for word in shown.split() if word.startswith("tests/")]
     assert sorted(named) == sorted(f"{file.relative_to(ROOT).as_posix()}" for file in asking if file != Path(__file__))
     assert len(named) > 3

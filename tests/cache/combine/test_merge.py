@@ -269,6 +269,7 @@ def test_a_file_that_is_there_is_never_replaced(two: list[Path], tmp_path: Path)
         merge(two[:1], tmp_path / "merged.h5")
 
 
+@pytest.mark.slow
 def test_a_merge_that_is_killed_anywhere_leaves_no_cache_and_the_next_one_cleans_up(
     two: list[Path], tmp_path: Path
 ) -> None:

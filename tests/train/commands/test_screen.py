@@ -103,6 +103,7 @@ def test_every_share_has_a_blank_before_its_sign(tones_cache: Path, tmp_path: Pa
         assert re.findall(r"\d%", prose) == []
 
 
+@pytest.mark.slow
 def test_the_notebooks_model_says_which_is_better_and_the_others_do_not(tones_cache: Path, tmp_path: Path) -> None:
     record = read_record(made_fit(tmp_path / "run", tones_cache))
     for model, is_said in (("baseline", True), ("dropout", True), ("compact", False), ("tiny", False)):

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from featurize import build
-from tests.helpers.browser import chromium
+from tests.helpers.browser import PHONE, SCREENS, chromium
 from tests.helpers.made_runs import made_fit
 from tests.helpers.recordings import Call, write_predictions, write_recording
-from tests.helpers.review_page import PHONE, SCREENS, WATCH, Opened, assert_accessible, review, served
+from tests.helpers.review_page import WATCH, Opened, assert_accessible, review, served
 from tests.helpers.tables import table
 from train.findings.review import opened_findings
 from train.runs.directory import open_run

@@ -74,6 +74,7 @@ def test_calibration_on_few_clips_does_no_harm_on_others_even_where_none_was_nee
     assert np.max(np.array(after) - before) < 0.3
 
 
+@pytest.mark.slow
 def test_no_other_threshold_has_a_better_f1() -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(3), 300).astype(np.float32)

@@ -206,6 +206,7 @@ def test_the_command_scores_what_predict_finds(mine: Path, yard: Path) -> None:
     assert (mine / "recordings.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("good_ears")
 def test_the_command_ends_with_what_comes_next_unless_it_is_quiet_or_json(mine: Path, yard: Path) -> None:
     command = ("evaluate", mine, "--recordings", yard, "--labels", yard)

@@ -10,8 +10,7 @@ import pytest
 import soundfile
 from matplotlib.image import imread
 
-from tests.helpers.amounts import amount
-from tests.helpers.browser import chromium
+from tests.helpers.browser import DESKTOP, SCREENS, chromium
 from tests.helpers.commands import featurize
 from tests.helpers.made_runs import FIGURES, made_crossval, made_fit
 from tests.helpers.sounds import FORMATS, encoded, noise
@@ -21,9 +20,6 @@ from train.report.report import MAX_MISTAKES, write_report
 HOSTILE = "dog/<img src=x onerror=alert(1)>.wav"
 HOSTILE_CLASS = "<svg onload=alert(3)>"
 LONG = "cat/long & loud #1.wav"
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-# Each scheme and each width by default, and every pair of them under `make fuzz`.
-SCREENS = [("light", DESKTOP), ("dark", PHONE), ("light", PHONE), ("dark", DESKTOP)][: amount(2, 4)]
 # The formats that Chromium decodes, by libsndfile's names; the others must be converted.
 PLAYED = {("WAV", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "ALAW", "ULAW")}
 PLAYED |= {("WAVEX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")}

@@ -16,9 +16,9 @@ from matplotlib.image import imread
 
 from cache import open_cache
 from featurize import build
-from tests.helpers.browser import chromium
+from tests.helpers.browser import PHONE, SCREENS, chromium
 from tests.helpers.made_runs import made_crossval
-from tests.helpers.review_page import PHONE, SCREENS, WATCH, Opened, assert_accessible, review, served
+from tests.helpers.review_page import WATCH, Opened, assert_accessible, review, served
 from tests.helpers.sounds import noise
 from tests.helpers.tables import table
 from tests.helpers.tones import write_clips

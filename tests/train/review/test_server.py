@@ -310,6 +310,7 @@ def test_a_length_that_is_none_is_refused_and_the_server_goes_on(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_thousand_clips_take_no_more_memory_than_a_hundred(tmp_path: Path) -> None:
     build(write_clips(tmp_path / "data", seed=1, n_speakers=167), tmp_path / "features.h5")
     run = made_crossval(tmp_path / "run", tmp_path / "features.h5", n_repeats=1)
