@@ -92,31 +92,31 @@ def _paths(
 
 def _segments(arrays: Columns, files: Mapping[bytes, str]) -> None:
     """Check segments and windows by their paths; `files` has the files of clips that have windows."""
-    start, end, clip = arrays["start"], arrays["end"], arrays["clip"]
     # A path without "#" cannot be that of a segment.
     marked = np.strings.find(arrays["path"], b"#") >= 0
-    for i in np.flatnonzero(marked | (start != 0) | (end != 0)).tolist():
-        found = segment_of(arrays["path"][i].decode())
-        times = float(start[i]), float(end[i])
-        if not (times == (0, 0) if found is None else times == found[1:3] and found.start < found.end):
+    marked |= (arrays["start"] != 0) | (arrays["end"] != 0)
+    columns = (arrays[name][marked].tolist() for name in ("path", "start", "end", "clip"))
+    for path, *times, clip in zip(*columns, strict=True):
+        found = segment_of(path.decode())
+        if not (times == [0, 0] if found is None else times == [*found[1:3]] and found.start < found.end):
             raise DamagedCache("it has a segment that is not the one its path names")
-        if found is not None and found.recording != files.get(bytes(clip[i]), found.recording):
+        if found is not None and found.recording != files.get(clip, found.recording):
             raise DamagedCache("it has a window that lies in another file than its clip")
 
 
 def _windows(arrays: Columns, labels: npt.NDArray[np.intp]) -> None:
-    """Check the rows that are windows of a clip: together, alike, each once."""
+    """Check the rows that are windows of a clip: together, in order, alike, each once."""
     clip, path = arrays["clip"], arrays["path"]
     is_window = clip != b""
     goes_on = (clip[1:] == clip[:-1]) & is_window[1:]
     odd = (is_window & (arrays["end"] == 0)) | (is_window != (arrays["clip_duration"] > 0)) | (clip == path)
     for column in (labels, arrays["corrected"], arrays["sha256"], arrays["clip_duration"]):
         odd[1:] |= goes_on & (column[1:] != column[:-1])
+    odd[1:] |= goes_on & (arrays["start"][1:] <= arrays["start"][:-1])
     if odd.any():
         raise DamagedCache("it has a window that does not agree with its clip")
     of_clips = [*path[~is_window].tolist(), *clip[np.append(True, ~goes_on) & is_window].tolist()]
-    windows = list(zip(clip[is_window].tolist(), path[is_window].tolist(), strict=True))
-    if len({*of_clips}) < len(of_clips) or len({*windows}) < len(windows):
+    if len({*of_clips}) < len(of_clips):
         raise DamagedCache("it has a path twice")
 
 

@@ -50,7 +50,7 @@ def draw_sheet(cache: Cache, out: Path, seed: int) -> tuple[int, int]:
         n_clips = 0
         for name, rows, one in zip(cache.class_names, of_class, bands, strict=False):
             chosen = np.sort(rng.choice(rows, min(N_CLIPS_PER_CLASS, len(rows)), replace=False))
-            n_clips += len(chosen)
+            n_clips += len(np.unique(cache.clips[chosen]))
             image = _draw_class(one, cache, name, rows, chosen)
         _draw_scale(foot, image, cache)
         with replacing(out) as beside:

@@ -145,3 +145,17 @@ def test_the_command_writes_the_picture_and_says_where(tones_cache: Path, tmp_pa
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"12 clips of {tones_cache}: {tmp_path / 'sheet.png'}\n"
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
+def test_a_window_says_where_it_lies_and_clips_are_counted(tmp_path: Path) -> None:
+    for name, seconds in (("dog", 9), ("cat", 1)):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16000 * seconds), 16000)
+    cache = build(tmp_path, classes="dog,cat", crop="segments").cache
+    figure, *_ = draw(cache, tmp_path / "sheet.png")
+    dog, cat, _ = figure.subfigs
+    assert [part.get_suptitle() for part in (dog, cat)] == ["dog: 1 clip, 9.00 s", "cat: 1 clip, 1.00 s"]
+    shown = [ax.get_title() for ax in dog.axes]
+    spans = ((0.0, 4.1), (2.0, 6.1), (4.1, 8.2), (4.9, 9.0))
+    assert shown[:4] == [f"a.wav\nfrom {start} to {end} s" for start, end in spans]
+    assert cat.axes[0].get_title() == "a.wav\n1.00 s"
