@@ -11,8 +11,8 @@ from train.models.recipes import recipe
 
 # Clips of the label's class, and as many of the other.
 N_NEAREST = 3
-# Tested clips at a time, against all clips of a class.
-_N_AT_A_TIME = 1024
+# Tested clips at a time, against all clips of a class: 100 MB for 100,000 of them.
+_N_AT_A_TIME = 256
 
 
 def nearest_clips(model: Model, name: str, cache: Cache, clips: Rows, probabilities: Float32) -> Rows:

@@ -54,9 +54,9 @@ def what_changed(folder: Path, record: Record, cache: Cache) -> Changed | None:
     """
     file, started = cache.file.resolve().with_name(FILE), _moment(record.started)
     try:
-        found = read_corrections(file, lambda line: None)  # featurize has named the lines that are not corrections
-    except UserError as error:
-        return Changed("", 0, 0, printable(str(error)))
+        found = read_corrections(file, lambda line: None)
+    except UserError:  # featurize says what is wrong with the table
+        return None
     decided = [one for one in found.values() if _moment(one.when) < started]
     run = max(decided, key=lambda one: _moment(one.when)).run if decided else ""
     sha256 = [digest.decode() for digest in cache.columns["sha256"][cache.first_rows].tolist()]

@@ -8,6 +8,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from cache import open_cache
+from cache.shared.errors import UserError
 from tests.helpers.tables import predictions, table
 from tests.helpers.tiny import build_tiny
 from train.models.nearest import N_NEAREST, nearest_clips
@@ -69,8 +70,12 @@ def test_a_class_of_few_clips_has_fewer_and_none_is_named_twice(tones_cache: Pat
     assert sorted(last[3:]) == [-1, 45, 46]
 
 
-def test_a_run_of_an_earlier_version_has_none(tmp_path: Path) -> None:
+def test_a_run_of_an_earlier_version_has_none_and_a_damaged_table_is_named(tmp_path: Path) -> None:
     assert read_nearest(tmp_path) == {}
+    for text, reason in (("path\na\n", "its column nearest is missing"), ("path,nearest\na\n", "row 1 has 1 cell")):
+        (tmp_path / "nearest.csv").write_text(text)
+        with pytest.raises(UserError, match=rf"nearest\.csv is damaged: {reason}"):
+            read_nearest(tmp_path)
 
 
 def test_a_path_in_the_table_is_that_of_the_cache(run: Path, tones_cache: Path) -> None:
