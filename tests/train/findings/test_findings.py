@@ -3,7 +3,7 @@
 import http.client
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from tests.helpers.made_runs import made_fit
 from tests.helpers.recordings import Call, write_predictions, write_recording
 from tests.helpers.review_page import served
 from tests.helpers.tables import table
-from tests.helpers.tones import tone
 from train.findings.desk import FindingDesk
 from train.findings.find import find, find_recordings
 from train.findings.review import opened_findings
@@ -31,7 +30,10 @@ from train.findings.rulings import Ruling, Verdict, append_ruling, read_rulings
 from train.findings.view import spectrogram
 from train.predict.detections import Detections
 from train.predict.predict import label_of
+from train.predict.results import Kind, Recording, Window
 from train.predict.rows import read_rows
+from train.predict.sources import Source
+from train.predict.windows import Windows
 from train.runs.directory import open_run
 
 NIGHT, SITE = "night.wav", "site1/dusk.wav"
@@ -54,7 +56,7 @@ def nights(made: Path, tmp_path: Path) -> Path:
     """Recordings of a minute, one of them in a folder, and what the run is said to find in them."""
     folder = tmp_path / "nights"
     for name, calls in CALLS.items():
-        write_recording(folder / name, 60, calls)
+        write_recording(folder / name, 60, calls, sr=8000)  # a lower rate is not sent to browsers
     write_predictions(folder / "found.csv", made, [(folder / name, 60, calls) for name, calls in CALLS.items()])
     return folder
 
@@ -408,25 +410,34 @@ def test_the_state_has_what_the_page_shows(made: Path, nights: Path) -> None:
     assert state["background"] == "background"
 
 
-def test_recordings_are_classified_once_and_what_is_found_is_what_predict_writes_as_labels(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_recordings_are_classified_once_and_those_that_cannot_be_used_are_counted(
+    made: Path, nights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    y = np.concatenate([tone(name, 3, seed) for seed, name in enumerate(["dog", "bird", "cat", "dog"])])
-    soundfile.write(tmp_path / "night.wav", y, 16000)
-    (tmp_path / "noise.wav").write_bytes(b"not a sound")
-    asked = [str(tmp_path / "night.wav"), "--threshold", "0.4", "--format", "audacity"]
-    lines = [line.split("\t") for line in train_here("predict", run, *asked).stdout.splitlines()]
+    (nights / "note.wav").write_bytes(b"not a sound")
+    asked: list[str] = []
+
+    def classify(run: Any, sources: Sequence[Source], windows: Any) -> Iterator[Window | Recording]:
+        for source in sources:
+            asked.append(source.name)
+            if source.name == "note.wav":
+                yield Recording(source.path, Kind.REJECTED, reason="it is a note")
+            else:
+                yield Recording(source.path, Kind.CLIP, 60.0, "", {"dog": 0.2, "cat": 0.7, "bird": 0.1})
+
+    monkeypatch.setattr("train.findings.find.predict", classify)
+    monkeypatch.setattr("train.findings.find.windows_of", lambda run: Windows(0.5))
     said: list[str] = []
-    thresholds = dict.fromkeys(["dog", "cat", "bird"], 0.4)
-    args = open_run(run), find_recordings([str(tmp_path)]), thresholds, tmp_path / "table.csv", said.append
-    found = sorted((one.start, one.end, one.label) for one in find(*args))
-    assert len(lines) > 1
-    assert [name for *_, name in found] == [name for *_, name in lines]
-    times = [float(time) for line in lines for time in line[:2]]
-    assert [time for start, end, _ in found for time in (start, end)] == pytest.approx(times, abs=1e-3)
-    assert said == [f"1 of 2 files could not be used; the reasons are in {tmp_path / 'table.csv'}"]
-    monkeypatch.setattr("train.findings.find.predict", None)
-    assert sorted((one.start, one.end, one.label) for one in find(*args)) == found
+    for file, names in (("new.csv", [NIGHT, "note.wav", SITE]), ("new.csv", []), ("found.csv", ["note.wav"])):
+        asked.clear()
+        found = find(open_run(made), find_recordings([str(nights)]), THRESHOLDS, nights / file, said.append)
+        assert asked == names
+        assert said.pop() == f"1 of 3 files could not be used; the reasons are in {nights / file}"
+        if file == "new.csv":
+            assert [(one.recording, one.start, one.end, one.label) for one in found] == [
+                (NIGHT, 0, 60, "cat"),
+                (SITE, 0, 60, "cat"),
+            ]
+    assert len(found) == len(ORDER)
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,11 @@ def test_names_do_nothing_and_nothing_but_the_page_is_asked_for(browser: Any, ad
         opened.shows(n, "Finding")
         opened.page.keyboard.press("ArrowRight")
     opened.shows(12, "Finding")
+    opened.page.keyboard.press("n")
+    opened.page.keyboard.type("<svg onload=alert(3)>")
+    opened.page.keyboard.press("Enter")
+    opened.page.get_by_text("decisions: 1").wait_for()
+    assert opened.text("decided") == "It is <svg onload=alert(3)>."
     assert opened.text("path") == HOSTILE.replace("\N{RIGHT-TO-LEFT OVERRIDE}", "\\u202e")
     assert opened.said == []
     assert opened.page.locator("main img").count() == 1
