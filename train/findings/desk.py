@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
-from cache.file.header import is_folder_name
 from cache.shared.errors import UserError
 from cache.shared.text import printable
 from cache.shared.tree import is_background
@@ -18,7 +17,7 @@ from train.findings.rulings import FILE, Ruling, Verdict, append_ruling, key_of,
 from train.findings.tables import Tables
 from train.findings.view import View, span_of, view_of
 from train.predict.windows import settings_of
-from train.review.desk import reviewer, ticks
+from train.review.desk import answered, reviewer, ticks
 from train.runs.directory import Run
 
 
@@ -115,16 +114,8 @@ class FindingDesk:
         """
         if type(index) is not int or not 0 <= index < len(self.items):
             raise UserError("there is no such finding")
-        if not isinstance(decision, str) or decision not in list(Verdict) or not isinstance(new, str):
-            raise UserError("there is no such decision")
-        finding, kind = self.items[index], Verdict(decision)
-        # The page knows names as they are shown.
-        new = next((name for name in self.classes if printable(name) == new), new.strip())
-        if kind in (Verdict.CHANGE, Verdict.BOTH):
-            if not is_folder_name(new) or len(new.encode()) > 255 or new == finding.label:
-                raise UserError(f"{new!r} cannot be the new class of a finding of {finding.label}")
-        elif new:
-            raise UserError(f"{kind} takes no class")
+        finding = self.items[index]
+        kind, new = answered(Verdict, decision, new, self.classes, f"a finding of {finding.label}", finding.label)
         new = self.background if kind is Verdict.REJECTED else new
         edges = (finding.start, finding.end) if span is None or kind is Verdict.UNDO else _span(span, finding)
         when = datetime.now(UTC).isoformat(timespec="microseconds")

@@ -2,10 +2,12 @@
 
 import getpass
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +25,8 @@ from train.review.sound import starts_at, wav_of
 
 # Frequencies beside the spectrogram, where they are within its range.
 _HZ = (250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
+
+_Kind = TypeVar("_Kind", bound=StrEnum)
 
 
 class Desk:
@@ -120,16 +124,8 @@ class Desk:
         """
         if type(index) is not int or not 0 <= index < len(self.items):
             raise UserError("there is no such clip")
-        if not isinstance(decision, str) or decision not in list(Decision) or not isinstance(new, str):
-            raise UserError("there is no such decision")
-        item, kind = self.items[index], Decision(decision)
-        needs_new = kind in (Decision.CHANGE, Decision.BOTH)
-        # The page knows names as they are shown.
-        new = next((name for name in self.cache.class_names if printable(name) == new), new.strip())
-        if needs_new and (not is_folder_name(new) or len(new.encode()) > 255 or new == item.label):
-            raise UserError(f"{new!r} cannot be the new class of a clip of {item.label}")
-        if new and not needs_new:
-            raise UserError(f"{kind} takes no class")
+        item = self.items[index]
+        kind, new = answered(Decision, decision, new, self.cache.class_names, f"a clip of {item.label}", item.label)
         when = datetime.now(UTC).isoformat(timespec="microseconds")
         one = Correction(item.sha256, item.path, item.label, kind, new, self.who, when, self.run)
         with self._writing:
@@ -139,6 +135,22 @@ class Desk:
             else:
                 self.decided[item.sha256] = one
         return self.progress()
+
+
+def answered(
+    kinds: type[_Kind], decision: object, new: object, class_names: Sequence[str], what: str, label: str
+) -> tuple[_Kind, str]:
+    """Return a decision of the page about something with a label, and the class that it names, "" for none."""
+    if not isinstance(decision, str) or decision not in list(kinds) or not isinstance(new, str):
+        raise UserError("there is no such decision")
+    # The page knows names as they are shown.
+    new = next((name for name in class_names if printable(name) == new), new.strip())
+    if decision in ("change", "both"):
+        if not is_folder_name(new) or len(new.encode()) > 255 or new == label:
+            raise UserError(f"{new!r} cannot be the new class of {what}")
+    elif new:
+        raise UserError(f"{decision} takes no class")
+    return kinds(decision), new
 
 
 def ticks(settings: Mapping[str, Setting]) -> list[dict[str, float]]:
