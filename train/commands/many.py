@@ -147,7 +147,7 @@ def combinations(context: typer.Context, cache: Path, asked: dict[str, Any], gri
     names = [name.replace("-", "_") for name in varied]
     if both := sorted(options.given(context).intersection(names)):
         raise _bad(f"{_shown(both[0])} is given as an option too; leave out one of them")
-    n_clips = len(open_cache(cache))
+    n_clips = open_cache(cache).n_clips
     found = [options_of(n_clips, **asked | dict(zip(names, row, strict=True))) for row in product(*varied.values())]
     return list(dict.fromkeys(found))
 

@@ -31,7 +31,10 @@ def predict(
             min=0.01, metavar="SECONDS", help="Length of a window.", show_default="the training clips' median"
         ),
     ] = None,
-    overlap: Annotated[float, typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats.")] = 0.5,
+    overlap: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats.", show_default="0.5"),
+    ] = None,
     threshold: Annotated[list[str] | None, options.threshold("0")] = None,
     format: Annotated[PredictFormat, typer.Option(help="What to write.")] = PredictFormat["text"],
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
@@ -59,6 +62,9 @@ def predict(
 
     --threshold auto takes for each class the threshold of best F1 on the run's validation clips, or on the recordings
     of `evaluate --keep-thresholds`; the run's report shows them. CLASS=P sets the threshold of one class.
+
+    A run on a cache of --crop segments or loudest cuts a file as featurize did, and its answer for the file is the mean
+    over these windows, as it is in the run's score. With --window or --overlap, windows cover the whole recording.
 
     A file that cannot be used is named on stderr, the others go on, and the exit code is 1.
 
@@ -97,11 +103,12 @@ def predict(
     from train.predict.deliver import Output, deliver
     from train.predict.predict import predict as find
     from train.predict.sources import find_sources
-    from train.predict.windows import gap, settings_of, windows_of
+    from train.predict.windows import gap, settings_of, windows_as_scored, windows_of
     from train.runs.directory import open_run
 
     opened = open_run(run)
-    windows = windows_of(opened, window, overlap)
+    as_scored = window is None and overlap is None
+    windows = windows_as_scored(opened) if as_scored else windows_of(opened, window, overlap)
     thresholds = thresholds_by_class(opened, *given)
     if missed := gap(windows, settings_of(opened)):
         notice(f"warning: {missed}")

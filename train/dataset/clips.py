@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
+from cache.shared.segment import segment_of
 from cache.shared.types import Rows
 
 _Float = TypeVar("_Float", bound=np.floating)
@@ -32,3 +33,17 @@ def mean_by_clip(values: npt.NDArray[_Float], clip: Rows) -> npt.NDArray[_Float]
     total = np.zeros((len(n_windows), values.shape[1]))
     np.add.at(total, clip, values)
     return (total / n_windows[:, None]).astype(values.dtype)
+
+
+def seconds_shown(cache: Cache, row: int) -> tuple[float, float]:
+    """Return which seconds of its clip a row shows."""
+    columns, n_kept = cache.columns, cache.X.shape[2]
+    n = int(columns["n_frames"][row])
+    first = max(0, (n - n_kept) // 2)  # of a longer clip, its middle
+    frame = float(cache.settings["hop_length"]) / float(cache.settings["sr"])
+    end = min((first + min(n, n_kept)) * frame, float(columns["duration"][row]))
+    before = 0.0
+    if path := columns["clip"][row].decode():
+        clip = segment_of(path)
+        before = float(columns["start"][row]) - (clip.start if clip else 0.0)
+    return before + first * frame, before + end

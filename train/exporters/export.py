@@ -113,6 +113,7 @@ def _metadata(run: Run, input: ExportInput) -> dict[str, object]:
         "model": run.record.model,
         "cache_fingerprint": run.record.cache.fingerprint,
         "versions": run.record.versions,
+        **(run.record.cropping._asdict() if run.is_cropped else {}),
     }
 
 

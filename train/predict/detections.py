@@ -38,6 +38,10 @@ class Detections:
         """Take the next prediction; return what is complete with it, a class that means "none of them" aside."""
         ended = []
         if one.kind in (Kind.WINDOW, Kind.CLIP):
+            # The loudest windows may lie apart.
+            if self._held and one.start > self._held[-1].end:
+                ended += self._current(self._held)
+                self._held, self._n_before = [], 0
             if self._held and one.label != self._held[-1].label:
                 ended += self._current([*self._held, one])
                 self._held, self._n_before = self._held[-1:], 1

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -28,7 +29,7 @@ from train.models.network import Forward
 from train.models.recipes import N_COLUMNS
 from train.predict.results import Kind, Recording, Tally, Window
 from train.predict.sources import Clip, Source, find_sources
-from train.predict.windows import Cut, Windows, cuts, settings_of, thresholds_of, windows_of
+from train.predict.windows import Cut, Windows, cuts, settings_of, thresholds_of, windows_as_scored
 from train.runs.directory import Run, open_run
 
 # Recordings that are read at a time; parts of each that may be featurized ahead; and parts without a spectrogram, such
@@ -84,13 +85,13 @@ def predict(
 ) -> Iterator[Window | Recording]:
     """Classify recordings in order, and yield what is found as it is computed.
 
-    There is a Recording for each source, after the windows of a long one, which is cut as windows_of(run) by default. A
-    recording that proves damaged after some windows ends with a Recording of the kind "rejected". A class that is less
-    probable than its threshold, by default 0, is not a label. Raises a UserError if the features of the run are not the
-    ones that this program computes, or its model cannot be loaded.
+    There is a Recording for each source, after the windows of a long one, which is cut as windows_as_scored(run) by
+    default. A recording that proves damaged after some windows ends with a Recording of the kind "rejected". A class
+    that is less probable than its threshold, by default 0, is not a label. Raises a UserError if the features of the
+    run are not the ones that this program computes, or its model cannot be loaded.
     """
     settings = settings_of(run)
-    windows = windows or windows_of(run)
+    windows = windows or windows_as_scored(run)
     thresholds = threshold or dict.fromkeys(run.class_names, 0.0)
     network = _network(run, windows, settings)
     tally = Tally()
@@ -103,7 +104,10 @@ def predict(
                 yield window
                 continue
             if part.kind is Kind.RECORDING:
-                yield tally.recording(part.path, part.end, part.note)
+                recording = tally.recording(part.path, part.end, part.note)
+                # The mean of its windows is what a score is of.
+                label = label_of(recording.probabilities, thresholds)
+                yield replace(recording, label=label) if run.is_cropped else recording
             else:
                 yield Recording(part.path, part.kind, part.end, label, probabilities, part.reason, part.note)
             tally = Tally()

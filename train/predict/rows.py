@@ -32,13 +32,17 @@ def as_text(run: Run, one: Window | Recording) -> bytes:
         n_all = sum(one.n_windows.values())
         shares = sorted(one.n_windows.items(), key=lambda share: -share[1])
         parts = (f"{printable(label) or NO_CLASS} {human_percent(n / n_all)}" for label, n in shares)
-        found = one.reason or ", ".join(parts)
+        found = one.reason or (_answer(one) if run.is_cropped else ", ".join(parts))
         return f"{name}: {human_seconds(one.end)} in {n_all} windows: {found}{note}\n".encode()
     if one.kind is Kind.WINDOW:
         name += f"  {clock(one.start)} - {clock(one.end)}"
+    return f"{name}: {_answer(one)}{note}\n".encode()
+
+
+def _answer(one: Window | Recording) -> str:
     label = printable(one.label) or one.reason or NO_CLASS
     probabilities = "  ".join(f"{printable(name)} {p:.3f}" for name, p in one.probabilities.items())
-    return (f"{name}: {label}" + (f"  ({probabilities})" if probabilities else "") + f"{note}\n").encode()
+    return f"{label}  ({probabilities})" if probabilities else label
 
 
 def region_as_text(path: Path, region: Region) -> bytes:

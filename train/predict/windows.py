@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from cache.file.settings import MelSettings
@@ -14,9 +14,6 @@ from featurize.audio.pieces import cut_windows
 from featurize.features.row import FEATURE_VERSION, computable
 from train.runs.directory import Run
 
-# A recording up to so many windows long is one clip.
-_LONG = 1.5
-
 
 @dataclass(frozen=True)
 class Windows:
@@ -24,6 +21,8 @@ class Windows:
 
     seconds: float
     overlap: float = 0.5
+    longest_whole: float = 1.5  # a recording up to so many windows long is one clip
+    n_loudest: int = 0  # take so many windows of the most energy alone; 0: all
 
 
 class Cut(NamedTuple):
@@ -35,17 +34,29 @@ class Cut(NamedTuple):
     y: Float32
 
 
-def windows_of(run: Run, seconds: float | None = None, overlap: float = 0.5) -> Windows:
-    """Return the windows to use with a run, by default as long as the median of the clips it was trained on.
+def windows_of(run: Run, seconds: float | None = None, overlap: float | None = None) -> Windows:
+    """Return windows that cover a recording, by default as long as the median of the clips that a run was trained on.
+
+    Where those were cut into windows, these are as long as its windows.
 
     Raises a UserError if the run does not say how long that is.
     """
+    overlap = Windows.overlap if overlap is None else overlap
     if seconds is not None:
         return Windows(seconds, overlap)
+    if run.is_cropped:
+        return Windows(settings_of(run).row_seconds, overlap, longest_whole=1.0)
     median = run.record.clip_duration
     if median is None:
         raise UserError(f"{run.folder / 'run.json'} does not say how long its clips were; give --window SECONDS")
     return Windows(median, overlap)
+
+
+def windows_as_scored(run: Run) -> Windows:
+    """Return the windows whose mean is the answer for a clip: those that the cache of the run has of it."""
+    crop = run.record.cropping
+    windows = windows_of(run, overlap=crop.overlap)
+    return replace(windows, n_loudest=crop.n_windows) if crop.crop == "loudest" else windows
 
 
 def settings_of(run: Run) -> MelSettings:
@@ -97,8 +108,8 @@ def gap(windows: Windows, settings: MelSettings) -> str:
 def cuts(blocks: Iterable[Float32], sr: int, windows: Windows) -> Iterator[Cut]:
     """Cut a mono waveform, in consecutive blocks of any length, into windows as it is read.
 
-    It is all of the recording if that is no longer than one and a half windows, else each window.
+    It is all of the recording if that is no longer than `longest_whole`, else each window.
     """
     of_clip = grid(windows.seconds, windows.overlap, sr)
-    for first, y, is_whole in cut_windows(blocks, of_clip, int(_LONG * of_clip.length)):
+    for first, y, is_whole in cut_windows(blocks, of_clip, int(windows.longest_whole * of_clip.length)):
         yield Cut(first / sr, (first + len(y)) / sr, is_whole, y)

@@ -20,6 +20,7 @@ from cache.shared.types import Float64
 from train.predict.predict import predict
 from train.predict.results import Kind, by_recording
 from train.predict.sources import find_sources
+from train.predict.windows import windows_of
 from train.recordings.match import detections, match, overlapping
 from train.recordings.score import ClassScore, Heard, event_seconds, score
 from train.runs.directory import Run, open_run
@@ -131,7 +132,7 @@ def _heard(run: Run, recordings: Path, labels: Sequence[Annotation], names: list
     for label in labels:
         of.setdefault(os.path.realpath(label.file), []).append(label)
     heard: dict[Path, Heard] = {}
-    for one, windows in by_recording(predict(run, find_sources([recordings]))):
+    for one, windows in by_recording(predict(run, find_sources([recordings]), windows_of(run))):
         if one.kind is Kind.REJECTED:
             notice(f"{one.path}: {one.reason}; not scored")
             continue

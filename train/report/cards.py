@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
+from train.dataset.clips import seconds_shown
 from train.report.figures import spectrogram_png
 from train.report.mistakes import verdict
 from train.report.players import Player, players
@@ -100,8 +101,9 @@ def clip_cards(
 
 
 def _rows(cache: Cache, paths: Sequence[str]) -> dict[str, int]:
-    wanted = {path.encode(): path for path in paths}
-    return {wanted[path]: row for row, path in enumerate(cache.columns["path"].tolist()) if path in wanted}
+    wanted = {*paths}
+    found = zip(cache.clip_paths, cache.first_rows.tolist(), strict=True)
+    return {path: row for path, row in found if path in wanted}
 
 
 def _probabilities(
@@ -115,13 +117,9 @@ def _probabilities(
 
 
 def _picture(cache: Cache, row: int) -> Picture:
-    """Return a clip's spectrogram without its padding, and where in the clip it starts and ends."""
-    n, n_kept = int(cache.columns["n_frames"][row]), cache.X.shape[2]
-    first = max(0, (n - n_kept) // 2)  # of a longer clip, the cache holds the middle
-    last = first + min(n, n_kept)
-    frame = float(cache.settings["hop_length"]) / float(cache.settings["sr"])
-    ends = min(last * frame, float(cache.columns["duration"][row]))
-    return picture_of(np.asarray(cache.X[row, :, : last - first, 0], np.float32), first * frame, ends)
+    """Return the spectrogram of a row without its padding, and where in the clip it starts and ends."""
+    n = int(cache.columns["n_frames"][row])
+    return picture_of(np.asarray(cache.X[row, :, :n, 0], np.float32), *seconds_shown(cache, row))
 
 
 def picture_of(x: npt.NDArray[np.floating], start: float, end: float) -> Picture:

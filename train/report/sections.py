@@ -5,6 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from cache.file.settings import MelSettings
+from cache.shared.segment import Crop
 from cache.shared.text import human_percent, human_seconds
 from train.dataset.splits import SPLITS
 from train.runs.record import Record
@@ -218,6 +220,7 @@ def settings(record: Record) -> list[tuple[str, Pairs]]:
     about = [
         ("file", cache.file),
         ("clips", f"{cache.n_clips:,}"),
+        *([("rows of a long clip", _crop_in_words(record))] if record.cropping != Crop() else []),
         ("numbers", cache.dtype),
         ("fingerprint", cache.fingerprint),
         ("made with", ", ".join(f"{name} {version}" for name, version in cache.versions.items())),
@@ -229,6 +232,13 @@ def settings(record: Record) -> list[tuple[str, Pairs]]:
         ("Cache", about),
         ("Versions", list(record.versions.items())),
     ]
+
+
+def _crop_in_words(record: Record) -> str:
+    seconds = f"{MelSettings(**record.settings).row_seconds:.2g} s"  # type: ignore[arg-type]  # as the record checks
+    if record.crop == "loudest":
+        return f"the {_count(record.n_windows, 'window')} of {seconds} with the most energy, averaged"
+    return f"windows of {seconds} that overlap by {100 * record.overlap:.0f} %, averaged"
 
 
 def probe(found: LeakProbe | None) -> str:

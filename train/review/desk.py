@@ -17,8 +17,8 @@ from cache.file.settings import Setting
 from cache.labels.corrections import FILE, Correction, Decision, append_correction, read_corrections
 from cache.look.mel_scale import band
 from cache.shared.errors import UserError
-from cache.shared.segment import segment_of
 from cache.shared.text import printable
+from train.dataset.clips import seconds_shown
 from train.report.figures import spectrogram_png
 from train.review.queue import Queue
 from train.review.sound import starts_at, wav_of
@@ -63,14 +63,9 @@ class Desk:
 
     def item(self, index: int, _view: int = 0) -> dict[str, object]:
         """Return what the page shows of one clip; times in seconds within it."""
-        item, columns, settings = self.items[index], self.cache.columns, self.cache.settings
-        frame = float(settings["hop_length"]) / float(settings["sr"])
-        n_frames, duration = int(columns["n_frames"][item.row]), self._duration(item.row)
-        n_shown = min(n_frames, self.cache.X.shape[2])
-        starts = (n_frames - n_shown) // 2 * frame
-        if columns["clip"][item.row]:  # the row is a window of the clip, which may be a segment of a recording
-            segment = segment_of(item.path)
-            starts += float(columns["start"][item.row]) - (segment.start if segment else 0.0)
+        item = self.items[index]
+        starts, ends = seconds_shown(self.cache, item.row)
+        duration = self._duration(item.row)
         was = self.decided.get(item.sha256)
         return {
             "path": printable(item.path),
@@ -79,7 +74,7 @@ class Desk:
             "why": printable(item.why),
             "suspect": index < self.n_suspects,
             "starts": starts,
-            "ends": min(starts + n_shown * frame, duration),
+            "ends": ends,
             "sound_starts": starts_at(duration),
             "duration": duration,
             "decision": was and {"decision": was.decision, "new": printable(was.new)},

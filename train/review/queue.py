@@ -15,7 +15,7 @@ from train.runs.tables import read_nearest, read_predictions
 
 
 class Item(NamedTuple):
-    """A clip to review: its row in the cache, and the reason why it is shown.
+    """A clip to review: its row in the cache, the first if it has several, and the reason why it is shown.
 
     `probabilities` are the network's mean ones over its tests, by class, the highest first; `group` is the speaker, the
     recorder or the recording, by which the run kept clips together; `near` has the rows of the clips most like it, the

@@ -25,6 +25,7 @@ from cache.file.settings import SETTINGS, Setting
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.files import as_path, locked, own_folder
+from cache.shared.segment import Crop
 from train.runs.record import FINISHED, Record, read_record
 
 LOGS = "tensorboard"
@@ -57,6 +58,11 @@ class Run:
     def dtype(self) -> str:
         """Type of X in the cache: features are rounded to it before the model sees them."""
         return self.record.cache.dtype
+
+    @property
+    def is_cropped(self) -> bool:
+        """Whether the model was trained and scored on windows of its long clips."""
+        return self.record.cropping != Crop()
 
     @property
     def temperature(self) -> float:

@@ -24,6 +24,7 @@ from train.runs.load import load_model
 from train.runs.record import read_record
 from train.runs.tables import read_history, read_predictions, read_split
 from train.score.baselines import band_statistics
+from train.score.compare import compare
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,8 @@ def test_a_clip_of_equal_rows_trains_chooses_and_scores_as_the_clip_itself(
     assert record.thresholds == pytest.approx(single.thresholds)
     assert (record.metrics, record.sanity, record.split) == (single.metrics, single.sanity, single.split)
     assert (record.cache.n_clips, record.cropping) == (48, Crop("segments"))
+    # The clips are the same ones by their content, so the two runs may be compared.
+    assert [one.clips for one in compare([run, folder]).entries] == [1, 1]
 
 
 def test_an_epoch_takes_one_window_of_every_clip_and_each_in_turn() -> None:

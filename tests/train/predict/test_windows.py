@@ -5,8 +5,10 @@ import subprocess
 import sys
 import tracemalloc
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +21,13 @@ from featurize.features.row import spectrogram
 from tests import ROOT
 from tests.helpers.sounds import noise, wav
 from tests.helpers.tones import tone
+from train.predict.detections import Detections
 from train.predict.predict import classify, predict
 from train.predict.results import Kind, Recording, Window
 from train.predict.rows import as_csv, as_json, as_text
 from train.predict.sources import find_sources
-from train.predict.windows import Windows, cuts, gap, windows_of
-from train.runs.directory import open_run
+from train.predict.windows import Windows, cuts, gap, windows_as_scored, windows_of
+from train.runs.directory import Run, open_run
 
 SETTINGS = MelSettings()
 
@@ -87,6 +90,53 @@ def test_windows_that_leave_out_sound_are_told() -> None:
 
 def test_by_default_a_window_is_as_long_as_a_clip_was_in_training(run: Path) -> None:
     assert windows_of(open_run(run)) == Windows(0.5, 0.5)
+
+
+def cropped(run: Path, **crop: Any) -> Run:
+    """The run as if its cache had windows of long clips."""
+    opened = open_run(run)
+    return replace(opened, record=replace(opened.record, **crop))
+
+
+def test_a_run_on_windows_cuts_a_file_as_its_cache_did(run: Path) -> None:
+    segments = cropped(run, crop="segments", overlap=0.25)
+    assert windows_as_scored(segments) == Windows(4.096, 0.25, longest_whole=1.0)
+    loudest = cropped(run, crop="loudest", n_windows=3)
+    assert windows_as_scored(loudest) == Windows(4.096, 0.5, longest_whole=1.0, n_loudest=3)
+    assert windows_of(loudest) == Windows(4.096, 0.5, longest_whole=1.0)
+    assert windows_as_scored(open_run(run)) == windows_of(open_run(run))
+
+
+def test_the_answer_of_a_run_on_windows_is_the_mean_over_them(run: Path, tmp_path: Path) -> None:
+    """Not the class of most windows, which is what a detector says of a night."""
+    segments = cropped(run, crop="segments", overlap=0.0)
+    n = round(4.096 * 16000)
+    soundfile.write(tmp_path / "one.wav", tone("dog", n / 16000), 16000)
+    soundfile.write(tmp_path / "more.wav", np.concatenate([tone("dog", 10), tone("cat", 2.288)]), 16000)
+    soundfile.write(tmp_path / "longer.wav", np.zeros(n + 1) + 0.1 * tone("dog", (n + 1) / 16000), 16000)
+    (one,) = predict(segments, find_sources([tmp_path / "one.wav"]))
+    assert one.kind is Kind.CLIP
+    *windows, whole = predict(segments, find_sources([tmp_path / "more.wav"]))
+    assert [(w.start, w.end) for w in windows] == [(0, 4.096), (4.096, 8.192), (8.192, 12.288)]
+    for name in segments.class_names:
+        assert whole.probabilities[name] == pytest.approx(np.mean([w.probabilities[name] for w in windows]))
+    assert whole.label == max(whole.probabilities, key=whole.probabilities.__getitem__)
+    shown = "  ".join(f"{name} {p:.3f}" for name, p in whole.probabilities.items())
+    assert as_text(segments, whole).decode() == f"{whole.path}: 12.3 s in 3 windows: {whole.label}  ({shown})\n"
+    *windows, whole = predict(segments, find_sources([tmp_path / "longer.wav"]))
+    assert [w.start for w in windows] == [0, 1 / 16000]
+    least = max(whole.probabilities.values())
+    thresholds = dict.fromkeys(segments.class_names, least + 1e-6)
+    *_, unsure = predict(segments, find_sources([tmp_path / "longer.wav"]), threshold=thresholds)
+    assert unsure.label == ""
+
+
+def test_windows_that_lie_apart_are_two_detections() -> None:
+    dog = {"dog": 0.9, "cat": 0.1}
+    path, detections = Path("x.wav"), Detections()
+    found = [*detections.take(Window(path, 0, 4, "dog", dog)), *detections.take(Window(path, 6, 10, "dog", dog))]
+    found += detections.take(Recording(path, Kind.RECORDING, 10))
+    assert [(one.start, one.end) for one in found] == [(0, 4), (6, 10)]
 
 
 @pytest.fixture(scope="module")
