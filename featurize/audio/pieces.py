@@ -1,9 +1,11 @@
 """Segments of a recording as clips of their own, and windows of a clip, cut while it is decoded, if possible once."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heappushpop
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from cache.shared.text import human_count
 from cache.shared.types import Float32
 from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
 from featurize.audio.decode import open_audio
+
+Window = TypeVar("Window")
 
 # No more numbers than this are kept in memory, of all segments and channels together.
 MOST_KEPT = 1 << 24
@@ -123,6 +127,31 @@ def cut_windows(blocks: Iterable[Float32], grid: Grid, longest_whole: int) -> It
         yield 0, held, True
     elif start - step + length < stop:
         yield stop - length, held[-length:], False
+
+
+class Loudest(Generic[Window]):
+    """The n windows of a clip with the most energy of which none overlaps another by more than half, as they come."""
+
+    def __init__(self, n: int, grid: Grid) -> None:
+        # A window rules out at most so many others. Among as many as all n rule out, and n, are the n that are wanted.
+        n_others = 2 * (math.ceil(grid.length // 2 / grid.step) - 1) + 1
+        self._n, self._grid, self._most = n, grid, n * (n_others + 1)
+        self._heap: list[tuple[float, int, Window]] = []
+
+    def may_have(self, energy: float, first: int) -> bool:
+        """Whether a window of this energy that begins with this sample may be among them."""
+        return len(self._heap) < self._most or (energy, -first) > self._heap[0][:2]
+
+    def add(self, energy: float, first: int, window: Window) -> None:
+        """Take a window that may be among them."""
+        (heappush if len(self._heap) < self._most else heappushpop)(self._heap, (energy, -first, window))
+
+    @property
+    def chosen(self) -> list[Window]:
+        """Those of the windows that came, in their order."""
+        found = sorted(self._heap, key=lambda one: -one[1])
+        which = self._grid.loudest(self._n, [-first for _, first, _ in found], [energy for energy, _, _ in found])
+        return [found[i][2] for i in which]
 
 
 def _kept(audio: Audio, segment: Segment, parts: list[Float32], recording: Decoded | None = None) -> Audio:

@@ -1,9 +1,7 @@
 """The rows of a clip: one of the clip as a whole, or of a long one a row for each of some windows."""
 
-import math
 import zlib
 from collections.abc import Iterator
-from heapq import heappush, heappushpop
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from cache.shared.segment import Crop, Grid, Segment, grid
 from cache.shared.types import Float32
 from featurize.audio.audio import Audio, Blocks, Decoded, Reading
 from featurize.audio.find import Clip
-from featurize.audio.pieces import cut_windows
+from featurize.audio.pieces import Loudest, cut_windows
 from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
 from featurize.features.row import check_reach, energy, n_frames_of, write_spectrogram
 from featurize.workers.room import Room
@@ -108,24 +106,18 @@ class _Windows:
 
     def add_loudest(self, n: int, room: Room) -> list[Row]:
         """Add the rows of the n windows with the most energy of which none overlaps another by more than half."""
-        # A window rules out at most so many others. Among as many as all n rule out, and n, are the n that are wanted.
-        n_others = 2 * (math.ceil(self._grid.length // 2 / self._grid.step) - 1) + 1
-        most = n * (n_others + 1)
-        heap: list[tuple[float, int, Row, npt.NDArray[Any]]] = []
+        loudest = Loudest[tuple[Row, npt.NDArray[Any]]](n, self._grid)
         for first, y in self._cut():
             at = energy(mono_blocks(self._window(y), self._settings.sr), self._n_resampled(y), self._settings)
-            if len(heap) == most and (at, -first) < heap[0][:2]:
-                continue
-            x = room.next()
-            row = self._row(first, y, x)
-            if x.any():
-                (heappush if len(heap) < most else heappushpop)(heap, (at, -first, row, x.copy()))
-        heap.sort(key=lambda one: -one[1])
-        chosen = self._grid.loudest(n, [-one[1] for one in heap], [one[0] for one in heap])
-        for i in chosen:
-            room.next()[...] = heap[i][3]
+            if loudest.may_have(at, first):
+                x = room.next()
+                row = self._row(first, y, x)
+                if x.any():
+                    loudest.add(at, first, (row, x.copy()))
+        for _, x in loudest.chosen:
+            room.next()[...] = x
             room.add()
-        return self._of_clip([heap[i][2] for i in chosen])
+        return self._of_clip([row for row, _ in loudest.chosen])
 
     def _cut(self) -> Iterator[tuple[int, Float32]]:
         """Yield the first sample and the samples of each window; none if the clip is not longer than one."""

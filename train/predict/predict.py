@@ -16,12 +16,14 @@ import numpy.typing as npt
 from cache.file.settings import MelSettings
 from cache.shared.cli import signal_came
 from cache.shared.errors import UserError
+from cache.shared.segment import grid
 from cache.shared.types import Float32
 from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
 from featurize.audio.decode import open_audio
-from featurize.audio.resample import mono_blocks
+from featurize.audio.pieces import Loudest
+from featurize.audio.resample import mono_blocks, n_resampled
 from featurize.audio.sndfile import open_stream
-from featurize.features.row import check_reach, n_frames_of, reach_remark, spectrogram
+from featurize.features.row import check_reach, energy, n_frames_of, reach_remark, spectrogram
 from featurize.workers.threads import joined, mapped
 from train.models.calibration import calibrated
 from train.models.inference import BATCH_SIZE, forward_of
@@ -113,6 +115,10 @@ def predict(
             tally = Tally()
 
 
+# A spectrogram; or None for silence, and in words what is silent.
+Featurized = tuple[npt.NDArray[Any] | None, str]
+
+
 class _Part(NamedTuple):
     """A window or a clip before it is classified, the end of a long recording, or the reason of a bad one.
 
@@ -142,17 +148,20 @@ def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str, 
             # must not wait for the next one.
             is_slow = windows.seconds * audio.sr > _SHORT and not source.is_stdin
             of_cuts = cuts(blocks, audio.sr, windows)
-            done = (
-                mapped(featurized, of_cuts, threads, 2 * _N_THREADS)
-                if is_slow
-                else ((c, featurized(c)) for c in of_cuts)
-            )
+            if windows.n_loudest and not source.is_stdin:
+                done: Iterable[tuple[Cut, Featurized]] = _loudest(of_cuts, featurized, audio.sr, windows, settings)
+            elif is_slow:
+                done = mapped(featurized, of_cuts, threads, 2 * _N_THREADS)
+            else:
+                done = ((c, featurized(c)) for c in of_cuts)
             for (start, end, is_whole, _), (x, reason) in done:
                 kind = Kind.CLIP if is_whole else Kind.WINDOW
                 # A clip comes when all is read; before, nobody knows whether something is wrong with it.
                 note = _notes(blocks.result.decoded.remark, low) if is_whole else ""
                 yield _Part(source.path, kind, start, end, x, reason, note, duration)
             if kind is Kind.WINDOW:
+                # The loudest windows need not reach the end.
+                end = blocks.result.decoded.n_samples / audio.sr if windows.n_loudest else end
                 yield _Part(source.path, Kind.RECORDING, end=end, note=_notes(blocks.result.decoded.remark, low))
         return
     except ClipError as error:
@@ -189,7 +198,26 @@ def _in_memory(y: Float32, sr: int) -> Audio:
     return Audio(sr, 1, len(y), "", blocks, lambda: "")
 
 
-def _featurized(cut: Cut, sr: int, settings: MelSettings, dtype: str) -> tuple[npt.NDArray[Any] | None, str]:
+def _loudest(
+    of_cuts: Iterable[Cut], featurized: Callable[[Cut], Featurized], sr: int, windows: Windows, settings: MelSettings
+) -> list[tuple[Cut, Featurized]]:
+    """Return the windows of a recording that featurize takes of it with --crop loudest; a silent one if all are."""
+    loudest = Loudest[tuple[Cut, Featurized]](windows.n_loudest, grid(windows.seconds, windows.overlap, sr))
+    silent: list[tuple[Cut, Featurized]] = []
+    for cut in of_cuts:
+        silent = [(cut, (None, "silent"))]
+        if cut.whole:
+            return [(cut, featurized(cut))]
+        blocks = mono_blocks(_in_memory(cut.y, sr), settings.sr)
+        at, first = energy(blocks, n_resampled(len(cut.y), sr, settings.sr), settings), round(cut.start * sr)
+        if loudest.may_have(at, first):
+            x, reason = featurized(cut)
+            if x is not None:
+                loudest.add(at, first, (cut._replace(y=cut.y[:0]), (x, reason)))
+    return loudest.chosen or silent
+
+
+def _featurized(cut: Cut, sr: int, settings: MelSettings, dtype: str) -> Featurized:
     """Return the spectrogram of a cut; or None for silence, and in words what is silent."""
     y = cut.y
     try:
