@@ -64,7 +64,8 @@ def predict(
     of `evaluate --keep-thresholds`; the run's report shows them. CLASS=P sets the threshold of one class.
 
     A run on a cache of --crop segments or loudest cuts a file as featurize did, and its answer for the file is the mean
-    over these windows, as it is in the run's score. With --window or --overlap, windows cover the whole recording.
+    over these windows, as it is in the run's score. With --window or --overlap, and from standard input, windows cover
+    the whole recording.
 
     A file that cannot be used is named on stderr, the others go on, and the exit code is 1.
 

@@ -1,4 +1,4 @@
-"""A run on windows of long clips: predict cuts a file as featurize did, and its answer is what the score was made of."""
+"""A run on windows of long clips: predict cuts a file as featurize did, and its answer is what was scored."""
 
 from itertools import groupby
 from pathlib import Path
