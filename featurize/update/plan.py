@@ -251,10 +251,7 @@ def rows_of(
 ) -> tuple[npt.NDArray[np.int64], Columns, npt.NDArray[np.intp]]:
     """Return all rows of clips: where each comes from, the columns that the walk gives, and the label indices.
 
-    Parameters
-    ----------
-    source
-        Where the first row of each clip comes from; the others follow it.
+    The source of a clip is that of its first row; the others follow it.
     """
     n_rows = _n_rows(clips, source, old, journal)
     which = np.repeat(np.arange(len(clips)), n_rows)

@@ -24,26 +24,14 @@ class BeforeAfter(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """What corrections changed.
+    """What corrections changed, of the run that was reviewed; None where both runs tested no such clip."""
 
-    Attributes
-    ----------
-    run
-        The run that was reviewed, as the corrections name it.
-    n_relabelled, n_rejected
-        How many contents got another class, and how many cannot be used since.
-    missing
-        The reason why there are no scores of before; "" if there are.
-    others, relabelled
-        The clips that were not corrected, and those with another class now; None if both runs tested none of them.
-    """
-
-    run: str
-    n_relabelled: int
-    n_rejected: int
-    missing: str = ""
-    others: BeforeAfter | None = None
-    relabelled: BeforeAfter | None = None
+    run: str  # as the corrections name it
+    n_relabelled: int  # how many contents got another class
+    n_rejected: int  # how many cannot be used since
+    missing: str = ""  # the reason why there are no scores of before; "" if there are
+    others: BeforeAfter | None = None  # the clips that were not corrected
+    relabelled: BeforeAfter | None = None  # those with another class now
 
 
 def what_changed(folder: Path, record: Record, cache: Cache) -> Changed | None:
