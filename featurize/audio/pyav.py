@@ -149,7 +149,10 @@ def _samples(frames: Iterator[Any], sr: int, n_channels: int) -> Iterator[Float3
     for frame in frames:
         if (frame.sample_rate, len(frame.layout.channels)) != (sr, n_channels):
             raise ClipError("its sample rate or number of channels changes on the way")
-        stored: npt.NDArray[Any] = frame.to_ndarray()
+        try:
+            stored: npt.NDArray[Any] = frame.to_ndarray()
+        except ValueError:  # PyAV has no array for samples of 64 bits
+            raise ClipError(CONVERT) from None
         y = stored.T if frame.format.is_planar else stored.reshape(-1, n_channels)
         if y.dtype.kind == "f":
             # A sample that does not fit into float32 is refused for the clip as a whole, when its row is finished.

@@ -196,7 +196,7 @@ PHASES = (-1, 0, 0, 5, 10, 15, 15, 20, 24, 24)
 def test_runs_killed_at_random_moments_lose_nothing(run, data, tmp_path, earlier, whole):
     rng, n_runs = random.Random(0), amount(20, 60)
     moments = [(PHASES[number // 2 % len(PHASES)], rng.uniform(0, 0.03)) for number in range(n_runs)]
-    n_finished = set()
+    killed = []
     for number, (n_clips, seconds) in enumerate(moments):
         cache_file = tmp_path / str(number) / "features.h5"
         cache_file.parent.mkdir()
@@ -208,7 +208,9 @@ def test_runs_killed_at_random_moments_lose_nothing(run, data, tmp_path, earlier
                 process.kill()
         else:
             run(data, *options, number=n_clips + 1, how=f"kill after {seconds}")
-        finished = assert_published_whole(cache_file, earlier, whole) | finished_clips(cache_file)
-        n_finished.add(len(finished))
-        assert_resumes(data, cache_file, whole, finished)
+        killed.append((cache_file, assert_published_whole(cache_file, earlier, whole) | finished_clips(cache_file)))
+    n_finished = {len(finished) for _, finished in killed}
     assert {0, len(whole)} < n_finished, n_finished  # they did die in different phases
+    # Only now: a worker that was just being started holds the lock until it sees that its run has gone.
+    for cache_file, finished in killed:
+        assert_resumes(data, cache_file, whole, finished)

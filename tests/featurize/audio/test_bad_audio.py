@@ -72,6 +72,7 @@ BROKEN = {
     "rate_1hz.wav": (wav(pcm16(), sr=1), RATE),
     "rate_2ghz.wav": (wav(pcm16(), sr=2_000_000_000), f"{RATE}|{DAMAGED}"),
     "unknown_codec.wav": (wav(pcm16(), tag=0xABCD), CONVERT),
+    "64_bits.wav": (wav(pcm16().astype(np.int64) << 48), CONVERT),
     "all_nan.wav": (wav(np.full(4000, np.nan, np.float32), tag=3), NOT_FINITE),
     "one_nan.wav": (with_samples(_2000=np.nan), NOT_FINITE),
     "first_nan.wav": (with_samples(_0=np.nan), NOT_FINITE),
