@@ -66,7 +66,8 @@ def joined(streams: Iterator[Iterable[Item]], n_threads: int, n_ahead: int) -> G
                     return
             read_items.put(_End())
         except BaseException as error:
-            read_items.put(_End(error))
+            if not is_closed.is_set():
+                read_items.put(_End(error))
 
     def begin_one() -> None:
         stream = next(streams, None)
@@ -92,6 +93,7 @@ def joined(streams: Iterator[Iterable[Item]], n_threads: int, n_ahead: int) -> G
             begin_one()
     finally:
         is_closed.set()
+        threads.close()
         for items in begun:
             # A thread may wait for room.
             with suppress(Empty):

@@ -1,6 +1,7 @@
 """Measure two sides in turns, so that a machine whose speed drifts slows both, and keep the medians."""
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -51,6 +52,14 @@ def seconds(*command: str) -> float:
     started = time.perf_counter()
     run(*command)
     return time.perf_counter() - started
+
+
+def processor_seconds(*command: str) -> float:
+    """Return the processor time of a whole process, which other programs change less than how long it takes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run(*command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def peak_anonymous(*command: str) -> int:

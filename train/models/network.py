@@ -3,10 +3,10 @@
 It is written beside `model.keras`, which stays the model: the file carries the sha256 of the `model.keras` that it was
 written from, and a model of another content is never answered for by it.
 
-onnxruntime and LiteRT agree with Keras to 1e-6 and take as long for a row of `compact` (0.47 ms of one core at 36
-columns, TensorFlow 0.49); both have wheels for Linux (x86-64, arm64) and macOS. onnxruntime was taken because its file
-is written in 0.02 s (`train.models.graph`), where TensorFlow's converter for LiteRT takes 1.6 s, and because one file
-serves every width of the input.
+onnxruntime and LiteRT agree with Keras to 1e-6 and took as long for a row of `compact` (0.47 ms of one core at 36
+columns, TensorFlow 0.49) before the graph was written for onnxruntime (now 0.31); both have wheels for Linux (x86-64,
+arm64) and macOS. onnxruntime was taken because its file is written in 0.02 s (`train.models.graph`), where TensorFlow's
+converter for LiteRT takes 1.6 s, and because one file serves every width of the input.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -239,12 +239,12 @@ def _batches(sources: Iterable[Source], windows: Windows, settings: MelSettings,
     Threads featurize ahead. A list holds what is finished when the network is free: many parts of a file, and of a
     microphone one, as soon as it is complete.
     """
-    threads = ThreadPool(_N_THREADS)
-    streams = (_parts(source, windows, settings, dtype, threads) for source in sources)
     batch: list[_Part] = []
     n_rows, kind = 0, Kind.CLIP
-    with closing(joined(streams, _N_THREADS, _N_AHEAD)) as parts:
-        for part in parts:
+    with ExitStack() as stack:
+        threads = stack.enter_context(closing(ThreadPool(_N_THREADS)))
+        streams = (_parts(source, windows, settings, dtype, threads) for source in sources)
+        for part in stack.enter_context(closing(joined(streams, _N_THREADS, _N_AHEAD))):
             if part is None:
                 if batch:
                     yield batch
