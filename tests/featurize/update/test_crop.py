@@ -224,7 +224,7 @@ def test_a_clip_counts_as_finished_when_all_its_rows_are_there(data: Path, tmp_p
     rows, journal = (path.read_bytes() for path in journal_paths(file))
     lines = journal.splitlines(keepends=True)
     assert len(lines) == 1 + len(fresh)
-    for i in range(1, len(lines)):
+    for i in range(1, len(lines), 2):
         for left in ([*lines[:i], *lines[i + 1 :]], [*lines[:i], lines[i][: len(lines[i]) // 2]]):
             for path, content in zip(journal_paths(file), (rows, b"".join(left)), strict=True):
                 path.write_bytes(content)
@@ -264,6 +264,28 @@ def test_the_limit_of_a_class_counts_clips(data: Path) -> None:
     assert result.cache.n_clips_per_class == {"cat": 3, "dog": 3}
     assert sum(result.cache.n_per_class.values()) > 6
     assert "at most 3 clips of each class, as was asked" in summary.as_text(result)
+
+
+@pytest.mark.parametrize("how", [{"crop": "segments"}, {"crop": "loudest", "n_windows": 2}])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_bad_clip_costs_all_of_its_rows_and_no_others(data: Path, how: dict, n_jobs: int, tmp_path: Path) -> None:
+    others = made(data, tmp_path / "others.h5", **how)
+    y = write(data / "dog/2b.wav", 40 * LENGTH)
+    y[-LENGTH] = np.nan
+    soundfile.write(data / "dog/2b.wav", y, 8000, subtype="FLOAT")
+    cache = made(data, n_jobs=n_jobs, **how)
+    assert [path for path, _ in cache.rejections] == ["dog/2b.wav"]
+    assert "NaN" in cache.rejections[0][1]
+    assert_same(cache, others)
+
+
+def test_a_long_clip_that_is_cut_short_is_remarked_on_once(data: Path) -> None:
+    content = (data / "dog/3.wav").read_bytes()
+    (data / "dog/3.wav").write_bytes(content[: len(content) * 3 // 4])
+    cache = made(data, crop="segments")
+    assert [path for path, remark in cache.remarks if remark.startswith("cut short")] == ["dog/3.wav"]
+    assert cache.n_cut_short == 1
+    assert cache.clip_durations[cache.clip_paths.index("dog/3.wav")] == pytest.approx(2.25 * LENGTH / 8000, abs=0.01)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
