@@ -237,7 +237,8 @@ def settings(record: Record) -> list[tuple[str, Pairs]]:
 def _crop_in_words(record: Record) -> str:
     seconds = f"{MelSettings(**record.settings).row_seconds:.2g} s"  # type: ignore[arg-type]  # as the record checks
     if record.crop == "loudest":
-        return f"the {_count(record.n_windows, 'window')} of {seconds} with the most energy, averaged"
+        most = f"of {seconds} with the most energy"
+        return f"the window {most}" if record.n_windows == 1 else f"the {record.n_windows} windows {most}, averaged"
     return f"windows of {seconds} that overlap by {100 * record.overlap:.0f} %, averaged"
 
 
