@@ -1,5 +1,6 @@
 """Clips of several rows: each counts once, whatever is trained, chosen, scored or calibrated."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from cache import Cache, open_cache
+from cache.shared.errors import UserError
 from cache.shared.segment import Crop
 from tests.helpers.caches import in_windows, rewritten
 from tests.helpers.tables import predictions, table
@@ -16,6 +18,8 @@ from tests.helpers.tiny import OF_FIT, OPTIONS
 from train import crossval, evaluate, fit
 from train.dataset.batches import Batches
 from train.dataset.clips import mean_by_clip, rows_of
+from train.dataset.given import choose_split
+from train.dataset.splits import SPLITS, groups_of
 from train.models.calibration import best_thresholds, calibrated, fit_temperature
 from train.models.inference import forward_of, predict_rows
 from train.models.recipes import N_COLUMNS
@@ -106,6 +110,26 @@ def test_every_clip_is_in_the_tables_once_and_no_subset_parts_its_rows(mixed: Ca
     assert record.metrics is not None
     assert record.metrics.n == len(tested)
     assert sum(one.n for one in record.metrics.per_class.values()) == len(tested)
+
+
+def test_a_split_that_is_given_names_clips_whatever_rows_they_have(run: Path, repeated: Cache) -> None:
+    subset, remarks = choose_split(repeated, groups_of(repeated), 0.2, 0.2, 0, table=str(run / "split.csv"))
+    assert [SPLITS[i] for i in subset.tolist()] == [clip.split for clip in read_split(run)]
+    assert remarks == []
+
+
+def test_only_a_run_on_windows_says_so(run: Path, mixed_run: Path) -> None:
+    names = {"crop", "overlap", "n_windows"}
+    assert names & json.loads((run / "run.json").read_text()).keys() == set()
+    assert names <= json.loads((mixed_run / "run.json").read_text()).keys()
+
+
+@pytest.mark.parametrize(("name", "value"), [("crop", "all"), ("overlap", 1.0), ("overlap", None), ("n_windows", 0)])
+def test_a_crop_that_makes_no_sense_is_named(mixed_run: Path, tmp_path: Path, name: str, value: object) -> None:
+    content = json.loads((mixed_run / "run.json").read_text()) | {name: value}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"run.json is damaged: {name} is"):
+        read_record(tmp_path)
 
 
 def test_a_clip_has_the_mean_of_the_probabilities_of_its_rows(mixed: Cache, mixed_run: Path) -> None:
