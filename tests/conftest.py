@@ -14,13 +14,13 @@ from train.models import recipes as models
 from train.score import baselines
 
 # Files that take longest, the longest first: they are begun first, so that no core is left with one at the end, and
-# their tests are marked slow.
+# their tests are marked slow. Those that mostly wait stand between those that mostly compute.
 SLOW_FILES = (
     "featurize/workers/test_dask.py",
-    "whole/test_crash.py",
-    "whole/test_stop.py",
-    "train/fitting/test_fit_dask.py",
     "train/exporters/test_export.py",
+    "whole/test_crash.py",
+    "train/fitting/test_fit_dask.py",
+    "whole/test_stop.py",
     "train/fitting/test_crossval.py",
     "whole/test_train_command.py",
     "train/models/test_recipes.py",

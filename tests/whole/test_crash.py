@@ -139,7 +139,7 @@ def test_a_run_killed_at_any_write_leaves_a_whole_cache_and_is_resumed(
     run, calls, data, cache_file, earlier, whole, how
 ):
     was_there = cache_file.exists()
-    for number in some_of(calls[was_there], amount(5, 10), how):
+    for number in some_of(calls[was_there], amount(2, 10), how):
         put_back(cache_file, earlier, was_there)
         broken = run(data, "--cache", cache_file, *ALL, number=number, how=how)
         assert broken.code == -signal.SIGKILL, broken
@@ -155,7 +155,7 @@ def test_a_write_that_fails_is_one_line_and_costs_nothing_that_was_finished(
     run, calls, data, cache_file, earlier, whole, how
 ):
     was_there = cache_file.exists()
-    for number in some_of(calls[was_there], 3, how):
+    for number in some_of(calls[was_there], amount(1, 3), how):
         put_back(cache_file, earlier, was_there)
         broken = run(data, "--cache", cache_file, *ALL, number=number, how=how)
         lock = {"features.h5.lock"} if broken.calls[number - 1].endswith(".lock") else set()
@@ -174,7 +174,7 @@ def test_an_interrupt_at_any_write_is_one_line_and_keeps_what_was_finished(
     run, calls, data, cache_file, earlier, whole
 ):
     was_there = cache_file.exists()
-    for number in some_of(calls[was_there], 3, "interrupt"):
+    for number in some_of(calls[was_there], amount(1, 3), "interrupt"):
         put_back(cache_file, earlier, was_there)
         how = ("SIGINT", "SIGTERM")[number % 2]
         broken = run(data, "--cache", cache_file, *ALL, number=number, how=how)

@@ -74,7 +74,6 @@ def test_calibration_on_few_clips_does_no_harm_on_others_even_where_none_was_nee
     assert np.max(np.array(after) - before) < 0.3
 
 
-@pytest.mark.slow
 def test_no_other_threshold_has_a_better_f1() -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(3), 300).astype(np.float32)
@@ -82,7 +81,8 @@ def test_no_other_threshold_has_a_better_f1() -> None:
     is_class = np.eye(3, dtype=bool)[labels]
     found = best_thresholds(is_class, p, ("a", "b", "c"))
     for i, name in enumerate("abc"):
-        best = max(f1_score(is_class[:, i], p[:, i] >= threshold) for threshold in np.linspace(0, 0.99, 400))
+        taken = p[:, i, None] >= np.linspace(0, 0.99, 400)
+        best = (2 * (is_class[:, i, None] & taken).sum(axis=0) / (is_class[:, i].sum() + taken.sum(axis=0))).max()
         assert f1_score(is_class[:, i], p[:, i] >= found[name]) >= best
 
 
