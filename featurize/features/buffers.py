@@ -68,8 +68,11 @@ class Buffers:
         self._mel_power(self._at_segment, n_frames, *self._at_tables, self._at_peak, self._at_mel + 4 * column)
 
     def energy(self, n_used: int) -> float:
-        """Return the sum of the powers in the first `n_used` columns, before they are normalised."""
-        return float(self._centre[:, :n_used].sum(dtype=np.float64))
+        """Return the sum of the powers in the first `n_used` columns, before they are normalised.
+
+        It is not finite if any power of the clip is not.
+        """
+        return float(self._centre[:, :n_used].sum(dtype=np.float64)) + 0 * float(self._peak.max())
 
     def normalise(self, n_used: int, out: Float32) -> float:
         """Write the levels of the first `n_used` columns to `out`, and 0 behind them; return the peak of the clip."""

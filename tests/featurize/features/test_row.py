@@ -6,10 +6,11 @@ import pytest
 
 from cache.file.settings import SETTINGS, MelSettings
 from cache.shared.errors import UserError
+from featurize.audio.audio import ClipError
 from featurize.features import row
 from featurize.features.check import librosa_row
 from featurize.features.reference import mel_filterbank
-from featurize.features.row import computable, n_frames_of, write_spectrogram
+from featurize.features.row import computable, energy, n_frames_of, write_spectrogram
 from tests.helpers.oracle import NOTEBOOK, row_of
 
 SETTING = MelSettings()
@@ -177,3 +178,19 @@ def test_a_wrong_announcement_of_the_length_is_reported_and_leaves_no_trace_of_a
     assert write_spectrogram([y], 100_000, SETTING, out) == 16000
     assert write_spectrogram([y], 16000, SETTING, out) == 16000
     np.testing.assert_array_equal(out[..., np.newaxis], spectrogram(y))
+
+
+@pytest.mark.parametrize("n_fft", [1024, 1000])
+@pytest.mark.parametrize("n_samples", [3000, 65536, 100_000])
+def test_the_energy_that_a_row_shows_is_the_sum_of_its_powers(n_fft: int, n_samples: int) -> None:
+    settings = MelSettings(n_fft=n_fft, fmin=500.0)
+    y = noise(n_samples)
+    S = librosa.feature.melspectrogram(
+        y=y, sr=16000, n_fft=n_fft, hop_length=512, n_mels=128, fmin=500.0, fmax=8000.0, pad_mode="constant"
+    )
+    start = max(0, (S.shape[1] - 128) // 2)
+    expected = S[:, start : start + 128].sum(dtype=np.float64)
+    assert energy([y], len(y), settings) == pytest.approx(expected, rel=1e-4)
+    y[2000] = np.inf
+    with pytest.raises(ClipError, match="infinite"):
+        energy([y], len(y), settings)
