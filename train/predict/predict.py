@@ -236,9 +236,10 @@ def _featurized(cut: Cut, sr: int, settings: MelSettings, dtype: str) -> Featuri
 def _batches(sources: Iterable[Source], windows: Windows, settings: MelSettings, dtype: str) -> Iterator[list[_Part]]:
     """Yield the parts in lists with up to BATCH_SIZE spectrograms, which are all of windows or all of clips.
 
-    Threads featurize ahead. A list holds what is finished when the network is free: many parts of a file, and of a
-    microphone one, as soon as it is complete.
+    Threads featurize ahead. A microphone's list holds what is finished when the network is free, which is one window.
     """
+    sources = list(sources)
+    is_live = any(source.is_stdin for source in sources)
     batch: list[_Part] = []
     n_rows, kind = 0, Kind.CLIP
     with ExitStack() as stack:
@@ -246,7 +247,7 @@ def _batches(sources: Iterable[Source], windows: Windows, settings: MelSettings,
         streams = (_parts(source, windows, settings, dtype, threads) for source in sources)
         for part in stack.enter_context(closing(joined(streams, _N_THREADS, _N_AHEAD))):
             if part is None:
-                if batch:
+                if batch and is_live:
                     yield batch
                     batch, n_rows = [], 0
                 continue
