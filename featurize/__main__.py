@@ -182,7 +182,7 @@ def featurize(
         int | None, typer.Option(metavar="SAMPLES", help="Length of a window.", show_default=_OR.format(1024))
     ] = None,
     hop_length: Annotated[
-        int | None, typer.Option(metavar="SAMPLES", help="From one window to the next.", show_default=_OR.format(512))
+        int | None, typer.Option(metavar="SAMPLES", help="Step between two windows.", show_default=_OR.format(512))
     ] = None,
     fmin: Annotated[
         float | None, typer.Option(metavar="HZ", help="Lowest frequency.", show_default=_OR.format(0))

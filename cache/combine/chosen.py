@@ -121,7 +121,7 @@ def in_order(chosen: Chosen) -> Chosen:
 
 
 def _in_turn(chosen: Chosen, segments: Sequence[tuple[str, Segment]], most: int, n_files: Counter[int]) -> list[str]:
-    """Return so many segments that no class has more clips than wanted: of each recording one, then another, .."""
+    """Return at most as many segments of a class as wanted: one of each recording, then a second of each, .."""
     turns: Counter[tuple[int, str]] = Counter()
     by_turn: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for i, (path, segment) in enumerate(segments):

@@ -21,12 +21,12 @@ from cache.shared.text import human_list
 from cache.shared.tree import CLASS_NAMES, is_background
 from cache.shared.types import Rows
 
-# What a cache without tables of labels does not say.
+# Fields that a cache without tables of labels leaves open.
 _ABOUT_LABELS = (
     *("file_column", "start_column", "end_column", "label_column"),
     *("point", "widen", "label_length", "background"),
 )
-# What caches need not have in common.
+# Fields in which caches may differ.
 _OWN = ("class_names", "class_members", "fingerprint", "versions", "data_dir", "tables", "settings", "format_version")
 
 # Clips that an error names.

@@ -47,7 +47,7 @@ def gather_rows(
             if stamp_of(os.fstat(old_file)) != old.stamp:
                 raise CacheError(f"{old.file} was replaced by another program meanwhile; run it again")
         shares = True
-        # Of a row of the journal, -1.
+        # The old cache of each row; -1 for a row of the journal.
         which = np.searchsorted(firsts, source, "right") - 1
         for start, stop in _runs(source, which):
             first, i = int(source[start]), int(which[start])

@@ -124,7 +124,7 @@ def place_by_table(table: Path, own: Sequence[str], home: Path | None, indexed: 
 def own_folders(table: Path, top: Path | None, home: Path | None, indexed: Indexed) -> list[str]:
     """Return the folders of a table that tell the place of its recordings: those below the folder that was searched.
 
-    Of a table that was named itself, where `top` is None, they are those that are folders of recordings as well.
+    If the table was named itself, `top` is None, and they are those that are folders of recordings as well.
     """
     if top is not None:
         return _telling(_folders(table.relative_to(top).as_posix()))

@@ -67,7 +67,7 @@ class Grid(NamedTuple):
     step: int
 
     def spans(self, n_samples: int) -> list[tuple[int, int]]:
-        """Return the first sample of each window and the one behind its last; a clip that is no longer is a window."""
+        """Return the first sample of each window and the one behind its last; a clip as short as a window is one."""
         last = n_samples - self.length
         starts = [*range(0, last, self.step), last] if last > 0 else [0]
         return [(start, min(start + self.length, n_samples)) for start in starts]

@@ -67,14 +67,14 @@ class Walked:
 
     @property
     def audio(self) -> list[str]:
-        """The paths of all audio files that were come by, relative to DATA."""
+        """The paths of all audio files that were found, relative to DATA."""
         return [
             *(path for trees in self.trees.values() for tree in trees.values() for path in tree.audio),
             *self.rest.audio,
         ]
 
     def audio_by_name(self) -> dict[str, list[str]]:
-        """Return the paths of the audio files in the folders of each name that was come by."""
+        """Return the paths of the audio files in the folders of each name that was found."""
         name_of = {folder: name for name in self.names for folder in self.places.folders[name].values()}
         found: dict[str, list[str]] = {name: [] for name in self.names}
         for path in self.audio:
@@ -96,7 +96,7 @@ class Walked:
 
 
 class Found(NamedTuple):
-    """The clips there are, and what else was come by."""
+    """The clips in DATA, and everything else that was found there."""
 
     clips: list[Clip]  # in order
     rejected: list[Rejected]  # paths that cannot even be looked at, folders that cannot be read among them
@@ -151,7 +151,7 @@ def find_clips(
 
 
 def _limited(segments: Sequence[Clip], max_per_class: int, n_files: Sequence[int]) -> list[Clip]:
-    """Return so many segments that no class has more clips than wanted: of each recording one, then another, .."""
+    """Return at most as many segments of a class as wanted: one of each recording, then a second of each, .."""
     turns: Counter[tuple[int, str]] = Counter()
     by_turn: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for i, clip in enumerate(segments):

@@ -148,7 +148,7 @@ class Loudest(Generic[Window]):
 
     @property
     def chosen(self) -> list[Window]:
-        """Those of the windows that came, in their order."""
+        """The n windows, in the order of their starts."""
         found = sorted(self._heap, key=lambda one: -one[1])
         which = self._grid.loudest(self._n, [-first for _, first, _ in found], [energy for energy, _, _ in found])
         return [found[i][2] for i in which]

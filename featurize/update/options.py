@@ -20,7 +20,7 @@ NONE = "none"
 
 # More segments than this are hardly wanted of one recording, and looking for them would take gigabytes.
 MOST_BACKGROUND = 10_000
-# Beyond this share, windows are hardly others than the ones before.
+# Beyond this share, one window hardly differs from the next.
 MOST_OVERLAP = 0.99
 # Seconds: a longer label is not that of a point in time.
 MOST_POINT = 3600

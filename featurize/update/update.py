@@ -49,7 +49,7 @@ class Result:
     """The outcome of a run."""
 
     cache: Cache  # the cache that it left, open
-    found: Found  # the clips, and what else was come by in DATA
+    found: Found  # the clips, and everything else that was found in DATA
     problems: Sequence[Problem]  # labels that were skipped, and what else was told of lines of tables
     # Clips that were computed, that were there already, and that have gone.
     n_computed: int

@@ -145,12 +145,12 @@ class _Windows:
         return row_of(clip, self._window(y), self._sha256, self._settings, x)
 
     def _of_clip(self, rows: list[Row]) -> list[Row]:
-        """Return the entries with what only the end of the clip shows."""
+        """Return the entries with what is known only at the end of the clip."""
         if not rows:
             return []
         decoded = self._stream.result
         assert decoded is not None
-        # What is odd in some of the windows is not odd about the clip.
+        # A remark on only some of the windows is not a remark on the clip.
         remarks = [decoded.remark, rows[0].remark if all(row.remark for row in rows) else ""]
         seconds = decoded.n_samples / self._audio.sr
         first, *others = (row._replace(clip=self._clip.path, clip_duration=seconds, remark="") for row in rows)

@@ -11,7 +11,7 @@ from cache.shared.cli import be_quiet
 from train.fitting.options import KINDS, Options, argument_of, takes_options
 
 CACHE = Path("data/features.h5")
-CacheFile = Annotated[Path, typer.Argument(help="What `python -m featurize` wrote.")]
+CacheFile = Annotated[Path, typer.Argument(help="The file that `python -m featurize` wrote.")]
 FitRun = Annotated[Path, typer.Argument(help="A run directory that `fit` made.")]
 AnyRun = Annotated[Path, typer.Argument(help="A run directory that `fit` or `crossval` made.")]
 CacheNow = Annotated[Path | None, typer.Option(help="Where its cache is now.", show_default="where it was in training")]

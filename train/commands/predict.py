@@ -36,7 +36,7 @@ def predict(
         typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats.", show_default="0.5"),
     ] = None,
     threshold: Annotated[list[str] | None, options.threshold("0")] = None,
-    format: Annotated[PredictFormat, typer.Option(help="What to write.")] = PredictFormat["text"],
+    format: Annotated[PredictFormat, typer.Option(help="Format of the output.")] = PredictFormat["text"],
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
     every_window: Annotated[
         bool, typer.Option("--windows", help="Print a line for every window of a long recording.")
@@ -49,7 +49,7 @@ def predict(
     ] = None,
     segments: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Also write what is found as FLAC files, into class folders in here."),
+        typer.Option(metavar="DIR", help="Also write the detections as FLAC files, into class folders in here."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the --out of an interrupted run.")] = False,
     quiet: options.Quiet = False,
@@ -173,7 +173,7 @@ def export(
         typer.Option(help=f"{format_names()}.", show_default=f"by the ending {endings()}"),
     ] = None,
     input: Annotated[
-        ExportInput, typer.Option(help="What it takes: sound, or rows of a cache.")
+        ExportInput, typer.Option(help="Input of the file: sound, or rows of a cache.")
     ] = ExportInput.waveform,
     cache: Annotated[
         Path | None,

@@ -172,7 +172,7 @@ def review(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Of recordings: where decisions and labels go.",
+            help="For recordings: the folder for decisions and labels.",
             show_default="`reviewed` in their folder",
         ),
     ] = None,
@@ -180,7 +180,7 @@ def review(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Of recordings: what `predict --format csv` found in them; recordings that are missing are added.",
+            help="For recordings: a table of `predict --format csv`; recordings that it lacks are added.",
             show_default="a hidden file in --out",
         ),
     ] = None,

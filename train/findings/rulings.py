@@ -46,7 +46,7 @@ class Ruling(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What tells findings apart."""
+        """The key of its finding, see key_of()."""
         return key_of(self.recording, self.start, self.end, self.found)
 
     @property
@@ -67,7 +67,7 @@ class Ruling(NamedTuple):
 
 
 def key_of(recording: str, start: float, end: float, found: str) -> tuple[str, str, str, str]:
-    """Return what tells findings apart."""
+    """Return a key that tells a finding from all others."""
     return recording, f"{start:.6f}", f"{end:.6f}", found
 
 

@@ -27,7 +27,7 @@ class Tables:
 
     def __init__(self, folder: Path, band: tuple[float, float], notify: Callable[[str], None]) -> None:
         self.folder, self.band, self.notify = folder, band, notify
-        # Of a table that is being replaced, both the old digest and the new one: a kill may come before or after.
+        # While a table is replaced, it has both the old digest and the new one: a kill may come before or after.
         self.written: dict[str, list[str]] = {}
         self.left: set[str] = set()
         if (file := folder / _WRITTEN).exists():

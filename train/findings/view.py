@@ -16,7 +16,7 @@ from train.findings.find import Finding
 from train.report.figures import spectrogram_png
 from train.review.sound import LONGEST, encoded, playable
 
-# So many rows of the features a view shows at most, and one of them before and behind its finding.
+# A view shows at most so many rows of the features, one of them before its finding and one behind it.
 _MOST_ROWS = 16
 
 

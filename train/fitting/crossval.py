@@ -103,7 +103,7 @@ def crossval(
     Parameters
     ----------
     cache_file
-        What `python -m featurize` wrote.
+        The file that `python -m featurize` wrote.
     run
         The new run directory; None: one named after the time and the model, in `runs`.
     n_folds

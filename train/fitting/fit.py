@@ -78,13 +78,13 @@ def fit(
     Parameters
     ----------
     cache_file
-        What `python -m featurize` wrote.
+        The file that `python -m featurize` wrote.
     run
         The new run directory; None: one named after the time and the model, in `runs`.
     tensorboard
         Whether to log for TensorBoard, in the folder `tensorboard` of the run directory.
     title
-        What the progress bar calls this fit, when it is one of many.
+        The name of this fit in the progress bar, when it is one of many.
     notify
         Takes the warnings of the record, a line each; None: they are warnings of Python.
     """

@@ -102,7 +102,7 @@ def train_model(
         Where every epoch is kept; training goes on after the last epoch that is found there. If it has a folder for
         TensorBoard, the epochs are logged there.
     title
-        What the progress bar calls this training, when it is one of many; otherwise every epoch leaves a line.
+        The name of this training in the progress bar, when it is one of many; otherwise every epoch leaves a line.
     """
     model, n_batches = compiled.model, len(batches)
     weights = np.ones(model.output_shape[1], np.float32) if class_weights is None else class_weights

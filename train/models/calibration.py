@@ -47,7 +47,7 @@ def fit_temperature(
     Parameters
     ----------
     probabilities
-        Of the rows of clips that were not trained on, shape (n_rows, n_classes), n_rows at least 1.
+        One row for each row of clips that were not trained on, shape (n_rows, n_classes), n_rows at least 1.
     labels
         The label index of each clip, shape (n_clips,).
     clip

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-# What onnxruntime 1.20, the oldest that is taken, reads for certain.
+# Versions that onnxruntime 1.20, the oldest that is taken, reads for certain.
 _OPSET = 18
 _IR_VERSION = 9
 INPUT, OUTPUT = "features", "probabilities"

@@ -107,7 +107,7 @@ def predict(
                 continue
             if part.kind is Kind.RECORDING:
                 recording = tally.recording(part.path, part.end, part.note)
-                # The mean of its windows is what a score is of.
+                # Scores are of the mean over a recording's windows.
                 label = label_of(recording.probabilities, thresholds)
                 yield replace(recording, label=label) if run.is_cropped else recording
             else:

@@ -20,7 +20,7 @@ PredictFormat = StrEnum("PredictFormat", [*ROWS, *LABELS])  # type: ignore[misc]
 
 
 class Kind(StrEnum):
-    """What a row of predictions is about: a clip, a window of a recording, the whole recording, or a bad file."""
+    """The subject of a row of predictions: a clip, a window of a recording, the whole recording, or a bad file."""
 
     CLIP = "clip"
     WINDOW = "window"

@@ -51,7 +51,7 @@ class Sink(Protocol):
 
     @property
     def summary(self) -> str:
-        """What was written after the last one, and what comes next, in words; "" if that shows."""
+        """A sentence, after the last one, on the files that were written and the next step; "" if that shows."""
 
 
 class Rows:

@@ -18,7 +18,7 @@ from train.report.page import render, save
 from train.report.players import Player, players
 from train.runs.directory import Run, open_run
 
-# What a page shows at most, so that it stays a page.
+# A page shows at most so many errors and classes, so that it stays a page.
 MAX_PLAYED = 15
 MAX_CLASSES = 30
 # Seconds that are played of an error at most, and those around it.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from cache.shared.types import Bools, Float64
 from train.recordings.match import covered, detections, labelled, lengths, match
 
-# Of the curves: every hundredth, and finer towards both ends, where a network that is sure has most of its answers.
+# The curves have a point at every hundredth, and more towards both ends, where a network that is sure has most answers.
 THRESHOLDS = np.unique([0, *(k / 10_000 for k in (1, 10, 50, 9950, 9990, 9999)), *(k / 100 for k in range(1, 100))])
 N_RESAMPLED = 1000
 

@@ -56,7 +56,7 @@ class Answers(Protocol):
 
     @property
     def items(self) -> Sequence[object]:
-        """What is reviewed, in order."""
+        """The clips or findings to review, in order."""
 
     def state(self) -> dict[str, object]:
         """Return what the page shows of all items together."""

@@ -70,7 +70,7 @@ class Record:
     settings: dict[str, Setting]
     feature_version: int
     cache: TrainedOn
-    # Of the command, by their names; a crossval also has `folds`, `repeats` and perhaps `fold_by`.
+    # The options of the command, by name; a crossval also has `folds`, `repeats` and perhaps `fold_by`.
     options: dict[str, Option]
     # How clips that are longer than a row became rows, see cache.shared.segment.Crop.
     crop: Literal["middle", "segments", "loudest"] = "middle"
@@ -126,13 +126,13 @@ class Record:
 
     @property
     def cropping(self) -> Crop:
-        """How the clips became rows that were longer than a row."""
+        """How clips longer than a row became rows."""
         return Crop(self.crop, self.overlap, self.n_windows)
 
     def as_dict(self) -> dict[str, object]:
         """Return what `run.json` holds beside its format."""
         absent = _absent(self.command, self.state) - ({"warnings"} if self.warnings else set())
-        # A run on clips that are a row each says nothing of windows.
+        # The record of a run whose clips are one row each has no fields about windows.
         absent |= {*_OF_CROP} if self.cropping == Crop() else set()
         return {name: value for name, value in asdict(self).items() if name not in absent}
 
@@ -158,7 +158,7 @@ def start_record(command: Literal["fit", "crossval"], cache: Cache, options: dic
 
 
 def _cropping_of(cache: Cache) -> Crop:
-    """Return how long clips became the rows of a cache; if there is none, as by default."""
+    """Return how long clips became the rows of a cache; the default if it has no long clips."""
     return cache.header.cropping if cache.columns["clip"].astype(bool).any() else Crop()
 
 

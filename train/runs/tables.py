@@ -170,7 +170,7 @@ def read_predictions(folder: Path, class_names: Sequence[str]) -> Predictions:
 def write_nearest(folder: Path, cache: Cache, clips: Rows, nearest: Iterable[Iterable[int]]) -> None:
     """Write `nearest.csv`: for each tested clip the clips most like it, a line each; see train.models.nearest.
 
-    For each clip there are clips or -1, perhaps only for the first ones.
+    `nearest` has clips, or -1 for none, for each of `clips` or only for the first of them.
     """
     paths = cache.clip_paths
     pairs = ((clip, near) for clip, all_near in zip(clips.tolist(), nearest, strict=False) for near in all_near)

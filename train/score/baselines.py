@@ -50,7 +50,7 @@ BASELINES: dict[str, Callable[[Cache, Rows, Rows, int], Rows]] = {
 def band_statistics(cache: Cache, clips: Rows) -> Float32:
     """Return each mel band's mean, then each one's standard deviation, over the frames: shape (n_clips, 256).
 
-    Those of a clip of several rows are the means over them.
+    A clip of several rows has the mean of each over its rows.
     """
     X = np.asarray(cache.X)
     rows, clip = rows_of(cache, clips)

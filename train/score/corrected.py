@@ -24,7 +24,7 @@ class BeforeAfter(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """What corrections changed, of the run that was reviewed; None where both runs tested no such clip."""
+    """The effect of corrections from the review of a run; None where the two runs tested no such clip."""
 
     run: str  # as the corrections name it
     n_relabelled: int  # how many contents got another class
@@ -37,7 +37,7 @@ class Changed(NamedTuple):
 def what_changed(folder: Path, record: Record, cache: Cache) -> Changed | None:
     """Compare a run with the one whose review corrected labels of its cache; None if no label had been corrected.
 
-    Both are held against the labels of now, a clip once, whatever number of repeats a cross-validation has. Corrections
+    Both are scored by the present labels, each clip once, however many repeats a cross-validation has. Corrections
     that were made after the run began, or in reviews before the last one, count as if they had not been made.
     """
     file, started = cache.file.resolve().with_name(FILE), _moment(record.started)
@@ -72,7 +72,7 @@ def what_changed(folder: Path, record: Record, cache: Cache) -> Changed | None:
 
 
 def _moment(text: str) -> datetime:
-    """Return a time in ISO 8601, in UTC if it does not say; what a person wrote in another way is never."""
+    """Parse a time in ISO 8601, in UTC if it names no zone; any other text counts as the end of time."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -24,7 +24,7 @@ async function ask(path, options = {}) {
   const answer = await fetch(path, { ...options, headers: { "X-Token": token } });
   if (!answer.ok) {
     const said = await answer.json().catch(() => ({}));
-    const lost = answer.status === 401 ? "this page is of an earlier review; open the address that is printed now" : "the server refused it";
+    const lost = answer.status === 401 ? "this page belongs to an earlier review; open the address that is printed now" : "the server refused it";
     throw new Error(said.error || lost);
   }
   return answer;
