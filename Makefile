@@ -78,7 +78,7 @@ bench: $(READY) ## Measure speed against the usual tools
 bench-scale: $(READY) ## Measure how time and memory grow from 2,000 to 200,000 clips (30 GB of disk)
 	$(PY) -m tests.bench.scale $(ARGS)
 
-lock: $(READY) ## Write requirements.lock anew after pyproject.toml changed (ARGS=--upgrade raises every version)
+lock: $(READY) ## Write requirements.lock again after pyproject.toml changed (ARGS=--upgrade raises every version)
 	$(PY) -m pip install --quiet 'uv>=0.9'
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 		--extra cluster --extra dev --extra export --extra train --no-header $(ARGS) pyproject.toml -o requirements.lock

@@ -19,7 +19,7 @@ from featurize.audio.find import Class, Clip
 from featurize.update.classes import BACKGROUND
 from featurize.update.labelled import Labelling, Shapes, overlapping
 
-# So much the median may change before all segments that depend on it are made of the new one.
+# The median may change by this share before all segments that depend on it are recomputed.
 _TOLERATED_CHANGE = 0.1
 
 # Draws for each background segment, before the widest gap is looked for.

@@ -18,7 +18,7 @@ from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_rema
 from featurize.features.row import check_reach, energy, n_frames_of, write_spectrogram
 from featurize.workers.room import Room
 
-# As the end of a span: more samples than a clip has.
+# The end of a span that has no other end: more samples than a clip has.
 _ALL = 1 << 62
 
 

@@ -163,7 +163,7 @@ def _read(context: typer.Context, asked: dict[str, Any], grid: str) -> dict[str,
         if not equals:
             raise _bad(f"{key!r} has no values; write it like seed=0,1,2")
         if key not in keys:
-            raise _bad(f"there is no key {key!r}; there is {', '.join(sorted(keys))}")
+            raise _bad(f"there is no key {key!r}; there are {', '.join(sorted(keys))}")
         if key in varied:
             raise _bad(f"{key} is there twice")
         varied[key] = [_value(context, keys[key], value) for value in values.split(",")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from cache.shared.errors import UserError
-from cache.shared.text import printable
+from cache.shared.text import human_count, printable
 from cache.shared.tree import is_background
 from featurize.update.classes import BACKGROUND
 from train.findings.find import Finding, Recordings
@@ -67,7 +67,7 @@ class FindingDesk:
         }
 
     def progress(self) -> dict[str, object]:
-        """Return which findings are decided, by their indices, and what is to be told."""
+        """Return the indices of the findings that are decided, and a note for the reviewer."""
         done = [i for i, key in enumerate(self.keys) if key in self.ruled]
         return {"done": done, "n_suspects_done": 0, "note": printable(self._error or self.tables.note)}
 
@@ -150,7 +150,7 @@ def _key(finding: Finding) -> tuple[str, str, str, str]:
 
 
 def _undecided(findings: Sequence[Finding], rulings: Sequence[Ruling], notify: Callable[[str], None]) -> list[Finding]:
-    """Return the findings but those in what a reviewer labelled by another finding, as that of an earlier run."""
+    """Return the findings that no ruling on another finding, such as one of an earlier run, has labelled."""
     keys = {one.key for one in rulings}
     of: dict[str, list[Ruling]] = {}
     for one in rulings:
@@ -161,7 +161,7 @@ def _undecided(findings: Sequence[Finding], rulings: Sequence[Ruling], notify: C
         if _key(one) in keys or not any(ruling.covers(one.start, one.end) for ruling in of.get(one.recording, ()))
     ]
     if n := len(findings) - len(kept):
-        notify(f"findings skipped, because others that were decided cover them: {n}")
+        notify(f"{human_count(n, 'finding')} skipped because decided findings cover the same sound")
     return kept
 
 

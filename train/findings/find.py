@@ -1,4 +1,4 @@
-"""find(): what a run finds in recordings, by a table of its predictions, the most doubtful finding first."""
+"""find(): the findings of a run in recordings, from a table of its predictions, the most doubtful first."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence

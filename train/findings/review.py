@@ -47,7 +47,7 @@ def opened_findings(
     """
     recordings = find_recordings(paths)
     if class_name is not None and class_name not in run.class_names:
-        raise UserError(f"there is no class {class_name!r} in {run.folder}; there is {', '.join(run.class_names)}")
+        raise UserError(f"there is no class {class_name!r} in {run.folder}; there are {', '.join(run.class_names)}")
     folder = out or recordings.folder / OUT
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def opened_findings(
             raise UserError(f"{what} is found in the recordings; --threshold 0.3, for example, finds more")
         desk = FindingDesk(run, recordings, found, folder, notice)
         if not desk.items:
-            raise UserError(f"all that is found is decided already; the labels are in {folder}")
+            raise UserError(f"every finding is decided already; the labels are in {folder}")
         notice(f"decisions go into {desk.file}, and labels beside it into the folders {' and '.join(LABELS)}")
         with opened_server(desk, desk.file, port) as server:
             yield server

@@ -61,7 +61,7 @@ class Ruling(NamedTuple):
         return [Region(self.new_start, self.new_end, name, 1.0) for name in names]
 
     def covers(self, start: float, end: float) -> bool:
-        """Whether it labels more than half of the shorter of its span and another."""
+        """Whether its labels overlap another span by more than half of the shorter of the two."""
         shorter = min(self.new_end - self.new_start, end - start)
         return bool(self.regions) and min(self.new_end, end) - max(self.new_start, start) > shorter / 2
 
@@ -101,5 +101,5 @@ def _ruling(cells: Sequence[str]) -> Ruling:
 
 
 def regions_of(rulings: Iterable[Ruling]) -> list[Region]:
-    """Return the labels that rulings about a recording give, by rising start, what was found before a second class."""
+    """Return the labels that rulings about a recording give, by rising start; a second class comes second."""
     return sorted((region for one in rulings for region in one.regions), key=lambda region: region[:2])

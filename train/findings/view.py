@@ -49,7 +49,7 @@ def view_of(finding: Finding, shift: int, settings: MelSettings) -> View:
 
 
 def spectrogram(samples: Float32, sr: int, settings: MelSettings) -> Float32:
-    """Return what rows of the features show, for any length: (n, n_channels) to (n_mels, n_frames) in [0, 1]."""
+    """Return a spectrogram like that of a row, of any length: (n, n_channels) to (n_mels, n_frames) in [0, 1]."""
     y = np.nan_to_num(resampled(samples.mean(axis=1), sr, settings.sr), posinf=0.0, neginf=0.0)
     half = np.zeros(settings.n_fft // 2, np.float32)
     filled = np.concatenate((half, y, half, half))  # at least one frame

@@ -299,5 +299,5 @@ def _write_tables(folder: Path, cache: Cache, folds: list[Fold], results: list[F
     clips = np.concatenate([fold.test for fold in folds])
     probabilities = np.concatenate([result.probabilities for result in results])
     write_predictions(folder, cache, clips, probabilities, [(f.repeat, f.number) for f in folds for _ in f.test])
-    # Those of the first repeat come first.
+    # The results of the first repeat come first.
     write_nearest(folder, cache, clips, [near for result in results for near in result.nearest.tolist()])

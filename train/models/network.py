@@ -65,7 +65,7 @@ def write_network(
     except UnknownLayer as error:
         raise NoNetwork(str(error)) from None
     forward = _forward(_session(graph))
-    # As they are, and without a silent column, for which the graph may have a branch of its own.
+    # The rows as they are, and without a silent column: the graph may have a branch for silent columns.
     samples = rows, np.maximum(rows, 0.01)
     difference = max(float(np.abs(forward(x) - probabilities_of(x)).max(initial=0.0)) for x in samples)
     if not difference <= TOLERANCE:

@@ -101,7 +101,7 @@ def default_epochs(own: Recipe, n_clips: int, batch_size: int) -> int:
 def recipe(name: str) -> Recipe:
     """Return the recipe of that name; a UserError lists the names there are."""
     if name not in RECIPES:
-        raise UserError(f"there is no model {name!r}; there is {', '.join(RECIPES)}")
+        raise UserError(f"there is no model {name!r}; there are {', '.join(RECIPES)}")
     return RECIPES[name]
 
 

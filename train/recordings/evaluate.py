@@ -51,7 +51,7 @@ class RecordingsScore:
     per_class: dict[str, ClassScore]  # at the threshold that the run has for a class, or 0
     false_alarms: list[Error]  # at the same thresholds, the most probable first
     misses: list[Error]  # the least probable first
-    # By class, what the run keeps for `predict --threshold auto`; None if that was not asked for.
+    # By class, the thresholds that the run keeps for `predict --threshold auto`; None if that was not asked for.
     kept_thresholds: dict[str, float] | None = None
 
     def as_dict(self) -> dict[str, object]:

@@ -84,7 +84,7 @@ class ClassScore:
     """The score of a class."""
 
     threshold: float  # the probability from which the class is detected
-    # That of best F1 over events, the middle of the highest that are as good; None without events.
+    # The threshold of best F1 over events, the middle of the highest ones that are equally good; None without events.
     best_threshold: float | None
     windows: Level  # at the threshold, as are the events
     events: Level

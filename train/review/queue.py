@@ -53,7 +53,7 @@ def make_queue(
         raise UserError(f"{folder} has no predictions to review; give a finished fit or cross-validation with a test")
     names = record.class_names
     if class_name is not None and class_name not in names:
-        raise UserError(f"there is no class {class_name!r} in {folder}; there is {', '.join(names)}")
+        raise UserError(f"there is no class {class_name!r} in {folder}; there are {', '.join(names)}")
     tested = read_predictions(folder, names)
     suspects = find_suspects(tested).tolist()
     others = [*worst_mistakes(tested).tolist(), *least_certain(tested).tolist()]

@@ -86,7 +86,7 @@ class Record:
     validation_accuracy: Share | None = None  # of the best epoch of a fit; None without validation clips
     # Calibrates a fit's probabilities, see train.models.calibration; None without validation clips.
     temperature: Annotated[float, Within(0.01, 100)] | None = None
-    # Those of `predict --threshold auto`, by class; a class without validation clips has none.
+    # The thresholds of `predict --threshold auto`, by class; a class without validation clips has none.
     thresholds: dict[str, Share] = field(default_factory=dict)
     thresholds_of: str = ""  # the clips they were found on, in words
     metrics: Score | None = None  # None without test clips

@@ -264,7 +264,7 @@ def test_what_is_decided_of_one_run_is_not_asked_again_by_another(
     write_predictions(nights / "found.csv", made, heard_in)
     with Review(made, nights, nights / NIGHT) as desk:
         assert (NIGHT, 39.75) not in where(desk)
-    assert "findings skipped, because others that were decided cover them: 1" in capsys.readouterr().err
+    assert "1 finding skipped because decided findings cover the same sound" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_default_leaves_an_option_out_and_what_is_the_same_is_run_once(expanded:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--grid", "sede=1"], "there is no key 'sede'; there is batch-size, "),
+        (["--grid", "sede=1"], "there is no key 'sede'; there are batch-size, "),
         (["--grid", "deterministic=1"], "there is no key"),
         (["--grid", "seed=0,one"], "seed=one"),
         (["--grid", "epochs=0"], "epochs=0"),

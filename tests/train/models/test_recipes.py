@@ -193,7 +193,7 @@ def test_what_is_saved_loads_with_plain_keras_and_says_the_same(run: Path, tmp_p
 def test_only_the_recommended_model_is_trained_on_varied_clips() -> None:
     assert [name for name in NAMES if recipe(name).augmentation] == ["compact"]
     assert {"baseline", "dropout", "compact"} <= set(NAMES)
-    with pytest.raises(UserError, match=f"there is {', '.join(NAMES)}"):
+    with pytest.raises(UserError, match=f"there are {', '.join(NAMES)}"):
         build_model("nonsense", 3)
 
 

@@ -62,7 +62,7 @@ function setEdges(edges) {
   tell();
 }
 
-// What loops goes on with the edges that are new.
+// Goes on with a loop between the new edges.
 function hearEdges() {
   if (playing?.source.loop) play(looped()[0]);
 }
@@ -86,7 +86,7 @@ function asFound() {
   hearEdges();
 }
 
-// Whether the edges are others than those that are kept.
+// Whether the edges differ from those that are kept.
 function haveMoved() {
   const { edges, kept } = current.item;
   return isFinding() && edges.some((time, i) => Math.abs(time - kept[i]) > 1e-6);

@@ -3,7 +3,7 @@
 // The clips most like the one that is shown, to compare with it by ear: some of its label, and some of another class.
 
 const NEAR_KEYS = ["q", "w", "e", "r", "t", "y"];
-const PATIENCE = 150; // milliseconds on a clip until the pictures are asked for: who hurries on needs none
+const PATIENCE = 150; // milliseconds on a clip until the pictures are asked for: a reviewer who hurries on needs none
 
 function showNear(clip) {
   const { near = [], label } = current.item;
