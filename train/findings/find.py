@@ -13,7 +13,7 @@ from cache.shared.tree import is_background
 from train.predict.deliver import Output, UnusableFiles, deliver
 from train.predict.detections import joined
 from train.predict.predict import label_of, predict
-from train.predict.results import Recording, Window, by_recording
+from train.predict.results import Kind, Recording, Window, by_recording
 from train.predict.rows import clock, path, read_rows
 from train.predict.sources import STDIN, Source, find_sources
 from train.predict.windows import gap, settings_of, windows_of
@@ -95,7 +95,8 @@ def find(
     file_of = {path(one): one.path for one in recordings.sources}
     for recording, windows in by_recording(read_rows(run, table)):
         text = str(recording.path)
-        if text not in file_of or not windows:
+        # Of a recording that proved damaged `predict` writes no labels either.
+        if text not in file_of or not windows or recording.kind is Kind.REJECTED:
             continue
         labels = [label_of(one.probabilities, thresholds) for one in windows]
         codes = np.unique(labels, return_inverse=True)[1]

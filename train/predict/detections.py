@@ -14,16 +14,18 @@ from train.predict.results import Kind, Recording, Window
 def joined(windows: Float64, labels: npt.NDArray[np.integer]) -> tuple[Float64, list[slice]]:
     """Join neighbouring windows of one label into segments that do not overlap.
 
-    Where two windows overlap, each has the half that is nearer to it. Windows, by rising start, and segments, whatever
-    their label, are start and end in seconds, shape (n, 2) and (m, 2). The second result has the windows of each
-    segment.
+    Where two windows overlap, each has the half that is nearer to it; what lies apart is not joined. Windows, by rising
+    start, and segments, whatever their label, are start and end in seconds, shape (n, 2) and (m, 2). The second result
+    has the windows of each segment.
     """
     if not len(windows):
         return np.empty((0, 2)), []
-    changes = np.flatnonzero(np.diff(labels)) + 1
+    starts, ends = windows[:, 0].copy(), windows[:, 1].copy()
+    apart, middles = starts[1:] > ends[:-1], (starts[1:] + ends[:-1]) / 2
+    changes = np.flatnonzero((np.diff(labels) != 0) | apart) + 1
     first, stop = np.concatenate(([0], changes)), np.concatenate((changes, [len(labels)]))
-    edges = np.concatenate((windows[:1, 0], (windows[1:, 0] + windows[:-1, 1]) / 2, windows[-1:, 1]))
-    return np.column_stack((edges[first], edges[stop])), [slice(a, b) for a, b in zip(first, stop, strict=True)]
+    starts[1:][~apart] = ends[:-1][~apart] = middles[~apart]
+    return np.column_stack((starts[first], ends[stop - 1])), [slice(a, b) for a, b in zip(first, stop, strict=True)]
 
 
 class Detections:

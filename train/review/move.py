@@ -122,7 +122,8 @@ def _is_moved(old: Path, new: Path) -> bool:
     """Whether a move that was begun is done; one between its two steps is finished."""
     if not new.exists() or not old.exists():
         return new.exists()
-    if new.samefile(old):
+    # Two names of one file; a link that somebody left in the other place is not one, and the file would be lost.
+    if os.path.samestat(new.lstat(), old.lstat()) and old.lstat().st_nlink > 1:
         old.unlink()
         return True
     if new.is_file() and not new.stat().st_size:  # see _rename()

@@ -31,7 +31,7 @@ from train.findings.view import spectrogram
 from train.predict.detections import Detections
 from train.predict.predict import label_of
 from train.predict.results import Kind, Recording, Window
-from train.predict.rows import read_rows
+from train.predict.rows import as_csv, csv_header, read_rows
 from train.predict.sources import Source
 from train.predict.windows import Windows
 from train.runs.directory import open_run
@@ -438,6 +438,20 @@ def test_recordings_are_classified_once_and_those_that_cannot_be_used_are_counte
                 (SITE, 0, 60, "cat"),
             ]
     assert len(found) == len(ORDER)
+
+
+def test_windows_that_lie_apart_are_findings_apart_and_a_damaged_recording_has_none(made: Path, nights: Path) -> None:
+    opened, (night, dusk) = open_run(made), (nights / NIGHT, nights / SITE)
+    p = {"dog": 0.9, "cat": 0.05, "bird": 0.05}
+    rows = [
+        *(Window(night, start, start + 2.0, "", p) for start in (10.0, 11.0, 50.0)),
+        Recording(night, Kind.RECORDING, 60.0),
+        Window(dusk, 5.0, 7.0, "", p),
+        Recording(dusk, Kind.REJECTED, reason="it ends in the middle"),
+    ]
+    (nights / "loudest.csv").write_bytes(csv_header(opened) + b"".join(as_csv(opened, one) for one in rows))
+    found = find(opened, find_recordings([str(nights)]), THRESHOLDS, nights / "loudest.csv", lambda line: None)
+    assert [(one.recording, one.start, one.end) for one in found] == [(NIGHT, 10, 13), (NIGHT, 50, 52)]
 
 
 @pytest.mark.parametrize(

@@ -220,3 +220,15 @@ def test_undo_leaves_what_has_another_clip_in_its_place_and_keeps_its_line(data:
     (data / "dog" / "1.wav").unlink()
     assert undo_moves(open_cache(cache.file), data, said.append) == 1
     assert {*tree(data)} == {*PATHS} - {"cat/1.wav"}
+
+
+def test_undo_never_takes_a_link_in_the_old_place_for_the_clip_itself(data: Path) -> None:
+    write(data / "dog" / "7.wav", 77)
+    cache, said = build(data, data.parent / "features.h5").cache, list[str]()
+    decide(cache, "dog/7.wav", Decision.CHANGE, "cat")
+    content = (data / "dog" / "7.wav").read_bytes()
+    assert move_clips(cache, data, said.append)[0] == 1
+    (data / "dog" / "7.wav").symlink_to("../cat/7.wav")
+    assert undo_moves(cache, data, said.append) == 0
+    assert said == ["cat/7.wav stays where it is: dog/7.wav exists already"]
+    assert (data / "cat" / "7.wav").read_bytes() == content
