@@ -26,7 +26,7 @@ from cache.shared.files import open_regular, write_all
 
 PARTIAL_VERSION = 1
 
-# Columns that are long, and known to those who ask for the rows.
+# Long columns, which a caller that asks for the rows knows already.
 _PATHS = ("path", "clip")
 
 

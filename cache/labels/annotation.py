@@ -40,7 +40,7 @@ class Problem(NamedTuple):
     table: Path
     line: int
     reason: str  # what is wrong, in words
-    kind: str  # what problems that are told together have in common
+    kind: str  # the same for problems that are reported together
     # Whether the line is skipped for it. Otherwise it is used, and the user is told how.
     skipped: bool = True
 

@@ -19,7 +19,7 @@ from cache.shared.tree import AUDIO_EXTENSIONS, walk
 _LONGEST = 1000
 # Recordings of one name that a message shows.
 _N_SHOWN = 3
-# A folder of such a name tells what is in it, and not where that was recorded.
+# A folder of such a name tells what is in it, not where its recordings were made.
 _GENERIC = frozenset({"annotation", "annotations", "audacity", "csv", "label", "labels", "raven", "selections"})
 _GENERIC |= {"table", "tables", "txt", "audio", "data", "flac", "rec", "recording", "recordings", "sound", "sounds"}
 _GENERIC |= {"wav", "wavs"}

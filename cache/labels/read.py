@@ -1,4 +1,4 @@
-"""read_labels(): what tables of labels say of which parts of recordings, whatever program wrote them."""
+"""read_labels(): the annotations in tables of labels, whichever program wrote the tables."""
 
 import math
 import os
@@ -37,7 +37,7 @@ class Labels(NamedTuple):
 
     annotations: list[Annotation]  # in the order of the tables and their lines; `file` is the path of the recording
     empty: list[str]  # recordings whose tables are there and empty: nothing calls in them
-    problems: list[Problem]  # lines and tables that were skipped, and what else is to be told
+    problems: list[Problem]  # lines and tables that were skipped, and other remarks
 
 
 class _Table(NamedTuple):

@@ -108,7 +108,7 @@ def _enter(
     links: list[tuple[Tree, str]] | None,
     most: float,
 ) -> None:
-    """Note what lies in a folder and below it; links to folders are put into `links`."""
+    """Note the files in a folder and below it; links to folders are put into `links`."""
     todo = [top]
     while todo:
         if len(seen) > most:
@@ -236,7 +236,7 @@ def _entries(top: str | os.PathLike[str], folder: str) -> tuple[list[str], list[
 
 
 def joined(trees: Iterable[Tree]) -> Tree:
-    """Return what lies in several folders, as if it lay in one."""
+    """Return the content of several folders as that of one."""
     whole = Tree()
     for tree in trees:
         whole.audio += tree.audio

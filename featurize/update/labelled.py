@@ -69,7 +69,7 @@ def labels_in(walked: Walked, labelling: Labelling, shape_of: Shapes) -> Labels:
 
 
 def shapes(data: Path) -> Shapes:
-    """Return what looks up the shape of a recording in its header, once for each."""
+    """Return a function that looks up the shape of a recording in its header, once for each."""
 
     @cache
     def shape_of(recording: str) -> tuple[float, int]:

@@ -143,7 +143,7 @@ def _sources(old: Cache | None, journal: Journal | None, crop: Crop) -> dict[str
 
 
 def _recorded(name: str, old: Cache | None, journal: Journal | None) -> Callable[[int], Any]:
-    """Return what looks up a column for a row's source."""
+    """Return a function that looks up a column by a row's source."""
     of_old = None if old is None else old.columns[name]
     of_journal = None if journal is None else journal.columns[name]
 
@@ -203,7 +203,7 @@ def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
     # The class of a segment or of a corrected clip may have changed and nothing else.
     if not np.array_equal([clip.label for clip in clips], old.labels[first]):
         return False
-    # Compared by content, a clip may have been touched: what is known of it has to follow, or it never ends.
+    # A clip of the same content may have a new time, which the cache has to take, or every run would compare it again.
     return all(
         np.array_equal([getattr(clip, name) for clip in clips], old.columns[name][first])
         for name in ("corrected", "mtime_ns", "inode")

@@ -41,7 +41,7 @@ class Request:
     dtype: str
     labelling: Labelling  # the tables of labels, and how they are read
     found: Found  # the clips
-    problems: Sequence[Problem]  # labels that are skipped, and what else was told of lines of tables
+    problems: Sequence[Problem]  # labels that are skipped, and other remarks on lines of tables
 
     @property
     def is_stale(self) -> bool:
@@ -150,7 +150,7 @@ def _opened(cache_file: Path) -> tuple[Cache | None, str]:
 
 
 def _labelling(options: Options, old: Cache | None) -> Labelling:
-    """Return which labels are asked for, where what is not given stays as the cache remembers it."""
+    """Return which labels are asked for; options that are not given stay as the cache remembers them."""
     forgets = [str(path) for path in options.labels[:1]] == [NONE]
     remembered = [] if old is None or forgets else old.table_paths
     for path in remembered:

@@ -79,7 +79,7 @@ def segments_of(
 
 
 def class_by_label(classes: Sequence[Class]) -> Callable[[str], int | None]:
-    """Return what finds the class of a label, which may be written in another case or Unicode form than the class.
+    """Return a function that finds the class of a label, in whatever case or Unicode form the label is written.
 
     Tables that `predict` writes have escapes for what would break a line.
     """

@@ -93,7 +93,7 @@ def _lines_of_tables(result: Result) -> dict[str, str]:
 
 
 def _named(kind: str, clips: Iterable[tuple[str, str]], where: Mapping[str, str]) -> list[str]:
-    """Return a line for each file with what is to be said of it, and one for many segments of a recording."""
+    """Return a line of remarks for each file, and one line for many segments of a recording."""
     lines: list[str] = []
     recordings: dict[str, list[str]] = {}
     for path, words in clips:

@@ -50,7 +50,7 @@ class Result:
 
     cache: Cache  # the cache that it left, open
     found: Found  # the clips, and everything else that was found in DATA
-    problems: Sequence[Problem]  # labels that were skipped, and what else was told of lines of tables
+    problems: Sequence[Problem]  # labels that were skipped, and other remarks on lines of tables
     # Clips that were computed, that were there already, and that have gone.
     n_computed: int
     n_reused: int

@@ -110,7 +110,7 @@ def _compute(data: str, task: Task, settings: MelSettings, room: Room, done: Don
 
 
 def _compute_segments(data: str, tasks: Sequence[Task], settings: MelSettings, room: Room, done: Done) -> None:
-    """Compute segments of one recording while it is decoded, and add to `done` what became of them, in their order."""
+    """Compute segments of one recording while it is decoded, and add their results to `done`, in order."""
     clip = tasks[0].clip
     ready = _InOrder(room)
     bad: dict[int, ClipError] = {}

@@ -18,7 +18,7 @@ class Room:
 
     def __init__(self, block: Rows, file: Path | None = None) -> None:
         self.block = block  # shape (some rows, 128, 128, 1)
-        self.error: OSError | None = None  # what the file failed with; decoders take an error for one of the clip
+        self.error: OSError | None = None  # the file's error, not raised: decoders would take it for the clip's
         self._path = file
         self._file = -1
         self._kept: list[Rows] = []

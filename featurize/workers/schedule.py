@@ -1,4 +1,4 @@
-"""Send batches to a pool, and take back what became of them, in order as far as that costs no time."""
+"""Send batches to a pool, and take back the results, in order as far as that costs no time."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -58,7 +58,7 @@ class Pool(Protocol):
         """Replace workers that died."""
 
     def failed(self, error: BaseException, tasks: Sequence[Task], block: int) -> UserError:
-        """Return in words what a batch failed with."""
+        """Return in words why a batch failed."""
 
 
 class _Batch(NamedTuple):
@@ -226,7 +226,7 @@ class _UnderWay:
 
 
 def _error_of(future: "Future[Done]") -> BaseException | None:
-    """Return what a batch failed with; None also while it is under way."""
+    """Return the error of a batch that failed; None also while it is under way."""
     if future.cancelled():
         return CancelledError()
     return future.exception() if future.done() else None

@@ -21,7 +21,7 @@ class _End(NamedTuple):
 def mapped(
     function: Callable[[Item], Result], items: Iterable[Item], threads: ThreadPool, n_ahead: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield each item and what the function makes of it, in order, while threads work on up to `n_ahead` others.
+    """Yield each item with the function's result for it, in order, while threads work on up to `n_ahead` others.
 
     An error of the items comes after all that were read before it.
     """

@@ -40,7 +40,7 @@ def option_of_fit(name: str) -> Any:
 
 
 def threshold(default: str) -> Any:
-    """Return the option of what predictions are taken for a class."""
+    """Return the option for the probability from which a prediction gets a class."""
     return typer.Option(
         "--threshold",
         metavar="P|auto|CLASS=P",

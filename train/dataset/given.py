@@ -90,7 +90,7 @@ def choose_split(
 
 
 def _lacking(cache: Cache, clips: npt.NDArray[np.bool_]) -> list[str]:
-    """Return the classes of which none of these clips is."""
+    """Return the classes that none of these clips has."""
     return [name for label, name in enumerate(cache.class_names) if not (cache.clip_labels[clips] == label).any()]
 
 

@@ -110,7 +110,7 @@ def groups_apart(groups: Ints, part: Ints) -> Apart | None:
 
 
 def names_by(pattern: str, paths: list[str], option: str = "--group-by") -> list[str | None]:
-    """Return what the one (group) of a regular expression captures in each path; None where it does not match.
+    """Return the text that the one (group) of a regular expression captures in each path; None where it does not match.
 
     The path of a segment is that of its recording.
     """

@@ -148,7 +148,7 @@ def _write(writer: Format, exportable: Exportable, file: Path) -> None:
             writer.write(exportable, file)
         except OSError:
             raise
-        # Each converter has exceptions of its own for what it does not know or has no room for.
+        # Each converter has exceptions of its own for models that it does not know or has no room for.
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(

@@ -1,4 +1,4 @@
-"""Export formats: what the module of a format has, and what it writes.
+"""Export formats: the contents of a format's module, and of the files that it writes.
 
 A format is a module of this folder with the format's name. A new one needs that and a name in `ExportFormat`.
 """

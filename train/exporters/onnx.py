@@ -1,4 +1,4 @@
-"""ONNX: what onnxruntime runs, in one file with the metadata value by value."""
+"""ONNX: the format of onnxruntime, in one file with the metadata value by value."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""opened_findings(): a server of the review page of what a run finds in recordings."""
+"""opened_findings(): a server of the review page for the findings of a run in recordings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ def opened_findings(
     Parameters
     ----------
     thresholds
-        By class; what is less probable is not a finding.
+        By class; a detection below it is not a finding.
     out
         The folder for decisions and labels; None: `reviewed` in the folder of the recordings.
     predictions

@@ -98,7 +98,7 @@ def discard(run_dir: Path) -> None:
 
 @contextmanager
 def resumable(run_dir: Path, command: str, kept: Callable[[], str]) -> Iterator[None]:
-    """Add to the message of what ends a run early what is kept and how to go on."""
+    """Add to the message of an early end which work is kept and how to go on."""
     go_on = f"go on with `python -m train {command} --resume {run_dir}`"
     try:
         yield

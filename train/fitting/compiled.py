@@ -16,7 +16,7 @@ Step: TypeAlias = Callable[[Float32, Float32, Float32], tuple[Tensor, Tensor]]
 
 
 class Compiled(NamedTuple):
-    """A compiled Keras model and what is done with a batch."""
+    """A compiled Keras model, and its steps on a batch."""
 
     model: Model
     train: Step  # a step that changes the weights

@@ -1,4 +1,4 @@
-"""Options: what decides a fit beside the cache. Type, default, help and bounds of each option stand here alone."""
+"""Options: all that decides a fit but the cache. Type, default, help and bounds of each option stand here alone."""
 
 import functools
 import inspect
@@ -192,7 +192,7 @@ def _kind_of(name: str) -> Any:
 
 
 def default_of(one: "Field[Any]") -> Any:
-    """Return what an option is when it is not given; None stands for what the model decides, too."""
+    """Return the value of an option that is not given; None also stands for a default of the model."""
     return None if one.default is MISSING else one.default
 
 

@@ -136,7 +136,7 @@ def _without_padding(graph: _Graph, features: str) -> str:
 
 
 def _tensors(layer: Any) -> tuple[list[Any], Any]:
-    """Return what a layer takes and what it makes."""
+    """Return the inputs and the outputs of a layer."""
     try:
         given, made = layer.input, layer.output
     except (AttributeError, ValueError):

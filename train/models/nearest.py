@@ -20,7 +20,7 @@ def nearest_clips(model: Model, name: str, cache: Cache, clips: Rows, probabilit
 
     Nearest are the features that the model's last layer turns into probabilities, by the cosine between them. The model
     was trained without the tested clips, by the recipe of this name; the probabilities are theirs, shape (n,
-    n_classes). Clips of the same label come first, then those of the class that is the most probable besides; -1 where
+    n_classes). Clips of the same label come first, then those of the most probable other class; -1 where
     there are no more.
     """
     nearest = np.full((len(clips), 2, N_NEAREST), -1, np.intp)

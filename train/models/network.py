@@ -107,7 +107,7 @@ def _session(graph: bytes) -> Any:
     options.intra_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    # onnxruntime has an exception a kind of damage, none of which is public.
+    # onnxruntime has an exception for each kind of damage, and none is public.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise NoNetwork(f"{FILE} is damaged ({reason})") from None

@@ -1,4 +1,4 @@
-"""Window and Recording: what predict() finds, each built once with all that it is; and the formats to write it in."""
+"""Window and Recording: the results of predict(), each complete when it is made; and the formats to write them in."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

@@ -34,7 +34,7 @@ def to_stdout(lines: bytes) -> None:
 
 
 def to_file(file: IO[bytes]) -> Out:
-    """Return what writes to a file."""
+    """Return a sink that writes to a file."""
 
     def write(lines: bytes) -> None:
         file.write(lines)

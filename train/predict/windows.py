@@ -60,7 +60,7 @@ def windows_as_scored(run: Run) -> Windows:
 
 
 def settings_of(run: Run) -> MelSettings:
-    """Return what the features of a run are computed with; a UserError if this program computes other features."""
+    """Return the settings of a run's features; a UserError if this program computes other features."""
     if run.feature_version != FEATURE_VERSION:
         raise UserError(
             f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "

@@ -48,7 +48,7 @@ def lengths(spans: Float64) -> Float64:
 
 
 def detections(windows: Float64, is_on: Bools, event: float) -> tuple[Float64, list[slice]]:
-    """Join the windows of a class as predict() does, and cut what is as long as several events into equal parts.
+    """Join the windows of a class as predict() does, and cut a detection as long as several events into equal parts.
 
     Without the cut, a network that always answers the same would have one endless detection: one false alarm in a
     night, or none if half of the night is labelled. Windows and detections are start and end in seconds, shape (n, 2)

@@ -100,7 +100,7 @@ def _digest(original: Path, mtime_ns: int) -> str:
 
 
 def _sought(original: Path, segment: Segment) -> bytes | None:
-    """Return a WAV of a segment that libsndfile finds without reading what comes before; else None."""
+    """Return a WAV of a segment that libsndfile finds without reading the sound before it; else None."""
     import soundfile
 
     try:

@@ -23,7 +23,7 @@ N_VARIATIONS = 3
 
 
 def draw_preview(cache_file: Path, out: Path, model: str, seed: int) -> int:
-    """Draw some clips of every class beside what a model's augmentation makes of them; return how many clips.
+    """Draw some clips of every class beside versions that a model's augmentation varied; return how many clips.
 
     Raises a UserError if the model's recipe varies nothing, the cache cannot be used, or the picture does not end in
     .png, .svg or .pdf.

@@ -1,4 +1,4 @@
-"""The sections of a report: what `templates/report.html` says of a run, taken from its record and its cache."""
+"""The sections of a report: the facts about a run for `templates/report.html`, taken from its record and its cache."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -43,7 +43,7 @@ _HEADERS = {
 }
 
 
-# An item, and which view of it.
+# The index of an item, and of a view of it.
 _ITEM = re.compile(r"/(item|picture|sound)/(\d{1,9})(?:/(-?\d{1,6}))?", re.ASCII)
 
 

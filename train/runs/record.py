@@ -1,4 +1,4 @@
-"""Record: what `run.json` says of a run."""
+"""Record: the content of `run.json`."""
 
 import json
 import platform

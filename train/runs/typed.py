@@ -1,4 +1,4 @@
-"""typed(): what JSON holds, as the dataclass that it was written from; what does not fit is named."""
+"""typed(): JSON as the dataclass that it was written from; an entry that does not fit is named."""
 
 import math
 from collections.abc import Collection
