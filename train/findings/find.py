@@ -95,7 +95,7 @@ def find(
     file_of = {path(one): one.path for one in recordings.sources}
     for recording, windows in by_recording(read_rows(run, table)):
         text = str(recording.path)
-        # Of a recording that proved damaged `predict` writes no labels either.
+        # A damaged recording has no findings, as `predict` writes no labels for it.
         if text not in file_of or not windows or recording.kind is Kind.REJECTED:
             continue
         labels = [label_of(one.probabilities, thresholds) for one in windows]
