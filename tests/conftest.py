@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cache.shared.cli import be_quiet
 from tests import ROOT
 from tests.helpers.commands import featurize
 from tests.helpers.tiny import OF_FIT, build_tiny
@@ -65,6 +66,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path in RANK:
             item.add_marker("slow")
     items.sort(key=lambda item: RANK.get(item.path, len(RANK)))
+
+
+@pytest.fixture(autouse=True)
+def aloud() -> Iterator[None]:
+    """Let a command that a test runs here with --quiet keep nothing from the tests behind it."""
+    yield
+    be_quiet(False)
 
 
 @pytest.fixture(scope="session")

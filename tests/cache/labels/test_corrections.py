@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.labels.corrections import Correction, Decision, append_correction, read_corrections
@@ -38,6 +38,7 @@ def test_what_is_appended_is_read_back_and_a_spreadsheet_reads_it_too(tmp_path: 
 names = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.isprintable)
 
 
+@settings(deadline=None)
 @given(path=st.text(st.characters(codec="utf-8")), new=names, who=names)
 def test_whatever_names_there_are_the_decision_comes_back(
     path: str, new: str, who: str, tmp_path_factory: pytest.TempPathFactory

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.labels.annotation import told
@@ -68,6 +68,7 @@ def test_a_cell_in_quotation_marks_may_hold_what_separates_cells(rec: Path) -> N
     assert [label for *_, label in read(rec, *lines, name="t.txt")[0]] == ["Tit, great", '6" tit']  # type: ignore[misc]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])), min_size=3, max_size=3)))
 def test_rows_that_the_csv_module_writes_are_read_as_they_were(rows: list[list[str]]) -> None:
     out = io.StringIO()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.shared.segment import Segment
@@ -31,6 +31,7 @@ def recording(block: int = 7) -> Audio:
     return Audio(SR, 2, N_SAMPLES, "WAV/PCM_16", blocks, lambda: "digest", scale=0.5)
 
 
+@settings(deadline=None)
 @given(spans=SPANS, block=st.integers(1, 1100))
 def test_pieces_are_the_samples_of_their_spans_in_any_order_and_overlap(
     spans: list[tuple[int, int]], block: int
@@ -64,6 +65,7 @@ def test_a_span_read_from_the_middle_of_a_recording_is_the_one_of_a_reading_from
         assert sum(map(len, audio.span(51 * sr, 52 * sr))) == 0
 
 
+@settings(deadline=None)
 @given(spans=SPANS, most=st.integers(1, 500))
 def test_every_span_is_in_one_pass_and_no_pass_holds_more_than_it_may(spans: list[tuple[int, int]], most: int) -> None:
     shared = list(passes(spans, most))
