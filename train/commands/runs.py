@@ -221,6 +221,9 @@ def review(
     if move and undo_move:
         raise typer.BadParameter("give either --move or --undo-move", param_hint="--undo-move")
     if move or undo_move:
+        for name, is_given in {"--only": bool(only), "--port": bool(port), "--no-browser": no_browser}.items():
+            if is_given:
+                raise typer.BadParameter("it is for the page, and moving opens none", param_hint=name)
         _move(run, cache, data, undo_move)
         return
     if recordings:

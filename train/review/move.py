@@ -7,7 +7,7 @@ command goes on.
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,14 +73,19 @@ def undo_moves(cache: Cache, data: Path, notify: Callable[[str], None]) -> int:
     """Move clips back to where they were before move_clips(), the last first, and return how many.
 
     The lines of those that cannot be moved back stay in moved.csv, and a notice names each; without others the file is
-    deleted. Raises a UserError if there is no such file or it cannot be read.
+    deleted. With lines that cannot be read it stays whole. Raises a UserError if there is no such file or it cannot be
+    read.
     """
     file = cache.file.resolve().with_name(MOVES)
     if not file.exists():
         raise UserError(f"there is no {file}, so there is nothing to move back")
     kept: list[Move] = []
+    skipped: list[str] = []
     n_moved = 0
-    for move in reversed(_read(file, notify)):
+    moves = _read(file, skipped.append)
+    for line in skipped:
+        notify(line)
+    for move in reversed(moves):
         try:
             if not _is_moved(data / move.after, data / move.before):
                 _refuse(data, move.after, move.before, move.sha256)
@@ -91,6 +96,8 @@ def undo_moves(cache: Cache, data: Path, notify: Callable[[str], None]) -> int:
         except _Unmovable as reason:
             kept.insert(0, move)
             notify(f"{printable(move.after)} stays where it is: {reason}")
+    if skipped:
+        return n_moved  # the file stays: nothing else knows where these clips were
     if kept:
         with replacing(file, sync=True) as beside:
             beside.write_text("".join(map(csv_line, (Move._fields, *kept))), encoding="utf-8")
@@ -135,7 +142,7 @@ def _refuse(data: Path, before: str, after: str, sha256: str) -> None:
     old, new, top = data / before, data / after, data.resolve()
     if not (before + after).isprintable():
         raise _Unmovable("its name does not fit on a line")
-    if any(Path(path).is_absolute() or ".." in Path(path).parts for path in (before, after)):
+    if _leads_out(after):
         raise _Unmovable(f"{printable(after)} would lie elsewhere")
     if old.is_symlink() or not old.is_file():
         raise _Unmovable("it is a link" if old.is_symlink() else "it is gone")
@@ -163,5 +170,16 @@ def _rename(old: Path, new: Path) -> None:
         raise _Unmovable(f"it cannot be moved to {printable(str(new))} ({error.strerror})") from None
 
 
+def _leads_out(path: str) -> bool:
+    return Path(path).is_absolute() or ".." in Path(path).parts
+
+
 def _read(file: Path, notify: Callable[[str], None]) -> list[Move]:
-    return read_decisions(file, Move._fields, lambda cells: Move(*cells), "moved clip", notify)
+    return read_decisions(file, Move._fields, _move, "moved clip", notify)
+
+
+def _move(cells: Sequence[str]) -> Move:
+    one = Move(*cells)
+    if _leads_out(one.before) or _leads_out(one.after):
+        raise ValueError
+    return one

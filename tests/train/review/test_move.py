@@ -204,7 +204,7 @@ def test_the_command_moves_and_undoes_and_says_what_is_next(data: Path) -> None:
     done = train_here("review", run, "--undo-move")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "there is nothing to move back" in done.stderr
-    for others in (["--undo-move", "--move"], ["nights", "--move"]):
+    for others in (["--undo-move", "--move"], ["nights", "--move"], ["--move", "--only", "dog"]):
         assert train_here("review", run, *others).returncode == 2
 
 
@@ -232,3 +232,20 @@ def test_undo_never_takes_a_link_in_the_old_place_for_the_clip_itself(data: Path
     assert undo_moves(cache, data, said.append) == 0
     assert said == ["cat/7.wav stays where it is: dog/7.wav exists already"]
     assert (data / "cat" / "7.wav").read_bytes() == content
+
+
+def test_undo_keeps_lines_that_it_cannot_read_and_touches_nothing_outside(data: Path) -> None:
+    write(data / "dog" / "7.wav", 77)
+    cache, said = build(data, data.parent / "features.h5").cache, list[str]()
+    decide(cache, "dog/7.wav", Decision.CHANGE, "cat")
+    _, file = move_clips(cache, data, said.append)
+    empty = data.parent / "empty.wav"
+    empty.touch()
+    with file.open("a") as table:
+        table.write(f"0,../empty.wav,cat/0.wav,2026\n0,{empty},cat/0.wav,2026\ncut sho")
+    before = file.read_text()
+    assert undo_moves(cache, data, said.append) == 1
+    assert (data / "dog" / "7.wav").exists()
+    assert empty.exists()
+    assert file.read_text() == before
+    assert said == [f"{file}: line 3 and 2 more skipped, because it is not a moved clip"]
