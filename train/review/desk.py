@@ -75,7 +75,7 @@ class Desk:
             "suspect": index < self.n_suspects,
             "starts": starts,
             "ends": ends,
-            "sound_starts": starts_at(duration),
+            "sound_starts": starts_at(duration, (starts + ends) / 2),
             "duration": duration,
             "decision": was and {"decision": was.decision, "new": printable(was.new)},
             "near": [
@@ -110,7 +110,7 @@ class Desk:
     def sound(self, index: int, view: int = 0) -> bytes:
         """Return the sound of a clip as a WAV."""
         row = self._row(index, view)
-        return wav_of(self.data, self._path(row), self._duration(row))
+        return wav_of(self.data, self._path(row), self._duration(row), sum(seconds_shown(self.cache, row)) / 2)
 
     def decide(self, index: object, decision: object, new: object, _span: object = None) -> dict[str, object]:
         """Write a decision into the table of corrections, and return the progress after it.

@@ -10,15 +10,15 @@ import soundfile
 from cache.shared.errors import UserError
 from featurize.audio.pieces import open_clip
 
-# Seconds of a longer clip that are sent: its middle, as in its row.
+# Seconds of a longer clip that are sent, around what its row shows.
 LONGEST = 60.0
 _MOST_CHANNELS = 2
 # Browsers decode nothing below 3 kHz, and some nothing below 8.
 _LOWEST_SR = 8_000
 
 
-def wav_of(data: Path, path: str, duration: float) -> bytes:
-    """Decode a clip, which may be a segment, by its path in the cache; memory is bounded by `LONGEST`.
+def wav_of(data: Path, path: str, duration: float, middle: float | None = None) -> bytes:
+    """Decode a clip, which may be a segment, by its path in the cache; of a long one `LONGEST` as starts_at() says.
 
     Raises a UserError for the page if the path leads out of DATA, or the clip cannot be read.
     """
@@ -26,17 +26,18 @@ def wav_of(data: Path, path: str, duration: float) -> bytes:
     if PurePosixPath(path).is_absolute() or ".." in parts or "\0" in path:
         raise UserError("its path leads out of the folder of clips")
     with open_clip(str(data / path)) as audio:
-        middle, half = duration / 2, min(duration, LONGEST) / 2
-        first, last = round((middle - half) * audio.sr), round((middle + half) * audio.sr) + audio.sr
-        blocks = [playable(block) for _, block in audio.pieces([(max(0, first), last)])]
+        start = starts_at(duration, middle)
+        first, last = round(start * audio.sr), round((start + min(duration, LONGEST)) * audio.sr) + audio.sr
+        blocks = [playable(block) for _, block in audio.pieces([(first, last)])]
         if not blocks:
             raise UserError("it holds no samples")
         return encoded(np.concatenate(blocks)[: round(LONGEST * audio.sr)], audio.sr)
 
 
-def starts_at(duration: float) -> float:
-    """Return where in a clip its WAV begins, in seconds."""
-    return max(0.0, (duration - LONGEST) / 2)
+def starts_at(duration: float, middle: float | None = None) -> float:
+    """Return where in a clip its WAV begins, in seconds, given the middle of what its row shows; None: its own."""
+    middle = duration / 2 if middle is None else middle
+    return max(0.0, min(middle - LONGEST / 2, duration - LONGEST))
 
 
 def playable(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -26,7 +26,7 @@ from tests.helpers.made_runs import made_crossval
 from tests.helpers.tones import write_clips
 from train.review import sound
 from train.review.desk import Desk
-from train.review.queue import Queue, make_queue
+from train.review.queue import Item, Queue, make_queue
 from train.review.review import opened_review
 from train.review.server import Server
 from train.runs.record import read_record
@@ -179,6 +179,25 @@ def test_of_a_long_recording_only_the_middle_is_sent(tmp_path: Path, monkeypatch
     assert len(heard) == 2 * sr
     np.testing.assert_allclose(heard[[0, -1]], [4 / 16, 5 / 16], atol=1e-3)
     assert sound.starts_at(10.0) == 4.0
+
+
+def test_of_a_long_recording_in_windows_what_the_picture_shows_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sound, "LONGEST", 6.0)
+    levels = np.repeat(np.arange(1, 21), 16000) * (np.arange(320000) // 16000 >= 12)  # silent for 12 s
+    for name in ("dog", "cat"):
+        (tmp_path / name).mkdir()
+        y = levels / 25 * np.sin(np.arange(320000) * (0.3 if name == "dog" else 0.5))
+        soundfile.write(tmp_path / name / "long.wav", y, 16000)
+    cache = build(tmp_path, tmp_path / "f.h5", classes="dog,cat", crop="loudest", n_jobs=1).cache
+    row = int(cache.first_rows[0])
+    item = Item(row, "dog/long.wav", "", "dog", {"dog": 1.0}, "", "", [])
+    desk = Desk(Queue([item], 1), cache, tmp_path, "run", print)
+    said, (heard, sr) = desk.item(0), soundfile.read(io.BytesIO(desk.sound(0)))
+    assert (said["sound_starts"], len(heard)) == (14.0, 6 * sr)
+    assert 14 <= said["starts"] < said["ends"] <= 20
+    np.testing.assert_allclose(heard, soundfile.read(tmp_path / "dog" / "long.wav")[0][14 * sr : 20 * sr], atol=1e-3)
 
 
 @pytest.mark.parametrize(
