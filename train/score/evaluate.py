@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
+from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
+from cache.shared.segment import Crop
 from train.dataset.clips import mean_by_clip, rows_of
 from train.dataset.splits import groups_of
 from train.models.calibration import calibrated
@@ -52,6 +54,12 @@ def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> Evalua
     run = open_run(folder)
     file = None if cache_file is None else as_path(cache_file, "cache_file")
     cache = cache_for(run, file, f"so say where it is: `python -m train evaluate {folder} CACHE`")
+    its, own = cache.header.cropping, run.record.cropping
+    if cache.n_longer and its != own:
+        notice(
+            f"warning: {cache.file} was made with {_crop(its)}, and {run.folder} trained with {_crop(own)}; featurize"
+            " with that for a score to compare"
+        )
     clips, scored, n_seen = _clips_to_score(run, cache)
     rows, clip = rows_of(cache, clips)
     of_rows = calibrated(predict_rows(forward_of(run)(N_COLUMNS), cache.X, rows), run.temperature)
@@ -66,6 +74,12 @@ def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> Evalua
         score(true, predicted, cache.class_names, groups),
         calibration(probabilities.max(axis=1), predicted == true, groups).error,
     )
+
+
+def _crop(crop: Crop) -> str:
+    options = {"--crop": crop.crop, "--overlap": crop.overlap, "--n-windows": crop.n_windows}
+    n = {"middle": 1, "segments": 2, "loudest": 3}[crop.crop]
+    return " ".join(f"{name} {value}" for name, value in [*options.items()][:n])
 
 
 def _clips_to_score(run: Run, cache: Cache) -> tuple[npt.NDArray[np.intp], Literal["test split", "all clips"], int]:

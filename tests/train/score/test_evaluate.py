@@ -6,11 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from featurize import build
 from tests.helpers.commands import featurize
+from tests.helpers.sounds import noise
 from tests.helpers.tones import write_clips
 from train.commands.screen import evaluate_summary
 from train.score.evaluate import evaluate
@@ -47,6 +49,17 @@ def test_clips_that_the_run_was_trained_on_are_counted_under_whatever_name(
     trained = next(line.split(",")[0] for line in split if line.endswith(",train"))
     shutil.copy(tones / trained, data / Path(trained).parent / "renamed.wav")
     assert evaluate(run, featurize(data, tmp_path / "other.h5")).n_seen == 1
+
+
+def test_long_clips_in_other_windows_than_the_run_s_are_warned_of(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = write_clips(tmp_path / "data", seed=2, n_speakers=1)
+    soundfile.write(data / "cat" / "long.wav", noise(80_000), 16000)
+    evaluate(run, build(data, tmp_path / "whole.h5").cache.file)
+    assert capfd.readouterr().err == ""
+    evaluate(run, build(data, tmp_path / "windows.h5", crop="segments").cache.file)
+    assert f"made with --crop segments --overlap 0.5, and {run} trained with --crop middle;" in capfd.readouterr().err
 
 
 def test_other_classes_or_another_order_of_them_are_refused(run: Path, tones: Path, tmp_path: Path) -> None:
