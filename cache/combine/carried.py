@@ -1,6 +1,7 @@
 """Corrections that lie beside caches, carried to the place of a cache that is made of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cache.combine.chosen import Chosen
@@ -20,8 +21,9 @@ def corrections_beside(caches: Sequence[Cache], notify: Callable[[str], None]) -
     return [one for file in files for one in every_correction(file, notify)]
 
 
-def carry(corrections: Sequence[Correction], chosen: Chosen, out: Path) -> None:
-    """Write corrections beside a new cache, where featurize looks for them.
+@contextmanager
+def carried(corrections: Sequence[Correction], chosen: Chosen, out: Path) -> Iterator[None]:
+    """Write corrections beside a new cache, where featurize looks for them; they go again if the block fails.
 
     Raises a UserError if others are there already, or a clip is not as featurize would make it after these.
     """
@@ -42,10 +44,17 @@ def carry(corrections: Sequence[Correction], chosen: Chosen, out: Path) -> None:
             f" ({human_list(odd, _N_SHOWN)}); put one {FILE} with all corrections beside each cache, and bring them"
             " up to date with `python -m featurize` first"
         )
-    if corrections and not is_there:
+    is_new = bool(corrections) and not is_there
+    if is_new:
         with replacing(file, sync=True) as beside:
             lines = [csv_line(Correction._fields), *map(csv_line, dict.fromkeys(corrections))]
             beside.write_text("".join(lines), "utf-8", "backslashreplace")
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            file.unlink(missing_ok=True)
+        raise
 
 
 def _not_as_decided(chosen: Chosen, decisions: Mapping[str, Correction]) -> list[str]:

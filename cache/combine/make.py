@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from cache.combine.carried import carry, corrections_beside
+from cache.combine.carried import carried, corrections_beside
 from cache.combine.chosen import Chosen, in_order
 from cache.file.columns import COLUMNS
 from cache.file.publish import publish_copies
@@ -39,9 +39,9 @@ def make(chosen: Chosen, out: Path, notify: Callable[[str], None]) -> Cache:
     try:
         with locked(out.with_name(out.name + ".lock"), f"is writing {out}", "give another --out", notify):
             place_of(out)
-            carry(corrections_beside(chosen.caches, notify), chosen, out)
-            return publish_copies(
-                out, chosen.header, columns, chosen.labels[rows], rows, chosen.caches, chosen.rejected, notify
-            )
+            with carried(corrections_beside(chosen.caches, notify), chosen, out):
+                return publish_copies(
+                    out, chosen.header, columns, chosen.labels[rows], rows, chosen.caches, chosen.rejected, notify
+                )
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); nothing is left of it") from error

@@ -1,5 +1,6 @@
 """subset(): to the bit what featurize makes of the clips that are taken, or the reason why not."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -137,3 +138,22 @@ def test_the_commands_say_what_they_made(data: Path, tmp_path: Path) -> None:
     done = run(command.app, ["merge", other, other, "--out", str(tmp_path / "both.h5"), "--quiet"])
     assert (done.exit_code, done.output) == (0, "")
     assert_equal(open_cache(tmp_path / "both.h5"), open_cache(other))
+
+
+def test_of_a_disk_that_is_full_not_even_the_corrections_are_left(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = made(data, tmp_path / "f.h5")
+    correct(tmp_path / FILE, whole, whole.paths[0], Decision.RIGHT)
+    (tmp_path / "out").mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cache.file.publish.gather_rows", full)
+    with pytest.raises(UserError, match="nothing is left of it"):
+        subset(whole.file, tmp_path / "out/part.h5", classes=["bee"], notify=quiet)
+    assert [file.name for file in (tmp_path / "out").iterdir() if file.suffix != ".lock"] == []
+    monkeypatch.undo()
+    subset(whole.file, tmp_path / "out/part.h5", classes=["bee"], notify=quiet)
+    assert (tmp_path / "out" / FILE).read_text() == (tmp_path / FILE).read_text()
