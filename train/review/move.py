@@ -5,6 +5,7 @@ loses the old one, and a name that is taken is never given again: a kill at any 
 command goes on.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -28,6 +29,9 @@ from cache.shared.files import replacing
 from cache.shared.segment import segment_of
 from cache.shared.text import csv_line, printable
 from cache.shared.tree import Places, class_places
+
+# The errors of file systems without hard links, such as that of a stick or a share, and of a file of somebody else.
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class Move(NamedTuple):
@@ -161,7 +165,9 @@ def _rename(old: Path, new: Path) -> None:
         new.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(old, new)
-        except PermissionError:  # a file system without hard links, or a file of somebody else
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
             os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC))
             old.replace(new)
         else:

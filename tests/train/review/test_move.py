@@ -1,5 +1,6 @@
 """Moving corrected clips between class folders: nothing is overwritten or lost, and undo is the folder from before."""
 
+import errno
 import os
 from collections.abc import Callable
 from functools import partial
@@ -96,7 +97,7 @@ def test_a_kill_at_any_step_loses_nothing_and_the_same_command_goes_on(
         return step_of
 
     def no_link(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
+        raise OSError(errno.EOPNOTSUPP if undoing else errno.EPERM, "as a stick and a share say it")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", stopping(os.link) if has_links else no_link)
