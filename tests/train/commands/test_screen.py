@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.made_runs import made_crossval, made_fit
 from train.commands.screen import confusion_lines, crossval_summary, fit_summary, score_lines
 from train.fitting.options import Options
-from train.models.recipes import recipe
+from train.models.recipes import default_epochs, recipe
 from train.report import sections
 from train.report.report import write_report
 from train.report.side_by_side import as_text
@@ -62,12 +62,16 @@ def test_names_are_shown_escaped() -> None:
     assert "\x1b" not in "\n".join(score_lines(scored(("do\x1bg", "c\nat")), "title"))
 
 
-@pytest.mark.parametrize("option", ["epochs", "val"])
-def test_the_defaults_that_the_help_names_are_those_of_the_models(option: str) -> None:
-    (metadata,) = (one.metadata for one in fields(Options) if one.name == option)
-    named = re.findall(r"([\d.]+) for (\w+)", metadata["show_default"])
-    assert [name for _, name in named] == ["baseline", "compact"]
-    assert [float(value) for value, _ in named] == [getattr(recipe(name), option) for _, name in named]
+def test_the_defaults_that_the_help_names_are_those_of_the_models() -> None:
+    help_of = {one.name: one.metadata.get("show_default", "") for one in fields(Options)}
+    named = re.findall(r"([\d.]+) for (\w+)", help_of["val"])
+    assert {name: float(value) for value, name in named} == {name: recipe(name).val for name in ("baseline", "compact")}
+    of_notebook, of_compact = help_of["epochs"].split("; for compact ")
+    assert of_notebook.endswith(f": {recipe('baseline').epochs} for baseline")
+    sizes = re.findall(r"(\d+) for ([\d,]+)", of_compact)
+    assert len(sizes) == 2
+    for epochs, n_clips in sizes:
+        assert int(epochs) == default_epochs(recipe("compact"), int(n_clips.replace(",", "")), Options.batch_size)
 
 
 def test_one_group_is_too_few_for_an_interval_and_a_few_are_said_to_be(tmp_path: Path) -> None:

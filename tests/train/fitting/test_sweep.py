@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ OPTIONS = Options(**OF_FIT)
 def expanded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Options]]:
     """The options of all runs that a command line asks for."""
     asked: list[Options] = []
-    monkeypatch.setattr("cache.open_cache", lambda _file: range(N_CLIPS))
+    monkeypatch.setattr("cache.open_cache", lambda _file: SimpleNamespace(n_clips=N_CLIPS))
     monkeypatch.setattr(sweeps, "sweep", lambda _cache, options, *_: asked.extend(options) or [])
 
     def expand(*arguments: str) -> list[Options]:
