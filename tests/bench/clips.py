@@ -14,7 +14,7 @@ N_WORDS = 20_000
 N_MIXED = 600
 LONG_SECONDS = 3600
 
-# Of 20 mixed recordings: WAV of 8 to 32 bit as recorders write it, and four kinds of compression.
+# The kinds of 20 mixed recordings: WAV of 8 to 32 bit as recorders write it, and four kinds of compression.
 KINDS = (
     [("WAV", "PCM_16")] * 8
     + [("WAV", "PCM_24")] * 3

@@ -21,7 +21,7 @@ from train.dataset.splits import clip_groups
 from train.models.compact import STRIDE
 
 BATCH_SIZE = 32
-# What the recipe was before: AdamW for 60 epochs, voices varied less and masked more, more filters and columns at the
+# The recipe before: AdamW for 60 epochs, voices varied less and masked more, more filters and columns at the
 # beginning of the network, half the frames at its end, layers in the operations that Keras makes of them, and its loop.
 EARLIER = Augmentation(time_stretch=0.15, mel_stretch=0.1, mel_shift=4.0, mel_mask=16.0, time_mask=0.2)
 EARLIER_RATE, EARLIER_DECAY = 2e-3, 0.05

@@ -15,7 +15,7 @@ N_OURS, N_THEIRS = 10_000, 800
 
 
 class Set(NamedTuple):
-    """Where clips may be made, where real ones are, how often to measure."""
+    """The folders of clips that are made and of real ones, and how often to measure."""
 
     scratch: Path
     real: Path | None

@@ -1,4 +1,4 @@
-"""What is compared of training, each a whole process: `python -m tests.bench.fits NAME ...` prints one number.
+"""The sides of the rows about training, each a whole process: `python -m tests.bench.fits NAME ...` prints one number.
 
 A rate is samples a second once the first steps are over; nothing of one side is loaded in the process of another.
 """
@@ -27,7 +27,7 @@ def rate(epoch: Callable[[], object], n_rows: int = N_ROWS) -> float:
 
 
 def ours(cache_file: Path) -> float:
-    """What `train fit` runs in an epoch, validation aside."""
+    """An epoch as `train fit` runs it, without the validation."""
     from cache import open_cache
     from train.dataset.batches import Batches
     from train.fitting.compiled import compile_steps

@@ -1,4 +1,4 @@
-"""What is compared, each a whole process: `python -m tests.bench.loops NAME ...` prints one number of a steady state.
+"""The sides of the rows about features; `python -m tests.bench.loops NAME ...` prints one number of a steady state.
 
 Nothing of one side is loaded in the process of another.
 """

@@ -47,7 +47,7 @@ def printed(*command: str) -> float:
 
 def seconds(*command: str) -> float:
     """Return how long a whole process takes."""
-    # What the one before has left to be written would slow this one.
+    # Data that the run before has left to be written would slow this one.
     os.sync()
     started = time.perf_counter()
     run(*command)

@@ -12,7 +12,7 @@ from tests.bench.measure import Pair, in_turns, peak_anonymous, printed, run, se
 
 FITS = ("-m", "tests.bench.fits")
 COMPACT = ("-m", "tests.bench.compact")
-# Of PyTorch: threads, and processes that prepare its batches.
+# PyTorch's threads, and the processes that prepare its batches.
 TORCH_SETTINGS = ((2, 1), (2, 0), (1, 1))
 
 N_SHORT = 600  # clips of the caches that rates are measured on

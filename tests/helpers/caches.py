@@ -1,4 +1,4 @@
-"""What two caches have in common, and caches made of the rows of another."""
+"""Comparing two caches, and making a cache of the rows of another."""
 
 from dataclasses import replace
 from pathlib import Path

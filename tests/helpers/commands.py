@@ -57,7 +57,7 @@ def _here(app: Any, package: str, arguments: tuple[str | Path, ...]) -> "subproc
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", [package, *map(str, arguments)])
         patch.setattr(sys, "unraisablehook", sys.unraisablehook)
-        # A command has it write to stderr, which here is no file of the system.
+        # A command has it write to stderr, which here is not a file of the system.
         patch.setattr("faulthandler.is_enabled", lambda: False)
         with pytest.raises(SystemExit) as end:
             run(app, f"python -m {package}")

@@ -24,7 +24,7 @@ WRITING = ("write", "pwrite", "copy_file_range")
 
 
 class Run(NamedTuple):
-    """What became of a run: exit code (-n for signal n), what it said, and every changing call it made, in order."""
+    """The end of a run: exit code (-n for signal n), what it printed, and every changing call it made, in order."""
 
     code: int
     out: str

@@ -15,7 +15,7 @@ from train.runs.tables import write_history, write_nearest, write_predictions, w
 from train.score.metrics import score
 
 OPTIONS = {"model": "tiny", "epochs": 6, "batch_size": 8, "learning_rate": None, "seed": 0, "group_by": None}
-# What is drawn of a fit with a test and few enough classes.
+# The figures of a fit with a test and few enough classes.
 FIGURES = {"accuracy", "loss", "confusion", "calibration"}
 HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 

@@ -1,4 +1,4 @@
-"""What a network would find in a recording, without one; and recordings with something in them."""
+"""Predictions as a network would make them of a recording, without one; and recordings with calls in them."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-# Of crossval() and of fit().
+# The options of crossval() and of fit().
 OPTIONS: dict[str, Any] = {"model": "tiny", "epochs": 3, "batch_size": 8, "val": 0.2, "deterministic": True}
 OF_FIT = {**OPTIONS, "test": 0.2}
 

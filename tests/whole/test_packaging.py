@@ -1,4 +1,4 @@
-"""What is installed: every package of the checkout, three commands, and no library that the base does not need."""
+"""An installation has every package of the checkout, three commands, and no library that the base does not need."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONSOLE = ROOT / "train" / "console"
-# What the packages import and only some commands need.
+# The libraries that the packages import and only some commands need.
 OF_TRAIN = {"jinja2", "keras", "librosa", "onnx", "scikit-learn", "scipy", "tensorflow"}
 
 

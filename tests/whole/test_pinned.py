@@ -17,7 +17,7 @@ from tests.helpers.commands import featurize
 from train.runs.record import Record, TrainedOn, write_record
 from train.runs.results import Subset
 
-# Of X, of the fingerprint's parts that belong to rows, and of the fingerprint itself.
+# The sha256 of X, of the fingerprint's parts that belong to rows, and of the fingerprint itself.
 WHOLE_CLIPS = {
     "X": "904dfd2261869faacc77c501e5d8d962b1b4866cc82557c2fa7dec65eefad108",
     "sha256": "fead1025fa27f9152077d2e6bd85f87efce80e001a1c83640735a8058f220d47",

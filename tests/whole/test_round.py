@@ -38,7 +38,7 @@ def recorded(file: Path, seed: int) -> list[Region]:
 
 
 def corrected(file: Path, format: str, wrong: list[Region], true: list[Region]) -> None:
-    """What a person makes of labels: a call gets its right name and its right ends, and the rest goes."""
+    """A person's corrections of labels: a call gets its right name and its right ends, and the rest goes."""
     heard = overlapping(np.array([one[:2] for one in true]), np.array([one[:2] for one in wrong]).reshape(-1, 2)).any(
         axis=1
     )

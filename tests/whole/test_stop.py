@@ -97,7 +97,7 @@ def test_a_second_interrupt_does_not_break_into_the_first(data):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_after_the_last_of_the_interpreter_takes_nothing_back(data, how):
-    # What is registered first runs last, when only the handlers of Python itself are left to go.
+    # The handler that is registered first runs last, when only Python's own are left to go.
     code = f"import atexit, os; atexit.register(os.kill, os.getpid(), {how:d})\n"
     with start(data, code=code) as process:
         _, err = process.communicate()
@@ -178,7 +178,7 @@ def test_a_clip_of_which_its_worker_dies_costs_only_itself(data, how, killers):
     rejected = json.loads(out)["rejected"]
     assert {bad["path"] for bad in rejected} == killers
     assert {bad["reason"].split(";")[0] for bad in rejected} == {"the worker that computes it dies of it"}
-    # What had to be computed twice is the same as ever, and without the fault the clips are taken.
+    # Rows that were computed twice are the same as ever, and without the fault the clips are taken.
     assert build(data, data / "features.h5").n_computed == len(killers)
     expected = build(data, data.parent / "expected.h5").cache
     assert open_cache(data / "features.h5").fingerprint == expected.fingerprint

@@ -29,7 +29,7 @@ N = 4
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Two dogs, a cat and a bird, and a file that is no audio."""
+    """Two dogs, a cat and a bird, and a file that is not audio."""
     folder = tmp_path_factory.mktemp("small") / "data"
     rng = np.random.default_rng(0)
     for path in ("dog/a.wav", "dog/b.wav", "cat/c.wav", "bird/ü.wav"):

@@ -64,7 +64,7 @@ def sparse(file, n, size):
 
 
 def places_of(file, n, size, shapes):
-    """Where HDF5 puts X, where X ends, and where the first of the other datasets begins, which have n rows."""
+    """The offsets at which HDF5 puts X, ends it, and begins the first of the other datasets, which have n rows."""
     of_n = {name: ((n if name not in REJECTED else shape[0], *shape[1:]), kind) for name, (shape, kind) in shapes}
     with h5py.File(file, "w", **OPTIONS) as h5:
         datasets = lay_out(h5, n, X_DTYPES[size.dtype], of_n)

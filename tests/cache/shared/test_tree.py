@@ -1,4 +1,4 @@
-"""What lies in class folders, whatever way it lies there."""
+"""Class folders in every layout."""
 
 import os
 import subprocess

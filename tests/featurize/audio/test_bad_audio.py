@@ -1,4 +1,4 @@
-"""A folder of everything that is no clip, or a broken one: each is named with a reason, and the good ones are made."""
+"""A folder of files that are not clips, or broken ones: each is named with a reason, and the good ones are made."""
 
 import errno
 import json
@@ -274,7 +274,7 @@ def test_no_row_of_the_cache_is_all_zeros(bad):
 
 @pytest.fixture(scope="module")
 def spoken(bad):
-    """What a real process says of the folder, as JSON and then as text; both have everything to compute."""
+    """A real process's result for the folder, as JSON and then as text; both have everything to compute."""
     return [process(bad, f"{mode or 'text'}.h5", *([mode] if mode else [])) for mode in ("--json", "")]
 
 

@@ -21,7 +21,7 @@ BOUND = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-# Where headers are, and the numbers that break what is computed from them.
+# The offsets of headers, and the numbers that break what is computed from them.
 HEADER_BYTES = 120
 EXTREMES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
 EXTREMES += [0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF]

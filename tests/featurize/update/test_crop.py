@@ -89,7 +89,7 @@ def test_windows_without_sound_are_skipped_and_counted(tmp_path: Path) -> None:
     result = build(tmp_path / "data", classes="all", settings=SHORT, crop="segments", notify=lambda _: None)
     cache = result.cache
     starts = [first for first, _ in spans(cache)]
-    # Of eleven windows, those from 1 to 3 are silent.
+    # The second to fourth of eleven windows are silent.
     assert starts == [k * LENGTH // 2 for k in range(11) if not 2 <= k <= 6]
     assert cache.silent == ["dog/silent.wav"]
     assert cache.paths[-1] == "dog/silent.wav"

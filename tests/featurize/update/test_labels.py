@@ -151,7 +151,7 @@ def test_folders_and_labels_make_one_cache_and_a_class_may_come_from_both(field:
     for name in ("frog", "wren"):
         (field / name).mkdir()
         soundfile.write(field / name / "a#1.wav", noise(8000, seed=len(name)), 16000)
-    # A labelled recording is no clip as a whole, even in a class folder.
+    # A labelled recording is not a clip as a whole, even in a class folder.
     (field / "night.wav").replace(field / "frog" / "night.wav")
     (field / "night.txt").replace(field / "frog" / "night.txt")
     cache, _, _ = made(field, field, classes="all")
@@ -234,7 +234,7 @@ def test_background_is_where_nothing_is_labelled_of_median_length_and_the_same_a
     assert len(kept) == 7
     # The label's own row was that of background before.
     assert result.n_computed == 1
-    # Nor does a median that is a little longer.
+    # A median that is a little longer does not either.
     track(field / "night.wav", [*SPANS, (hit, until, "frog"), (4.0, 5.05, "owl"), (5.0, 6.05, "owl")])
     track(field / "sub/day.flac", [*SPANS, (4.0, 5.05, "owl"), (5.0, 6.05, "owl")])
     longer, said, _ = made(field)

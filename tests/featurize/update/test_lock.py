@@ -98,7 +98,7 @@ def test_a_run_that_waits_looks_at_the_clips_again(data, cache_file):
 
 
 def publish_without_lock(data, cache_file):
-    """What another process does while it holds the lock: make the cache under another name and move it in place."""
+    """The other process, while it holds the lock: make the cache under another name and move it in place."""
     elsewhere = cache_file.with_name("elsewhere.h5")
     made = build(data, elsewhere).cache
     elsewhere.replace(cache_file)

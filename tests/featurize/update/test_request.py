@@ -1,4 +1,4 @@
-"""What a cache is asked for: remembered until it is given again, and found in DATA where nobody said."""
+"""The request of a run: remembered until it is given again, and found in DATA where nobody said."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What an interrupted run left is used when it is whole and wanted, set aside when it is not, and never believed."""
+"""The rows of an interrupted run are used if they are whole and wanted, else set aside, and never believed."""
 
 import errno
 import json

@@ -31,7 +31,7 @@ from tests.helpers.tones import write_clips
 
 distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
-# What opens a clip, and what takes its place: every clip takes a while, and is written down.
+# The function that opens a clip, and a slow one in its place that writes down every clip.
 OPEN = "featurize.workers.batch.open_audio"
 SLOW = """
 import os, time
@@ -82,7 +82,7 @@ def with_a_broken_one(data):
 
 @pytest.fixture(scope="module")
 def expected(data):
-    """What this machine makes of it."""
+    """The cache that this machine makes of the clips."""
     return build(data, data.parent / "expected.h5").cache
 
 

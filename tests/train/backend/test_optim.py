@@ -1,4 +1,4 @@
-"""What is trained with is Keras's own: Adam, Muon on the kernels of convolutions as matrices, BatchNormalization."""
+"""The optimisers and the normalisation compute what Keras's do; Muon takes convolutions' kernels as matrices."""
 
 from typing import Any
 

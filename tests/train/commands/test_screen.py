@@ -1,4 +1,4 @@
-"""What a person reads: everything there, in 80 columns, and no name that could move the cursor."""
+"""The text on a screen is complete, fits 80 columns, and has no name that could move the cursor."""
 
 import re
 from dataclasses import fields, replace

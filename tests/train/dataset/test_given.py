@@ -21,7 +21,7 @@ CLASSES = ("dog", "cat")
 
 
 class FewClips:
-    """What a split needs of a cache."""
+    """The part of a cache that a split needs."""
 
     def __init__(self, paths: Sequence[str], class_names: tuple[str, ...] = CLASSES) -> None:
         self.clip_paths = list(paths)

@@ -55,7 +55,7 @@ def _opened(run: Path) -> tuple[Run, Any]:
 
 
 def probabilities_of(run: Path, X: np.ndarray) -> np.ndarray:
-    """What plain Keras makes of spectrograms, its logarithms divided by the temperature of the run."""
+    """Plain Keras's probabilities for spectrograms, their logarithms divided by the temperature of the run."""
     opened, model = _opened(run)
     assert opened.temperature != 1
     logits = np.log(model.predict(X, verbose=0)) / opened.temperature
@@ -83,7 +83,7 @@ def waveforms() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
-    """What featurize makes of each of the waveforms."""
+    """The row that featurize computes of each waveform."""
     folder = tmp_path_factory.mktemp("waveforms")
     for number, y in enumerate(waveforms().values()):
         soundfile.write(folder / f"{number}.wav", y.astype(np.float32), 16000, subtype="FLOAT")

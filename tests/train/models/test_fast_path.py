@@ -61,7 +61,7 @@ def test_function_and_gradients_are_the_plain_models(name: str, n_frames: int) -
     if kernel is not None:
         found = by_column(found_gradients[2 * len(pools)], n_mels, n_filters)
         n_clip = found.shape[1] - 1 - n_edge
-        # Of one alike column what every alike column of the plain model has.
+        # One column stands for all alike ones, so its gradient is compared with that of each of them.
         repeats = [1] * n_clip + [n_alike] + [1] * n_edge
         found_gradients[2 * len(pools)] = np.repeat(found, repeats, axis=1).reshape(-1, kernel.shape[1])
     for found, wanted in zip(found_gradients, expected_gradients, strict=True):

@@ -42,7 +42,7 @@ def test_nearest_are_the_clips_that_scikit_learn_finds_of_the_label_and_of_the_o
         other = max({0, 1, 2} - {label}, key=lambda which: p[which])
         for which, some in zip((label, other), np.split(near, 2), strict=True):
             expected = nearest_by_cosine(features, row, np.flatnonzero(cache.labels == which))
-            # Where two are as near to the last digit, either may come first.
+            # Two that are as near to the last digit may come in either order.
             unit = features / np.linalg.norm(features, axis=1, keepdims=True)
             np.testing.assert_allclose(unit[some] @ unit[row], unit[expected] @ unit[row], rtol=0, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""What predict writes: rows that no name can break, labels that other programs open, and a file that goes on."""
+"""predict writes rows that no name can break, labels that other programs open, and a file that it goes on with."""
 
 import csv
 import io
@@ -134,7 +134,7 @@ def test_a_file_that_was_cut_anywhere_goes_on_to_be_the_same(
     with pytest.raises(UserError, match="1 of 8 files could not be used"):
         classify_folder(run, folder, format, whole, resume=False)
     content = whole.read_bytes()
-    # What every file comes to is known now, and TensorFlow is not asked again for each cut.
+    # The rows of every file are known now, so TensorFlow is not asked again for each cut.
     opened = open_run(run)
     sources = find_sources([folder])
     known = {source.path: list(predict(opened, [source])) for source in sources}

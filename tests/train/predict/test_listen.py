@@ -18,7 +18,7 @@ from tests import ROOT
 
 SR = 16000
 SILENCE = np.zeros(SR, np.int16)
-# What these programs state for a length that they do not know.
+# The sizes that these programs state for a length that they do not know.
 HEADERS = {"arecord": 0x7FFFFFFF, "ffmpeg": 0xFFFFFFFF, "others": 0}
 
 

@@ -91,7 +91,7 @@ def test_every_figure_is_what_was_mixed(mine: Path, yard: Path, capsys: pytest.C
     assert values == {"dog": [pytest.approx(2 / 3), 1], "cat": [1, 0.5], "bird": [1, 1]}
     dog = result.per_class["dog"]
     assert dog.events.average_precision.value == 1
-    # Of the 36 s, 4 are labelled dog.
+    # 4 of the 36 s are labelled dog.
     assert dog.false_alarms_per_hour.value == pytest.approx(3600 / 32)
     (alarm,), (miss,) = result.false_alarms, result.misses
     assert (alarm.class_name, alarm.recording, alarm.instead) == ("dog", str(yard / "one.wav"), ())

@@ -155,7 +155,7 @@ def test_over_windows_it_is_scikit_learns() -> None:
     assert found.precision.value == pytest.approx(precision_score(truth, p >= 0.7))
     assert found.recall.value == pytest.approx(recall_score(truth, p >= 0.7))
     assert found.f1.value == pytest.approx(f1_score(truth, p >= 0.7))
-    # What is never detected adds its recall at the precision of all windows, which is not ours to add.
+    # sklearn adds the recall of windows that are never detected, at the precision of all windows; ours does not.
     rest = (1 - recall_score(truth, p > 0.5)) * truth.mean()
     assert found.average_precision.value == pytest.approx(average_precision_score(truth, asked) - rest)
 

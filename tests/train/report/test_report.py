@@ -52,7 +52,7 @@ def odd_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Page(HTMLParser):
-    """What the tests look at: tags with attributes, the text, and the rows of each table by its region's label."""
+    """The parts of a page that the tests look at: tags with attributes, text, and the rows of each labelled table."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()

@@ -64,7 +64,7 @@ def start(state: Any, command: Any, options: dict[str, Any], **others: Any) -> R
 FIT = start(FINISHED, "fit", OPTIONS, **OF_FIT, **RESULTS)
 CROSSVAL = start(FINISHED, "crossval", OPTIONS | {"folds": 2, "repeats": 1}, n_groups=20, folds=FOLDS, **RESULTS)
 BEGUN = start(UNFINISHED, "fit", OPTIONS, split=SPLIT, clip_duration=1.25)
-# Of the bytes that the version before these types wrote for the same values.
+# The sha256 of the bytes that the version before these types wrote for the same values.
 PINNED = {
     "fit": "d2915ede48a046e5dc5a61f8cc109c254ca465595a769332498e8e2e1f0d1a76",
     "crossval": "2f2a5cccb127194987ae3591cc1952998eb4f5f76c3ee52cbca61743f5da80ba",

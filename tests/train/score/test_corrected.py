@@ -1,4 +1,4 @@
-"""What corrections changed: two runs on the clips that both tested, against numbers counted by hand."""
+"""The gain of corrections: two runs on the clips that both tested, against numbers counted by hand."""
 
 import re
 import shutil
