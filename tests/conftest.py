@@ -32,7 +32,7 @@ SLOW_FILES = (
     "whole/test_readme.py",
     "train/fitting/test_fit.py",
     "cache/file/test_bad_caches.py",
-    "train/fitting/test_compiled.py",
+    "train/fitting/test_loop.py",
     "train/review/test_page.py",
     "train/findings/test_page.py",
     "train/models/test_fast_path.py",

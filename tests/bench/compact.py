@@ -44,8 +44,8 @@ def _keras(
     cache: Cache, train: Any, val: Any, epochs: int, seed: int, augmentation: Any, earlier: bool
 ) -> Iterator[tuple[float, float]]:
     from train.backend.keras import keras, reseed, seed_everything
-    from train.dataset.batches import Batches
-    from train.fitting.compiled import compile_steps
+    from train.dataset.rows import Batches
+    from train.fitting.loop import compile_steps
     from train.models.inference import forward, predict_rows
     from train.models.recipes import build_model, build_to_train
 

@@ -29,8 +29,8 @@ def rate(epoch: Callable[[], object], n_rows: int = N_ROWS) -> float:
 def ours(cache_file: Path) -> float:
     """An epoch as `train fit` runs it, without the validation."""
     from cache import open_cache
-    from train.dataset.batches import Batches
-    from train.fitting.compiled import compile_steps
+    from train.dataset.rows import Batches
+    from train.fitting.loop import compile_steps
     from train.models.recipes import build_to_train
 
     cache = open_cache(cache_file)
@@ -104,7 +104,7 @@ def batches(cache_file: Path) -> float:
     import numpy as np
 
     from cache import open_cache
-    from train.dataset.batches import Batches
+    from train.dataset.rows import Batches
     from train.models.recipes import build_to_train
 
     cache = open_cache(cache_file)
@@ -127,8 +127,8 @@ def epoch_from(cache_file: Path, where: str) -> float:
     import numpy as np
 
     from cache import open_cache
-    from train.dataset.batches import Batches
-    from train.fitting.compiled import compile_steps
+    from train.dataset.rows import Batches
+    from train.fitting.loop import compile_steps
     from train.models.recipes import build_to_train
 
     cache = open_cache(cache_file)

@@ -9,7 +9,7 @@ from cache import open_cache
 from cache.shared.errors import UserError
 from cache.shared.files import read_lines
 from featurize import featurize_clip
-from train.runs.load import load_model
+from train.runs.directory import load_model
 
 POINTER = (
     "version https://git-lfs.github.com/spec/v1\n"

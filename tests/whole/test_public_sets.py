@@ -12,8 +12,7 @@ from cache import open_cache
 from tests import ROOT
 from tests.helpers.commands import featurize
 from tests.helpers.tones import PITCHES, tone
-from train.dataset.folds import make_folds, shared_by_folds
-from train.dataset.splits import clip_groups
+from train.dataset.splits import clip_groups, make_folds, shared_by_folds
 
 PAGE = (ROOT / "train" / "README.md").read_text(encoding="utf-8")
 # The columns of the sets' tables.

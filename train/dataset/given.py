@@ -107,8 +107,7 @@ def _draw(
     wanted = [name for name, share in zip(SPLITS, (1, val, test), strict=True) if share]
     why = f"each of {', '.join(wanted)} needs one: add recordings, ask for fewer subsets with --val 0 or --test 0"
     refuse_few_groups(cache, groups, len(wanted), why, clips)
-    within = np.unique(groups[clips], return_inverse=True)[1]
-    subset[clips] = split_clips(cache.clip_labels[clips], within, cache.class_names, val, test, seed)
+    subset[clips] = split_clips(cache.clip_labels[clips], groups[clips], cache.class_names, val, test, seed)
 
 
 def _shared(paths: Sequence[str], groups: npt.NDArray[np.intp], subset: Subsets) -> list[str]:

@@ -1,8 +1,8 @@
-"""Stratified, grouped train/validation/test: no speaker, recording or duplicate is in two of them."""
+"""Splits and folds, stratified and grouped: no speaker, recording or duplicate is in two of their parts."""
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from cache.shared.cli import called
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
 from cache.shared.text import human_count
-from cache.shared.types import Ints
+from cache.shared.types import Ints, Rows
 
 SPLITS = ("train", "val", "test")
 
@@ -25,7 +25,7 @@ KNOWN_NAMES = (
 )
 
 
-def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str | None = None) -> npt.NDArray[np.intp]:
+def clip_groups(paths: list[str], sha256: npt.NDArray[np.bytes_], pattern: str | None = None) -> Rows:
     """Return which clips belong together: the group index of every clip, from 0.
 
     Two clips share a group when they are segments of one recording, when their names give the same speaker or source
@@ -46,7 +46,7 @@ def group_names(paths: list[str], pattern: str | None = None) -> list[str | None
     return names_by(pattern, paths) if pattern is not None else [_known_name(path) for path in paths]
 
 
-def groups_of(cache: Cache, pattern: str | None = None) -> npt.NDArray[np.intp]:
+def groups_of(cache: Cache, pattern: str | None = None) -> Rows:
     """Return clip_groups() of the clips of a cache."""
     return clip_groups(cache.clip_paths, cache.columns["sha256"][cache.first_rows], pattern)
 
@@ -136,7 +136,7 @@ def _numbered(keys: Sequence[object]) -> Ints:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.intp)
 
 
-def _connected(first: Ints, *others: Ints) -> npt.NDArray[np.intp]:
+def _connected(first: Ints, *others: Ints) -> Rows:
     # Every row takes the least label among the rows that share one of its numbers, until nothing changes. SciPy's
     # connected_components does the same, but its import would delay the first training step.
     label = np.arange(len(first))
@@ -160,12 +160,12 @@ def split_clips(
     scikit-learn's grouped splitters make k equal folds or do not stratify, and their import costs more than this whole
     step.
 
-    The shares of validation and test clips are at least 0, together under 1. Raises a UserError if not every wanted
-    split can hold a clip of every class.
+    Groups are any numbers. The shares of validation and test clips are at least 0, together under 1. Raises a UserError
+    if not every wanted split can hold a clip of every class.
     """
     if not (val >= 0 and test >= 0 and val + test < 1):
         raise UserError(f"--val {val} and --test {test} leave no clips to train on; together they must be under 1")
-    shares = np.array([1 - val - test, val, test])
+    shares, groups = np.array([1 - val - test, val, test]), np.unique(groups, return_inverse=True)[1]
     counts = np.zeros((groups.max() + 1, len(class_names)), np.int32)
     np.add.at(counts, (groups, labels), 1)
     subset = _place(counts, np.outer(shares, counts.sum(axis=0)), np.random.default_rng(seed))
@@ -228,3 +228,91 @@ def _cannot_split(counts: Ints, class_names: tuple[str, ...], wanted: list[str])
         f"no split can be made in which each of {', '.join(wanted)} has clips of every class (clips in independent "
         f"groups: {found}); add recordings, or ask for fewer subsets with --val 0 or --test 0"
     )
+
+
+class Fold(NamedTuple):
+    """The clips of one fold; each number counts from 1."""
+
+    repeat: int
+    number: int
+    train: Rows
+    val: Rows
+    test: Rows
+
+
+def make_folds(
+    cache: Cache, groups: Rows, val: float, seed: int, n_folds: int, n_repeats: int, fold_by: str | None = None
+) -> list[Fold]:
+    """Draw the folds of every repeat; no group is in two parts of a fold that is drawn.
+
+    Raises a UserError if a class has fewer groups than there are folds, a clip has no fold, or a training part cannot
+    hold every class.
+
+    Parameters
+    ----------
+    val
+        Share of all clips that is taken from each training part to choose the epoch.
+    fold_by
+        A regular expression whose one (group) captures, in the path of every clip, the name of the fold that tests it.
+        Then there is a fold for each name, in their order, and a single repeat.
+    """
+    labels = cache.clip_labels
+    if fold_by is not None:
+        tests = [(1, number, test) for number, test in enumerate(_named_folds(cache.clip_paths, fold_by), start=1)]
+    else:
+        tests = list(_drawn_folds(cache, groups, seed, n_folds, n_repeats))
+    folds = []
+    for repeat, number, test in tests:
+        train = np.setdiff1d(np.arange(len(labels)), test)
+        share = val * len(labels) / len(train)
+        subset = split_clips(labels[train], groups[train], cache.class_names, share, 0.0, seed + repeat - 1)
+        folds.append(Fold(repeat, number, train[subset == 0], train[subset == 1], test))
+    return folds
+
+
+def shared_by_folds(paths: list[str], groups: Rows, folds: list[Fold]) -> list[str]:
+    """Say in a line how many groups are in the test parts of several folds of a repeat, and name one."""
+    fold_of = np.zeros(len(paths), np.intp)
+    for fold in folds:
+        fold_of[fold.test] = fold.number
+    apart = groups_apart(groups, fold_of)
+    if apart is None:
+        return []
+    a, b = apart.clips
+    return [
+        f"{human_count(apart.n_groups, 'group')} of one speaker, recording or content in several folds, so the score "
+        f"flatters, such as {paths[a]} (fold {fold_of[a]}) and {paths[b]} (fold {fold_of[b]})"
+    ]
+
+
+def _drawn_folds(
+    cache: Cache, groups: Rows, seed: int, n_folds: int, n_repeats: int
+) -> Iterator[tuple[int, int, Rows]]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = cache.clip_labels
+    refuse_few_groups(cache, groups, n_folds, f"--folds {n_folds} needs as many: ask for fewer folds, add recordings")
+    for repeat in range(n_repeats):
+        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed + repeat)
+        for number, (_, test) in enumerate(splitter.split(labels, labels, groups), start=1):
+            if not len(test):
+                raise UserError(f"--folds {n_folds}: the groups are too large for so many folds; ask for fewer")
+            yield repeat + 1, number, test
+
+
+def _named_folds(paths: list[str], fold_by: str) -> list[Rows]:
+    names = names_by(fold_by, paths, "--fold-by")
+    without = [path for path, name in zip(paths, names, strict=True) if name is None]
+    if without:
+        raise UserError(
+            f"--fold-by {fold_by!r} finds no fold in {len(without)} of the {len(paths)} paths, such as {without[0]!r}"
+        )
+    found = sorted({str(name) for name in names}, key=_text_and_numbers)
+    if len(found) < 2:
+        raise UserError(f"--fold-by {fold_by!r} finds one fold only, {found[0]!r}, in all paths; it needs at least two")
+    return [np.flatnonzero([name == fold for name in names]) for fold in found]
+
+
+def _text_and_numbers(name: str) -> list[str | int]:
+    """Cut a name into text and numbers in turn, text first, so that 10 comes after 9."""
+    return [int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", name)]

@@ -10,8 +10,7 @@ from cache.shared.errors import UserError
 from cache.shared.files import as_path, refuse_existing
 from train.backend.types import Model, Tensor
 from train.exporters.formats import Exportable, ExportFormat, ExportInput, Format, format_called, format_named, known
-from train.runs.directory import Run, open_run
-from train.runs.load import cache_for, data_folder, load_model
+from train.runs.directory import Run, cache_for, data_folder, load_model, open_run
 
 
 @dataclass(frozen=True)

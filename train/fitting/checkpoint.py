@@ -15,8 +15,7 @@ from cache import Cache
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import own_folder, replacing
 from train.backend.types import Model, Weights
-from train.runs.directory import CHECKPOINT
-from train.runs.load import own_cache
+from train.runs.directory import CHECKPOINT, own_cache
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import History, read_history, write_history
 

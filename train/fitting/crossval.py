@@ -16,9 +16,8 @@ from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.text import human_percent, human_seconds
 from cache.shared.types import Float32, Rows
-from train.dataset.clips import mean_by_clip, rows_of
-from train.dataset.folds import Fold, make_folds, shared_by_folds
-from train.dataset.splits import groups_of, refuse_one_class
+from train.dataset.rows import mean_by_clip, rows_of
+from train.dataset.splits import Fold, groups_of, make_folds, refuse_one_class, shared_by_folds
 from train.fitting.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, record_to_resume, resumable
 from train.fitting.options import (
     Options,
@@ -32,9 +31,8 @@ from train.fitting.options import (
 )
 from train.runs.directory import held, new_run
 from train.runs.record import FINISHED, Record, start_record, versions, write_record
-from train.runs.results import FoldSummary, Score
+from train.runs.results import FoldSummary, Score, typed
 from train.runs.tables import History, write_history, write_nearest, write_predictions
-from train.runs.typed import typed
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import accuracy_interval, score
 

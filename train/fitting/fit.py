@@ -15,8 +15,8 @@ from cache.shared.files import as_path, own_folder, replacing
 from cache.shared.text import human_count
 from cache.shared.types import Float32, Rows
 from train.backend.types import Model
-from train.dataset.clips import mean_by_clip, rows_of
 from train.dataset.given import choose_split
+from train.dataset.rows import mean_by_clip, rows_of
 from train.dataset.splits import SPLITS, groups_of, refuse_one_class
 from train.fitting.checkpoint import cache_to_resume, discard, record_to_resume, resumable
 from train.fitting.options import (

@@ -14,8 +14,7 @@ from cache.shared.types import Float32
 from train.backend.types import Model
 from train.models.network import Forward, Network, NoNetwork, open_network
 from train.models.recipes import N_COLUMNS, RECIPES, input_columns
-from train.runs.directory import Run
-from train.runs.load import load_model
+from train.runs.directory import Run, load_model
 
 # A product of matrices takes rows 6 at a time with AVX2 and 8 with AVX-512, and rounds the rest in another way; each of
 # two threads has half of the rows.

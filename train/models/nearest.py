@@ -5,7 +5,7 @@ import numpy as np
 from cache import Cache
 from cache.shared.types import Float32, Rows
 from train.backend.types import Model
-from train.dataset.clips import mean_by_clip
+from train.dataset.rows import mean_by_clip
 from train.models.inference import forward, narrow_copy, predict_rows
 from train.models.recipes import recipe
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
-from train.dataset.clips import seconds_shown
+from train.dataset.rows import seconds_shown
 from train.report.figures import spectrogram_png
 from train.report.mistakes import verdict
 from train.report.players import Player, players

@@ -12,7 +12,7 @@ from train.report import figures, sections
 from train.report.cards import Card, Originals, clip_cards
 from train.report.mistakes import find_suspects, least_certain, worst_mistakes
 from train.report.page import render, save
-from train.runs.load import data_folder
+from train.runs.directory import data_folder
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import Predictions, read_history, read_predictions, read_split
 from train.score.corrected import what_changed

@@ -18,7 +18,7 @@ from cache.labels.corrections import FILE, Correction, Decision, append_correcti
 from cache.look.mel_scale import band
 from cache.shared.errors import UserError
 from cache.shared.text import printable
-from train.dataset.clips import seconds_shown
+from train.dataset.rows import seconds_shown
 from train.report.figures import spectrogram_png
 from train.review.queue import Queue
 from train.review.sound import starts_at, wav_of

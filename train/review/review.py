@@ -12,7 +12,7 @@ from train.review.desk import Desk
 from train.review.move import move_clips, undo_moves
 from train.review.queue import make_queue
 from train.review.server import Answers, Server
-from train.runs.load import data_folder
+from train.runs.directory import data_folder
 from train.runs.record import Record, read_record
 
 

@@ -19,8 +19,7 @@ from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
 from cache.shared.segment import Crop
 from train.dataset.splits import SPLITS
-from train.runs.results import Count, FoldSummary, LeakProbe, Number, Score, Seconds, Share, Subset, Within
-from train.runs.typed import typed
+from train.runs.results import Count, FoldSummary, LeakProbe, Number, Score, Seconds, Share, Subset, Within, typed
 
 RUN_FORMAT = 1
 UNFINISHED: Final = "unfinished"

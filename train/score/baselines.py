@@ -9,7 +9,7 @@ import numpy.typing as npt
 from cache import Cache
 from cache.shared.text import human_percent
 from cache.shared.types import Float32, Rows
-from train.dataset.clips import mean_by_clip, rows_of
+from train.dataset.rows import mean_by_clip, rows_of
 from train.runs.results import LeakProbe, Score
 from train.score.metrics import accuracy_interval
 

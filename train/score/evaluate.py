@@ -12,13 +12,12 @@ from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.segment import Crop
-from train.dataset.clips import mean_by_clip, rows_of
+from train.dataset.rows import mean_by_clip, rows_of
 from train.dataset.splits import groups_of
 from train.models.calibration import calibrated
 from train.models.inference import forward_of, predict_rows
 from train.models.recipes import N_COLUMNS
-from train.runs.directory import Run, open_run
-from train.runs.load import cache_for
+from train.runs.directory import Run, cache_for, open_run
 from train.runs.results import Score
 from train.runs.tables import read_split
 from train.score.metrics import calibration, score

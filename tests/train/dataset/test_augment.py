@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from cache import open_cache
 from cache.shared.errors import UserError
 from train.dataset.augment import Augmentation, augment, mix, overlay
-from train.dataset.batches import Batches
+from train.dataset.rows import Batches
 from train.report import preview
 
 AMOUNTS = [field for field in fields(Augmentation) if field.name != "range_db"]
@@ -122,7 +122,7 @@ def test_mixed_labels_sum_to_one_and_say_how_much_of_each_clip_is_there(n_classe
 
 
 def test_batches_vary_with_seed_epoch_and_place_and_only_in_training(tones_cache: Path) -> None:
-    from train.dataset.batches import Batches
+    from train.dataset.rows import Batches
 
     cache = open_cache(tones_cache)
     rows = np.arange(len(cache))

@@ -29,8 +29,7 @@ from train import export
 from train.exporters.export import Export
 from train.exporters.formats import Exportable, ExportFormat, ExportInput, format_called, format_named
 from train.models.recipes import build_model
-from train.runs.directory import Run, open_run
-from train.runs.load import load_model
+from train.runs.directory import Run, load_model, open_run
 
 FORMATS = list(ExportFormat)
 WAVEFORM, FEATURES = ExportInput.waveform, ExportInput.features

@@ -22,8 +22,7 @@ from tests.helpers.commands import featurize
 from tests.helpers.tables import predictions, table
 from tests.helpers.tiny import OF_FIT, OPTIONS, knowing_tiny
 from train import crossval, fit
-from train.dataset.folds import make_folds, shared_by_folds
-from train.dataset.splits import clip_groups
+from train.dataset.splits import clip_groups, make_folds, shared_by_folds
 from train.fitting.crossval import Folding, FoldJob, FoldResult, resume_crossval, run_fold
 from train.fitting.options import Options, options_of
 from train.fitting.sweep import sweep

@@ -161,9 +161,8 @@ def test_patience_without_validation_clips_is_said_to_have_no_effect(
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_line(tiny: str, tones_cache: Path) -> None:
-    from train.dataset.batches import Batches
-    from train.fitting.compiled import compile_steps
-    from train.fitting.loop import train_model
+    from train.dataset.rows import Batches
+    from train.fitting.loop import compile_steps, train_model
     from train.models.recipes import build_model
 
     cache = open_cache(tones_cache)
@@ -184,9 +183,8 @@ def test_balanced_class_weights_are_scikit_learns() -> None:
 
 def test_class_weights_change_what_is_learnt(tiny: str, tones_cache: Path) -> None:
     from train.backend.keras import seed_everything
-    from train.dataset.batches import Batches
-    from train.fitting.compiled import compile_steps
-    from train.fitting.loop import train_model
+    from train.dataset.rows import Batches
+    from train.fitting.loop import compile_steps, train_model
     from train.models.recipes import build_model
 
     cache = open_cache(tones_cache)

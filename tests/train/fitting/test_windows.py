@@ -16,15 +16,13 @@ from tests.helpers.caches import in_windows, rewritten
 from tests.helpers.tables import predictions, table
 from tests.helpers.tiny import OF_FIT, OPTIONS
 from train import crossval, evaluate, fit
-from train.dataset.batches import Batches
-from train.dataset.clips import mean_by_clip, rows_of
 from train.dataset.given import choose_split
+from train.dataset.rows import Batches, mean_by_clip, rows_of
 from train.dataset.splits import SPLITS, groups_of
 from train.models.calibration import best_thresholds, calibrated, fit_temperature
 from train.models.inference import forward_of, predict_rows
 from train.models.recipes import N_COLUMNS
-from train.runs.directory import open_run
-from train.runs.load import load_model
+from train.runs.directory import load_model, open_run
 from train.runs.record import read_record
 from train.runs.tables import read_history, read_predictions, read_split
 from train.score.baselines import band_statistics

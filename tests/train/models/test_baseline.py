@@ -51,7 +51,7 @@ def test_a_learning_rate_replaces_adams_own() -> None:
 
 
 def batches_of(dtype: str, batch_size: int = 4) -> tuple[Any, np.ndarray, np.ndarray]:
-    from train.dataset.batches import Batches
+    from train.dataset.rows import Batches
 
     X = np.arange(10, dtype=dtype).reshape(10, 1, 1, 1) / 16 * np.ones((1, 128, 128, 1), dtype)
     y = np.eye(10, dtype=np.float32)
@@ -83,8 +83,7 @@ def test_every_epoch_has_every_row_once_in_an_order_that_the_seed_and_the_epoch_
 
 def test_a_model_sees_the_rows_in_the_order_of_each_epoch() -> None:
     from train.backend.keras import keras
-    from train.fitting.compiled import compile_steps
-    from train.fitting.loop import train_model
+    from train.fitting.loop import compile_steps, train_model
     from train.fitting.options import Options
 
     seen: list[int] = []

@@ -22,8 +22,7 @@ from train.predict.predict import classify, predict
 from train.predict.results import Recording, Window
 from train.predict.rows import as_json
 from train.predict.sources import find_sources
-from train.runs.directory import Run, open_run
-from train.runs.load import load_model
+from train.runs.directory import Run, load_model, open_run
 
 DROPOUT = '"module": "keras.layers", "class_name": "Dropout"'
 

@@ -24,8 +24,7 @@ from train.recordings import page
 from train.recordings.evaluate import RecordingsScore
 from train.report import preview
 from train.report.report import write_report
-from train.runs.directory import CHECKPOINT, held, open_run
-from train.runs.load import data_folder
+from train.runs.directory import CHECKPOINT, data_folder, held, open_run
 from train.runs.record import read_record, write_record
 from train.runs.tables import read_history, write_history, write_predictions, write_split
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.dataset.batches import Batches
+from train.dataset.rows import Batches
 
 N_ROWS = 256
 

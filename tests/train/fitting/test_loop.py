@@ -9,8 +9,7 @@ import pytest
 from cache import open_cache
 from tests.helpers.tiny import OF_FIT, build_tiny
 from train.backend.keras import reseed, seed_everything
-from train.fitting.compiled import compile_steps, compiled_for
-from train.fitting.loop import train_by_recipe
+from train.fitting.loop import compile_steps, compiled_for, train_by_recipe
 from train.fitting.options import Options
 from train.models.recipes import RECIPES, build_to_train
 
