@@ -1,7 +1,11 @@
-"""Feature settings: their names, types and defaults, each also a root attribute of the cache."""
+"""Feature settings, each also a root attribute of the cache, and Slaney's mel scale, on which their bands lie."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 Setting = int | float | str | bool
 
@@ -50,3 +54,29 @@ class MelSettings:
 
 # The type of every setting by its name, in the order of the cache.
 SETTINGS: dict[str, Any] = {setting.name: setting.type for setting in fields(MelSettings)}
+
+
+def hz_to_mel(frequencies: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Convert Hz to mels: linear up to 1 kHz, logarithmic from there on.
+
+    The scale of M. Slaney's Auditory Toolbox (Interval Research Corporation, Technical Report 1998-010), which librosa
+    takes when `htk` is False: 3 f / 200 below 1 kHz, and 15 + 27 log(f / 1000) / log(6.4) above.
+    """
+    f = np.asarray(frequencies, np.float64)
+    return np.where(f < 1000.0, f * 3 / 200, 15.0 + 27.0 * np.log(np.maximum(f, 1000.0) / 1000.0) / np.log(6.4))
+
+
+def mel_to_hz(mels: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Convert mels to Hz, the inverse of `hz_to_mel`."""
+    m = np.asarray(mels, np.float64)
+    return np.where(m < 15.0, m * 200 / 3, 1000.0 * np.exp(np.log(6.4) / 27.0 * (m - 15.0)))
+
+
+def band(hz: float, settings: Mapping[str, Setting]) -> float:
+    """Return the place of a frequency from fmin to fmax among the mel bands of a cache.
+
+    It is i at the peak of band i, -1 at fmin and n_mels at fmax: the n_mels triangles are spaced evenly on the mel
+    scale, and the outer corners of the first and the last one are at fmin and fmax.
+    """
+    low, high, here = hz_to_mel([float(settings["fmin"]), float(settings["fmax"]), hz])
+    return float((here - low) / (high - low) * (int(settings["n_mels"]) + 1) - 1)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from cache.file.reader import Cache
-from cache.file.settings import Setting
-from cache.look.mel_scale import band
+from cache.file.settings import Setting, band
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
 from cache.shared.text import human_count, human_seconds, printable

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.settings import MelSettings
-from cache.look.mel_scale import hz_to_mel, mel_to_hz
+from cache.file.settings import MelSettings, hz_to_mel, mel_to_hz
 from cache.shared.types import Float32
 
 

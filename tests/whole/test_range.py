@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from cache.file.reader import Cache
+from cache.file.settings import band
 from cache.look import plot
-from cache.look.mel_scale import band
 from cache.shared.errors import UserError
 from featurize import build, featurize_clip
 from tests.helpers.tiny import OF_FIT

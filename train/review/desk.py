@@ -13,9 +13,8 @@ import numpy as np
 
 from cache import Cache
 from cache.file.header import is_folder_name
-from cache.file.settings import Setting
+from cache.file.settings import Setting, band
 from cache.labels.corrections import FILE, Correction, Decision, append_correction, read_corrections
-from cache.look.mel_scale import band
 from cache.shared.errors import UserError
 from cache.shared.text import printable
 from train.dataset.rows import seconds_shown

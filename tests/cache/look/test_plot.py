@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 from cache import Cache, open_cache
+from cache.file.settings import band, hz_to_mel, mel_to_hz
 from cache.look import plot
-from cache.look.mel_scale import band, hz_to_mel, mel_to_hz
 from cache.shared.errors import UserError
 from featurize import build
 from tests import ROOT

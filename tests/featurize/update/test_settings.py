@@ -5,8 +5,7 @@ import pytest
 import soundfile
 
 from cache import open_cache
-from cache.file.settings import MelSettings
-from cache.look.mel_scale import band
+from cache.file.settings import MelSettings, band
 from cache.shared.errors import UserError
 from featurize import build, featurize_clip
 from featurize.__main__ import Profile
