@@ -112,7 +112,7 @@ def build(
         The clips or the cache cannot be used as they are. The old cache is as it was, and finished rows are kept for
         the next run.
     """
-    from cache.labels.columns import ColumnNames
+    from cache.labels.table import ColumnNames
     from cache.shared.files import as_path
     from featurize.features.profiles import asked_settings
     from featurize.update.options import Options, class_list, table_list

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, get_type_hints
 
 from cache.file.settings import SETTINGS, Setting
-from cache.labels.columns import ColumnNames
+from cache.labels.table import ColumnNames
 from cache.shared.errors import CacheError, DamagedCache
 from cache.shared.segment import CROPS, MIDDLE, Crop
 from cache.shared.text import is_utf8

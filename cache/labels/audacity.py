@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from cache.labels.annotation import FREQUENCIES, Annotation, Problem, Region, seconds
-from cache.labels.columns import USUAL, ColumnNames
+from cache.labels.table import USUAL, ColumnNames
 from cache.shared.text import printable
 
 ENDING = ".labels.txt"

@@ -5,18 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cache.labels.annotation import FREQUENCIES, Annotation, Problem, Region, seconds
-from cache.labels.columns import (
+from cache.labels.table import (
     FILE,
     LABEL,
     SCORE,
     ColumnNames,
+    Header,
+    Row,
+    column_name,
     columns_of,
+    header_of,
     label_in,
     numeric,
     readable,
     refuse_other_files,
 )
-from cache.labels.table import Header, Row, column_name, header_of
 from cache.shared.errors import UserError
 from cache.shared.text import printable
 

@@ -8,18 +8,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.labels import audacity, columns, raven
+from cache.labels import audacity, raven, table
 from cache.labels.annotation import Annotation, Problem
-from cache.labels.columns import USUAL, ColumnNames
 from cache.labels.corrections import FILE as CORRECTIONS
 from cache.labels.corrections import FINDINGS, MOVES
 from cache.labels.place import Place, index_of, own_folders, place_by_name, place_by_table
-from cache.labels.table import column_name, header_of, shown
+from cache.labels.table import USUAL, ColumnNames, column_name, columns_of, header_of, shown
 from cache.shared.errors import UserError
 from cache.shared.files import read_lines
 
 # A module for each, which recognises the lines of its tables and reads their annotations.
-FORMATS = (raven, columns, audacity)
+FORMATS = (raven, table, audacity)
 
 # The files that are looked at in a folder.
 ENDINGS = (".txt", ".csv", ".tsv")
@@ -79,23 +78,23 @@ def read_labels(
     labels = Labels([], [], list(_said_once(problem for table in read for problem in table.problems)))
     places = _places(read, recordings, audio)
     found: list[Annotation] = []
-    for table in read:
-        for one in table.annotations:
-            if fault := _fault(one, point, table.lines):
+    for source in read:
+        for one in source.annotations:
+            if fault := _fault(one, point, source.lines):
                 labels.problems.append(Problem(one.table, one.line, *fault))
                 continue
-            place = places[table.file, one.file]
+            place = places[source.file, one.file]
             if place.note:
                 kind = "placed" if place.path else "recording"
                 labels.problems.append(Problem(one.table, one.line, place.note, kind, skipped=not place.path))
             if place.path:
                 found.append(_timed(one, place.path, point))
-        if not table.annotations and not table.problems:
-            place = places[table.file, ""]
+        if not source.annotations and not source.problems:
+            place = places[source.file, ""]
             if place.path:
                 labels.empty.append(place.path)
             else:
-                labels.problems.append(Problem(table.file, 0, f"it is empty: {place.note}", "empty"))
+                labels.problems.append(Problem(source.file, 0, f"it is empty: {place.note}", "empty"))
     labels.annotations.extend(_once(found, labels.problems))
     return labels
 
@@ -173,7 +172,7 @@ def _check_columns(read: Iterable[_Table], named: ColumnNames) -> None:
     headers = {table.file: header_of(table.lines) for table in tables}
     missing = [name for name in named if name and not any(column_name(name) in one.columns for one in headers.values())]
     if missing:
-        there = (f"; {file} has {columns.columns_of(header)}" for file, header in headers.items() if header.names)
+        there = (f"; {file} has {columns_of(header)}" for file, header in headers.items() if header.names)
         raise UserError(f"no table has a column {' or '.join(missing)}{next(there, '')}")
 
 
@@ -186,13 +185,13 @@ def _places(
     """
     indexed = lru_cache(maxsize=None)(lambda folder, deep: index_of(folder, deep, audio if deep else None))
     places: dict[tuple[Path, str], Place] = {}
-    for table in read:
-        own = own_folders(table.file, table.top, recordings, indexed)
-        for name in {one.file: None for one in table.annotations} or [""]:
-            places[table.file, name] = (
-                place_by_name(name, table.file, own, recordings, indexed)
+    for source in read:
+        own = own_folders(source.file, source.top, recordings, indexed)
+        for name in {one.file: None for one in source.annotations} or [""]:
+            places[source.file, name] = (
+                place_by_name(name, source.file, own, recordings, indexed)
                 if name
-                else place_by_table(table.file, own, recordings, indexed)
+                else place_by_table(source.file, own, recordings, indexed)
             )
     names: dict[str, set[str]] = {}
     for (file, name), place in places.items():

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from cache.file.header import is_folder_name
 from cache.labels.annotation import Annotation, Problem
-from cache.labels.columns import USUAL, ColumnNames
 from cache.labels.read import Labels, read_labels
+from cache.labels.table import USUAL, ColumnNames
 from cache.shared.text import is_utf8, plain, printable
 from featurize.audio.audio import ClipError
 from featurize.audio.decode import open_audio

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cache.file.columns import X_DTYPES
 from cache.file.settings import Setting
-from cache.labels.columns import ColumnNames
+from cache.labels.table import ColumnNames
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.segment import CROPS, MIDDLE, Crop

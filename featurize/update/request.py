@@ -9,8 +9,8 @@ from cache.file.header import Header
 from cache.file.reader import Cache, open_cache
 from cache.file.settings import MelSettings
 from cache.labels.annotation import Problem, told
-from cache.labels.columns import USUAL, ColumnNames
 from cache.labels.read import Labels
+from cache.labels.table import USUAL, ColumnNames
 from cache.shared.errors import DamagedCache, MissingCache, UserError
 from cache.shared.files import Stamp, stamp_of
 from cache.shared.segment import MIDDLE, Crop

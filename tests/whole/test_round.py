@@ -7,8 +7,8 @@ import soundfile
 
 from cache import open_cache
 from cache.labels.annotation import Region
-from cache.labels.columns import USUAL
 from cache.labels.read import read_labels
+from cache.labels.table import USUAL
 from tests.helpers.commands import featurize
 from tests.helpers.tones import PITCHES, tone
 from train import fit

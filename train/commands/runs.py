@@ -13,7 +13,7 @@ from train.commands import options
 from train.fitting.options import Options
 
 if TYPE_CHECKING:
-    from cache.labels.columns import ColumnNames
+    from cache.labels.table import ColumnNames
 
 
 def _column(what: str) -> Any:
@@ -82,7 +82,7 @@ def evaluate(
     """
     if (recordings is None) != (not labels):
         raise typer.BadParameter("recordings and their labels go together", param_hint="--recordings and --labels")
-    from cache.labels.columns import ColumnNames
+    from cache.labels.table import ColumnNames
 
     columns = ColumnNames(file_column, start_column, end_column, label_column)
     given = [f"--{role}-column" for role, name in columns._asdict().items() if name is not None]

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
-from cache.labels.columns import columns_of, file_column
-from cache.labels.table import header_of, rows_of, shown
+from cache.labels.table import columns_of, file_column, header_of, rows_of, shown
 from cache.shared.errors import UserError
 from cache.shared.files import read_lines
 from cache.shared.segment import recording_of

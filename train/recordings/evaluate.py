@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cache.labels.annotation import Annotation, told
-from cache.labels.columns import ColumnNames
 from cache.labels.read import read_labels
+from cache.labels.table import ColumnNames
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, plain, printable

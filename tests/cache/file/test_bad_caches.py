@@ -18,7 +18,7 @@ from cache.file.columns import COLUMNS, REJECTED, fingerprint
 from cache.file.container import ALIGNMENT, SEAL_OFFSET, seal
 from cache.file.header import FORMAT_VERSION, Header, lacking
 from cache.file.settings import SETTINGS
-from cache.labels.columns import ColumnNames
+from cache.labels.table import ColumnNames
 from cache.look.info import check_rows
 from featurize import build
 from tests import ROOT

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from cache.labels.annotation import FREQUENCIES, Annotation, told
-from cache.labels.columns import ColumnNames
 from cache.labels.read import read_labels
+from cache.labels.table import ColumnNames
 from cache.shared.errors import UserError
 
 RAVEN = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.labels.annotation import told
-from cache.labels.columns import ColumnNames
 from cache.labels.read import read_labels
-from cache.labels.table import column_name, header_of, rows_of
+from cache.labels.table import ColumnNames, column_name, header_of, rows_of
 from cache.shared.errors import UserError
 
 

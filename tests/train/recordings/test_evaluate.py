@@ -14,7 +14,7 @@ import soundfile
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from cache.labels.columns import USUAL, ColumnNames
+from cache.labels.table import USUAL, ColumnNames
 from cache.shared.errors import UserError
 from tests.helpers.commands import train_here
 from tests.helpers.tones import tone
