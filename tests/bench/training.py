@@ -97,6 +97,20 @@ def compact_wide(given: Set) -> Iterator[str]:
     yield from _compact(_wide(given), "clips that fill all columns", given.n_pairs, epochs=8, epochs_before=20)
 
 
+def folds(given: Set) -> Iterator[str]:
+    """Five folds of compact, whole commands, in as many processes as suit them against one."""
+    cache, folder = _words(given), given.scratch / "folds"
+
+    def crossval(*jobs: str) -> float:
+        shutil.rmtree(folder, ignore_errors=True)
+        options = ("--model", "compact", "--epochs", "12", "--quiet", *jobs)
+        return seconds("-m", "train", "crossval", str(cache), "--run", str(folder), *options)
+
+    pair = in_turns(crossval, lambda: crossval("--jobs", "1"), given.n_pairs)
+    yield _line("five folds of compact, 12 epochs / the same with --jobs 1", pair, "s", "under 1")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def starting(given: Set) -> Iterator[str]:
     """From the command to the end of its first optimiser step against the import of TensorFlow alone."""
     cache, folder = _words(given), given.scratch / "first-step"
@@ -151,6 +165,7 @@ ROWS: dict[str, Callable[[Set], Iterator[str]]] = {
     "training-wide": training_wide,
     "compact": compact,
     "compact-wide": compact_wide,
+    "folds": folds,
     "starting": starting,
     "feeding": feeding,
     "reading": reading,

@@ -73,7 +73,7 @@ def crossval(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with an interrupted crossval; needs no other option."),
     ] = None,
-    jobs: options.Jobs = 1,
+    jobs: options.Jobs = None,
     scheduler: options.Scheduler = None,
     dashboard: options.Dashboard = False,
     quiet: options.Quiet = False,

@@ -31,7 +31,7 @@ def sweep(
     runs: Annotated[Path, typer.Option(help="Folder for the run directories.")] = Path("runs/sweep"),
     *,
     tensorboard: options.TensorBoard = False,
-    jobs: options.Jobs = 1,
+    jobs: options.Jobs = None,
     scheduler: options.Scheduler = None,
     dashboard: options.Dashboard = False,
     quiet: options.Quiet = False,
@@ -64,22 +64,22 @@ def sweep(
 
 
 def where(
-    jobs: int, deterministic: bool, scheduler: str | None, dashboard: bool, cache: Path, *folders: Path
+    jobs: int | None, deterministic: bool, scheduler: str | None, dashboard: bool, cache: Path, *folders: Path
 ) -> AbstractContextManager[Callable[..., Any]]:
     """Provide the map that runs folds or runs: `map` itself, that of several processes, or that of a cluster."""
     if scheduler is not None:
-        if jobs > 1:
+        if jobs is not None and jobs > 1:
             raise typer.BadParameter("a cluster has its own workers; leave out --jobs", param_hint="--scheduler")
         from train.fitting.dask import cluster_map
 
         return cluster_map(scheduler, cache, folders, notice, dashboard)
     if dashboard:
         raise typer.BadParameter("only a cluster has one; name it with --scheduler", param_hint="--dashboard")
-    if jobs > 1:
-        from train.fitting.worker import local_map
+    if jobs == 1:
+        return nullcontext(map)
+    from train.fitting.worker import local_map
 
-        return local_map(jobs, deterministic)
-    return nullcontext(map)
+    return local_map(jobs, deterministic)
 
 
 class Sort(StrEnum):

@@ -24,7 +24,14 @@ Scheduler = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS|FILE", help="Run on a Dask cluster: tcp://host:8786, tls://.., or a scheduler file."),
 ]
-Jobs = Annotated[int, typer.Option(min=1, help="Fits at a time, each in a process of its own.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Fits at a time, each in a process of its own.",
+        show_default="as many as have a core and memory, one for little work",
+    ),
+]
 Dashboard = Annotated[bool, typer.Option("--dashboard", help="Print the address of the cluster's dashboard.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Show only errors and the results that were asked for.", callback=be_quiet)

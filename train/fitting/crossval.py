@@ -53,6 +53,7 @@ class FoldJob(NamedTuple):
 
     folding: Folding
     which: int
+    work: int = 0  # clips that its training goes through, each epoch anew
 
 
 class FoldResult(NamedTuple):
@@ -165,7 +166,8 @@ def _run(folder: Path, record: Record, folding: Folding, run_all: RunAll) -> Rec
         cache, groups, folds = _folds_of(folding)
         started = time.perf_counter()
         done = _kept_results(folder)
-        todo = [FoldJob(folding, i) for i in range(len(folds)) if i not in done]
+        epochs = folding.options.epochs
+        todo = [FoldJob(folding, i, epochs * len(fold.train)) for i, fold in enumerate(folds) if i not in done]
         with resumable(folder, "crossval", lambda: f"{len(done)} of {len(folds)} folds are finished and kept"):
             for job, result in zip(todo, run_all(run_fold, todo), strict=True):
                 _keep(folder, job.which, result)

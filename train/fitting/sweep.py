@@ -29,6 +29,7 @@ class Job(NamedTuple):
     options: Options
     tensorboard: bool
     title: str  # its name in the progress bar
+    work: int = 0  # clips that its training goes through, each epoch anew
 
 
 class Outcome(NamedTuple):
@@ -63,7 +64,15 @@ def sweep(
         done, folders = _plan(folder, options_list, fingerprint)
         todo = [options for options in options_list if options not in done]
         jobs = [
-            Job(cache_file, fingerprint, folders[one], one, tensorboard, f"{i}/{len(todo)} {folders[one].name}")
+            Job(
+                cache_file,
+                fingerprint,
+                folders[one],
+                one,
+                tensorboard,
+                title=f"{i}/{len(todo)} {folders[one].name}",
+                work=one.epochs * cache.n_clips,
+            )
             for i, one in enumerate(todo, start=1)
         ]
         try:

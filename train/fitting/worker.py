@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cache.shared.cli import be_quiet, progress_bar
@@ -22,6 +23,11 @@ from cache.shared.errors import UserError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+# Bytes that a process takes: it took 845 MB on clips of 32 columns, and 943 MB on clips of 128.
+_MEMORY = 1_000_000_000
+# Clips that a process trains on in the time in which another one starts, some four seconds.
+_WORK_OF_A_START = 4_000
 
 
 class Worker:
@@ -74,24 +80,71 @@ class Ended(UserError):
 
 
 @contextmanager
-def local_map(n_jobs: int, deterministic: bool) -> Iterator[Map]:
+def local_map(n_jobs: int | None, deterministic: bool) -> Iterator[Map]:
     """Provide a `map` that makes several calls at a time, each in a process of its own.
 
-    The cores are shared among the processes, unless the calls must give the same to the bit as a single one at a time:
-    a sum over two threads is rounded in another way than over one.
+    None stands for as many as suit the calls, see suitable(); if that is one, this process makes them. The cores are
+    shared among the processes, unless the calls must give the same to the bit as a single one at a time: a sum over two
+    threads is rounded in another way than over one.
     """
-    n_threads = None if deterministic else max(1, (os.cpu_count() or 1) // n_jobs)
     workers: list[Worker] = []
+
+    def run_all(function: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+        todo = list(jobs)
+        n = suitable(todo) if n_jobs is None else max(1, min(n_jobs, len(todo)))
+        if n_jobs is None and n == 1:
+            return map(function, todo)
+        n_threads = None if deterministic else _n_threads(n, len(todo), _n_cores())
+        workers.extend(Worker(n_threads) for _ in range(n - len(workers)))
+        return _run_all(workers, function, todo)
+
     try:
-        workers += (Worker(n_threads) for _ in range(n_jobs))
-        yield partial(_run_all, workers)
+        yield run_all
     finally:
         for worker in workers:
             worker.end()
 
 
-def _run_all(workers: Sequence[Worker], function: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
-    todo, idle = list(jobs), queue.SimpleQueue[Worker]()
+def suitable(jobs: Sequence[Any]) -> int:
+    """Return how many processes are worth their start for some jobs, and have a core and memory each.
+
+    The `work` of a job is how many clips its training goes through, each epoch anew.
+    """
+    by_work: int = sum(job.work for job in jobs) // _WORK_OF_A_START
+    return max(1, min(by_work, len(jobs), _n_cores(), free_memory() // _MEMORY))
+
+
+def _n_cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _n_threads(n_workers: int, n_jobs: int, n_cores: int) -> int:
+    """Return how many threads each process gets: its share of the cores, or twice that for the sake of the last jobs.
+
+    Of five jobs on two cores, the fifth runs alone; one thread more costs the others a twentieth.
+    """
+    n_last = n_jobs % n_workers or n_workers
+    return max(1, n_cores // max(n_last, -(-n_workers // 2)))
+
+
+def free_memory(root: Path = Path("/")) -> int:
+    """Return how many bytes new processes may take: what is free, at most what a container may have.
+
+    Where the system does not say what is free, it is all there is.
+    """
+    pages: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    found = [pages]
+    with suppress(OSError, ValueError, StopIteration):
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        found.append(next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")))
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        group = root / "sys/fs/cgroup"
+        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return max(0, min(found))
+
+
+def _run_all(workers: Sequence[Worker], function: Callable[[Job], Result], todo: Sequence[Job]) -> Iterator[Result]:
+    idle = queue.SimpleQueue[Worker]()
     for worker in workers:
         idle.put(worker)
 
