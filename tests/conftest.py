@@ -34,7 +34,7 @@ SLOW_FILES = (
     "cache/file/test_bad_caches.py",
     "train/fitting/test_loop.py",
     "train/review/test_page.py",
-    "train/findings/test_page.py",
+    "train/review/test_findings_page.py",
     "train/models/test_fast_path.py",
     "featurize/audio/test_odd_audio.py",
     "featurize/update/test_update.py",

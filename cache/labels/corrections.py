@@ -21,7 +21,7 @@ from cache.shared.text import csv_line, plain_cell, printable
 FILE = "corrections.csv"
 # The table of the clips that were moved for corrections; see train.review.move.
 MOVES = "moved.csv"
-# The table of decisions about what was found in recordings, see train.findings.rulings.
+# The table of decisions about what was found in recordings, see train.review.rulings.
 FINDINGS = "findings.csv"
 
 # How the reason of a clip begins that is rejected because of a correction.

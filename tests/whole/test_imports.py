@@ -58,7 +58,6 @@ FLOORS = [
     "train.console",
     "train.commands",
     "train",
-    "train.findings",
     "train.fitting train.recordings train.review",
     "train.report",
     "train.predict train.exporters train.score",
@@ -87,7 +86,7 @@ OWNERS = {
     "typer": {"train.commands", "train.__main__", "featurize.__main__", "cache.__main__", "cache.shared"},
 }
 # Rooms of train that read clips, as featurize does.
-OF_NEW_CLIPS = {"train.predict", "train.exporters", "train.report", "train.review", "train.findings"}
+OF_NEW_CLIPS = {"train.predict", "train.exporters", "train.report", "train.review"}
 
 
 class Import(NamedTuple):

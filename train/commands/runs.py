@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache.shared.cli import complain, summarise
+from cache.shared.cli import complain, notice, summarise
 from cache.shared.process import silence_libraries
 from cache.shared.text import human_count, printable
 from train.commands import options
@@ -228,7 +228,7 @@ def review(
         return
     if recordings:
         from train.commands.predict import given_thresholds, thresholds_by_class
-        from train.findings.review import opened_findings
+        from train.review.findings import opened_findings
         from train.runs.directory import open_run
 
         silence_libraries()
@@ -236,7 +236,7 @@ def review(
         thresholds = thresholds_by_class(opened, *asked)
         review = opened_findings(opened, recordings, thresholds, out, predictions, only, port)
     else:
-        from train.review.review import opened_review
+        from train.review.clips import opened_review
 
         review = opened_review(run, cache, data, only, port)
     with review as server:
@@ -248,13 +248,15 @@ def review(
 
 def _move(run: Path, cache: Path | None, data: Path | None, undo: bool) -> None:
     """Move corrected clips, or move them back."""
-    from train.review.review import move_back, move_reviewed
+    from train.review.clips import reviewed
+    from train.review.move import move_clips, undo_moves
 
+    clips, data = reviewed(run, cache, data)
     if undo:
-        n, data = move_back(run, cache, data)
+        n = undo_moves(clips, data, notice)
         summarise(f"{human_count(n, 'clip')} moved back")
     else:
-        n, file, data = move_reviewed(run, cache, data)
+        n, file = move_clips(clips, data, notice)
         summarise(printable(f"{human_count(n, 'clip')} moved" + (f"; {file} has their old names" if n else "")))
         if n:
             summarise(printable(f"undo: python -m train review {run} --undo-move"))

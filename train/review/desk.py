@@ -1,160 +1,158 @@
-"""Desk: the answers to the review page: items, pictures and sounds of clips, and decisions about them."""
+"""Desk: the answers to the review page about its items, which are clips or findings, and the decisions about them."""
 
 import getpass
-import mmap
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-import numpy as np
-
-from cache import Cache
 from cache.file.header import is_folder_name
 from cache.file.settings import Setting, band
-from cache.labels.corrections import FILE, Correction, Decision, append_correction, read_corrections
+from cache.labels.corrections import Correction
 from cache.shared.errors import UserError
+from cache.shared.segment import recording_of
 from cache.shared.text import printable
-from train.dataset.rows import seconds_shown
-from train.report.figures import spectrogram_png
-from train.review.queue import Queue
-from train.review.sound import starts_at, wav_of
+from train.review.rulings import Ruling
 
 # Frequencies beside the spectrogram, where they are within its range.
 _HZ = (250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 
-_Kind = TypeVar("_Kind", bound=StrEnum)
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A clip or a finding to review."""
+
+    key: Hashable  # what a decision about it has, and no other item
+    path: str
+    label: str  # its class as it is
+    probabilities: Mapping[str, float]  # of the network, by class, the highest first
+    why: str  # the reason why it is shown
+    speaker: str = ""  # or recorder, by which the run kept clips together; "" if only its recording is known
+    suspect: bool = False  # whether its label is probably wrong
+
+    @property
+    def group(self) -> str:
+        """The speaker, the recorder or the recording that it belongs to."""
+        return self.speaker or recording_of(self.path)
 
 
-class Desk:
-    """The clips of a queue, and the table of corrections beside their cache, in which the run is called `run`."""
+ItemT = TypeVar("ItemT", bound=Item)
+Decided = TypeVar("Decided", Correction, Ruling)
 
-    def __init__(self, queue: Queue, cache: Cache, data: Path, run: str, notify: Callable[[str], None]) -> None:
-        self.items, self.n_suspects = queue.items, queue.n_suspects
-        self.cache, self.data, self.run = cache, data, run
-        # featurize follows a link to the cache, and looks for the table in the folder that the link leads to.
-        self.file = cache.file.resolve().with_name(FILE)
-        self.who = reviewer()
-        self.decided = read_corrections(self.file, notify)
-        self._writing = Lock()
+
+class Desk(ABC, Generic[ItemT, Decided]):
+    """Items in the order of review, and the last decision about each, by its key; `file` is the table of decisions.
+
+    A view of a finding is moved by so many halves of its length; view 0 of a clip is the clip itself, and those from 1
+    on are the clips most like it. A request that is wrong is a UserError, whose message is for the page.
+    """
+
+    kind: ClassVar[str]  # a word for an item
+    decisions: ClassVar[type[StrEnum]]  # those that a reviewer may make
+
+    def __init__(
+        self, items: Sequence[ItemT], classes: Sequence[str], settings: Mapping[str, Setting], file: Path
+    ) -> None:
+        self.items, self.classes, self.file = items, classes, file
+        self.decided: dict[Hashable, Decided] = {}
+        self.who, self._ticks, self._writing = _reviewer(), _ticks(settings), Lock()
 
     def state(self) -> dict[str, object]:
-        """Return what the page shows of all clips together; a clip's label and group are indices of their names."""
-        groups = {item.group: 0 for item in self.items}
-        groups = {name: i for i, name in enumerate(sorted(groups))}
+        """Return what the page shows of all items together; a label and a group are indices of their names."""
+        groups = {name: i for i, name in enumerate(sorted({item.group for item in self.items}))}
         return {
-            "classes": [printable(name) for name in self.cache.class_names],
-            "labels": [self.cache.class_names.index(item.label) for item in self.items],
+            "kind": self.kind,
+            "classes": [printable(name) for name in self.classes],
+            "labels": [self.classes.index(item.label) for item in self.items],
             "group_names": [printable(name) for name in groups],
             "groups": [groups[item.group] for item in self.items],
-            "n_suspects": self.n_suspects,
+            "n_suspects": sum(item.suspect for item in self.items),
             "file": printable(str(self.file)),
-            "ticks": ticks(self.cache.settings),
+            "ticks": self._ticks,
             **self.progress(),
         }
 
     def progress(self) -> dict[str, object]:
-        """Return which clips are decided, by their indices, and how many of the suspects."""
-        done = [i for i, item in enumerate(self.items) if item.sha256 in self.decided]
-        return {"done": done, "n_suspects_done": sum(i < self.n_suspects for i in done)}
+        """Return which items are decided, by their indices, and how many of the suspects."""
+        done = [i for i, item in enumerate(self.items) if item.key in self.decided]
+        return {"done": done, "n_suspects_done": sum(self.items[i].suspect for i in done)}
 
-    def item(self, index: int, _view: int = 0) -> dict[str, object]:
-        """Return what the page shows of one clip; times in seconds within it."""
+    def item(self, index: int, view: int = 0) -> dict[str, object]:
+        """Return what the page shows of one item; times are seconds in the clip, or in the finding's recording."""
         item = self.items[index]
-        starts, ends = seconds_shown(self.cache, item.row)
-        duration = self._duration(item.row)
-        was = self.decided.get(item.sha256)
+        was = self.decided.get(item.key)
         return {
             "path": printable(item.path),
             "label": printable(item.label),
             "probabilities": [[printable(name), p] for name, p in list(item.probabilities.items())[:4]],
             "why": printable(item.why),
-            "suspect": index < self.n_suspects,
-            "starts": starts,
-            "ends": ends,
-            "sound_starts": starts_at(duration, (starts + ends) / 2),
-            "duration": duration,
+            "suspect": item.suspect,
             "decision": was and {"decision": was.decision, "new": printable(was.new)},
-            "near": [
-                {"label": printable(self.cache.class_names[self.cache.labels[row]]), "path": printable(self._path(row))}
-                for row in item.near
-            ],
+            **self.times(index, view),
         }
 
-    def _path(self, row: int) -> str:
-        clip = self.cache.columns["clip"][row] or self.cache.columns["path"][row]
-        return str(clip.decode())
+    @abstractmethod
+    def times(self, index: int, view: int) -> dict[str, object]:
+        """Return from when to when picture and sound of an item go, and what else the page shows of its kind alone."""
 
-    def _duration(self, row: int) -> float:
-        return float(self.cache.columns["clip_duration"][row] or self.cache.columns["duration"][row])
-
-    def _row(self, index: int, view: int) -> int:
-        rows = [self.items[index].row, *self.items[index].near]
-        if not 0 <= view < len(rows):
-            raise UserError("there is no such clip")
-        return rows[view]
-
+    @abstractmethod
     def picture(self, index: int, view: int = 0) -> bytes:
-        """Return the spectrogram of a clip without its padding, as a PNG."""
-        row = self._row(index, view)
-        n_shown = min(int(self.cache.columns["n_frames"][row]), self.cache.X.shape[2])
-        x = np.array(self.cache.X[row, :, :n_shown, 0], np.float32)
-        # The pages of the rows that were shown would count as this process's memory until it ends.
-        if isinstance(self.cache.X.base, mmap.mmap):
-            self.cache.X.base.madvise(mmap.MADV_DONTNEED)
-        return spectrogram_png(x)
+        """Return a spectrogram as a PNG."""
 
+    @abstractmethod
     def sound(self, index: int, view: int = 0) -> bytes:
-        """Return the sound of a clip as a WAV."""
-        row = self._row(index, view)
-        return wav_of(self.data, self._path(row), self._duration(row), sum(seconds_shown(self.cache, row)) / 2)
+        """Return a WAV."""
 
-    def decide(self, index: object, decision: object, new: object, _span: object = None) -> dict[str, object]:
-        """Write a decision into the table of corrections, and return the progress after it.
+    def decide(self, index: object, decision: object, new: object, span: object = None) -> dict[str, object]:
+        """Write a decision, which nobody checked yet, into the table, and return the progress after it.
 
-        Raises a UserError if it is not a decision about one of the clips, or it cannot be written.
+        Raises a UserError if it is not a decision about one of the items, or it cannot be written.
         """
         if type(index) is not int or not 0 <= index < len(self.items):
-            raise UserError("there is no such clip")
+            raise UserError(f"there is no such {self.kind}")
         item = self.items[index]
-        kind, new = answered(Decision, decision, new, self.cache.class_names, f"a clip of {item.label}", item.label)
+        choice, new = self._answered(item, decision, new)
         when = datetime.now(UTC).isoformat(timespec="microseconds")
-        one = Correction(item.sha256, item.path, item.label, kind, new, self.who, when, self.run)
         with self._writing:
-            append_correction(self.file, one)
-            if kind is Decision.UNDO:
-                self.decided.pop(item.sha256, None)
-            else:
-                self.decided[item.sha256] = one
+            self.decided[item.key] = self.write(item, choice, new, span, when)
+            if choice == "undo":
+                del self.decided[item.key]
+            self.follow(item)
         return self.progress()
 
+    def _answered(self, item: ItemT, decision: object, new: object) -> tuple[StrEnum, str]:
+        """Return a decision of the page about an item, and the class that it names, "" for none."""
+        if not isinstance(decision, str) or decision not in list(self.decisions) or not isinstance(new, str):
+            raise UserError("there is no such decision")
+        # The page knows names as they are shown.
+        new = next((name for name in self.classes if printable(name) == new), new.strip())
+        if decision in ("change", "both"):
+            if not is_folder_name(new) or len(new.encode()) > 255 or new == item.label:
+                raise UserError(f"{new!r} cannot be the new class of a {self.kind} of {item.label}")
+        elif new:
+            raise UserError(f"{decision} takes no class")
+        return self.decisions(decision), new
 
-def answered(
-    kinds: type[_Kind], decision: object, new: object, class_names: Sequence[str], what: str, label: str
-) -> tuple[_Kind, str]:
-    """Return a decision of the page about something with a label, and the class that it names, "" for none."""
-    if not isinstance(decision, str) or decision not in list(kinds) or not isinstance(new, str):
-        raise UserError("there is no such decision")
-    # The page knows names as they are shown.
-    new = next((name for name in class_names if printable(name) == new), new.strip())
-    if decision in ("change", "both"):
-        if not is_folder_name(new) or len(new.encode()) > 255 or new == label:
-            raise UserError(f"{new!r} cannot be the new class of {what}")
-    elif new:
-        raise UserError(f"{decision} takes no class")
-    return kinds(decision), new
+    @abstractmethod
+    def write(self, item: ItemT, choice: StrEnum, new: str, span: object, when: str) -> Decided:
+        """Append the line of a decision to the table, and return it; nobody checked the span, its new edges, yet."""
+
+    def follow(self, item: ItemT) -> None:  # not every kind has something that follows
+        """Write what follows from the decisions about an item."""
 
 
-def ticks(settings: Mapping[str, Setting]) -> list[dict[str, float]]:
+def _ticks(settings: Mapping[str, Setting]) -> list[dict[str, float]]:
     """Return frequencies to write beside a spectrogram, and at which share of its height."""
     low, high, n = float(settings["fmin"]), float(settings["fmax"]), int(settings["n_mels"])
     shares = {hz: (band(hz, settings) + 0.5) / n for hz in _HZ if low < hz <= high}
     return [{"hz": hz, "share": min(share, 1.0)} for hz, share in shares.items()]
 
 
-def reviewer() -> str:
+def _reviewer() -> str:
     """Return the name of the user, as tables of decisions have it."""
     try:
         return printable(getpass.getuser())

@@ -11,16 +11,19 @@ import json
 import re
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from cache.shared.cli import complain
-from cache.shared.errors import UserError
+from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
+from train.report.page import styles
+from train.review.desk import Desk
 
 _FOLDER = Path(__file__).parent / "page"
 _STATIC = {
@@ -47,33 +50,6 @@ _HEADERS = {
 _ITEM = re.compile(r"/(item|picture|sound)/(\d{1,9})(?:/(-?\d{1,6}))?", re.ASCII)
 
 
-class Answers(Protocol):
-    """The answers to the page.
-
-    A view of a finding is moved by so many halves of its length; view 0 of a clip is the clip itself, and those from 1
-    on are the clips most like it. A request that is wrong is a UserError, whose message is for the page.
-    """
-
-    @property
-    def items(self) -> Sequence[object]:
-        """The clips or findings to review, in order."""
-
-    def state(self) -> dict[str, object]:
-        """Return what the page shows of all items together."""
-
-    def item(self, index: int, view: int = 0, /) -> dict[str, object]:
-        """Return what the page shows of one item."""
-
-    def picture(self, index: int, view: int = 0, /) -> bytes:
-        """Return a spectrogram as a PNG."""
-
-    def sound(self, index: int, view: int = 0, /) -> bytes:
-        """Return a WAV."""
-
-    def decide(self, index: object, decision: object, new: object, span: object = None, /) -> dict[str, object]:
-        """Write a decision, which nobody checked yet, and return what it changes of the state."""
-
-
 class Reply(NamedTuple):
     """The answer to a request."""
 
@@ -87,9 +63,9 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, desk: Answers, style: str, port: int = 0) -> None:
+    def __init__(self, desk: Desk[Any, Any], port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.desk, self.style, self.token = desk, style, secrets.token_urlsafe(24)
+        self.desk, self.style, self.token = desk, styles(), secrets.token_urlsafe(24)
         self.hosts = tuple(f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost"))
         # Decoded sounds, of which a browser may ask for parts; a minute at 384 kHz is 92 MB.
         self.sound: Callable[[int, int], bytes] = lru_cache(maxsize=2)(desk.sound)
@@ -104,6 +80,21 @@ class Server(ThreadingHTTPServer):
     def address(self) -> str:
         """The address of the page, with its token."""
         return f"http://{self.hosts[0]}/#{self.token}"
+
+
+@contextmanager
+def opened_server(desk: Desk[Any, Any], port: int) -> Iterator[Server]:
+    """Yield a server for a desk; a UserError says that its port is taken."""
+    try:
+        server = Server(desk, port)
+    except OSError as error:
+        raise UserError(f"port {port} cannot be used ({error.strerror}); leave out --port to take a free one") from None
+    try:
+        with server:
+            yield server
+    except Interrupted as stop:
+        stop.kept = f"every decision is in {desk.file}; the same command goes on"
+        raise
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,30 +18,28 @@ from train.predict.results import Kind, Recording, Window, by_recording
 from train.predict.rows import clock, path, read_rows
 from train.predict.sources import STDIN, Source, find_sources
 from train.predict.windows import gap, settings_of, windows_of
+from train.review.desk import Item
+from train.review.rulings import key_of
 from train.runs.directory import Run
 
 
-class Finding(NamedTuple):
-    """A detection in a recording, as `predict` writes it into labels.
+@dataclass(frozen=True, kw_only=True)
+class Finding(Item):
+    """A detection in a recording, as `predict` writes it into labels; its probabilities are means over its windows.
 
-    `probabilities` are the means over its windows, by class, the highest first; times are seconds in the recording.
+    Its path is that of the recording from the folder of all, and its times are seconds in the recording.
     """
 
     file: Path
-    recording: str  # the path from the folder of the recordings, for tables and people
     duration: float
     start: float
     end: float
-    label: str
-    probabilities: Mapping[str, float]
     threshold: float
 
     @property
-    def why(self) -> str:
-        """Why it is shown, in a sentence."""
-        p = f"The network says {printable(self.label)} with {human_percent(self.probabilities[self.label])}"
-        threshold = f", and its threshold is {human_percent(self.threshold)}" if self.threshold else ""
-        return f"{p}{threshold}; {clock(self.start)} to {clock(self.end)}."
+    def span(self) -> tuple[float, float]:
+        """Its start and its end."""
+        return self.start, self.end
 
 
 class Recordings(NamedTuple):
@@ -98,20 +97,45 @@ def find(
         # A damaged recording has no findings, as `predict` writes no labels for it.
         if text not in file_of or not windows or recording.kind is Kind.REJECTED:
             continue
+        name, file = recordings.names[text], file_of[text]
         labels = [label_of(one.probabilities, thresholds) for one in windows]
         codes = np.unique(labels, return_inverse=True)[1]
         spans, members = joined(np.array([(one.start, one.end) for one in windows]), codes)
-        for (start, end), its in zip(spans.tolist(), members, strict=True):
-            if not (label := labels[its.start]) or is_background(label):
-                continue
-            of_each = [one.probabilities for one in windows[its]]
-            mean = {name: sum(one[name] for one in of_each) / len(of_each) for name in run.class_names}
-            mean = dict(sorted(mean.items(), key=lambda share: -share[1]))
-            found.append(
-                Finding(
-                    *(file_of[text], recordings.names[text], recording.end, round(start, 6), round(end, 6)),
-                    *(label, mean, thresholds[label]),
-                )
-            )
+        for span, its in zip(spans.tolist(), members, strict=True):
+            if (label := labels[its.start]) and not is_background(label):
+                mean = _mean([one.probabilities for one in windows[its]])
+                found.append(_finding(name, file, recording.end, span, label, mean, thresholds[label]))
     # The least sure first.
     return sorted(found, key=lambda one: one.probabilities[one.label] - one.threshold)
+
+
+def _mean(of_each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean probability of each class, the highest first."""
+    mean = {name: sum(one[name] for one in of_each) / len(of_each) for name in of_each[0]}
+    return dict(sorted(mean.items(), key=lambda share: -share[1]))
+
+
+def _finding(
+    name: str,
+    file: Path,
+    duration: float,
+    span: Sequence[float],
+    label: str,
+    probabilities: Mapping[str, float],
+    threshold: float,
+) -> Finding:
+    start, end = (round(edge, 6) for edge in span)
+    above = f", and its threshold is {human_percent(threshold)}" if threshold else ""
+    return Finding(
+        key=key_of(name, start, end, label),
+        path=name,
+        label=label,
+        probabilities=probabilities,
+        why=f"The network says {printable(label)} with {human_percent(probabilities[label])}{above}; "
+        f"{clock(start)} to {clock(end)}.",
+        file=file,
+        duration=duration,
+        start=start,
+        end=end,
+        threshold=threshold,
+    )

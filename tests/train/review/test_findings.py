@@ -23,17 +23,16 @@ from tests.helpers.made_runs import made_fit
 from tests.helpers.recordings import Call, write_predictions, write_recording
 from tests.helpers.review_page import served
 from tests.helpers.tables import table
-from train.findings.desk import FindingDesk
-from train.findings.find import find, find_recordings
-from train.findings.review import opened_findings
-from train.findings.rulings import Ruling, Verdict, append_ruling, read_rulings
-from train.findings.view import spectrogram
 from train.predict.detections import Detections
 from train.predict.predict import label_of
 from train.predict.results import Kind, Recording, Window
 from train.predict.rows import as_csv, csv_header, read_rows
 from train.predict.sources import Source
 from train.predict.windows import Windows
+from train.review.find import find, find_recordings
+from train.review.findings import FindingDesk, opened_findings
+from train.review.rulings import Ruling, Verdict, append_ruling, read_rulings
+from train.review.view import spectrogram
 from train.runs.directory import open_run
 
 NIGHT, SITE = "night.wav", "site1/dusk.wav"
@@ -79,7 +78,7 @@ class Review:
 
 
 def where(desk: FindingDesk) -> list[tuple[str, float]]:
-    return [(one.recording, one.start) for one in desk.items]
+    return [(one.path, one.start) for one in desk.items]
 
 
 def labels_in(nights: Path, format: str) -> set[tuple[str, float, float, str]]:
@@ -92,7 +91,7 @@ def labels_in(nights: Path, format: str) -> set[tuple[str, float, float, str]]:
 def test_a_finding_is_what_predict_writes_as_a_label_and_the_least_sure_comes_first(made: Path, nights: Path) -> None:
     opened, recordings = open_run(made), find_recordings([str(nights)])
     found = find(opened, recordings, THRESHOLDS, nights / "found.csv", print)
-    assert [(one.recording, one.start) for one in found] == ORDER
+    assert [(one.path, one.start) for one in found] == ORDER
     detections, labelled = Detections(), []
     for one in read_rows(opened, nights / "found.csv"):
         regions = detections.take(replace(one, label=label_of(one.probabilities, THRESHOLDS)))
@@ -424,8 +423,8 @@ def test_recordings_are_classified_once_and_those_that_cannot_be_used_are_counte
             else:
                 yield Recording(source.path, Kind.CLIP, 60.0, "", {"dog": 0.2, "cat": 0.7, "bird": 0.1})
 
-    monkeypatch.setattr("train.findings.find.predict", classify)
-    monkeypatch.setattr("train.findings.find.windows_of", lambda run: Windows(0.5))
+    monkeypatch.setattr("train.review.find.predict", classify)
+    monkeypatch.setattr("train.review.find.windows_of", lambda run: Windows(0.5))
     said: list[str] = []
     for file, names in (("new.csv", [NIGHT, "note.wav", SITE]), ("new.csv", []), ("found.csv", ["note.wav"])):
         asked.clear()
@@ -433,7 +432,7 @@ def test_recordings_are_classified_once_and_those_that_cannot_be_used_are_counte
         assert asked == names
         assert said.pop() == f"1 of 3 files could not be used; the reasons are in {nights / file}"
         if file == "new.csv":
-            assert [(one.recording, one.start, one.end, one.label) for one in found] == [
+            assert [(one.path, one.start, one.end, one.label) for one in found] == [
                 (NIGHT, 0, 60, "cat"),
                 (SITE, 0, 60, "cat"),
             ]
@@ -451,7 +450,7 @@ def test_windows_that_lie_apart_are_findings_apart_and_a_damaged_recording_has_n
     ]
     (nights / "loudest.csv").write_bytes(csv_header(opened) + b"".join(as_csv(opened, one) for one in rows))
     found = find(opened, find_recordings([str(nights)]), THRESHOLDS, nights / "loudest.csv", lambda line: None)
-    assert [(one.recording, one.start, one.end) for one in found] == [(NIGHT, 10, 13), (NIGHT, 50, 52)]
+    assert [(one.path, one.start, one.end) for one in found] == [(NIGHT, 10, 13), (NIGHT, 50, 52)]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.helpers.made_runs import made_fit
 from tests.helpers.recordings import Call, write_predictions, write_recording
 from tests.helpers.review_page import WATCH, Opened, assert_accessible, review, served
 from tests.helpers.tables import table
-from train.findings.review import opened_findings
+from train.review.findings import opened_findings
 from train.runs.directory import open_run
 
 HOSTILE = "<img src=x onerror=alert(1)> \N{RIGHT-TO-LEFT OVERRIDE}.wav"

@@ -1,0 +1,180 @@
+"""ClipDesk: the clips of a run to review, the most doubtful labels first."""
+
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from cache import Cache, open_cache
+from cache.labels.corrections import FILE, Correction, Decision, append_correction, read_corrections
+from cache.shared.cli import notice
+from cache.shared.errors import UserError
+from cache.shared.text import human_count, printable
+from train.dataset.rows import seconds_shown
+from train.dataset.splits import group_names
+from train.report.figures import spectrogram_png
+from train.report.mistakes import find_suspects, least_certain, verdict, worst_mistakes
+from train.review.desk import Desk, Item
+from train.review.server import Server, opened_server
+from train.review.view import starts_at, wav_of
+from train.runs.directory import data_folder
+from train.runs.record import FINISHED, Record, read_record
+from train.runs.tables import read_nearest, read_predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip(Item):
+    """A clip to review; its key is the sha256 of its content, and its probabilities are the mean over its tests."""
+
+    row: int  # its row in the cache, the first if it has several
+    near: list[int]  # the rows of the clips most like it, the nearest first, and first those with its label
+
+
+@contextmanager
+def opened_review(
+    run: Path, cache_file: Path | None, data: Path | None, class_name: str | None, port: int = 0
+) -> Iterator[Server]:
+    """Yield a server that is ready to serve a review of a finished run, or only of the clips with one label.
+
+    The cache and its clips may be elsewhere now; a port of 0 is a free one. Raises a UserError if the run or the cache
+    cannot be used, there is nothing to review, or the port is taken.
+    """
+    cache, data = reviewed(run, cache_file, data)
+    clips = make_queue(run, read_record(run), cache, notice, class_name)
+    with opened_server(ClipDesk(clips, cache, data, str(run), notice), port) as server:
+        yield server
+
+
+def reviewed(run: Path, cache_file: Path | None, data: Path | None) -> tuple[Cache, Path]:
+    """Return the cache of a run and the folder of its clips, where they are now."""
+    own = Path(read_record(run).cache.file)
+    if cache_file is None and not own.exists():
+        raise UserError(f"{own}, on which {run} was trained, is gone; give its place with --cache")
+    cache = open_cache(cache_file or own)
+    return cache, data or data_folder(cache, own)
+
+
+def make_queue(
+    folder: Path, record: Record, cache: Cache, notify: Callable[[str], None], class_name: str | None = None
+) -> list[Clip]:
+    """Order the clips that a run tested: suspects, then other mistakes, then the least certain of the others.
+
+    A cross-validation, which tests all clips, is better for that than a fit. Clips that the cache does not have any
+    more, or under another label, are skipped with a notice. With a class name, only clips with this label are taken.
+    Raises a UserError if the run is not finished or tested no clips, there is no such class, or there is nothing to
+    review.
+    """
+    if record.state != FINISHED or record.metrics is None:
+        raise UserError(f"{folder} has no predictions to review; give a finished fit or cross-validation with a test")
+    names = record.class_names
+    if class_name is not None and class_name not in names:
+        raise UserError(f"there is no class {class_name!r} in {folder}; there are {', '.join(names)}")
+    tested = read_predictions(folder, names)
+    suspects = find_suspects(tested).tolist()
+    others = [*worst_mistakes(tested).tolist(), *least_certain(tested).tolist()]
+    rows = dict(zip(cache.clip_paths, cache.first_rows.tolist(), strict=True))
+    speakers = dict(zip(rows, group_names([*rows], record.group_by), strict=True))
+    nearest = read_nearest(folder)
+    if not nearest:
+        notify(f"{folder} does not know which clips are alike (an earlier version trained it), so none are shown")
+    mean, doubted = tested.mean, set(suspects)
+    clips, n_gone = [], 0
+    for clip in dict.fromkeys([*suspects, *others]):
+        path, true, p = tested.paths[clip], int(tested.labels[clip]), mean[clip].tolist()
+        if class_name not in (None, names[true]):
+            continue
+        if path not in rows or cache.class_names[cache.labels[rows[path]]] != names[true]:
+            n_gone += 1
+            continue
+        best = int(mean[clip].argmax())
+        why = verdict(names[best], p[best], names[true], p[true]) if best != true else "the network is not sure"
+        clips.append(
+            Clip(
+                key=cache.columns["sha256"][rows[path]].decode(),
+                path=path,
+                label=names[true],
+                probabilities=dict(sorted(zip(names, p, strict=True), key=lambda share: -share[1])),
+                why=f"{why[0].upper()}{why[1:]}.",
+                speaker=speakers[path] or "",
+                suspect=clip in doubted,
+                row=rows[path],
+                near=[rows[other] for other in nearest.get(path, ()) if other in rows],
+            )
+        )
+    if n_gone:
+        notify(
+            f"{human_count(n_gone, 'clip')} skipped, because {cache.file} does not have them any more or has them"
+            " under another label"
+        )
+    if not clips:
+        raise UserError(f"{folder} has no clips to review")
+    return clips
+
+
+class ClipDesk(Desk[Clip, Correction]):
+    """Clips of a run, and the table of corrections beside their cache, in which the run is called `run`."""
+
+    kind, decisions = "clip", Decision
+
+    def __init__(
+        self, clips: Sequence[Clip], cache: Cache, data: Path, run: str, notify: Callable[[str], None]
+    ) -> None:
+        # featurize follows a link to the cache, and looks for the table in the folder that the link leads to.
+        file = cache.file.resolve().with_name(FILE)
+        super().__init__(clips, cache.class_names, cache.settings, file)
+        self.cache, self.data, self.run = cache, data, run
+        self.decided.update(read_corrections(file, notify))
+
+    def times(self, index: int, view: int) -> dict[str, object]:
+        """Return which seconds of a clip are shown and heard, and the clips most like it."""
+        clip = self.items[index]
+        starts, ends = seconds_shown(self.cache, clip.row)
+        duration = self._duration(clip.row)
+        return {
+            "starts": starts,
+            "ends": ends,
+            "sound_starts": starts_at(duration, (starts + ends) / 2),
+            "duration": duration,
+            "near": [
+                {"label": printable(self.cache.class_names[self.cache.labels[row]]), "path": printable(self._path(row))}
+                for row in clip.near
+            ],
+        }
+
+    def _path(self, row: int) -> str:
+        clip = self.cache.columns["clip"][row] or self.cache.columns["path"][row]
+        return str(clip.decode())
+
+    def _duration(self, row: int) -> float:
+        return float(self.cache.columns["clip_duration"][row] or self.cache.columns["duration"][row])
+
+    def _row(self, index: int, view: int) -> int:
+        rows = [self.items[index].row, *self.items[index].near]
+        if not 0 <= view < len(rows):
+            raise UserError("there is no such clip")
+        return rows[view]
+
+    def picture(self, index: int, view: int = 0) -> bytes:
+        """Return the spectrogram of a clip without its padding, as a PNG."""
+        row = self._row(index, view)
+        n_shown = min(int(self.cache.columns["n_frames"][row]), self.cache.X.shape[2])
+        x = np.array(self.cache.X[row, :, :n_shown, 0], np.float32)
+        # The pages of the rows that were shown would count as this process's memory until it ends.
+        if isinstance(self.cache.X.base, mmap.mmap):
+            self.cache.X.base.madvise(mmap.MADV_DONTNEED)
+        return spectrogram_png(x)
+
+    def sound(self, index: int, view: int = 0) -> bytes:
+        """Return the sound of a clip as a WAV."""
+        row = self._row(index, view)
+        return wav_of(self.data, self._path(row), self._duration(row), sum(seconds_shown(self.cache, row)) / 2)
+
+    def write(self, item: Clip, choice: StrEnum, new: str, span: object, when: str) -> Correction:
+        """Append a correction; a clip has no edges."""
+        one = Correction(str(item.key), item.path, item.label, Decision(choice), new, self.who, when, self.run)
+        append_correction(self.file, one)
+        return one
