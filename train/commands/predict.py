@@ -12,7 +12,7 @@ from cache.shared.cli import notice, summarise
 from cache.shared.errors import UserError
 from cache.shared.process import silence_libraries
 from train.commands import options
-from train.exporters.formats import ExportFormat, ExportInput, endings, format_named, format_names
+from train.exporters.formats import FORMATS, ExportFormat, ExportInput, endings, format_named
 from train.predict.results import PredictFormat
 
 if TYPE_CHECKING:
@@ -170,7 +170,9 @@ def export(
     out: Annotated[Path, typer.Argument(help="The file to make, or for a SavedModel the directory.")],
     format: Annotated[
         ExportFormat | None,
-        typer.Option(help=f"{format_names()}.", show_default=f"by the ending {endings()}"),
+        typer.Option(
+            help=f"{', '.join(one.name for one in FORMATS.values())}.", show_default=f"by the ending {endings()}"
+        ),
     ] = None,
     input: Annotated[
         ExportInput, typer.Option(help="Input of the file: sound, or rows of a cache.")

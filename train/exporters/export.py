@@ -2,15 +2,37 @@
 
 import tempfile
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+
+from cache import Cache
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from cache.shared.files import as_path, refuse_existing
+from cache.shared.types import Float32
 from train.backend.types import Model, Tensor
-from train.exporters.formats import Exportable, ExportFormat, ExportInput, Format, format_called, format_named, known
+from train.exporters.formats import (
+    Exportable,
+    ExportFormat,
+    ExportInput,
+    Format,
+    Outputs,
+    format_called,
+    format_named,
+    known,
+)
+from train.models.calibration import calibrated
+from train.models.inference import forward
+from train.predict.windows import settings_of
 from train.runs.directory import Run, cache_for, data_folder, load_model, open_run
+
+# Largest allowed difference between an exported file and the original, of features and of probabilities.
+TOLERANCE = 1e-3
+N_CHECKED = 32
 
 
 @dataclass(frozen=True)
@@ -64,10 +86,7 @@ def export(
     file = None if cache_file is None else as_path(cache_file, "cache_file")
     otherwise = "and an export is checked on its clips; name a cache of the same features with --cache"
     cache = cache_for(opened, file, otherwise)
-
-    from train.exporters.check import check, checked_clips
-
-    settings = _mel_settings(opened) if input == ExportInput.waveform else None
+    settings = settings_of(opened, ", or export --input features") if input == ExportInput.waveform else None
     clips = checked_clips(cache, settings, data_folder(cache) if data is None else as_path(data, "data"))
     model = load_model(opened)
     whole = _with_input(model, settings, opened.temperature)
@@ -76,7 +95,7 @@ def export(
         made = Path(beside) / f"model.{format}"
         _write(writer, exportable, made)
         runtime, run_exported = writer.open_file(made)
-        differences = check(model, opened.temperature, clips, run_exported, f"{out} was not kept: run in {runtime}")
+        differences = _check(model, opened.temperature, clips, run_exported, f"{out} was not kept: run in {runtime}")
         _refuse_existing(out)
         n_bytes = sum(part.stat().st_size for part in (made, *made.rglob("*")) if part.is_file())
         made.replace(out)
@@ -89,17 +108,6 @@ def _refuse_existing(out: Path) -> None:
     refuse_existing(out, "name")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: there is no such directory to write {out.name} into; make it first")
-
-
-def _mel_settings(run: Run) -> MelSettings:
-    from featurize.features.row import FEATURE_VERSION, computable
-
-    if run.feature_version != FEATURE_VERSION:
-        raise UserError(
-            f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
-            f"version {FEATURE_VERSION}; run `python -m featurize` and train again, or export --input features"
-        )
-    return computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked with the run
 
 
 def _metadata(run: Run, input: ExportInput) -> dict[str, object]:
@@ -119,24 +127,17 @@ def _metadata(run: Run, input: ExportInput) -> dict[str, object]:
 def _with_input(model: Model, settings: MelSettings | None, temperature: float) -> Model:
     """Return the model with names for its input and its outputs; with settings, it takes waveforms."""
     from train.backend.keras import keras
-
-    def probabilities_of(features: Tensor) -> Tensor:
-        probabilities = model(features)
-        if temperature == 1:
-            return probabilities
-        scaled = probabilities ** (1 / temperature)
-        return scaled / keras.ops.sum(scaled, axis=1, keepdims=True)
-
-    if settings is None:
-        features = keras.Input(model.input_shape[1:], name="features")
-        of_features: Model = keras.Model(features, {"probabilities": probabilities_of(features)})
-        return of_features
-
     from train.exporters.frontend import front_end
 
-    waveform = keras.Input((None,), name="waveform")
-    features = front_end(settings)(waveform)
-    whole: Model = keras.Model(waveform, {"probabilities": probabilities_of(features), "features": features})
+    name, shape = ("features", model.input_shape[1:]) if settings is None else ("waveform", (None,))
+    given = keras.Input(shape, name=name)
+    features = given if settings is None else front_end(settings)(given)
+    probabilities: Tensor = model(features)
+    if temperature != 1:
+        probabilities = probabilities ** (1 / temperature)
+        probabilities /= keras.ops.sum(probabilities, axis=1, keepdims=True)
+    outputs = {"probabilities": probabilities} | ({} if settings is None else {"features": features})
+    whole: Model = keras.Model(given, outputs)
     return whole
 
 
@@ -153,3 +154,79 @@ def _write(writer: Format, exportable: Exportable, file: Path) -> None:
             raise UserError(
                 f"the model cannot be written as {file.suffix[1:]} ({reason}); try another --format"
             ) from None
+
+
+class CheckedClip(NamedTuple):
+    """A clip to check on: the input of the exported file, (n_samples,) or (128, 128, 1), and the true features."""
+
+    path: str
+    given: Float32
+    features: Float32
+
+
+def checked_clips(cache: Cache, settings: MelSettings | None, data: Path) -> list[CheckedClip]:
+    """Read some clips of a cache, from the shortest to the longest; their paths are relative to `data`.
+
+    With settings, for a file that takes waveforms, featurize reads the clips again; without, they are rows of the
+    cache. Raises a UserError if none of the clips is there unchanged.
+    """
+    order = np.argsort(cache.columns["n_frames"], kind="stable")
+    rows = order[np.unique(np.linspace(0, len(order) - 1, N_CHECKED).astype(int))]
+    if settings is None:
+        features = np.asarray(cache.X[rows], np.float32)
+        return [CheckedClip(cache.paths[row], x, x) for row, x in zip(rows.tolist(), features, strict=True)]
+    paths, clip_paths = cache.paths, cache.clip_paths
+    clips = [
+        _read_clip(settings, data, paths[row], clip_paths[cache.clips[row]], cache.columns["sha256"][row].decode())
+        for row in rows.tolist()
+    ]
+    found = [clip for clip in clips if clip is not None]
+    if not found:
+        raise UserError(
+            f"none of {len(clips)} clips of {cache.file} is unchanged in {data}, and an export is checked on them; say"
+            " where they are with --data, name another cache with --cache, or export --input features"
+        )
+    return found
+
+
+def _read_clip(settings: MelSettings, data: Path, path: str, clip: str, sha256: str) -> CheckedClip | None:
+    """Read a row by its path; None if the clip that it shows, or is a window of, is not the one of a digest."""
+    from featurize import featurize_clip
+    from featurize.audio.audio import ClipError
+    from featurize.audio.pieces import open_clip
+    from featurize.audio.resample import mono_blocks
+
+    try:
+        with open_clip(str(data / clip)) as audio:
+            if audio.sha256 != sha256:
+                return None
+        with open_clip(str(data / path)) as audio:
+            waveform = np.concatenate([block.copy() for block in mono_blocks(audio, settings.sr)])
+        return CheckedClip(path, waveform, featurize_clip(data / path, settings))
+    except (ClipError, OSError):
+        return None
+
+
+def _check(
+    model: Model, temperature: float, clips: Sequence[CheckedClip], exported: Callable[[Float32], Outputs], failure: str
+) -> dict[str, float]:
+    """Return the largest absolute difference of each output of an exported file from the original, over all clips.
+
+    The original is the run's model, calibrated with `temperature`; the file is a function of a batch to its outputs by
+    name. Raises a UserError that begins with `failure` if a difference is more than `TOLERANCE`, or not a number.
+    """
+    probabilities = calibrated(forward(model)(np.stack([clip.features for clip in clips])), temperature)
+    largest: dict[str, float] = {}
+    for clip, expected in zip(clips, probabilities, strict=True):
+        outputs = exported(clip.given[None])
+        for name, true in (("features", clip.features), ("probabilities", expected)):
+            if name not in outputs:
+                continue
+            difference = float(np.abs(outputs[name][0] - true).max())
+            if not difference <= TOLERANCE:
+                raise UserError(
+                    f"{failure}, its {name} of {clip.path} differ from the original's by {difference:.2g}, which is"
+                    f" more than {TOLERANCE:g}; try another --format"
+                )
+            largest[name] = max(largest.get(name, 0.0), difference)
+    return largest

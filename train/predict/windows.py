@@ -59,12 +59,15 @@ def windows_as_scored(run: Run) -> Windows:
     return replace(windows, n_loudest=crop.n_windows) if crop.crop == "loudest" else windows
 
 
-def settings_of(run: Run) -> MelSettings:
-    """Return the settings of a run's features; a UserError if this program computes other features."""
+def settings_of(run: Run, otherwise: str = "") -> MelSettings:
+    """Return the settings of a run's features.
+
+    Raises a UserError, which ends with another remedy, if this program computes other features.
+    """
     if run.feature_version != FEATURE_VERSION:
         raise UserError(
             f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
-            f"version {FEATURE_VERSION}; run `python -m featurize` and train again"
+            f"version {FEATURE_VERSION}; run `python -m featurize` and train again{otherwise}"
         )
     return computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked with the run
 

@@ -26,7 +26,8 @@ from tests import ROOT
 from tests.helpers.commands import train_here
 from tests.helpers.made_runs import made_crossval
 from train import export
-from train.exporters.export import Export
+from train.exporters import formats
+from train.exporters.export import Export, checked_clips
 from train.exporters.formats import Exportable, ExportFormat, ExportInput, format_called, format_named
 from train.models.recipes import build_model
 from train.runs.directory import Run, load_model, open_run
@@ -132,7 +133,7 @@ def metadata_of(file: Path, format: ExportFormat) -> dict[str, Any]:
         import onnx
 
         texts = {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
-        plain = ("input", "model", "cache_fingerprint")
+        plain = ("input", "model", "cache_fingerprint", "crop")
         return {name: text if name in plain else json.loads(text) for name, text in texts.items()}
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
@@ -152,6 +153,18 @@ def test_the_metadata_has_the_classes_and_all_feature_settings(
     assert (metadata["input"], metadata["model"]) == ("waveform", "tiny")
     assert metadata["temperature"] == open_run(run).temperature
     assert metadata["cache_fingerprint"] == cache.fingerprint
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_metadata_of_a_run_on_windows_and_of_no_other_says_how_a_long_clip_is_cut(
+    format: ExportFormat, made: Made, run: Path, tmp_path: Path
+) -> None:
+    crop = {"crop": "loudest", "overlap": 0.25, "n_windows": 2}
+    assert not crop.keys() & metadata_of(made[format][0], format).keys()
+    of_windows = changed_run(run, tmp_path / "run", lambda record: record.update(crop))
+    export(of_windows, tmp_path / "out", format, FEATURES)
+    metadata = metadata_of(tmp_path / "out", format)
+    assert {name: metadata.get(name) for name in crop} == crop
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -241,7 +254,8 @@ def test_what_a_converter_cannot_do_is_one_line_and_leaves_nothing(
         assert [sample.shape for sample in exportable.samples] == [(128, 128, 1)] * 32
         raise RuntimeError("no such operation\nand much more")
 
-    monkeypatch.setattr("train.exporters.onnx.write", fail)
+    onnx = formats.FORMATS[ExportFormat.onnx]
+    monkeypatch.setitem(formats.FORMATS, ExportFormat.onnx, onnx._replace(write=fail))
     with pytest.raises(UserError, match=r"cannot be written as onnx \(no such operation\); try another --format$"):
         export(run, tmp_path / "out.onnx", ExportFormat.onnx, FEATURES)
     assert list(tmp_path.iterdir()) == []
@@ -364,3 +378,18 @@ def test_the_readme_runs_it_where_neither_tensorflow_nor_librosa_nor_this_projec
     name, values = done.stdout.strip().split(" ", 1)
     assert name == ("dog", "cat", "bird")[expected.argmax()]
     assert np.fromstring(values.strip("[]"), sep=" ") == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_window_of_a_long_clip_is_read_again_as_a_clip_of_its_own(tmp_path: Path) -> None:
+    y = np.random.default_rng(0).normal(0, 0.1, 160000).astype(np.float32)
+    (tmp_path / "dog").mkdir()
+    soundfile.write(tmp_path / "dog/a.wav", y, 16000, subtype="FLOAT")
+    cache = build(tmp_path, classes="dog", crop="segments").cache
+    clips = checked_clips(cache, MelSettings(), tmp_path)
+    assert [clip.path for clip in clips] == cache.paths
+    for start, clip, x in zip((0, 32768, 65536, 94464), clips, cache.X, strict=True):
+        np.testing.assert_array_equal(clip.given, y[start : start + 65536])
+        np.testing.assert_array_equal(clip.features, x)
+    soundfile.write(tmp_path / "dog/a.wav", y[::-1], 16000, subtype="FLOAT")
+    with pytest.raises(UserError, match=r"none of 4 clips of .* is unchanged"):
+        checked_clips(cache, MelSettings(), tmp_path)
