@@ -9,17 +9,14 @@ from itertools import combinations
 
 import numpy as np
 
-from cache.combine.chosen import Chosen, clips_of, columns_of, found_in, rejected_of, subset_and_folder
-from cache.combine.make import make, place_of
-from cache.file.columns import Columns
+from cache.combine.make import N_SHOWN, Chosen, all_clips, make, place_of
 from cache.file.header import FORMAT_VERSION, Header
 from cache.file.reader import Cache, open_cache
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.segment import recording_of
 from cache.shared.text import human_list
-from cache.shared.tree import CLASS_NAMES, is_background
-from cache.shared.types import Rows
+from cache.shared.tree import CLASS_NAMES, is_background, subset_and_folder
 
 # Fields that a cache without tables of labels leaves open.
 _ABOUT_LABELS = (
@@ -28,9 +25,6 @@ _ABOUT_LABELS = (
 )
 # Fields in which caches may differ.
 _OWN = ("class_names", "class_members", "fingerprint", "versions", "data_dir", "tables", "settings", "format_version")
-
-# Clips that an error names.
-_N_SHOWN = 3
 
 
 def merge(
@@ -51,12 +45,8 @@ def merge(
     if len(caches) < 2:
         raise UserError(f"{len(caches)} cache is given; give two or more")
     folder = _data_folder(caches, None if data is None else os.fspath(as_path(data, "data")))
-    columns = columns_of(caches)
     members = {name: of for cache in reversed(caches) for name, of in cache.header.members.items()}
     class_names = _class_names([cache.class_names for cache in caches])
-    index = [np.array([class_names.index(name) for name in cache.class_names]) for cache in caches]
-    labels = np.concatenate([of[cache.labels] for of, cache in zip(index, caches, strict=True)])
-    before = np.concatenate([of[found_in(cache)] for of, cache in zip(index, caches, strict=True)])
     with_tables = [cache.header for cache in caches if cache.header.tables]
     base = (with_tables or [caches[0].header])[0]
     tables = dict.fromkeys(path for cache in caches for path in cache.table_paths)
@@ -69,9 +59,7 @@ def merge(
         tables=tuple(os.path.relpath(path, target.parent) for path in tables),
         format_version=FORMAT_VERSION,
     )
-    clips, others = _once(caches, clips_of(columns), columns, labels, before)
-    rejected = {one.path: one for cache in reversed(caches) for one in rejected_of(cache)}
-    chosen = Chosen(caches, header, columns, labels, before, clips, [*rejected.values()])
+    chosen, others = _once(replace(all_clips(caches, class_names), header=header))
     if reasons := [*_unlike(caches), *others, *_unlike_clips(chosen)]:
         raise UserError(f"the caches do not fit together: {'; '.join(dict.fromkeys(reasons))}")
     return make(chosen, target, notify)
@@ -140,20 +128,14 @@ def _members_of_two(mine: Header, its: Header) -> Iterator[str]:
                 yield f"{member} belongs to the class {class_of[member]} in one cache and to {name} in another"
 
 
-def _once(
-    caches: Sequence[Cache],
-    clips: dict[str, list[int]],
-    columns: Columns,
-    labels: Rows,
-    before: Rows,
-) -> tuple[dict[str, list[int]], list[str]]:
-    """Return the rows of each clip, of one cache where several have it, and how those differ."""
-    ends = np.cumsum([len(cache) for cache in caches])
-    content = columns["sha256"].tolist()
-    classes = list(zip(labels.tolist(), before.tolist(), strict=True))
+def _once(chosen: Chosen) -> tuple[Chosen, list[str]]:
+    """Return each clip with its rows of one cache, the first that has it, and how those of others differ."""
+    ends = np.cumsum([*map(len, chosen.caches)])
+    content = chosen.columns["sha256"].tolist()
+    classes = list(zip(chosen.labels.tolist(), chosen.found_in.tolist(), strict=True))
     kept = {}
     others: dict[tuple[int, int, str], list[str]] = defaultdict(list)
-    for path, rows in clips.items():
+    for path, rows in chosen.clips.items():
         of_cache: dict[int, list[int]] = defaultdict(list)
         for row in rows:
             of_cache[int(np.searchsorted(ends, row, "right"))].append(row)
@@ -162,8 +144,8 @@ def _once(
             for what, of in (("another content", content), ("another class", classes)):
                 if [of[row] for row in its_rows] != [of[row] for row in kept[path]]:
                     others[first, i, what].append(path)
-    return kept, [
-        f"{human_list(paths, _N_SHOWN)}: {what} in {caches[i].file} than in {caches[first].file}"
+    return replace(chosen, clips=kept), [
+        f"{human_list(paths, N_SHOWN)}: {what} in {chosen.caches[i].file} than in {chosen.caches[first].file}"
         for (first, i, what), paths in others.items()
     ]
 
@@ -172,17 +154,17 @@ def _unlike_clips(chosen: Chosen) -> Iterator[str]:
     """Yield which clips featurize would not take together."""
     recordings = {recording for path in chosen.clips if (recording := recording_of(path)) != path}
     if both := sorted(recordings & chosen.clips.keys()):
-        yield f"{human_list(both, _N_SHOWN)}: a clip in one cache, and a recording with labels in another"
+        yield f"{human_list(both, N_SHOWN)}: a clip in one cache, and a recording with labels in another"
     if unusable := [one.path for one in chosen.rejected if one.path in chosen.clips]:
-        yield f"{human_list(unusable, _N_SHOWN)}: used by one cache and rejected by another"
+        yield f"{human_list(unusable, N_SHOWN)}: used by one cache and rejected by another"
     beside: dict[str, set[bool]] = defaultdict(set)
-    folders = chosen.folders
+    folders = {*chosen.header.folders}
     for path in chosen.clips:
         subset, folder = subset_and_folder(path, folders)
         if folder and recording_of(path) == path:
             beside[folder].add(subset == "")
     if mixed := sorted(folder for folder, places in beside.items() if len(places) > 1):
-        yield f"{human_list(mixed, _N_SHOWN)}: in train, val or test in one cache, and beside these in another"
+        yield f"{human_list(mixed, N_SHOWN)}: in train, val or test in one cache, and beside these in another"
     if chosen.header.background:
         caches_of: dict[str, set[int]] = defaultdict(set)
         for i, cache in enumerate(chosen.caches):
@@ -190,4 +172,4 @@ def _unlike_clips(chosen: Chosen) -> Iterator[str]:
                 caches_of[recording_of(path)].add(i)
         shared = sorted(recording for recording in recordings if len(caches_of[recording]) > 1)
         if shared:
-            yield f"{human_list(shared, _N_SHOWN)}: background between labels of two caches; featurize them together"
+            yield f"{human_list(shared, N_SHOWN)}: background between labels of two caches; featurize them together"

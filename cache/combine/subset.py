@@ -7,11 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from cache.combine.carried import corrections_beside
-from cache.combine.chosen import Chosen, clips_of, columns_of, found_in, rejected_of, subset_and_folder
-from cache.combine.make import make, place_of
+from cache.combine.make import Chosen, all_clips, corrections_beside, make, place_of
 from cache.file.columns import Rejected
 from cache.file.header import FORMAT_VERSION, Header
 from cache.file.reader import Cache, open_cache
@@ -19,6 +15,7 @@ from cache.labels.corrections import last_decisions
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of, segment_of
 from cache.shared.text import human_list, printable
+from cache.shared.tree import subset_and_folder
 
 # The class of segments without a label.
 BACKGROUND = "background"
@@ -50,16 +47,10 @@ def subset(
     cache = open_cache(file)
     names = _named(cache, classes)
     regex = _regex(where)
-    columns, before = columns_of([cache]), found_in(cache)
-    class_of = [cache.class_names[label] for label in before.tolist()]
-    clips = {
-        path: rows
-        for path, rows in clips_of(columns).items()
-        if class_of[rows[0]] in names and regex.search(recording_of(path))
-    }
-    if not clips:
+    found_in = [cache.class_names[label] for label in cache.found_in[cache.first_rows].tolist()]
+    there = {name for name, path in zip(found_in, cache.clip_paths, strict=True) if regex.search(recording_of(path))}
+    if there.isdisjoint(names):
         raise UserError(f"no path of a clip in {cache.file} matches {where!r}")
-    there = {class_of[rows[0]] for rows in clips.values()}
     if gone := [name for name in names if name not in there]:
         if classes:
             raise UserError(f"no clip is left of {human_list(gone)}; leave the class out")
@@ -67,19 +58,21 @@ def subset(
         names = tuple(name for name in names if name in there)
     if where is not None:
         notify(f"--where is not remembered: featurize would add the other clips of DATA to {target.name}")
-    index = np.array([names.index(name) if name in names else -1 for name in cache.class_names])
-    chosen = Chosen(
-        [cache], _header(cache, target, names, max_per_class), columns, index[cache.labels], index[before], clips, []
-    )
-    folders = chosen.folders
+    whole = replace(all_clips([cache], names), header=_header(cache, target, names, max_per_class))
+    clips = {
+        path: rows
+        for path, rows in whole.clips.items()
+        if whole.found_in[rows[0]] >= 0 and regex.search(recording_of(path))
+    }
+    folders = {*whole.header.folders}
     rejected = [
         one
-        for one in rejected_of(cache)
+        for one in whole.rejected
         if regex.search(recording_of(one.path))
         # The class of a segment that was rejected is not known.
         and (segment_of(one.path) or subset_and_folder(one.path, folders)[1])
     ]
-    return make(_without_other_classes(replace(chosen, rejected=rejected)), target, notify)
+    return make(_without_other_classes(replace(whole, clips=clips, rejected=rejected)), target, notify)
 
 
 def _named(cache: Cache, classes: Sequence[str]) -> tuple[str, ...]:

@@ -131,6 +131,11 @@ class Header:
         return {name: self.class_members.get(name, (name,)) for name in self.class_names}
 
     @property
+    def folders(self) -> list[str]:
+        """The names of all folders and labels that belong to the classes."""
+        return [name for members in self.members.values() for name in members]
+
+    @property
     def columns(self) -> ColumnNames:
         """The columns of tables of labels that the user named."""
         return ColumnNames(self.file_column, self.start_column, self.end_column, self.label_column)

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.columns import COLUMNS, CUT_SHORT, REJECTED, Columns
+from cache.file.columns import COLUMNS, CUT_SHORT, REJECTED, Columns, Rejected
 from cache.file.container import is_sealed, mapped
 from cache.file.header import Header, format_version_of, lacking
 from cache.file.settings import MelSettings, Setting
@@ -64,11 +64,6 @@ class Cache:
         return self.header.class_names
 
     @property
-    def class_folders(self) -> list[str]:
-        """The names of the folders and labels that belong to the classes."""
-        return [name for members in self.header.members.values() for name in members]
-
-    @property
     def settings(self) -> dict[str, Setting]:
         """The feature settings, by the names in `cache.file.settings.SETTINGS`."""
         return dict(self.header.settings)
@@ -102,9 +97,13 @@ class Cache:
     @cached_property
     def labels(self) -> Rows:
         """Label index of every row, shape (N,), read-only."""
-        labels: Rows = self.y.argmax(axis=1)
-        labels.flags.writeable = False
-        return labels
+        return _read_only(self.y.argmax(axis=1))
+
+    @property
+    def found_in(self) -> Rows:
+        """Label index of every row's folder or table, before corrections, shape (N,)."""
+        corrected = self.columns["corrected"]
+        return np.where(corrected > 0, corrected - 1, self.labels)
 
     @property
     def n_per_class(self) -> dict[str, int]:
@@ -126,16 +125,12 @@ class Cache:
         """The first row of every clip, shape (n_clips,), read-only; the others follow it."""
         clip = self.columns["clip"]
         goes_on = np.append(False, (clip[1:] == clip[:-1]) & (clip[1:] != b""))
-        rows: Rows = np.flatnonzero(~goes_on)
-        rows.flags.writeable = False
-        return rows
+        return _read_only(np.flatnonzero(~goes_on))
 
     @cached_property
     def clips(self) -> Rows:
         """Index of every row's clip, shape (N,), read-only: clips are numbered in the order of their rows."""
-        clips: Rows = np.searchsorted(self.first_rows, np.arange(len(self)), "right") - 1
-        clips.flags.writeable = False
-        return clips
+        return _read_only(np.searchsorted(self.first_rows, np.arange(len(self)), "right") - 1)
 
     @property
     def clip_labels(self) -> Rows:
@@ -163,9 +158,17 @@ class Cache:
         return np.where(of_clip > 0, of_clip, of_row)
 
     @property
+    def rejected_clips(self) -> list[Rejected]:
+        """Every clip that could not be used."""
+        columns = [
+            _decoded(column) if column.dtype.kind == "S" else column.tolist() for column in self.rejected.values()
+        ]
+        return [Rejected(*clip) for clip in zip(*columns, strict=True)]
+
+    @property
     def rejections(self) -> list[tuple[str, str]]:
         """(path, reason) of every clip that could not be used."""
-        return list(zip(*(_decoded(self.rejected[f"rejected_{name}"]) for name in ("path", "reason")), strict=True))
+        return [(clip.path, clip.reason) for clip in self.rejected_clips]
 
     @property
     def remarks(self) -> list[tuple[str, str]]:
@@ -182,10 +185,7 @@ class Cache:
     def is_longer(self) -> npt.NDArray[np.bool_]:
         """Whether a clip is longer than a row shows, shape (n_clips,)."""
         # A window is a whole number of samples.
-        longer: npt.NDArray[np.bool_] = (
-            self.clip_durations > self.row_seconds + 0.5 / self.columns["sr"][self.first_rows]
-        )
-        return longer
+        return np.asarray(self.clip_durations > self.row_seconds + 0.5 / self.columns["sr"][self.first_rows])
 
     @property
     def n_longer(self) -> int:
@@ -234,6 +234,11 @@ class Cache:
         return list(rows_of.values())
 
 
+def _read_only(rows: Rows) -> Rows:
+    rows.flags.writeable = False
+    return rows
+
+
 def _decoded(texts: npt.NDArray[np.bytes_]) -> list[str]:
     return [text.decode() for text in texts.tolist()]
 
@@ -255,14 +260,8 @@ def open_cache(file: str | os.PathLike[str]) -> Cache:
     X is not read: its rows come from the page cache as they are used. The file is opened once, so a cache that is
     published meanwhile is seen whole or not at all. The arrays stay valid after the file is replaced or deleted.
 
-    Raises
-    ------
-    MissingCache
-        There is no such file.
-    DamagedCache
-        It is a cache, or was to become one, but it is not whole.
-    CacheError
-        It is not a cache, has another format version, or cannot be read.
+    Raises a MissingCache if there is no such file, a DamagedCache if it is a cache, or was to become one, but is not
+    whole, and a CacheError if it is not a cache, has another format version, or cannot be read.
     """
     path = as_path(file, "cache")
     try:
@@ -298,10 +297,9 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
         arrays = {name: mapped(h5, name, raw) for name in wanted}
         X = arrays.pop("X")
         header = Header.read(h5.attrs, X.dtype.name)
-    for name in missing.keys() & {*COLUMNS, *REJECTED}:
-        like = arrays["rejected_path" if name in REJECTED else "path"]
-        kind = {**COLUMNS, **REJECTED}[name]
-        arrays[name] = np.full(like.shape, missing[name], "S1" if kind == "S" else kind)
+    for name in missing.keys() & COLUMNS.keys():
+        kind = "S1" if COLUMNS[name] == "S" else COLUMNS[name]
+        arrays[name] = np.full(arrays["path"].shape, missing[name], kind)
     check_arrays(header, X, arrays)
     columns, rejected = ({name: arrays[name] for name in names} for names in (COLUMNS, REJECTED))
     return Cache(path, X, arrays["y"], columns, rejected, header, stamp_of(os.fstat(raw.fileno())))

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -10,9 +10,7 @@ from cache.file.reader import Cache
 from cache.labels.read import tables
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
-from cache.shared.tree import class_places, joined, look_at, walk
-
-Stamp = tuple[int, int]
+from cache.shared.tree import Tree, class_places, joined, look_at, walk
 
 # The most folders to look into, in addition to one for each clip.
 MOST_FOLDERS = 10_000
@@ -46,12 +44,14 @@ def changes(cache: Cache) -> Changes:
     Clips beyond the `--max-per-class` of a cache do not count as new.
     """
     data = cache.data_folder
-    known = _known(cache)
+    stamps = (cache.columns[name][cache.first_rows].tolist() for name in ("size", "mtime_ns"))
+    known = dict(zip(cache.clip_paths, zip(*stamps, strict=True), strict=True))
+    known |= {clip.path: (clip.size, clip.mtime_ns) for clip in cache.rejected_clips}
     recordings = {file for path in known if (file := recording_of(path)) != path}
     classes = _class_folders(data, cache)
     if not (any(classes) or any(os.path.exists(f"{data}/{file}") for file in recordings)):  # noqa: PTH110
         return Changes(data, reason="the class folders are not there; DATA or the cache was moved")
-    found: dict[str, Stamp] = {}
+    found: dict[str, tuple[int, ...]] = {}
     others: Counter[str] = Counter()
     # A cache from elsewhere may name any folder for DATA and for its tables.
     most = MOST_FOLDERS + len(known)
@@ -66,11 +66,11 @@ def changes(cache: Cache) -> Changes:
             return Changes(data, reason=unreadable[0])
         tree.audio = [path for path in tree.audio if path not in recordings]
         looked = look_at(data, tree, cache.header.max_per_class or None)
-        found |= {path: (clip.size, clip.mtime_ns) for path, clip in looked.clips.items()}
+        found |= {path: stamp[:2] for path, stamp in looked.clips.items()}
         found |= dict.fromkeys(looked.rejected, _UNKNOWN)
         others += tree.others
-    stamps = _stamps(data, recordings)
-    found |= {path: stamps[file] for path in known if (file := recording_of(path)) in stamps}
+    of_recordings = look_at(data, Tree(sorted(recordings))).clips
+    found |= {path: of_recordings[file][:2] for path in known if (file := recording_of(path)) in of_recordings}
     return Changes(
         data,
         n_changed=sum(path in found and found[path] != stamp for path, stamp in known.items()),
@@ -79,17 +79,6 @@ def changes(cache: Cache) -> Changes:
         others=dict(others),
         n_tables=n_tables,
     )
-
-
-def _stamps(data: str, recordings: Iterable[str]) -> dict[str, Stamp]:
-    stamps: dict[str, Stamp] = {}
-    for file in recordings:
-        try:
-            status = os.stat(f"{data}/{file}")  # noqa: PTH116
-        except OSError:
-            continue
-        stamps[file] = status.st_size, status.st_mtime_ns
-    return stamps
 
 
 def _n_newer(cache: Cache, most: int) -> int:
@@ -123,12 +112,3 @@ def as_json(found: Changes) -> dict[str, Any]:
     names = ("n_changed", "n_gone", "n_new", "n_tables")
     counts = {name: None if unknown else getattr(found, name) for name in names}
     return {"folder": found.data, "state": found.state, **counts, "reason": found.reason or None}
-
-
-def _known(cache: Cache) -> dict[str, Stamp]:
-    known: dict[str, Stamp] = {}
-    stamps = (cache.columns[name][cache.first_rows].tolist() for name in ("size", "mtime_ns"))
-    known |= zip(cache.clip_paths, zip(*stamps, strict=True), strict=True)
-    paths, *stamps_of_rejected = (cache.rejected[f"rejected_{name}"].tolist() for name in ("path", "size", "mtime_ns"))
-    known |= zip((path.decode() for path in paths), zip(*stamps_of_rejected, strict=True), strict=True)
-    return known

@@ -8,6 +8,7 @@ path, because that ends in an audio extension.
 import hashlib
 import math
 import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -55,6 +56,19 @@ def recording_of(path: str) -> str:
     return found.recording if found else path
 
 
+def in_turn(segments: Sequence[tuple[int, str]], most: int, n_before: Sequence[int]) -> list[int]:
+    """Return which segments are taken if a class has at most so many clips: one of each recording, then a second, ..
+
+    The segments are given as their class and recording, and `n_before` is how many clips each class has without them.
+    """
+    turns: Counter[tuple[int, str]] = Counter()
+    of_class: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for i, segment in enumerate(segments):
+        of_class[segment[0]].append((turns[segment], i))
+        turns[segment] += 1
+    return sorted(i for label, turn in of_class.items() for _, i in sorted(turn)[: max(0, most - n_before[label])])
+
+
 def samples_of(start: float, end: float, sr: int) -> tuple[int, int]:
     """Return the first sample of a span in seconds and the one behind its last."""
     return round(start * sr), round(end * sr)
@@ -66,14 +80,8 @@ class Grid(NamedTuple):
     length: int  # in samples
     step: int
 
-    def spans(self, n_samples: int) -> list[tuple[int, int]]:
-        """Return the first sample of each window and the one behind its last; a clip as short as a window is one."""
-        last = n_samples - self.length
-        starts = [*range(0, last, self.step), last] if last > 0 else [0]
-        return [(start, min(start + self.length, n_samples)) for start in starts]
-
     def n_windows(self, n_samples: int) -> int:
-        """Return how many windows a clip has."""
+        """Return how many windows a clip has; one as short as a window has one."""
         return 1 + max(0, math.ceil((n_samples - self.length) / self.step))
 
     def loudest(self, n: int, starts: Sequence[int], energies: Sequence[float]) -> list[int]:

@@ -4,7 +4,7 @@ import math
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -157,6 +157,10 @@ def _identity(path: str) -> tuple[int, int]:
     return (status.st_dev, status.st_ino)
 
 
+# By the first letter of their modes, as `ls` shows them.
+_KINDS = {"p": "a pipe", "s": "a socket"}
+
+
 class Looked(NamedTuple):
     """The kinds of the files of a walk."""
 
@@ -189,15 +193,8 @@ def look_at(top: str | os.PathLike[str], tree: Tree, limit: int | None = None) -
         if stat.S_ISREG(status.st_mode):
             looked.clips[path] = Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
         else:
-            looked.ignored[path] = _kind(status.st_mode)
+            looked.ignored[path] = _KINDS.get(stat.filemode(status.st_mode)[0], "a device")
     return looked
-
-
-def _kind(mode: int) -> str:
-    for test, what in ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket")):
-        if test(mode):
-            return what
-    return "a device"
 
 
 class Places(NamedTuple):
@@ -246,6 +243,14 @@ def joined(trees: Iterable[Tree]) -> Tree:
     return whole
 
 
+def subset_and_folder(path: str, folders: Collection[str]) -> tuple[str, str]:
+    """Return the subset in which a file lies, or "", and its class folder; "" if that is none of these."""
+    first, *rest = path.split("/", 2)
+    if first in folders:
+        return "", first
+    return (first, rest[0]) if rest and rest[0] in folders else ("", "")
+
+
 def subsets_of(paths: Iterable[str], folders: Sequence[str]) -> list[str | None]:
     """Return the subset of a split in which each clip lies: "train", "val" or "test"; None if it is in none.
 
@@ -256,10 +261,10 @@ def subsets_of(paths: Iterable[str], folders: Sequence[str]) -> list[str | None]
     names = {*folders}
     firsts = []
     for path in paths:
-        words = path.split("/", 2)
-        is_in_class = len(words) == 3 and words[1] in names
-        is_in_subset = is_in_class or ("/" in path and segment_of(path) is not None)
-        firsts.append(words[0].lower() if is_in_subset and words[0] not in names else "")
+        subset, folder = subset_and_folder(path, names)
+        if not folder and "/" in path and segment_of(path):
+            subset = path.partition("/")[0]
+        firsts.append(subset.lower())
     has_val = "val" in {SUBSETS.get(first) for first in {*firsts} - {"eval"}}
     subsets = SUBSETS | ({"eval": "test"} if has_val else {})
     return [subsets.get(first) for first in firsts]

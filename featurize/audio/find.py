@@ -1,6 +1,6 @@
 """The clips in DATA: one walk over its folders, and the files and segments that belong to each class, in order."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cache.file.columns import Rejected
 from cache.shared.errors import UserError
-from cache.shared.segment import Segment
+from cache.shared.segment import Segment, in_turn
 from cache.shared.text import files_by_kind, human_count, human_list, printable
 from cache.shared.tree import Places, Tree, joined, look_at, walk
 
@@ -146,23 +146,11 @@ def find_clips(
         found.folders.extend(walked.folders_of(one))
     if segments:
         found.folders.append("")
-        found.clips.extend(_limited(segments, max_per_class, n_files) if max_per_class else segments)
+        if max_per_class:
+            taken = in_turn([(clip.label, clip.file) for clip in segments], max_per_class, n_files)
+            segments = [segments[i] for i in taken]
+        found.clips.extend(segments)
     return found
-
-
-def _limited(segments: Sequence[Clip], max_per_class: int, n_files: Sequence[int]) -> list[Clip]:
-    """Return at most as many segments of a class as wanted: one of each recording, then a second of each, .."""
-    turns: Counter[tuple[int, str]] = Counter()
-    by_turn: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for i, clip in enumerate(segments):
-        by_turn[clip.label].append((turns[clip.label, clip.file], i))
-        turns[clip.label, clip.file] += 1
-    taken = {
-        i
-        for label, candidates in by_turn.items()
-        for _, i in sorted(candidates)[: max(0, max_per_class - n_files[label])]
-    }
-    return [clip for i, clip in enumerate(segments) if i in taken]
 
 
 def nothing_found(one: Class, walked: Walked, found: Found, has_labels: bool) -> UserError:

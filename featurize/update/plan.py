@@ -156,11 +156,7 @@ def _recorded(name: str, old: Cache | None, journal: Journal | None) -> Callable
 
 
 def _known_bad(old: Cache | None, journal: Journal | None) -> dict[str, Rejected]:
-    bad: dict[str, Rejected] = {}
-    if old is not None:
-        stamps = (old.rejected[f"rejected_{name}"].tolist() for name in ("size", "mtime_ns", "inode"))
-        for (path, reason), size, mtime_ns, inode in zip(old.rejections, *stamps, strict=True):
-            bad[path] = Rejected(path, size, mtime_ns, reason, inode)
+    bad = {} if old is None else {clip.path: clip for clip in old.rejected_clips}
     return bad | journal.rejected if journal is not None else bad
 
 

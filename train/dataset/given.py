@@ -62,7 +62,7 @@ def choose_split(
         if file is not None:
             _assign(subset, paths, [(path, name) for path in _read_list(Path(file))], Path(file), remarks)
     if table is None and val_list is None and test_list is None:
-        for clip, found in enumerate(subsets_of(paths, cache.class_folders)):
+        for clip, found in enumerate(subsets_of(paths, cache.header.folders)):
             subset[clip] = -1 if found is None else SPLITS.index(found)
     if (subset == -1).all():
         _draw(subset, np.arange(cache.n_clips), cache, groups, val, test, seed)

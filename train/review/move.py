@@ -120,7 +120,7 @@ def _target(path: str, one: Correction, cache: Cache, places: Places) -> str | N
     homes = [(name, subset, home) for name, by in places.folders.items() for subset, home in by.items()]
     found = next((one for one in homes if path.startswith(f"{one[2]}/")), None)
     members = cache.header.members
-    if found is None or found[0] not in cache.class_folders:
+    if found is None or found[0] not in cache.header.folders:
         raise _Unmovable("its label is not that of its folder")
     name, subset, home = found
     if name in members.get(one.new, (one.new,)):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class FewClips:
     def __init__(self, paths: Sequence[str], class_names: tuple[str, ...] = CLASSES) -> None:
         self.clip_paths = list(paths)
         self.n_clips = len(self.clip_paths)
-        self.class_names = self.class_folders = class_names
+        self.class_names, self.header = class_names, SimpleNamespace(folders=class_names)
         self.clip_labels = np.array([class_names.index(path.split("/")[-2]) for path in paths])
         self.file, self.data_folder = Path("data/features.h5"), str(Path("data").absolute())
 
