@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cache import Cache
 from train.dataset.rows import seconds_shown
 from train.report.figures import spectrogram_png
-from train.report.mistakes import verdict
+from train.report.mistakes import note_on_windows, verdict
 from train.report.players import Player, players
 from train.runs.tables import Predictions
 
@@ -77,6 +77,7 @@ def clip_cards(
     also = {path: [other for other in equal if other != path] for equal in conflicts for path in equal}
     mean, n_tests = tested.mean, tested.n_tests
     n_wrong = np.bincount(tested.clip[~tested.correct], minlength=len(tested.paths))
+    n_windows = {} if cache is None else dict(zip(cache.clip_paths, np.bincount(cache.clips).tolist(), strict=True))
     cards = []
     for clip, path, player in zip(clips, paths, found, strict=True):
         true, predicted, p = int(tested.labels[clip]), int(mean[clip].argmax()), mean[clip].tolist()
@@ -86,6 +87,7 @@ def clip_cards(
             notes.append(f"Suspect: the label may be wrong, for {said}.")
         if n_tests[clip] > 1:
             notes.append(f"Wrong in {n_wrong[clip]} of {n_tests[clip]} tests.")
+        notes += filter(None, [note_on_windows(n_windows.get(path, 1))])
         cards.append(
             Card(
                 path,

@@ -50,6 +50,11 @@ def verdict(other: str, p_other: float, label: str, p_label: float) -> str:
     return f"the clip sounds more like {other} ({there}) than like {label} ({here})"
 
 
+def note_on_windows(n: int) -> str:
+    """Say how the picture of a clip with so many windows stands to its probabilities; "" if it has one."""
+    return f"The picture shows the first of its {n} windows; the probabilities are the mean of all." if n > 1 else ""
+
+
 def write_suspects(run: str | Path, out: str | Path) -> int:
     """Write the suspects of a run as CSV and return how many they are.
 

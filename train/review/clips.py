@@ -17,7 +17,7 @@ from cache.shared.text import human_count, printable
 from train.dataset.rows import seconds_shown
 from train.dataset.splits import group_names
 from train.report.figures import spectrogram_png
-from train.report.mistakes import find_suspects, least_certain, verdict, worst_mistakes
+from train.report.mistakes import find_suspects, least_certain, note_on_windows, verdict, worst_mistakes
 from train.review.desk import Desk, Item
 from train.review.server import Server, opened_server
 from train.review.view import starts_at, wav_of
@@ -78,9 +78,8 @@ def make_queue(
     others = [*worst_mistakes(tested).tolist(), *least_certain(tested).tolist()]
     rows = dict(zip(cache.clip_paths, cache.first_rows.tolist(), strict=True))
     speakers = dict(zip(rows, group_names([*rows], record.group_by), strict=True))
-    nearest = read_nearest(folder)
-    if not nearest:
-        notify(f"{folder} does not know which clips are alike (an earlier version trained it), so none are shown")
+    n_windows = dict(zip(cache.clip_paths, np.bincount(cache.clips).tolist(), strict=True))
+    nearest = _nearest(folder, notify)
     mean, doubted = tested.mean, set(suspects)
     clips, n_gone = [], 0
     for clip in dict.fromkeys([*suspects, *others]):
@@ -98,7 +97,7 @@ def make_queue(
                 path=path,
                 label=names[true],
                 probabilities=dict(sorted(zip(names, p, strict=True), key=lambda share: -share[1])),
-                why=f"{why[0].upper()}{why[1:]}.",
+                why=f"{why[0].upper()}{why[1:]}. {note_on_windows(n_windows[path])}".rstrip(),
                 speaker=speakers[path] or "",
                 suspect=clip in doubted,
                 row=rows[path],
@@ -113,6 +112,18 @@ def make_queue(
     if not clips:
         raise UserError(f"{folder} has no clips to review")
     return clips
+
+
+def _nearest(folder: Path, notify: Callable[[str], None]) -> dict[str, list[str]]:
+    """Return the clips most like each one, none with a notice if the run does not know or its table is damaged."""
+    try:
+        nearest = read_nearest(folder)
+    except UserError as error:
+        notify(f"warning: {error}; until then, clips that are alike are not shown")
+        return {}
+    if not nearest:
+        notify(f"{folder} does not know which clips are alike (an earlier version trained it), so none are shown")
+    return nearest
 
 
 class ClipDesk(Desk[Clip, Correction]):

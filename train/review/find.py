@@ -1,7 +1,9 @@
 """find(): the findings of a run in recordings, from a table of its predictions, the most doubtful first."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,13 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from cache.shared.errors import UserError
+from cache.shared.files import read_text, replacing
 from cache.shared.text import as_utf8, human_percent, printable
 from cache.shared.tree import is_background
 from train.predict.deliver import Output, UnusableFiles, deliver
 from train.predict.detections import joined
 from train.predict.predict import label_of, predict
 from train.predict.results import Kind, Recording, Window, by_recording
-from train.predict.rows import clock, path, read_rows
+from train.predict.rows import as_csv, clock, csv_header, path, read_rows
 from train.predict.sources import STDIN, Source, find_sources
 from train.predict.windows import gap, settings_of, windows_of
 from train.review.desk import Item
@@ -65,6 +68,41 @@ def find_recordings(given: Sequence[str]) -> Recordings:
     folder, sources = Path(os.path.commonpath(tops)), find_sources(given)
     relative = {path(one): os.path.relpath(one.path, folder).replace(os.sep, "/") for one in sources}
     return Recordings(folder, sources, {of: printable(as_utf8(name)) for of, name in relative.items()})
+
+
+def note_replaced(
+    run: Run, sources: Sequence[Source], table: Path, stamps: Path, is_own: bool, notify: Callable[[str], None]
+) -> None:
+    """Find recordings that are other files than those in a table of predictions, by their sizes and times in `stamps`.
+
+    Their rows are taken out of a table that is the review's own, for them to be classified again. A table of somebody
+    else stays as it is. A notice names each recording. Raises a UserError if the table is something else.
+    """
+    now: dict[str, list[int]] = {}
+    for one in sources:
+        with suppress(OSError):  # why it cannot be read is said when it is classified
+            status = one.path.stat()
+            now[path(one)] = [status.st_size, status.st_mtime_ns]
+    known: dict[str, list[int]] = {}
+    with suppress(UserError, ValueError, RecursionError):
+        known = dict(json.loads(read_text(stamps)))
+    replaced = set[str]()
+    if table.exists():
+        written = table.stat().st_mtime_ns
+        doubted = {
+            name for name, stamp in now.items() if (known[name] != stamp if name in known else stamp[1] > written)
+        }
+        replaced = {name for one in read_rows(run, table) if (name := str(one.path)) in doubted} if doubted else set()
+    if is_own and replaced:
+        with replacing(table) as beside, beside.open("wb") as out:
+            out.write(csv_header(run))
+            out.writelines(as_csv(run, one) for one in read_rows(run, table) if str(one.path) not in replaced)
+    for name in sorted(replaced):
+        then = "it is classified again" if is_own else f"take its rows out of {table} to have it classified again"
+        notify(f"warning: {name} has changed since it was classified; {then}, and decisions about it stay")
+    with replacing(stamps) as beside:
+        # What is wrong in a table of somebody else is told again.
+        beside.write_text(json.dumps({**known, **now, **{name: [] for name in replaced if not is_own}}))
 
 
 def find(

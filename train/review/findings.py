@@ -20,7 +20,7 @@ from featurize.update.classes import BACKGROUND
 from train.predict.results import LABELS
 from train.predict.windows import settings_of
 from train.review.desk import Desk
-from train.review.find import Finding, Recordings, find, find_recordings
+from train.review.find import Finding, Recordings, find, find_recordings, note_replaced
 from train.review.rulings import Ruling, Tables, Verdict, append_ruling, read_rulings, regions_of
 from train.review.server import Server, opened_server
 from train.review.view import View, seconds_viewed, view_of
@@ -65,6 +65,8 @@ def opened_findings(
     doing, remedy = f"reviews recordings into {folder}", "let it finish, or give another folder with --out"
     with locked(folder / ".lock", doing, remedy, notice):
         table = predictions or folder / _table_name(run)
+        stamps = folder / f".{table.name.lstrip('.')}.recordings.json"
+        note_replaced(run, recordings.sources, table, stamps, predictions is None, notice)
         try:
             found = find(run, recordings, thresholds, table, notice)
         except Interrupted as stop:
@@ -197,9 +199,12 @@ def _undecided(findings: Sequence[Finding], rulings: Sequence[Ruling], notify: C
 
 def _edges(span: object, finding: Finding) -> tuple[float, float]:
     """Return edges that the page sent."""
-    if not isinstance(span, list) or len(span) != 2 or not all(type(one) in (int, float) for one in span):
-        raise UserError("the edges are not two numbers of seconds")
-    start, end = (round(float(one), 6) for one in span)
+    try:
+        if not isinstance(span, list) or not all(type(one) in (int, float) for one in span):
+            raise ValueError
+        start, end = (round(float(one), 6) for one in span)
+    except (ValueError, OverflowError):  # JSON has integers beyond every float
+        raise UserError("the edges are not two numbers of seconds") from None
     if not (math.isfinite(start) and 0 <= start < end <= finding.duration + 1e-6):
         raise UserError(f"a finding cannot go from {start} s to {end} s in a recording of {finding.duration:.2f} s")
     return start, end

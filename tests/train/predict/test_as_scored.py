@@ -108,6 +108,11 @@ def test_the_report_says_the_crop_and_shows_a_clip_once(cache_and_run: tuple[Cac
     }
     assert words[crop] in page
     assert "#0.000000-" not in page
+    n_rows = dict(zip(cache.clip_paths, np.bincount(cache.clips).tolist(), strict=True))
+    for path in read_predictions(folder, cache.class_names).paths:
+        card = page.split(f'<p class="path">{path}</p>')[1].split('<p class="path">')[0]
+        note = f"The picture shows the first of its {n_rows[path]} windows; the probabilities are the mean of all."
+        assert (note in card) == (n_rows[path] > 1)
 
 
 def test_a_silent_file_is_silent(cache_and_run: tuple[Cache, Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -280,6 +281,9 @@ def test_what_is_decided_of_one_run_is_not_asked_again_by_another(
         ("right", "", [0, 61]),
         ("right", "", [0, float("nan")]),
         ("right", "", ["0", 1]),
+        ("right", "", [0, 10**400]),
+        ("right", "", [-(10**400), 1]),
+        ("right", "", [0, 1, 2]),
         ("right", "", {}),
     ],
 )
@@ -437,6 +441,59 @@ def test_recordings_are_classified_once_and_those_that_cannot_be_used_are_counte
                 (SITE, 0, 60, "cat"),
             ]
     assert len(found) == len(ORDER)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the recordings that were classified, each as a cat for all of its length."""
+    names: list[str] = []
+
+    def classify(run: Any, sources: Sequence[Source], windows: Any) -> Iterator[Window | Recording]:
+        for source in sources:
+            names.append(source.name)
+            yield Recording(source.path, Kind.CLIP, 60.0, "", {"dog": 0.2, "cat": 0.7, "bird": 0.1})
+
+    monkeypatch.setattr("train.review.find.predict", classify)
+    monkeypatch.setattr("train.review.find.windows_of", lambda run: Windows(0.5))
+    return names
+
+
+def test_a_recording_that_was_replaced_under_its_name_is_classified_again_and_no_other(
+    made: Path, nights: Path, asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def review() -> None:
+        asked.clear()
+        with opened_findings(open_run(made), [str(nights)], THRESHOLDS) as server:
+            assert sorted(where(server.desk)) == [(NIGHT, 0), (SITE, 0)]
+
+    for names in ([NIGHT, SITE], []):
+        review()
+        assert asked == names
+    old = (nights / NIGHT).stat()
+    write_recording(nights / "other.wav", 60, [], sr=8000)
+    os.utime(nights / "other.wav", ns=(old.st_atime_ns, old.st_mtime_ns - 10**9))  # of the same size, and older
+    (nights / "other.wav").replace(nights / NIGHT)
+    capsys.readouterr()
+    for names in ([NIGHT], []):
+        review()
+        assert asked == names
+    said = f"warning: {nights / NIGHT} has changed since it was classified; it is classified again"
+    assert capsys.readouterr().err.count(said) == 1
+
+
+def test_a_recording_that_is_newer_than_a_table_of_somebody_else_is_named_and_the_table_stays(
+    made: Path, nights: Path, asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (nights / "found.csv").read_bytes()
+    later = (nights / "found.csv").stat().st_mtime_ns + 10**9
+    os.utime(nights / NIGHT, ns=(later, later))
+    for _ in range(2):  # told again as long as it is so
+        with Review(made, nights) as desk:
+            assert where(desk) == ORDER
+        said = f"warning: {nights / NIGHT} has changed since it was classified; take its rows out of {nights}/found.csv"
+        assert said in capsys.readouterr().err
+    assert (nights / "found.csv").read_bytes() == before
+    assert asked == []
 
 
 def test_windows_that_lie_apart_are_findings_apart_and_a_damaged_recording_has_none(made: Path, nights: Path) -> None:

@@ -170,6 +170,24 @@ def test_a_run_of_an_earlier_version_is_reviewed_without_clips_like_it(
     assert "does not know which clips are alike" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("damage", ["path,nearest\ndog/1s0_nohash_0.wav\n", "path\n", "\0", 'path,nearest\n"a,b\n'])
+def test_a_damaged_table_of_clips_like_it_costs_itself_alone(
+    damage: str, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = place / "run" / "nearest.csv"
+    before = file.read_text()
+    file.write_text(damage)
+    try:
+        with opened_review(place / "run", None, None, None) as server:
+            assert len(server.desk.items) == 48
+            assert server.desk.item(0)["near"] == []
+    finally:
+        file.write_text(before)
+    (said,) = [line for line in capfd.readouterr().err.splitlines() if "nearest.csv" in line]
+    assert said.startswith(f"warning: {file} is ")
+    assert said.endswith("clips that are alike are not shown")
+
+
 def test_of_a_long_recording_only_the_middle_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(viewing, "LONGEST", 2.0)
     soundfile.write(tmp_path / "long.wav", np.repeat(np.arange(10) / 16, 8000), 8000)
@@ -234,6 +252,10 @@ def test_a_clip_of_several_windows_is_one_item_with_its_first_window_in_its_plac
     (item,) = [one for one in make_queue(place / "run", record, cache, pytest.fail) if one.row == 0]
     shown = ClipDesk([item], cache, place / "data", "run", pytest.fail).item(0)
     assert (shown["path"], shown["duration"], shown["starts"]) == (cache.clip_paths[0], 2.0, 0.0)
+    assert str(shown["why"]).endswith(
+        ". The picture shows the first of its 3 windows; the probabilities are the mean of all."
+    )
+    assert all("picture" not in one.why for one in make_queue(place / "run", record, cache, pytest.fail) if one.row)
     assert [one["path"] for one in shown["near"]] == [cache.clip_paths[i] for i in (1, 2, 16)]
 
 
