@@ -48,7 +48,7 @@ def test_the_cache_needs_numpy_and_h5py_only():
 def test_a_run_with_nothing_to_do_loads_no_signal_processing(tones, tones_cache):
     code = f"import sys; sys.argv = ['featurize', {str(tones)!r}, '--cache', {str(tones_cache)!r}]\n"
     loaded = modules_after(code + "import runpy; runpy.run_module('featurize', run_name='__main__')")
-    assert not {"llvmlite", "scipy", "soundfile", "soxr", "tqdm", "multiprocessing", "librosa"} & loaded
+    assert not {"llvmlite", "scipy", "soundfile", "soxr", "tqdm", "multiprocessing", "librosa", "pydantic"} & loaded
 
 
 # The rooms from the top down: a room imports what stands on lower floors, and itself. A change here is a change of the
