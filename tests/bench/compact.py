@@ -178,6 +178,16 @@ def torch(
     n_batches = -(-len(train) // BATCH_SIZE)
     optimizer = torch.optim.AdamW(network.parameters(), EARLIER_RATE, weight_decay=EARLIER_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, EARLIER_RATE, epochs * n_batches, pct_start=0.1)
+
+    def accuracy() -> float:
+        network.eval()
+        with torch.inference_mode():
+            X = np.asarray(cache.X)[val, :, :n_columns, 0].astype(np.float32)[:, None]
+            predicted = [network(part).argmax(1) for part in torch.from_numpy(X).split(100)]
+        network.train()
+        return float((torch.cat(predicted).numpy() == cache.labels[val]).mean())
+
+    scoring = 0.0
     for epoch in range(epochs):
         rows = np.random.default_rng([seed, epoch]).permutation(train)
         loader = torch.utils.data.DataLoader(
@@ -189,7 +199,10 @@ def torch(
             nn.functional.cross_entropy(network(x), y, label_smoothing=0.1).backward()
             optimizer.step()
             schedule.step()
-        yield time.perf_counter() - started, float("nan")
+        paused = time.perf_counter()
+        scored = accuracy() if len(val) else float("nan")
+        scoring += time.perf_counter() - paused
+        yield time.perf_counter() - started - scoring, scored
 
 
 def main() -> None:

@@ -101,6 +101,9 @@ def local_map(n_jobs: int | None, deterministic: bool) -> Iterator[Map]:
     try:
         yield run_all
     finally:
+        # All at once: a process takes a while to give its memory back, and an interrupted command has a second.
+        for worker in workers:
+            worker.process.kill()
         for worker in workers:
             worker.end()
 
