@@ -59,7 +59,8 @@ def write_around_rows(
     All bytes of the file but those of the rows are overwritten; `arrays` are all datasets but X. Raises a CacheError if
     HDF5 put a dataset where this format does not have it, and an OSError if the disk is full or fails.
     """
-    with file.open("r+b", buffering=0) as rows, _AroundRows(rows) as raw:
+    with file.open("r+b", buffering=0) as rows:
+        raw = _AroundRows(rows.fileno())
         with signals_held(), h5py.File(raw, "w", **OPTIONS) as h5:
             shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
             for name, dataset in lay_out(h5, n_rows, dtype, shapes).items():
@@ -161,19 +162,10 @@ def _dtype(name: str, dataset: h5py.Dataset) -> np.dtype[Any]:
 class _AroundRows(io.RawIOBase):
     """A file that HDF5 takes for empty and writes from the start, although the rows are in it already."""
 
-    def __init__(self, rows: io.FileIO) -> None:
-        self._rows = rows
+    def __init__(self, file: int) -> None:
+        self._file = file
         self.end = self.head_end = self._position = 0
         self.error: OSError | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def tell(self) -> int:
         return self._position
@@ -184,7 +176,7 @@ class _AroundRows(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        data = os.pread(self._rows.fileno(), max(0, min(len(view), self.end - self._position)), self._position)
+        data = os.pread(self._file, max(0, min(len(view), self.end - self._position)), self._position)
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -194,7 +186,7 @@ class _AroundRows(io.RawIOBase):
         view = memoryview(data).cast("B")
         try:
             if self.error is None:
-                write_all(self._rows.fileno(), view, self._position)
+                write_all(self._file, view, self._position)
         except OSError as error:
             self.error = error
         self._position += len(view)

@@ -16,7 +16,7 @@ from cache.file.container import ALIGNMENT
 from cache.file.journal import Journal, row_offset
 from cache.file.reader import Cache
 from cache.shared.errors import CacheError
-from cache.shared.files import stamp_of, write_all
+from cache.shared.files import open_regular, stamp_of, write_all
 from cache.shared.text import human_size
 
 # Bytes that are copied at once: between two copies a signal is answered.
@@ -41,8 +41,9 @@ def gather_rows(
     """
     firsts = np.cumsum([0, *map(len, olds)])
     with ExitStack() as stack:
-        target = _opened(stack, file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
-        old_files = [_opened(stack, old.file, os.O_RDONLY) for old in olds]
+        # As new it is nobody's link.
+        target = stack.enter_context(file.open("xb", buffering=0)).fileno()
+        old_files = [stack.enter_context(open_regular(old.file)).fileno() for old in olds]
         for old, old_file in zip(olds, old_files, strict=True):
             if stamp_of(os.fstat(old_file)) != old.stamp:
                 raise CacheError(f"{old.file} was replaced by another program meanwhile; run it again")
@@ -70,12 +71,6 @@ def gather_rows(
                     )
             if not shares:
                 _copy(origin, target, *place)
-
-
-def _opened(stack: ExitStack, file: Path, flags: int) -> int:
-    descriptor = os.open(file, flags | os.O_CLOEXEC, 0o666)
-    stack.callback(os.close, descriptor)
-    return descriptor
 
 
 def _runs(source: npt.NDArray[np.int64], which: npt.NDArray[np.intp]) -> Iterator[tuple[int, int]]:

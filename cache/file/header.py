@@ -36,38 +36,29 @@ def lacking(version: int) -> dict[str, Any]:
     return {name: value for since, added in SINCE.items() if since > version for name, value in added.items()}
 
 
-def is_folder_name(name: str) -> bool:
+def is_folder_name(name: object) -> bool:
     """Whether a class name can be the name of a folder in DATA, and of nothing outside of it."""
-    return is_utf8(name) and bool(name) and name not in (".", "..") and not set("/\0").intersection(name)
+    return isinstance(name, str) and is_utf8(name) and name not in ("", ".", "..") and not {*"/\0"} & {*name}
 
 
 def _is_count(value: float) -> bool:
     return value >= 0
 
 
-def _is_positive(value: float) -> bool:
-    return value > 0
-
-
-def _is_share(value: float) -> bool:
-    return 0 <= value < 1
-
-
 def _are_versions(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) and is_utf8(text) for text in value.values())
 
 
-def _is_relative(path: str) -> bool:
-    return is_utf8(path) and "\0" not in path and not path.startswith("/")
+def _is_relative(path: object) -> bool:
+    return isinstance(path, str) and is_utf8(path) and "\0" not in path and not path.startswith("/")
 
 
-def _are_relative(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(path, str) and _is_relative(path) for path in value)
+def _are_relative(paths: object) -> bool:
+    return isinstance(paths, list) and all(map(_is_relative, paths))
 
 
-def _are_class_names(value: Any) -> bool:
-    are_names = isinstance(value, list) and all(isinstance(name, str) and is_folder_name(name) for name in value)
-    return are_names and len(set(value)) == len(value) > 0
+def _are_class_names(names: object) -> bool:
+    return isinstance(names, list) and all(map(is_folder_name, names)) and len({*names}) == len(names) > 0
 
 
 def _are_members(value: Any) -> bool:
@@ -116,8 +107,8 @@ class Header:
     )
     # How clips that are longer than a row become rows, see `cropping`.
     crop: str = _stored(MIDDLE.crop, CROPS.__contains__)
-    overlap: float = _stored(MIDDLE.overlap, _is_share)
-    n_windows: int = _stored(MIDDLE.n_windows, _is_positive)
+    overlap: float = _stored(MIDDLE.overlap, lambda share: 0 <= share < 1)
+    n_windows: int = _stored(MIDDLE.n_windows, lambda n: n > 0)
     format_version: int = FORMAT_VERSION  # that of the file
 
     @property

@@ -10,7 +10,7 @@ from cache.file.columns import COLUMNS, REJECTED, ROW_SHAPE, Columns, fingerprin
 from cache.file.header import Header
 from cache.shared.errors import DamagedCache
 from cache.shared.segment import segment_of
-from cache.shared.tree import SUBSETS
+from cache.shared.tree import SUBSETS, subset_and_folder
 
 
 def check_arrays(header: Header, X: npt.NDArray[Any], arrays: Columns) -> None:
@@ -80,9 +80,8 @@ def _paths(
     beside |= np.strings.startswith(paths, b"/")
     # A path that begins with no class folder may begin with train, val or test.
     for i in np.flatnonzero(beside).tolist():
-        subset, _, rest = paths[i].decode().partition("/")
-        folder, *_ = rest.partition("/")
-        beside[i] = subset.lower() not in SUBSETS or "/" not in rest or folder not in members[labels[i]]
+        subset, _ = subset_and_folder(paths[i].decode(), members[labels[i]])
+        beside[i] = subset.lower() not in SUBSETS or paths[i].count(b"/") < 2
     inside = np.strings.add(np.strings.add(b"/", paths), b"/")
     for step in (b"//", b"/./", b"/../"):
         beside |= np.strings.find(inside, step) >= 0

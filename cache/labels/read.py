@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from cache.labels import audacity, raven, table
@@ -16,12 +17,13 @@ from cache.labels.place import Place, index_of, own_folders, place_by_name, plac
 from cache.labels.table import USUAL, ColumnNames, column_name, columns_of, header_of, shown
 from cache.shared.errors import UserError
 from cache.shared.files import read_lines
+from cache.shared.tree import walk
 
 # A module for each, which recognises the lines of its tables and reads their annotations.
 FORMATS = (raven, table, audacity)
 
 # The files that are looked at in a folder.
-ENDINGS = (".txt", ".csv", ".tsv")
+ENDINGS = frozenset({".txt", ".csv", ".tsv"})
 
 # Seconds: a shorter label is a slip, and no recording is longer.
 _SHORTEST, _LONGEST = 1e-4, 1e8
@@ -113,8 +115,8 @@ def _files(paths: Sequence[Path], most: float = math.inf) -> Iterator[tuple[Path
     found: list[tuple[Path, Path | None]]
     for path in paths:
         if path.is_dir():
-            here = (file for file in _below(path, most) if file.name not in (CORRECTIONS, FINDINGS, MOVES))
-            found = [(file, path) for file in here if file.suffix.lower() in ENDINGS]
+            here = (path / name for name in sorted(walk(path, most=most, endings=ENDINGS)[0].audio, key=_files_first))
+            found = [(file, path) for file in here if file.name not in (CORRECTIONS, FINDINGS, MOVES)]
         elif path.exists():
             found = [(path, None)]
         else:
@@ -125,19 +127,10 @@ def _files(paths: Sequence[Path], most: float = math.inf) -> Iterator[tuple[Path
                 yield file, top
 
 
-def _below(top: Path, most: float) -> Iterator[Path]:
-    """Yield the files in a folder and below it, hidden ones not, through links, but each real folder once."""
-    seen = set()
-    for folder, below, names in os.walk(top, followlinks=True):
-        status = os.stat(folder)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:
-            below.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        if len(seen) > most:
-            raise UserError(f"there are more than {most:,} folders in {top}")
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
+def _files_first(path: str) -> list[tuple[bool, str]]:
+    """Return the key by which the files in a folder come before those in the folders below it."""
+    *folders, name = path.split("/")
+    return [*((True, folder) for folder in folders), (False, name)]
 
 
 def _read(file: Path, top: Path | None, named: ColumnNames) -> _Table:
@@ -145,8 +138,7 @@ def _read(file: Path, top: Path | None, named: ColumnNames) -> _Table:
     lines: list[str] = []
     try:
         lines = read_lines(file)
-        kind = next((kind for kind in FORMATS if kind.recognises(lines, named)), None)
-        if kind is not None:
+        if kind := _format_of(lines, named):
             return _Table(file, top, lines, *kind.annotations(file, lines, named))
         if not any(map(str.strip, lines)):
             return _Table(file, top, lines, [], [])
@@ -159,6 +151,10 @@ def _read(file: Path, top: Path | None, named: ColumnNames) -> _Table:
         return _Table(file, top, lines, [], [Problem(file, 0, reason, "table")])
 
 
+def _format_of(lines: Sequence[str], named: ColumnNames) -> ModuleType | None:
+    return next((kind for kind in FORMATS if kind.recognises(lines, named)), None)
+
+
 _EXPECTED = (
     "a label track of Audacity (start, end and label with tabs between them), or a header with the columns of Raven"
     " (Begin Time (s), End Time (s), Species), or file, start, end and label, or file and label for whole files"
@@ -168,8 +164,8 @@ _EXPECTED = (
 def _check_columns(read: Iterable[_Table], named: ColumnNames) -> None:
     """Raise a UserError if no table has a column that is named."""
     # A table that can be used shows best which columns there are.
-    tables = sorted((table for table in read if not audacity.recognises(table.lines)), key=lambda t: not t.annotations)
-    headers = {table.file: header_of(table.lines) for table in tables}
+    tables = sorted(read, key=lambda table: not table.annotations)
+    headers = {one.file: header_of(one.lines) for one in tables if _format_of(one.lines, named) is not audacity}
     missing = [name for name in named if name and not any(column_name(name) in one.columns for one in headers.values())]
     if missing:
         there = (f"; {file} has {columns_of(header)}" for file, header in headers.items() if header.names)

@@ -131,9 +131,7 @@ def _crop(cache: Cache) -> str:
 
 def n_segments(cache: Cache) -> int:
     """Return how many clips are segments of recordings."""
-    clip, end = (cache.columns[name][cache.first_rows] for name in ("clip", "end"))
-    windowed = clip[clip != b""].tolist()
-    return int(np.count_nonzero(end[clip == b""])) + sum(segment_of(path.decode()) is not None for path in windowed)
+    return sum("#" in path and segment_of(path) is not None for path in cache.clip_paths)
 
 
 def clips_and_rows(cache: Cache) -> dict[str, str]:

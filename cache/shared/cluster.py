@@ -34,10 +34,6 @@ _ANSWER_SECONDS = 60.0
 _COUNT_SECONDS = 1.0
 
 
-class UnfitWorker(UserError):
-    """A worker lacks something; the message names both."""
-
-
 class Needs(NamedTuple):
     """The needs of every worker: exactly these versions of its software, and these files and folders to read.
 
@@ -144,16 +140,13 @@ class Cluster:
         return UserError(f"worker {worker} {_in_words(error)}")
 
     def check(self, needs: Needs) -> None:
-        """Check the needs on every worker.
-
-        Raises an UnfitWorker if a worker lacks something.
-        """
+        """Raise a UserError that names the first worker that lacks something, and what."""
         answers = self.client.run(shortcoming, needs, on_error="return")
         bad = {worker: why for worker, answer in sorted(answers.items()) if (why := _words(answer))}
         if bad:
             worker, why = next(iter(bad.items()))
             more = f" ({len(bad) - 1} more workers of {len(answers)} are unfit)" if len(bad) > 1 else ""
-            raise UnfitWorker(f"worker {worker} {why}{more}")
+            raise UserError(f"worker {worker} {why}{more}")
 
     def gather_directly_if_possible(self) -> None:
         """Fetch results from the workers directly if they can be reached from here, not through the scheduler."""
@@ -203,16 +196,13 @@ _fit: set[Needs] = set()
 
 
 def check_this_worker(needs: Needs, again: bool = False) -> None:
-    """Check the worker that runs this, which may have joined after the others were checked.
-
-    Raises an UnfitWorker if the worker lacks something.
-    """
+    """Raise a UserError if the worker that runs this, which may have joined after the check, lacks something."""
     if needs in _fit and not again:
         return
     if why := shortcoming(needs):
         from distributed import get_worker
 
-        raise UnfitWorker(f"worker {get_worker().address} {why}")
+        raise UserError(f"worker {get_worker().address} {why}")
     _fit.add(needs)
 
 

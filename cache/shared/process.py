@@ -35,14 +35,8 @@ def silence_libraries() -> None:
         except OSError:  # such a stream has no descriptor
             continue
         stream.flush()
-        ours = os.fdopen(
-            os.dup(descriptor),
-            "w",
-            encoding=stream.encoding,
-            errors=stream.errors,
-            newline="\n",
-            buffering=1 if stream.line_buffering else -1,
-        )
+        buffering = 1 if stream.line_buffering else -1
+        ours = os.fdopen(os.dup(descriptor), "w", buffering, stream.encoding, stream.errors, "\n")
         setattr(sys, name, ours)
         os.dup2(nowhere, descriptor)
     os.close(nowhere)

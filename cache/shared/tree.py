@@ -67,79 +67,84 @@ def walk(
     deep: bool = True,
     with_rest: bool = False,
     most: float = math.inf,
+    endings: Collection[str] = AUDIO_EXTENSIONS,
 ) -> list[Tree]:
     """Walk folders of `top`, and everything else in it at the end if `with_rest`; return the content of each.
 
     The folders are relative to `top`, and "" is `top` itself; folders within them are looked into if `deep`. Links to
     folders are followed after all others, and each real folder is looked into once: a link back to where the walk has
-    been, or to another of the folders, adds nothing. Raises a UserError if there are more folders than `most`.
+    been, or to another of the folders, adds nothing. Files with other `endings` may take the place of audio. Raises a
+    UserError if there are more folders than `most`.
     """
-    root = os.fspath(top)
-    seen = {_identity(root), *(_identity(f"{root}/{folder}") for folder in folders)}
-    trees = _walked(root, folders, deep, seen, most)
-    if with_rest:
-        trees += _walked(root, ("",), deep, seen, most)
-    return trees
+    walk = _Walk(os.fspath(top), folders, deep, most, endings)
+    return walk.trees(folders) + (walk.trees([""]) if with_rest else [])
 
 
-def _walked(root: str, folders: Sequence[str], deep: bool, seen: set[tuple[int, int]], most: float) -> list[Tree]:
-    trees = [Tree() for _ in folders]
-    links: list[tuple[Tree, str]] = []
-    for tree, folder in zip(trees, folders, strict=True):
-        _enter(root, folder, tree, seen, links if deep else None, most)
-    # A linked folder may hold further links.
-    while links:
-        todo, links = sorted(links, key=lambda link: link[1]), []
-        for tree, path in todo:
-            if (identity := _identity(f"{root}/{path}")) not in seen:
-                seen.add(identity)
-                _enter(root, path, tree, seen, links, most)
-    for tree in trees:
-        tree.audio.sort()
-        tree.hollow = sorted(f for f in tree.hollow if not any(path.startswith(f"{f}/") for path in tree.audio))
-    return trees
+class _Walk:
+    """A walk, which enters each real folder once."""
 
+    def __init__(self, root: str, folders: Sequence[str], deep: bool, most: float, endings: Collection[str]) -> None:
+        self._root, self._deep, self._most, self._endings = root, deep, most, endings
+        self._seen = {_identity(root), *(_identity(f"{root}/{folder}") for folder in folders)}
+        self._links: list[tuple[Tree, str]] = []  # to folders, to be followed at the end
 
-def _enter(
-    root: str,
-    top: str,
-    tree: Tree,
-    seen: set[tuple[int, int]],
-    links: list[tuple[Tree, str]] | None,
-    most: float,
-) -> None:
-    """Note the files in a folder and below it; links to folders are put into `links`."""
-    todo = [top]
-    while todo:
-        if len(seen) > most:
-            raise UserError(f"there are more than {most:,} folders in {root}")
-        folder = todo.pop()
-        prefix = f"{folder}/" if folder else ""
-        try:
-            with os.scandir(f"{root}/{folder}") as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            tree.unreadable.append((folder, f"the folder cannot be read ({error.strerror})"))
-            continue
-        for entry in visible:
-            path = prefix + entry.name
-            # pathlib would take longer than all the rest of a run with nothing to do.
-            extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-            if not _is_folder(entry):
+    def trees(self, folders: Sequence[str]) -> list[Tree]:
+        """Return the content of each of these folders."""
+        trees = [Tree() for _ in folders]
+        for tree, folder in zip(trees, folders, strict=True):
+            self._enter(folder, tree)
+        # A linked folder may hold further links.
+        while self._links:
+            todo, self._links = sorted(self._links, key=lambda link: link[1]), []
+            for tree, path in todo:
+                if self._is_new(path):
+                    self._enter(path, tree)
+        for tree in trees:
+            tree.audio.sort()
+            tree.hollow = sorted(f for f in tree.hollow if not any(path.startswith(f"{f}/") for path in tree.audio))
+        return trees
+
+    def _is_new(self, folder: str) -> bool:
+        n = len(self._seen)
+        self._seen.add(_identity(f"{self._root}/{folder}"))
+        return len(self._seen) > n
+
+    def _enter(self, top: str, tree: Tree) -> None:
+        """Note the files in a folder and below it."""
+        todo = [top]
+        while todo:
+            if len(self._seen) > self._most:
+                raise UserError(f"there are more than {self._most:,} folders in {self._root}")
+            folder = todo.pop()
+            try:
+                visible = _visible(f"{self._root}/{folder}")
+            except OSError as error:
+                tree.unreadable.append((folder, f"the folder cannot be read ({error.strerror})"))
+                continue
+            for entry in visible:
+                path, extension = f"{folder}/{entry.name}" if folder else entry.name, _extension(entry.name)
+                if not _is_folder(entry):
+                    if extension in self._endings:
+                        tree.audio.append(path)
+                    else:
+                        tree.others[extension] += 1
+                    continue
                 if extension in AUDIO_EXTENSIONS:
-                    tree.audio.append(path)
-                else:
-                    tree.others[extension] += 1
-                continue
-            if extension in AUDIO_EXTENSIONS:
-                tree.hollow.append(path)
-            if links is None:
-                continue
-            if entry.is_symlink():
-                links.append((tree, path))
-            elif (identity := _identity(f"{root}/{path}")) not in seen:
-                seen.add(identity)
-                todo.append(path)
+                    tree.hollow.append(path)
+                if self._deep and entry.is_symlink():
+                    self._links.append((tree, path))
+                elif self._deep and self._is_new(path):
+                    todo.append(path)
+
+
+def _visible(folder: str) -> list["os.DirEntry[str]"]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _extension(name: str) -> str:
+    # pathlib would take longer than all the rest of a run with nothing to do.
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -224,12 +229,10 @@ def class_places(data: str | os.PathLike[str]) -> Places:
 
 def _entries(top: str | os.PathLike[str], folder: str) -> tuple[list[str], list[str]]:
     """Return the names of the folders and the paths of the audio files in a folder, sorted, hidden ones not."""
-    with os.scandir(f"{os.fspath(top)}/{folder}") as entries:
-        visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    is_folder = {entry.name: _is_folder(entry) for entry in visible}
-    files = (name for name in is_folder if not is_folder[name])
-    audio = [name for name in files if os.path.splitext(name)[1].lower() in AUDIO_EXTENSIONS]  # noqa: PTH122
-    return [name for name in is_folder if is_folder[name]], [f"{folder}{name}" for name in audio]
+    is_folder = {entry.name: _is_folder(entry) for entry in _visible(f"{os.fspath(top)}/{folder}")}
+    names = sorted(is_folder)
+    audio = [f"{folder}{name}" for name in names if not is_folder[name] and _extension(name) in AUDIO_EXTENSIONS]
+    return [name for name in names if is_folder[name]], audio
 
 
 def joined(trees: Iterable[Tree]) -> Tree:

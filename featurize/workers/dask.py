@@ -96,7 +96,7 @@ def software() -> dict[str, str]:
 def work(needs: Needs, data: str, tasks: Sequence[Task], settings: MelSettings, dtype: str) -> Done:
     """Compute a batch on a worker; its rows are in the result.
 
-    Raises an UnfitWorker if the worker lacks something.
+    Raises a UserError if the worker lacks something.
     """
     check_this_worker(needs)
     read_ahead(files_of(data, tasks))

@@ -104,6 +104,11 @@ def test_the_label_is_in_the_likeliest_column_or_in_the_one_that_is_named(
     assert read(file, column=asked)[0] == [("night.wav", 1.0, 2.0, expected)]
 
 
+def test_a_column_that_is_named_is_found_in_a_table_whose_lines_could_be_a_label_track(field: Path) -> None:
+    file = write(field / "night.txt", ("begin", "end", "call"), ("1.0", "2.0", "frog"))
+    assert read(file, column="call") == ([("night.wav", 1.0, 2.0, "frog")], [])
+
+
 def test_a_column_that_is_not_there_is_an_error_with_the_columns_there_are(field: Path) -> None:
     file = write(field / "night.txt", (*RAVEN, "Species"), (1, "Spectrogram 1", 1, 1, 2, 0, 8000, "a"))
     with pytest.raises(UserError, match=r"no table has a column Call; .*night.txt has Selection, .*, Species"):
