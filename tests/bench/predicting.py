@@ -102,7 +102,7 @@ def network(folder: Path, file: Path) -> None:
     from train.models.inference import BATCH_SIZE, forward_of
     from train.runs.directory import open_run
 
-    forward = forward_of(open_run(folder))(n_frames_of(round(WINDOW * SR), MelSettings()))
+    forward = forward_of(open_run(folder), n_frames_of(round(WINDOW * SR), MelSettings()))
     batch = np.random.default_rng(0).random((BATCH_SIZE, 128, 128, 1)).astype(np.float32)
     started = time.perf_counter()
     for _ in range(7200 // BATCH_SIZE):

@@ -19,8 +19,8 @@ compiled with Adam. It saves work in three places.
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from cache.shared.types import Float32
 from train.backend.keras import keras, tf
 from train.backend.optim import Adam
 from train.backend.types import Layer, Model, Tensor, Weights
@@ -37,7 +37,7 @@ class Columns(NamedTuple):
 def fewest_columns(plain: Model, n_frames: int) -> Columns:
     """Return the fewest columns that hold clips of `n_frames` frames, one column of padding and the right end."""
     n_clip, n_edge, stride = n_frames, 0, 1
-    for conv, pool in _blocks(_layers(plain)):
+    for conv, pool in _blocks(plain.layers):
         reach, size = conv.kernel_size[1] // 2, pool.pool_size[1]
         n_clip, n_edge = -(-(n_clip + reach) // size), -(-(n_edge + reach) // size)
         stride *= size
@@ -56,26 +56,11 @@ def fast_to_train(plain: Model, n_frames: int) -> Model:
     of the first Dense's kernel. Its get_weights() and set_weights() are those of `plain`; its input_shape has the
     number of columns that it takes.
     """
-    fast = _model(plain, _Training(plain, fewest_columns(plain, n_frames)), "training")
+    layer = _FastPath(plain, fewest_columns(plain, n_frames))
+    clip = keras.Input((plain.input_shape[1], layer.columns.n_input, 1))
+    fast: Model = _FastModel(clip, layer(clip), name=f"{plain.name}_in_training")
     fast.compile(optimizer=Adam.from_config(plain.optimizer.get_config()), loss=plain.loss, metrics=["accuracy"])
     return fast
-
-
-def fast_copy(plain: Model, n_frames: int) -> Model | None:
-    """Return the fast path of a trained model, for clips of at most `n_frames` frames; None if it saves no column."""
-    columns = fewest_columns(plain, n_frames)
-    return None if columns.n_alike == 1 else _model(plain, _Classifying(plain, columns), "inference")
-
-
-def _model(plain: Model, layer: "_FastPath", purpose: str) -> Model:
-    clip = keras.Input((plain.input_shape[1], layer.columns.n_input, 1))
-    model: Model = _FastModel(clip, layer(clip), name=f"{plain.name}_in_{purpose}")
-    return model
-
-
-def _layers(plain: Model) -> list[Layer]:
-    """Return the layers of a model that is a Sequential, or was one before a layer was taken from its end."""
-    return [layer for layer in plain.layers if not isinstance(layer, keras.layers.InputLayer)]
 
 
 def _blocks(layers: list[Layer]) -> list[tuple[Layer, Layer]]:
@@ -96,70 +81,19 @@ class _FastModel(keras.Model):  # type: ignore[misc]
 
 
 class _FastPath(keras.layers.Layer):  # type: ignore[misc]
-    """All layers of a model as one."""
+    """All layers of a model as one.
+
+    Where columns are alike, the first Dense's kernel stays as it was before training, and `kernel` is trained in its
+    place. It has the mean of the weights of the alike columns, which all move as it does.
+    """
 
     def __init__(self, plain: Model, columns: Columns) -> None:
         super().__init__()
         # The layers, not the model: its optimiser and its metrics would become a part of this layer.
-        self.layers, self.columns, self.n_classes = _layers(plain), columns, plain.output_shape[1]
+        self.layers, self.columns, self.n_classes = plain.layers, columns, plain.output_shape[1]
         self.n_blocks = len(_blocks(self.layers))
         self.n_mels, _, self.n_filters = self.layers[2 * self.n_blocks].input.shape[1:]
         self.built = True
-
-    @property
-    def dense(self) -> Layer:
-        """The first Dense."""
-        return self.layers[2 * self.n_blocks + 1]
-
-    def first_kernel(self) -> Tensor:
-        """Return what the first Dense has for the columns that are computed, shape (n_rows, n_units)."""
-        raise NotImplementedError
-
-    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
-        for conv, pool in _blocks(self.layers):
-            x = tf.nn.conv2d(x, conv.kernel, 1, "SAME")
-            x = tf.nn.max_pool2d(x, pool.pool_size, pool.strides, "VALID")
-            x = tf.nn.relu(tf.nn.bias_add(x, conv.bias))
-        flatten, dense, *others = self.layers[2 * self.n_blocks :]
-        x = dense.activation(tf.nn.bias_add(tf.matmul(flatten(x), self.first_kernel()), dense.bias))
-        for layer in others:
-            x = layer(x, training=training) if isinstance(layer, keras.layers.Dropout) else layer(x)
-        return x
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return (input_shape[0], self.n_classes)
-
-    def by_column(self, kernel: Tensor) -> Tensor:
-        """Return a kernel of the first Dense as (n_mels, n_columns, n_filters x n_units)."""
-        shape = (self.n_mels, -1, self.n_filters * kernel.shape[1])
-        return kernel.reshape(shape) if isinstance(kernel, np.ndarray) else tf.reshape(kernel, shape)
-
-    def in_parts(self, by_column: Tensor, n_alike: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Cut the columns of a kernel into those of the clip, the alike ones, and those of the right end."""
-        n_clip = by_column.shape[1] - n_alike - self.columns.n_edge
-        return by_column[:, :n_clip], by_column[:, n_clip : n_clip + n_alike], by_column[:, n_clip + n_alike :]
-
-
-class _Classifying(_FastPath):
-    """The weights never change again."""
-
-    def first_kernel(self) -> Tensor:
-        # Computed once, outside of the function that is traced.
-        with tf.init_scope():
-            kernel = tf.convert_to_tensor(self.dense.kernel)
-            clip, alike, edge = self.in_parts(self.by_column(kernel), self.columns.n_alike)
-            summed = tf.concat([clip, tf.reduce_sum(alike, axis=1, keepdims=True), edge], axis=1)
-            return tf.reshape(summed, (-1, kernel.shape[1]))
-
-
-class _Training(_FastPath):
-    """The first Dense's kernel stays as it was before training, and `kernel` is trained in its place.
-
-    `kernel` has the mean of the weights of the alike columns, which all move as it does.
-    """
-
-    def __init__(self, plain: Model, columns: Columns) -> None:
-        super().__init__(plain, columns)
         self.kernel = None
         if columns.n_alike == 1:
             return
@@ -168,27 +102,39 @@ class _Training(_FastPath):
         mean = self._with_mean(np.asarray(before))
         self.kernel = self.add_weight(shape=mean.shape, initializer="zeros", name="kernel")
         self.kernel.assign(mean)
-        # How many other columns each column stands for.
-        n_columns = self.by_column(mean).shape[1]
-        self.n_others = np.zeros((1, n_columns, 1), np.float32)
-        self.n_others[:, n_columns - 1 - columns.n_edge] = columns.n_alike - 1
+        # How many other columns the one of each weight stands for.
+        n_columns = self._by_column(mean).shape[1]
+        n_others = np.zeros((self.n_mels, n_columns, self.n_filters), np.float32)
+        n_others[:, n_columns - 1 - columns.n_edge] = columns.n_alike - 1
+        self.n_others = n_others.reshape(-1, 1)
 
-    def first_kernel(self) -> Tensor:
-        if self.kernel is None:
-            return tf.convert_to_tensor(self.dense.kernel)
-        # Its value counts once for each of the alike columns, its gradient is that of one of them.
-        others = tf.reshape(self.by_column(self.kernel.value) * self.n_others, self.kernel.shape)
-        return self.kernel.value + tf.stop_gradient(others)
+    @property
+    def dense(self) -> Layer:
+        """The first Dense."""
+        return self.layers[2 * self.n_blocks + 1]
+
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
+        for conv, pool in _blocks(self.layers):
+            x = tf.nn.conv2d(x, conv.kernel, 1, "SAME")
+            x = tf.nn.max_pool2d(x, pool.pool_size, pool.strides, "VALID")
+            x = tf.nn.relu(tf.nn.bias_add(x, conv.bias))
+        flatten, dense, *others = self.layers[2 * self.n_blocks :]
+        x = dense.activation(tf.nn.bias_add(tf.matmul(flatten(x), self._first_kernel()), dense.bias))
+        for layer in others:
+            x = layer(x, training=training) if isinstance(layer, keras.layers.Dropout) else layer(x)
+        return x
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], self.n_classes)
 
     def plain_weights(self) -> Weights:
         """Return the weights of the plain model, each of the alike columns moved as far as their mean."""
         weights = [np.asarray(weight) for layer in self.layers for weight in layer.weights]
         if self.kernel is not None:
             before = weights[2 * self.n_blocks]
-            moved = self.by_column(np.asarray(self.kernel) - self._with_mean(before))
-            clip, alike, edge = self.in_parts(moved, 1)
-            of_all = np.concatenate([clip, np.repeat(alike, self.columns.n_alike, axis=1), edge], axis=1)
-            weights[2 * self.n_blocks] = before + of_all.reshape(before.shape)
+            clip, alike, edge = self._in_parts(np.asarray(self.kernel) - self._with_mean(before), 1)
+            moved = np.concatenate([clip, np.repeat(alike, self.columns.n_alike, axis=1), edge], axis=1)
+            weights[2 * self.n_blocks] = before + moved.reshape(before.shape)
         return weights
 
     def take_weights(self, weights: Weights) -> None:
@@ -199,7 +145,24 @@ class _Training(_FastPath):
         if self.kernel is not None:
             self.kernel.assign(self._with_mean(weights[2 * self.n_blocks]))
 
-    def _with_mean(self, kernel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _first_kernel(self) -> Tensor:
+        """Return what the first Dense has for the columns that are computed, shape (n_rows, n_units)."""
+        if self.kernel is None:
+            return tf.convert_to_tensor(self.dense.kernel)
+        # Its value counts once for each of the alike columns, its gradient is that of one of them.
+        return self.kernel.value + tf.stop_gradient(self.kernel.value * self.n_others)
+
+    def _with_mean(self, kernel: Float32) -> Float32:
         """Return a kernel of the plain model in which one column, their mean, replaces the alike ones."""
-        clip, alike, edge = self.in_parts(self.by_column(kernel), self.columns.n_alike)
+        clip, alike, edge = self._in_parts(kernel, self.columns.n_alike)
         return np.concatenate([clip, alike.mean(axis=1, keepdims=True), edge], axis=1).reshape(-1, kernel.shape[1])
+
+    def _in_parts(self, kernel: Float32, n_alike: int) -> tuple[Float32, Float32, Float32]:
+        """Cut the columns of a kernel into those of the clip, the alike ones, and those of the right end."""
+        columns = self._by_column(kernel)
+        n_clip = columns.shape[1] - n_alike - self.columns.n_edge
+        return columns[:, :n_clip], columns[:, n_clip : n_clip + n_alike], columns[:, n_clip + n_alike :]
+
+    def _by_column(self, kernel: Float32) -> Float32:
+        """Return a kernel of the first Dense as (n_mels, n_columns, n_filters x n_units)."""
+        return kernel.reshape(self.n_mels, -1, self.n_filters * kernel.shape[1])

@@ -6,8 +6,8 @@ from cache import Cache
 from cache.shared.types import Float32, Rows
 from train.backend.types import Model
 from train.dataset.rows import mean_by_clip
-from train.models.inference import forward, narrow_copy, predict_rows
-from train.models.recipes import recipe
+from train.models.inference import forward, predict_rows
+from train.models.recipes import build_model, input_columns
 
 # Clips of the label's class, and as many of the other.
 N_NEAREST = 3
@@ -45,22 +45,17 @@ def nearest_clips(model: Model, name: str, cache: Cache, clips: Rows, probabilit
 
 def _features(model: Model, name: str, cache: Cache) -> Float32:
     """Return the input of the last layer for every clip, of length 1, shape (n_clips, n_features)."""
-    # The rows of a whole cache are many, and a copy on fewer columns computes the same.
-    n_frames = int(cache.columns["n_frames"].max())
-    if recipe(name).fast_path:  # such a copy has a single layer
-        below = narrow_copy(_below_last(model), name, n_frames) or _below_last(model)
-    else:
-        below = _below_last(narrow_copy(model, name, n_frames) or model)
-    features_of, n_columns = forward(below), below.input_shape[2]
+    from train.backend.keras import keras
+
+    n_columns = input_columns(name, int(cache.columns["n_frames"].max()))
+    if n_columns < model.input_shape[2]:
+        # The rows of a whole cache are many, and a copy on fewer columns computes the same.
+        weights = model.get_weights()
+        model = build_model(name, model.output_shape[1], n_columns=n_columns)
+        model.set_weights(weights)
+    features_of = forward(keras.Model(model.inputs[0], model.layers[-1].input))
     of_rows = predict_rows(lambda batch: features_of(batch[:, :, :n_columns]), cache.X, np.arange(len(cache)))
     features = mean_by_clip(of_rows, cache.clips)
     norms = np.linalg.norm(features, axis=1, keepdims=True).astype(np.float32)
     unit: Float32 = features / np.maximum(norms, np.float32(1e-12))
     return unit
-
-
-def _below_last(model: Model) -> Model:
-    from train.backend.keras import keras
-
-    below: Model = keras.Model(model.inputs[0], model.layers[-1].input)
-    return below

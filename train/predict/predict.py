@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -27,8 +27,6 @@ from featurize.features.row import check_reach, energy, n_frames_of, reach_remar
 from featurize.workers.threads import joined, mapped
 from train.models.calibration import calibrated
 from train.models.inference import BATCH_SIZE, forward_of
-from train.models.network import Forward
-from train.models.recipes import N_COLUMNS
 from train.predict.results import Kind, Recording, Tally, Window
 from train.predict.sources import Clip, Source, find_sources
 from train.predict.windows import Cut, Windows, cuts, settings_of, thresholds_of, windows_as_scored
@@ -42,6 +40,8 @@ _MAX_PARTS = 256
 
 # Samples of a window that one thread may as well transform itself.
 _SHORT = 20_000
+
+_SILENT = "silent"
 
 # An amplitude, with 1 as full scale, below which a sample counts as silence: far below the noise of 16 bits.
 _QUIET = 1e-6
@@ -95,10 +95,16 @@ def predict(
     settings = settings_of(run)
     windows = windows or windows_as_scored(run)
     thresholds = threshold or dict.fromkeys(run.class_names, 0.0)
-    network = _network(run, windows, settings)
+    # Nothing is longer than a recording that is not cut. It is a whole number of samples at the rate of its own, which
+    # may be a millisecond more.
+    longest = max(1.0, windows.longest_whole) * windows.seconds + 1e-3
+    network = forward_of(run, n_frames_of(round(longest * settings.sr) + 1, settings))
     tally = Tally()
     for batch in _batches(sources, windows, settings, run.dtype):
-        for part, probabilities in zip(batch, network(batch), strict=True):
+        rows = [part.x for part in batch if part.x is not None]
+        found = iter(calibrated(network(np.stack(rows)), run.temperature).tolist() if rows else ())
+        for part in batch:
+            probabilities = {} if part.x is None else dict(zip(run.class_names, next(found), strict=True))
             label = label_of(probabilities, thresholds)
             if part.kind is Kind.WINDOW:
                 window = Window(part.path, part.start, part.end, label, probabilities, part.reason, part.duration)
@@ -113,10 +119,6 @@ def predict(
             else:
                 yield Recording(part.path, part.kind, part.end, label, probabilities, part.reason, part.note)
             tally = Tally()
-
-
-# A spectrogram; or None for silence, and in words what is silent.
-Featurized = tuple[npt.NDArray[Any] | None, str]
 
 
 class _Part(NamedTuple):
@@ -137,32 +139,33 @@ class _Part(NamedTuple):
 
 def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str, threads: ThreadPool) -> Iterator[_Part]:
     """Yield the parts of a recording, whose spectrograms the threads compute."""
-    kind, end = Kind.CLIP, 0.0
     try:
         with _open(source) as audio:
-            duration = audio.n_samples / audio.sr
             check_reach(audio.sr, settings)
-            blocks, low = Reading(mono_blocks(audio, audio.sr)), reach_remark(audio.sr, settings)
-            featurized = partial(_featurized, sr=audio.sr, settings=settings, dtype=dtype)
+            blocks = Reading(mono_blocks(audio, audio.sr))
+            of_cuts = cuts(blocks, audio.sr, windows)
+            featurized = partial(_featurized, path=source.path, audio=audio, settings=settings, dtype=dtype)
+            parts: Iterable[_Part]
+            if windows.n_loudest and not source.is_stdin:
+                parts = _loudest(of_cuts, featurized, audio.sr, windows, settings)
             # To hand over a short window takes longer than to transform it, unless it is resampled; and a microphone's
             # must not wait for the next one.
-            is_slow = windows.seconds * audio.sr > _SHORT and not source.is_stdin
-            of_cuts = cuts(blocks, audio.sr, windows)
-            if windows.n_loudest and not source.is_stdin:
-                done: Iterable[tuple[Cut, Featurized]] = _loudest(of_cuts, featurized, audio.sr, windows, settings)
-            elif is_slow:
-                done = mapped(featurized, of_cuts, threads, 2 * _N_THREADS)
+            elif windows.seconds * audio.sr > _SHORT and not source.is_stdin:
+                parts = (part for _, part in mapped(featurized, of_cuts, threads, 2 * _N_THREADS))
             else:
-                done = ((c, featurized(c)) for c in of_cuts)
-            for (start, end, is_whole, _), (x, reason) in done:
-                kind = Kind.CLIP if is_whole else Kind.WINDOW
-                # A clip comes when all is read; before, nobody knows whether something is wrong with it.
-                note = _notes(blocks.result.decoded.remark, low) if is_whole else ""
-                yield _Part(source.path, kind, start, end, x, reason, note, duration)
-            if kind is Kind.WINDOW:
+                parts = map(featurized, of_cuts)
+            part = _Part(source.path, Kind.CLIP)
+            for part in parts:
+                if part.kind is Kind.WINDOW:
+                    yield part
+            # Only when all is read is it known whether something is wrong with it.
+            decoded = blocks.result.decoded
+            note = "; ".join(filter(None, (decoded.remark, reach_remark(audio.sr, settings))))
+            if part.kind is Kind.WINDOW:
                 # The loudest windows need not reach the end.
-                end = blocks.result.decoded.n_samples / audio.sr if windows.n_loudest else end
-                yield _Part(source.path, Kind.RECORDING, end=end, note=_notes(blocks.result.decoded.remark, low))
+                end = decoded.n_samples / audio.sr if windows.n_loudest else part.end
+                part = _Part(source.path, Kind.RECORDING, end=end)
+            yield part._replace(note=note)
         return
     except ClipError as error:
         reason = str(error)
@@ -172,10 +175,6 @@ def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str, 
         # A file of unknown origin may make a decoder fail in any way; that must cost this file only.
         reason = f"it cannot be decoded ({type(error).__name__}: {error})"
     yield _Part(source.path, Kind.REJECTED, reason=reason)
-
-
-def _notes(*notes: str) -> str:
-    return "; ".join(filter(None, notes))
 
 
 def _open(source: Source) -> AbstractContextManager[Any]:
@@ -199,27 +198,30 @@ def _in_memory(y: Float32, sr: int) -> Audio:
 
 
 def _loudest(
-    of_cuts: Iterable[Cut], featurized: Callable[[Cut], Featurized], sr: int, windows: Windows, settings: MelSettings
-) -> list[tuple[Cut, Featurized]]:
+    of_cuts: Iterable[Cut], featurized: Callable[[Cut], _Part], sr: int, windows: Windows, settings: MelSettings
+) -> list[_Part]:
     """Return the windows of a recording that featurize takes of it with --crop loudest; a silent one if all are."""
-    loudest = Loudest[tuple[Cut, Featurized]](windows.n_loudest, grid(windows.seconds, windows.overlap, sr))
-    silent: list[tuple[Cut, Featurized]] = []
+    loudest = Loudest[_Part](windows.n_loudest, grid(windows.seconds, windows.overlap, sr))
+    silent: list[_Part] = []
     for cut in of_cuts:
-        silent = [(cut, (None, "silent"))]
         if cut.whole:
-            return [(cut, featurized(cut))]
+            return [featurized(cut)]
         blocks = mono_blocks(_in_memory(cut.y, sr), settings.sr)
         at, first = energy(blocks, n_resampled(len(cut.y), sr, settings.sr), settings), round(cut.start * sr)
         if loudest.may_have(at, first):
-            x, reason = featurized(cut)
-            if x is not None:
-                loudest.add(at, first, (cut._replace(y=cut.y[:0]), (x, reason)))
+            part = featurized(cut)
+            if part.x is not None:
+                loudest.add(at, first, part)
+            else:
+                silent = [part._replace(reason=_SILENT)]
     return loudest.chosen or silent
 
 
-def _featurized(cut: Cut, sr: int, settings: MelSettings, dtype: str) -> Featurized:
-    """Return the spectrogram of a cut; or None for silence, and in words what is silent."""
-    y = cut.y
+def _featurized(cut: Cut, path: Path, audio: Audio, settings: MelSettings, dtype: str) -> _Part:
+    """Return a cut of a recording with its spectrogram; or without one, and in words what is silent."""
+    y, sr = cut.y, audio.sr
+    kind = Kind.CLIP if cut.whole else Kind.WINDOW
+    part = _Part(path, kind, cut.start, cut.end, duration=audio.n_samples / sr)
     try:
         # Through the type of the cache, so that a row is to the bit what the model saw in training.
         x = spectrogram(y, sr, settings).astype(dtype, copy=False)
@@ -227,63 +229,33 @@ def _featurized(cut: Cut, sr: int, settings: MelSettings, dtype: str) -> Featuri
         raise ClipError(str(error) if cut.whole else f"from {cut.start:.2f} to {cut.end:.2f} s {error}") from None
     # Silence has nothing to tell classes apart by, so what a network says about it means nothing.
     if x.any():
-        return x, ""
+        return part._replace(x=x)
     if len(y) / sr <= settings.row_seconds or np.abs(y).max() < _QUIET:
-        return None, "silent"
-    return None, f"no sound in the {settings.row_seconds:.2g} s that are used; there is sound elsewhere"
+        return part._replace(reason=_SILENT)
+    reason = f"no sound in the {settings.row_seconds:.2g} s that are used; there is sound elsewhere"
+    return part._replace(reason=reason)
 
 
 def _batches(sources: Iterable[Source], windows: Windows, settings: MelSettings, dtype: str) -> Iterator[list[_Part]]:
-    """Yield the parts in lists with up to BATCH_SIZE spectrograms, which are all of windows or all of clips.
+    """Yield the parts in lists with up to BATCH_SIZE spectrograms.
 
     Threads featurize ahead. A microphone's list holds what is finished when the network is free, which is one window.
     """
     sources = list(sources)
     is_live = any(source.is_stdin for source in sources)
     batch: list[_Part] = []
-    n_rows, kind = 0, Kind.CLIP
     with ExitStack() as stack:
         threads = stack.enter_context(closing(ThreadPool(_N_THREADS)))
         streams = (_parts(source, windows, settings, dtype, threads) for source in sources)
         for part in stack.enter_context(closing(joined(streams, _N_THREADS, _N_AHEAD))):
-            if part is None:
-                if batch and is_live:
-                    yield batch
-                    batch, n_rows = [], 0
-                continue
-            is_row = part.x is not None
-            if len(batch) == _MAX_PARTS or (is_row and n_rows and (n_rows == BATCH_SIZE or part.kind is not kind)):
+            if part is not None:
+                batch.append(part)
+            n_rows = sum(one.x is not None for one in batch)
+            if n_rows == BATCH_SIZE or len(batch) == _MAX_PARTS or (part is None and batch and is_live):
                 yield batch
-                batch, n_rows = [], 0
-            if is_row:
-                n_rows, kind = n_rows + 1, part.kind
-            batch.append(part)
+                batch = []
         if batch:
             yield batch
-
-
-def _network(
-    run: Run, windows: Windows, settings: MelSettings
-) -> Callable[[Sequence[_Part]], Iterator[dict[str, float]]]:
-    """Return the model of a run as a function of parts; those without a spectrogram have no probabilities."""
-    of_frames = forward_of(run)
-    forwards: dict[Kind, Forward] = {}
-    # A window is a whole number of samples at the rate of its recording, so it may be a millisecond longer.
-    n_frames = n_frames_of(round((windows.seconds + 1e-3) * settings.sr) + 1, settings)
-
-    def probabilities_of(batch: Sequence[_Part]) -> Iterator[dict[str, float]]:
-        kind = next((part.kind for part in batch if part.x is not None), None)
-        if kind is None:
-            yield from ({} for _ in batch)
-            return
-        if kind not in forwards:
-            forwards[kind] = of_frames(N_COLUMNS if kind is Kind.CLIP else n_frames)
-        rows = np.stack([part.x.astype(np.float32, copy=False) for part in batch if part.x is not None])
-        values = iter(calibrated(forwards[kind](rows), run.temperature).tolist())
-        for part in batch:
-            yield {} if part.x is None else dict(zip(run.class_names, next(values), strict=True))
-
-    return probabilities_of
 
 
 def label_of(probabilities: Mapping[str, float], thresholds: Mapping[str, float]) -> str:

@@ -20,11 +20,10 @@ from cache.shared.types import Float32
 from featurize.audio.audio import Audio, ClipError
 from featurize.audio.decode import open_audio
 from featurize.features.row import n_frames_of, spectrogram
-from train.predict.detections import Detections
 from train.predict.results import Kind
 from train.predict.sinks import Found, refuse_equal_names
 from train.predict.sources import Source
-from train.predict.windows import settings_of
+from train.predict.windows import Detections, settings_of
 from train.runs.directory import Run
 
 # The longest name that common file systems take.

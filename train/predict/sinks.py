@@ -13,10 +13,10 @@ from cache.labels.annotation import Region
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
 from cache.shared.text import human_count
-from train.predict.detections import Detections
 from train.predict.results import LABELS, Kind, Recording, Window
 from train.predict.rows import as_text, region_as_text
 from train.predict.sources import Source
+from train.predict.windows import Detections
 from train.runs.directory import Run
 
 Found = Window | Recording

@@ -1,17 +1,25 @@
-"""Windows of a recording: a short one is classified whole, as the clip it is, a long one window by window."""
+"""Windows of a recording, and the detections that neighbouring windows of one label are joined to.
+
+A short recording is classified whole, as the clip it is, a long one window by window.
+"""
 
 import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from cache.file.settings import MelSettings
+from cache.labels.annotation import Region
 from cache.shared.errors import UserError
 from cache.shared.segment import grid
 from cache.shared.tree import is_background
-from cache.shared.types import Float32
+from cache.shared.types import Float32, Float64
 from featurize.audio.pieces import cut_windows
 from featurize.features.row import FEATURE_VERSION, computable
+from train.predict.results import Kind, Recording, Window
 from train.runs.directory import Run
 
 
@@ -116,3 +124,58 @@ def cuts(blocks: Iterable[Float32], sr: int, windows: Windows) -> Iterator[Cut]:
     of_clip = grid(windows.seconds, windows.overlap, sr)
     for first, y, is_whole in cut_windows(blocks, of_clip, int(windows.longest_whole * of_clip.length)):
         yield Cut(first / sr, (first + len(y)) / sr, is_whole, y)
+
+
+class Detections:
+    """The detections of one recording after another, each given out as soon as its last window is known."""
+
+    def __init__(self) -> None:
+        # The windows of the label that goes on, and where its detection starts.
+        self._windows: list[Window | Recording] = []
+        self._start = 0.0
+
+    def take(self, one: Window | Recording) -> list[Region]:
+        """Take the next prediction; return what is complete with it, a class that means "none of them" aside.
+
+        Where two windows overlap, each has the half that is nearer to it.
+        """
+        complete: list[Region] = []
+        if one.kind in (Kind.WINDOW, Kind.CLIP):
+            if not self._windows:
+                self._start = one.start
+            elif one.start > (last := self._windows[-1]).end:
+                # The loudest windows may lie apart.
+                complete, self._start = self._ended(last.end), one.start
+            elif one.label != last.label:
+                middle = (one.start + last.end) / 2
+                complete, self._start = self._ended(middle), middle
+            self._windows.append(one)
+        if one.kind is not Kind.WINDOW and self._windows:
+            complete += self._ended(self._windows[-1].end)
+        return complete
+
+    def _ended(self, end: float) -> list[Region]:
+        """Return the detection of the label that ends there."""
+        windows, self._windows = self._windows, []
+        label = windows[0].label
+        if not label or is_background(label):
+            return []
+        values = [one.probabilities[label] for one in windows]
+        return [Region(self._start, end, label, sum(values) / len(values))]
+
+
+def joined(windows: Float64, labels: npt.NDArray[np.integer]) -> tuple[Float64, list[slice]]:
+    """Join neighbouring windows of one label into segments that do not overlap.
+
+    Where two windows overlap, each has the half that is nearer to it; what lies apart is not joined. Windows, by rising
+    start, and segments, whatever their label, are start and end in seconds, shape (n, 2) and (m, 2). The second result
+    has the windows of each segment.
+    """
+    if not len(windows):
+        return np.empty((0, 2)), []
+    starts, ends = windows[:, 0].copy(), windows[:, 1].copy()
+    apart, middles = starts[1:] > ends[:-1], (starts[1:] + ends[:-1]) / 2
+    changes = np.flatnonzero((np.diff(labels) != 0) | apart) + 1
+    first, stop = np.concatenate(([0], changes)), np.concatenate((changes, [len(labels)]))
+    starts[1:][~apart] = ends[:-1][~apart] = middles[~apart]
+    return np.column_stack((starts[first], ends[stop - 1])), [slice(a, b) for a, b in zip(first, stop, strict=True)]

@@ -8,7 +8,7 @@ found if right detections cover a share of it (ground truth intersection criteri
 import numpy as np
 
 from cache.shared.types import Bools, Float64
-from train.predict.detections import joined
+from train.predict.windows import joined
 
 # Both shares; their authors' example has the same.
 TOLERANCE = INTERSECTION = 0.5

@@ -21,7 +21,6 @@ from train.dataset.rows import Batches, mean_by_clip, rows_of
 from train.dataset.splits import SPLITS, groups_of
 from train.models.calibration import best_thresholds, calibrated, fit_temperature
 from train.models.inference import forward_of, predict_rows
-from train.models.recipes import N_COLUMNS
 from train.runs.directory import load_model, open_run
 from train.runs.record import read_record
 from train.runs.tables import read_history, read_predictions, read_split
@@ -132,7 +131,7 @@ def test_a_crop_that_makes_no_sense_is_named(mixed_run: Path, tmp_path: Path, na
 
 def test_a_clip_has_the_mean_of_the_probabilities_of_its_rows(mixed: Cache, mixed_run: Path) -> None:
     run = open_run(mixed_run)
-    of_rows = calibrated(predict_rows(forward_of(run)(N_COLUMNS), mixed.X, np.arange(len(mixed))), run.temperature)
+    of_rows = calibrated(predict_rows(forward_of(run), mixed.X, np.arange(len(mixed))), run.temperature)
     tested = read_predictions(mixed_run, run.class_names)
     for path, p in zip(tested.paths, tested.mean, strict=True):
         own = of_rows[mixed.clips == mixed.clip_paths.index(path)]
@@ -146,7 +145,7 @@ def test_temperature_thresholds_and_epoch_are_chosen_by_clips(mixed: Cache, mixe
     run = open_run(mixed_run)
     val = np.array([i for i, clip in enumerate(read_split(mixed_run)) if clip.split == "val"])
     rows, clip = rows_of(mixed, val)
-    of_rows, labels = predict_rows(forward_of(run)(N_COLUMNS), mixed.X, rows), mixed.clip_labels[val]
+    of_rows, labels = predict_rows(forward_of(run), mixed.X, rows), mixed.clip_labels[val]
 
     def loss(log_temperature: float) -> float:
         p = calibrated(of_rows.astype(float), float(np.exp(log_temperature)))

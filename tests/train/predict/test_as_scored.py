@@ -14,7 +14,6 @@ from tests.helpers.tones import tone
 from train import classify, evaluate, fit
 from train.models.calibration import calibrated
 from train.models.inference import forward_of, predict_rows
-from train.models.recipes import N_COLUMNS
 from train.predict.results import Kind, Recording, Window
 from train.report.report import write_report
 from train.runs.directory import open_run
@@ -58,7 +57,7 @@ def test_each_window_of_a_file_is_a_row_of_the_cache_and_the_answer_is_their_mea
     cache, folder = cache_and_run
     assert 1.1 * cache.n_clips < len(cache)
     run = open_run(folder)
-    of_rows = calibrated(predict_rows(forward_of(run)(N_COLUMNS), cache.X, np.arange(len(cache))), run.temperature)
+    of_rows = calibrated(predict_rows(forward_of(run), cache.X, np.arange(len(cache))), run.temperature)
     tested = read_predictions(folder, run.class_names)
     found = {
         Path(path): list(parts)
@@ -88,7 +87,7 @@ def test_a_cache_of_another_crop_is_scored_by_its_own_rows(
     cache, folder = cache_and_run
     middle = build(data, tmp_path / "middle.h5", notify=lambda _: None).cache
     run = open_run(folder)
-    p = calibrated(predict_rows(forward_of(run)(N_COLUMNS), middle.X, np.arange(len(middle))), run.temperature)
+    p = calibrated(predict_rows(forward_of(run), middle.X, np.arange(len(middle))), run.temperature)
     labels = np.array([middle.clip_labels[middle.clip_paths.index(path)] for path in cache.clip_paths])
     order = [middle.clip_paths.index(path) for path in cache.clip_paths]
     found = evaluate(folder, middle.file)

@@ -25,11 +25,11 @@ from tests.helpers.commands import train_here
 from tests.helpers.recordings import heard
 from tests.helpers.tones import tone
 from train.predict.deliver import Output, deliver
-from train.predict.detections import Detections
 from train.predict.predict import predict
 from train.predict.results import Kind, Recording, Window
 from train.predict.rows import as_csv, as_json, as_text, clock, csv_header
 from train.predict.sources import Source, find_sources
+from train.predict.windows import Detections
 from train.runs.directory import open_run
 
 HOSTILE = ["plain.wav", "tab\there.wav", "line\nbreak.wav", "cr\rhere.wav", 'quo"te,comma.wav', "\udcff\udcfe.wav"]

@@ -46,9 +46,9 @@ def test_a_file_becomes_the_row_of_the_cache_to_the_bit(
 ) -> None:
     seen: list[np.ndarray] = []
 
-    def watched(run: Run) -> Any:
-        of_frames = forward_of(run)
-        return lambda n_frames: lambda batch: (seen.append(batch), of_frames(n_frames)(batch))[1]
+    def watched(run: Run, n_frames: int) -> Any:
+        forward = forward_of(run, n_frames)
+        return lambda batch: (seen.append(batch), forward(batch))[1]
 
     monkeypatch.setattr("train.predict.predict.forward_of", watched)
     cache = open_cache(tones_cache)

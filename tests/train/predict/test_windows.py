@@ -21,12 +21,11 @@ from featurize.features.row import spectrogram
 from tests import ROOT
 from tests.helpers.sounds import noise, wav
 from tests.helpers.tones import tone
-from train.predict.detections import Detections
 from train.predict.predict import classify, predict
 from train.predict.results import Kind, Recording, Window
 from train.predict.rows import as_csv, as_json, as_text
 from train.predict.sources import find_sources
-from train.predict.windows import Windows, cuts, gap, windows_as_scored, windows_of
+from train.predict.windows import Detections, Windows, cuts, gap, windows_as_scored, windows_of
 from train.runs.directory import Run, open_run
 
 SETTINGS = MelSettings()

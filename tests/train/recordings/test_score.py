@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 from tests.helpers.recordings import heard as predicted
-from train.predict.detections import Detections
+from train.predict.windows import Detections
 from train.recordings.match import detections, overlapping
 from train.recordings.score import THRESHOLDS, Counts, Heard, score
 
