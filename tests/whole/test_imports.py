@@ -86,7 +86,7 @@ OWNERS = {
     "typer": {"train.commands", "train.__main__", "featurize.__main__", "cache.__main__", "cache.shared"},
 }
 # Rooms of train that read clips, as featurize does.
-OF_NEW_CLIPS = {"train.predict", "train.exporters", "train.report", "train.review"}
+OF_NEW_CLIPS = {"train.predict", "train.exporters", "train.recordings", "train.report", "train.review"}
 
 
 class Import(NamedTuple):

@@ -1,8 +1,9 @@
 """deliver(): classify recordings, and write what is found, as it comes, where the user wants it."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +12,9 @@ from tqdm import tqdm
 from cache.shared.cli import complain, is_watched, notice, signals_held
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
-from train.predict.results import LABELS, Kind, Window
-from train.predict.rows import as_csv, as_json, as_text, clock, csv_header, path, rows_file
-from train.predict.segments import Segments
-from train.predict.sinks import Found, Labels, Out, Regions, Rows, Sink, label_files, to_file, to_stdout
+from train.predict.results import LABELS, Kind, Recording, Window
+from train.predict.rows import CLASSIFIED_BUT, as_csv, as_json, as_text, clock, csv_header, path, rows_file
+from train.predict.sinks import Found, Labels, Out, Regions, Rows, Segments, Sink, label_files, to_file, to_stdout
 from train.predict.sources import Source
 from train.runs.directory import Run
 
@@ -44,24 +44,14 @@ def deliver(
     Raises a UserError if the output exists, or holds something else, or a recording could not be used; all others are
     written then.
     """
-    sinks: list[Sink] = []
-    if output.segments is not None:
-        sinks.append(Segments(run, sources, output.segments))
     with ExitStack() as stack:
-        if output.format in LABELS:
-            files = label_files(sources, output.format, output.out, output.single)
-            there = {path for path, file in files.items() if file is not None and file.exists()}
-            if there and not output.resume:
-                raise UserError(
-                    f"{files[min(there)]} exists already; go on with --resume, give another --out, or delete it"
-                )
-            left, n_bad = [source for source in sources if source.path not in there], 0
-            sinks.append(Labels(run, output.format, files))
-        else:
-            sink, finished = stack.enter_context(_rows(run, output))
-            left = [source for source in sources if path(source) not in finished]
-            n_bad = sum(finished.get(path(source)) == Kind.REJECTED for source in sources)
-            sinks.append(sink)
+        # Before the rows, which say whether the segments could be cut.
+        sinks: list[Sink] = [] if output.segments is None else [Segments(run, sources, output.segments)]
+        sink, finished = _labels(run, sources, output) if output.format in LABELS else _rows(run, output, stack)
+        sinks.append(sink)
+        left = [source for source in sources if path(source) not in finished]
+        bad = [Kind.REJECTED] if output.segments is None else [Kind.REJECTED, CLASSIFIED_BUT]
+        n_bad = sum(finished.get(path(source)) in bad for source in sources)
         if len(left) < len(sources):
             notice(f"{len(sources) - len(left)} of {len(sources)} files are finished already")
         # Sound that is still coming ends with a signal as with its end: what was found until then is written.
@@ -83,24 +73,30 @@ def deliver(
         raise UnusableFiles(f"{n_bad} of {len(sources)} files could not be used")
 
 
-@contextmanager
-def _rows(run: Run, output: Output) -> Iterator[tuple[Sink, dict[str, str]]]:
-    """Yield the sink of rows, and the kind of the last row of each recording that is finished."""
+def _labels(run: Run, sources: Sequence[Source], output: Output) -> tuple[Sink, dict[str, str]]:
+    """Return the sink of labels, and the recordings that are finished: those whose files exist."""
+    files = label_files(sources, output.format, output.out, output.single)
+    there = [one for one in sources if (file := files[one.path]) is not None and file.exists()]
+    if there and not output.resume:
+        file = files[min(one.path for one in there)]
+        raise UserError(f"{file} exists already; go on with --resume, give another --out, or delete it")
+    return Labels(run, output.format, files), {path(one): "" for one in there}
+
+
+def _rows(run: Run, output: Output, stack: ExitStack) -> tuple[Sink, dict[str, str]]:
+    """Return the sink of rows, and what the last row of each recording that is finished says of it."""
     if output.format == "text" and output.resume:
         raise UserError("text cannot be continued; use --format csv or --format json with --resume")
-
-    def sink(out: Out) -> Sink:
-        if output.format == "text" and not output.every_window:
-            return Regions(run, out)
-        return Rows(run, out, _LINES[output.format])
-
+    out: Out = to_stdout
+    finished: dict[str, str] = {}
     if output.out is not None:
-        with rows_file(run, output.out, output.format, output.resume) as (out, finished):
-            yield sink(to_file(out)), finished
-        return
-    if output.format == "csv":
+        file, finished = stack.enter_context(rows_file(run, output.out, output.format, output.resume))
+        out = to_file(file)
+    elif output.format == "csv":
         to_stdout(csv_header(run))
-    yield sink(to_stdout), {}
+    if output.format == "text" and not output.every_window:
+        return Regions(run, out), finished
+    return Rows(run, out, _LINES[output.format]), finished
 
 
 def _write(found: Iterable[Found], sinks: Sequence[Sink], n_sources: int) -> int:
@@ -115,9 +111,10 @@ def _write(found: Iterable[Found], sinks: Sequence[Sink], n_sources: int) -> int
                 with tqdm.external_write_mode(file=sys.stderr):
                     notice(f"{one.path}: {one.note}")
             for sink in sinks:
-                if reason := sink.write(one):
+                if (reason := sink.write(one)) and isinstance(one, Recording):
                     _complain(one, reason)
                     is_bad = True
+                    one = replace(one, note="; ".join(filter(None, (one.note, reason))))  # for the next sink
             n_bad += is_bad
             n_done += one.kind is not Kind.WINDOW
             if bar.disable:

@@ -18,6 +18,9 @@ from train.runs.directory import Run
 # In words, a window or a clip whose probabilities do not reach a threshold.
 NO_CLASS = "no class"
 
+# How a sink begins to say why it cannot write a recording, which has rows all the same.
+CLASSIFIED_BUT = "it is classified, but"
+
 # The row that a recording ends with.
 _LAST = {Kind.CLIP.value, Kind.RECORDING.value, Kind.REJECTED.value}
 
@@ -100,8 +103,8 @@ def _encoded(text: str) -> bytes:
 def rows_file(run: Run, file: Path, format: str, resume: bool) -> Iterator[tuple[IO[bytes], dict[str, str]]]:
     """Open a file for rows where the next one goes, behind the last recording that is finished.
 
-    With it comes, for every finished recording by path(), the kind of its last row. Raises a UserError if the file
-    exists and `resume` is False, or it holds something else.
+    With it comes, for every finished recording by path(), the kind of its last row, or CLASSIFIED_BUT if that notes so.
+    Raises a UserError if the file exists and `resume` is False, or it holds something else.
     """
     if file.exists() and not resume:
         raise UserError(f"{file} exists already; go on with --resume, give another --out, or delete it first")
@@ -120,7 +123,7 @@ def path(source: Source) -> str:
 
 
 def _finished(run: Run, out: IO[bytes], file: Path, format: str) -> tuple[int, dict[str, str]]:
-    """Return where the rows of the last finished recording end, and the kind of each one's last row."""
+    """Return where the rows of the last finished recording end, and what each one's last row says of it."""
     finished: dict[str, str] = {}
     end = 0
     try:
@@ -132,7 +135,8 @@ def _finished(run: Run, out: IO[bytes], file: Path, format: str) -> tuple[int, d
                 raise UserError(f"{file} holds results of {row['run']}; give another --out")
             if row["kind"] in _LAST:
                 end = position
-                finished[_encoded(row["path"]).decode()] = row["kind"]
+                note = row.get("note", row.get("remark", ""))
+                finished[_encoded(row["path"]).decode()] = CLASSIFIED_BUT if CLASSIFIED_BUT in note else row["kind"]
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error):
         raise UserError(
             f"{file} is not what `predict --format {format}` writes with {run.folder}; give another --out"

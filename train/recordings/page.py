@@ -2,14 +2,20 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from cache.shared.errors import UserError
-from cache.shared.segment import Segment
+from cache.shared.segment import Segment, samples_of
 from cache.shared.text import human_count, human_seconds
+from cache.shared.types import Float32
+from featurize.audio.decode import open_audio
+from featurize.features.row import n_frames_of, spectrogram
 from train.predict.rows import clock
-from train.predict.segments import spectrograms
+from train.predict.windows import settings_of
 from train.recordings.evaluate import Error, RecordingsScore
 from train.recordings.score import ClassScore
 from train.report.cards import Picture, picture_of
@@ -114,12 +120,33 @@ def _pictures(run: Run, errors: Sequence[Error]) -> dict[Error, Picture | None]:
     pictures: dict[Error, Picture | None] = dict.fromkeys(errors)
     for recording in dict.fromkeys(one.recording for one in errors):
         own = [one for one in errors if one.recording == recording]
-        try:
-            shown = spectrograms(run, Path(recording), [_played(one) for one in own])
-        except UserError:
-            # It has changed since it was classified; the player of each error says so.
+        # Where it has changed since it was classified, the player of each error says so.
+        with suppress(UserError):
+            pictures |= dict(zip(own, _shown(run, recording, [_played(one) for one in own]), strict=True))
+    return pictures
+
+
+def _shown(run: Run, recording: str, spans: Sequence[tuple[float, float]]) -> list[Picture | None]:
+    """Return the spectrograms of parts of a recording, from start to end in seconds, with the settings of a run.
+
+    A long part is shown by its middle, and a part behind the end of the recording is None. A recording that cannot be
+    read is a ClipError.
+    """
+    settings = settings_of(run)
+    parts: list[list[Float32]] = [[] for _ in spans]
+    with open_audio(recording) as audio:
+        for i, samples in audio.pieces([samples_of(start, end, audio.sr) for start, end in spans]):
+            parts[i].append(samples)
+    pictures: list[Picture | None] = []
+    for (start, _), part in zip(spans, parts, strict=True):
+        if not part:
+            pictures.append(None)
             continue
-        pictures |= {one: None if x is None else picture_of(*x) for one, x in zip(own, shown, strict=True)}
+        y = np.concatenate(part)
+        seconds = len(y) / audio.sr
+        x = spectrogram(y, audio.sr, settings)[:, : n_frames_of(round(seconds * settings.sr), settings), 0]
+        middle, half = start + seconds / 2, min(settings.row_seconds, seconds) / 2
+        pictures.append(picture_of(x, middle - half, middle + half))
     return pictures
 
 

@@ -15,7 +15,7 @@ from tests.helpers.tones import tone
 from train.__main__ import app
 from train.predict.deliver import Output, deliver
 from train.predict.results import Recording, Window
-from train.predict.segments import Segments
+from train.predict.sinks import Segments
 from train.predict.sources import Source
 from train.runs.directory import Run, open_run
 
@@ -88,6 +88,24 @@ def test_a_recording_that_cannot_be_cut_is_named_and_the_next_one_is_cut(
     assert reason in complaint
     rows = (tmp_path / "found.csv").read_text()
     assert [f"recording,{source.path}" in rows for source in sources] == [True, True]
+
+
+@pytest.mark.parametrize("format", ["csv", "json"])
+def test_a_recording_that_could_not_be_cut_is_still_told_of_when_the_command_goes_on(
+    format: str, run: Path, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "wide.wav", np.zeros((12000, 10)), 8000)
+    opened, source = open_run(run), Source(tmp_path / "wide.wav", "wide.wav")
+    output = Output(format, tmp_path / "rows", segments=tmp_path / "found")
+    with pytest.raises(UserError, match="1 of 1 files could not be used"):
+        deliver(opened, [source], lambda _: in_classes(run, source), output)
+    rows = (tmp_path / "rows").read_bytes()
+    assert b"its segments cannot be cut: FLAC cannot hold 10 channels" in rows
+    with pytest.raises(UserError, match="1 of 1 files could not be used"):
+        deliver(opened, [source], lambda _: pytest.fail("it is classified again"), output._replace(resume=True))
+    # Its rows are all that is asked for now, and they are there.
+    deliver(opened, [source], lambda _: pytest.fail("it is"), output._replace(resume=True, segments=None))
+    assert (tmp_path / "rows").read_bytes() == rows
 
 
 def in_classes(run: Path, source: Source) -> list[Window | Recording]:

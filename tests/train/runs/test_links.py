@@ -17,8 +17,7 @@ from tests.helpers.made_runs import made_fit
 from train.fitting.checkpoint import Checkpoint, keep_fold
 from train.predict.results import Kind, Recording
 from train.predict.rows import rows_file
-from train.predict.segments import Segments
-from train.predict.sinks import Labels
+from train.predict.sinks import Labels, Segments
 from train.predict.sources import find_sources
 from train.recordings import page
 from train.recordings.evaluate import RecordingsScore
