@@ -16,6 +16,7 @@ from train.predict.results import LABELS, Kind, Recording, Window
 from train.predict.rows import CLASSIFIED_BUT, as_csv, as_json, as_text, clock, csv_header, path, rows_file
 from train.predict.sinks import Found, Labels, Out, Regions, Rows, Segments, Sink, label_files, to_file, to_stdout
 from train.predict.sources import Source
+from train.predict.windows import Detections
 from train.runs.directory import Run
 
 _LINES = {"text": as_text, "csv": as_csv, "json": as_json}
@@ -102,6 +103,7 @@ def _rows(run: Run, output: Output, stack: ExitStack) -> tuple[Sink, dict[str, s
 def _write(found: Iterable[Found], sinks: Sequence[Sink], n_sources: int) -> int:
     """Write what is found, show the progress, name the files that are bad, and return how many there are."""
     n_done = n_bad = 0
+    detections = Detections()
     with _bar(n_sources) as bar:
         for one in found:
             is_bad = one.kind is Kind.REJECTED
@@ -110,8 +112,9 @@ def _write(found: Iterable[Found], sinks: Sequence[Sink], n_sources: int) -> int
             elif one.note:
                 with tqdm.external_write_mode(file=sys.stderr):
                     notice(f"{one.path}: {one.note}")
+            complete = detections.take(one)
             for sink in sinks:
-                if (reason := sink.write(one)) and isinstance(one, Recording):
+                if (reason := sink.write(one, complete)) and isinstance(one, Recording):
                     _complain(one, reason)
                     is_bad = True
                     one = replace(one, note="; ".join(filter(None, (one.note, reason))))  # for the next sink

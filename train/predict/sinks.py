@@ -25,7 +25,6 @@ from featurize.audio.decode import open_audio
 from train.predict.results import LABELS, Kind, Recording, Window
 from train.predict.rows import CLASSIFIED_BUT, as_text, region_as_text
 from train.predict.sources import Source
-from train.predict.windows import Detections
 from train.runs.directory import Run
 
 Found = Window | Recording
@@ -58,8 +57,11 @@ def to_file(file: IO[bytes]) -> Out:
 class Sink(Protocol):
     """Takes what is found in one recording after another: the windows of a long one first, and then the recording."""
 
-    def write(self, one: Found) -> str:
-        """Take the next one; return in words why its recording cannot be written, else ""."""
+    def write(self, one: Found, complete: Sequence[Region]) -> str:
+        """Take the next one, and the detections that are complete with it.
+
+        Returns in words why its recording cannot be written, else "".
+        """
 
     @property
     def summary(self) -> str:
@@ -74,7 +76,7 @@ class Rows:
     def __init__(self, run: Run, out: Out, line_of: Callable[[Run, Found], bytes]) -> None:
         self.run, self.out, self.line_of = run, out, line_of
 
-    def write(self, one: Found) -> str:
+    def write(self, one: Found, complete: Sequence[Region]) -> str:
         """Write the line."""
         self.out(self.line_of(self.run, one))
         return ""
@@ -84,13 +86,12 @@ class Regions:
     """A line for each detection in a long recording, and for each recording: text for people."""
 
     def __init__(self, run: Run, out: Out) -> None:
-        self.run, self.out, self.detections = run, out, Detections()
+        self.run, self.out = run, out
         self.has_detections = self.has_clips = False
 
-    def write(self, one: Found) -> str:
+    def write(self, one: Found, complete: Sequence[Region]) -> str:
         """Write the lines that are complete."""
-        found = self.detections.take(one)
-        lines = [region_as_text(one.path, region) for region in found if one.kind is not Kind.CLIP]
+        lines = [region_as_text(one.path, region) for region in complete if one.kind is not Kind.CLIP]
         self.out(b"".join([*lines, *([as_text(self.run, one)] if one.kind is not Kind.WINDOW else [])]))
         self.has_detections |= bool(lines)
         self.has_clips |= one.kind is Kind.CLIP
@@ -108,18 +109,18 @@ class Labels:
     """A file of labels for each recording, which gets its name when it is complete; or labels on standard output."""
 
     def __init__(self, run: Run, format: str, files: dict[Path, Path | None]) -> None:
-        self.format, self.files, self.detections = LABELS[format], files, Detections()
+        self.format, self.files = LABELS[format], files
         self.band = float(run.settings["fmin"]), float(run.settings["fmax"])
         self.path: Path | None = None
         self.lines: list[str] = []
         self.n_regions, self.n_labels, self.n_files = 0, 0, 0
 
-    def write(self, one: Found) -> str:
+    def write(self, one: Found, complete: Sequence[Region]) -> str:
         """Take a prediction, and write the file after the last one of a recording."""
         if one.path != self.path:
             self.path, self.n_regions = one.path, 0
             self.lines = [self.format.HEADER] if self.format.HEADER else []
-        for region in self.detections.take(one):
+        for region in complete:
             self.n_regions += 1
             self.lines.append(self.format.line(self.n_regions, region, one.path.name, self.band))
         file = self.files[one.path]
@@ -200,12 +201,12 @@ class Segments:
                 )
         refuse_equal_names(sources, f"cut into {folder}")
         self.folder, self.names = folder, {source.path: source.name for source in sources}
-        self.detections, self.regions = Detections(), list[Region]()
+        self.regions: list[Region] = []
         self.n_files = self.n_loud = 0
 
-    def write(self, one: Found) -> str:
+    def write(self, one: Found, complete: Sequence[Region]) -> str:
         """Take a prediction, and write the files after the last one of a recording."""
-        self.regions += self.detections.take(one)
+        self.regions += complete
         if one.kind is Kind.WINDOW:
             return ""
         regions, self.regions = self.regions, []

@@ -17,6 +17,7 @@ from train.predict.deliver import Output, deliver
 from train.predict.results import Recording, Window
 from train.predict.sinks import Segments
 from train.predict.sources import Source
+from train.predict.windows import Detections
 from train.runs.directory import Run, open_run
 
 
@@ -25,10 +26,15 @@ def found(path: Path, label: str = "dog") -> list[Window | Recording]:
     return heard(path, [(0.0, 0.5, "background"), (0.5, 1.0, label), (1.0, 1.5, "background")])
 
 
+def written(sink: Segments, predictions: list[Window | Recording]) -> str:
+    """Hand predictions over as they come; return what is wrong with their recording."""
+    detections = Detections()
+    return "".join(sink.write(one, detections.take(one)) for one in predictions)
+
+
 def segments_of(run: Run, source: Source, folder: Path, label: str = "dog") -> tuple[list[Path], str]:
     """The files that are written for a recording, and what is wrong with it."""
-    sink = Segments(run, [source], folder)
-    reason = "".join(sink.write(one) for one in found(source.path, label))
+    reason = written(Segments(run, [source], folder), found(source.path, label))
     return [file for file in folder.rglob("*") if file.is_file()], reason
 
 
@@ -55,7 +61,7 @@ def test_samples_beyond_full_scale_are_kept(peak: float, run: Path, tmp_path: Pa
     y = peak * np.sin(np.arange(24000) / 10).astype(np.float32)
     soundfile.write(tmp_path / "loud.wav", y, 16000, subtype="FLOAT")
     sink = Segments(open_run(run), [Source(tmp_path / "loud.wav", "loud.wav")], tmp_path / "found")
-    assert "".join(sink.write(one) for one in found(tmp_path / "loud.wav")) == ""
+    assert written(sink, found(tmp_path / "loud.wav")) == ""
     (file,) = [file for file in (tmp_path / "found").rglob("*") if file.is_file()]
     samples, _ = soundfile.read(file, dtype="float32")
     np.testing.assert_allclose(samples, y[8000:16000], rtol=0, atol=2**-23 if peak == 1 else 0)

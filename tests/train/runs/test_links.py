@@ -19,6 +19,7 @@ from train.predict.results import Kind, Recording
 from train.predict.rows import rows_file
 from train.predict.sinks import Labels, Segments
 from train.predict.sources import find_sources
+from train.predict.windows import Detections
 from train.recordings import page
 from train.recordings.evaluate import RecordingsScore
 from train.report import preview
@@ -49,14 +50,14 @@ def save_checkpoint(folder: Path) -> None:
 
 def save_labels(folder: Path) -> None:
     night = Recording(Path("night.wav"), Kind.CLIP, end=1.0, label="dog", probabilities={"dog": 1.0})
-    Labels(open_run(folder), "audacity", {night.path: folder / "night.txt"}).write(night)
+    Labels(open_run(folder), "audacity", {night.path: folder / "night.txt"}).write(night, Detections().take(night))
 
 
 def save_segment(folder: Path) -> None:
     cache = open_cache(read_record(folder).cache.file)
     path = data_folder(cache) / cache.paths[0]
     clip = Recording(path, Kind.CLIP, end=0.5, label="dog", probabilities={"dog": 1.0})
-    assert Segments(open_run(folder), find_sources([path]), folder).write(clip) == ""
+    assert Segments(open_run(folder), find_sources([path]), folder).write(clip, Detections().take(clip)) == ""
 
 
 def save_recordings(folder: Path) -> None:
