@@ -29,7 +29,8 @@ from train.fitting.options import (
     warn_caller,
 )
 from train.models.calibration import FEW_CLIPS, best_thresholds, calibrated, fit_temperature
-from train.models.inference import FILE, MODEL_FILE, Forward, NoNetwork, write_network
+from train.models.graph import NoNetwork
+from train.models.inference import FILE, MODEL_FILE, Forward, write_network
 from train.models.recipes import recipe
 from train.runs.directory import LOGS, held, new_run
 from train.runs.record import (

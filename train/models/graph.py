@@ -21,15 +21,16 @@ _IR_VERSION = 9
 INPUT, OUTPUT = "features", "probabilities"
 
 
-class UnknownLayer(Exception):
-    """The model has a layer, or a setting of one, that is not written here."""
+class NoNetwork(Exception):
+    """There is no network that can be used; the message ends the sentence "the network cannot be used: ..."."""
 
 
 def graph_of(model: Any, variable_width: bool, metadata: dict[str, str]) -> bytes:
     """Return a Keras model as the bytes of an ONNX file that carries these texts.
 
     The input is (n, 128, n_columns, 1), the output (n, n_classes). With a variable width the model computes the same
-    function at any width, so that the graph takes any. Raises an UnknownLayer if the model cannot be written.
+    function at any width, so that the graph takes any. Raises a NoNetwork if a layer of the model, or a setting of one,
+    is not written here.
     """
     from onnx import TensorProto, helper
 
@@ -91,7 +92,7 @@ class _Graph:
 
     def name_of(self, tensor: Any) -> str:
         if id(tensor) not in self.names:
-            raise UnknownLayer("it uses a layer twice, or does not begin at its input")
+            raise NoNetwork("it uses a layer twice, or does not begin at its input")
         return self.names[id(tensor)]
 
     def add(self, operation: str, inputs: list[str], **attributes: Any) -> str:
@@ -140,7 +141,7 @@ def _tensors(layer: Any) -> tuple[list[Any], Any]:
     try:
         given, made = layer.input, layer.output
     except (AttributeError, ValueError):
-        raise UnknownLayer("it uses a layer twice") from None
+        raise NoNetwork("it uses a layer twice") from None
     return given if isinstance(given, list) else [given], made
 
 
@@ -166,7 +167,7 @@ def _behind(layers: list[Any], gates: Iterable[int]) -> list[Any]:
 def _add(graph: _Graph, layer: Any) -> None:
     kind = type(layer).__name__
     if kind not in _WRITERS:
-        raise UnknownLayer(f"it has a layer {kind}")
+        raise NoNetwork(f"it has a layer {kind}")
     given, made = _tensors(layer)
     graph.names[id(made)] = _WRITERS[kind](graph, layer, [graph.name_of(tensor) for tensor in given])
 
@@ -179,7 +180,7 @@ def _activated(graph: _Graph, layer: Any, name: str) -> str:
         return graph.add("Relu", [name])
     if kind == "softmax" and len(layer.output.shape) == 2:
         return graph.add("Softmax", [name], axis=-1)
-    raise UnknownLayer(f"it has the activation {kind}")
+    raise NoNetwork(f"it has the activation {kind}")
 
 
 def _padding(graph: _Graph, layer: Any, size: Sequence[int]) -> list[int]:
@@ -198,7 +199,7 @@ def _padding(graph: _Graph, layer: Any, size: Sequence[int]) -> list[int]:
 
 def _conv(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     if layer.groups != 1 or tuple(layer.dilation_rate) != (1, 1):
-        raise UnknownLayer("it has a grouped or dilated convolution")
+        raise NoNetwork("it has a grouped or dilated convolution")
     weights = [graph.weight(np.asarray(layer.kernel).transpose(3, 2, 0, 1))]
     weights += [graph.weight(np.asarray(layer.bias))] if layer.use_bias else []
     made = graph.add(
@@ -217,7 +218,7 @@ def _pool(operation: str) -> Callable[[_Graph, Any, list[str]], str]:
 
 def _batch_normalization(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     if len(layer.output.shape) != 4 or layer.axis not in (-1, 3) or not (layer.scale and layer.center):
-        raise UnknownLayer("it normalises another axis than its channels")
+        raise NoNetwork("it normalises another axis than its channels")
     values = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
     weights = [graph.weight(np.asarray(value)) for value in values]
     return graph.add("BatchNormalization", [*inputs, *weights], epsilon=float(layer.epsilon))
@@ -232,7 +233,7 @@ def _dense(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _relu(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     if layer.negative_slope or layer.threshold:
-        raise UnknownLayer("it has a leaky ReLU")
+        raise NoNetwork("it has a leaky ReLU")
     if layer.max_value is None:
         return graph.add("Relu", inputs)
     limits = [graph.weight(np.float32(value)) for value in (0, layer.max_value)]
@@ -253,7 +254,7 @@ def _channels_last(graph: _Graph, layer: Any, inputs: list[str]) -> list[str]:
 def _reshape(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     shape = [0, *layer.target_shape]
     if len(shape) == 4:
-        raise UnknownLayer("it reshapes to four axes")
+        raise NoNetwork("it reshapes to four axes")
     return graph.add("Reshape", [*_channels_last(graph, layer, inputs), graph.weight(np.array(shape, np.int64))])
 
 
@@ -263,20 +264,20 @@ def _flatten(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _softmax(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     if len(layer.output.shape) == 4:
-        raise UnknownLayer("it has a softmax over four axes")
+        raise NoNetwork("it has a softmax over four axes")
     return graph.add("Softmax", inputs, axis=layer.axis)
 
 
 def _dot(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     if layer.axes != 1 or layer.normalize or any(len(tensor.shape) != 3 for tensor in layer.input):
-        raise UnknownLayer("it has a dot product over other axes")
+        raise NoNetwork("it has a dot product over other axes")
     left, right = inputs
     return graph.add("MatMul", [graph.add("Transpose", [left], perm=[0, 2, 1]), right])
 
 
 def _multiply(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     if len(inputs) != 2:
-        raise UnknownLayer("it multiplies more than two tensors")
+        raise NoNetwork("it multiplies more than two tensors")
     if graph.is_open and _gate(layer) is not None:
         return inputs[0]
     return graph.add("Mul", inputs)
@@ -284,7 +285,7 @@ def _multiply(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _concatenate(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     if any(len(tensor.shape) == 4 for tensor in layer.input):
-        raise UnknownLayer("it joins tensors of four axes")
+        raise NoNetwork("it joins tensors of four axes")
     return graph.add("Concat", inputs, axis=layer.axis)
 
 

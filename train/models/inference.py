@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from cache.shared.cli import notice
 from cache.shared.files import replacing
 from cache.shared.types import Float32
 from train.backend.types import Model
+from train.models.graph import NoNetwork, graph_of
 from train.models.recipes import N_COLUMNS
 from train.runs.directory import Run, load_model
 
@@ -55,12 +56,10 @@ def forward_of(run: Run, n_frames: int = N_COLUMNS) -> Forward:
     Raises a UserError if neither the network nor the model can be loaded.
     """
     try:
-        network = open_network(run.folder, len(run.class_names))
+        return open_network(run.folder, len(run.class_names), n_frames)
     except NoNetwork as error:
         notice(f"{run.folder}: TensorFlow computes, which takes seconds to start, because {error}")
         return forward(load_model(run))
-    # The graph leaves out the other columns by itself; they need not be copied either.
-    return (lambda rows: network.forward(rows[:, :, :n_frames])) if network.is_variable else network.forward
 
 
 def predict_rows(probabilities_of: Forward, X: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Float32:
@@ -92,17 +91,6 @@ def forward(model: Model) -> Forward:
     return probabilities_of
 
 
-class NoNetwork(Exception):
-    """There is no network.onnx that can be used; the message ends the sentence "the network cannot be used: ..."."""
-
-
-class Network(NamedTuple):
-    """An open network.onnx."""
-
-    forward: Forward
-    is_variable: bool  # whether it takes any other number of columns, too
-
-
 def write_network(
     folder: Path, model: Model, variable_width: bool, rows: npt.NDArray[Any], probabilities_of: Forward
 ) -> None:
@@ -111,12 +99,7 @@ def write_network(
     With a variable width the model computes the same function at any width. Raises a NoNetwork, and writes nothing, if
     the model cannot be written as such a graph, or the graph does not compute the same as the forward pass by Keras.
     """
-    from train.models.graph import UnknownLayer, graph_of
-
-    try:
-        graph = graph_of(model, variable_width, {_DIGEST: _digest(folder / MODEL_FILE)})
-    except UnknownLayer as error:
-        raise NoNetwork(str(error)) from None
+    graph = graph_of(model, variable_width, {_DIGEST: _digest(folder / MODEL_FILE)})
     forward = _forward(_session(graph))
     # The rows as they are, and without a silent column: the graph may have a branch for silent columns.
     samples = rows, np.maximum(rows, 0.01)
@@ -127,8 +110,8 @@ def write_network(
         beside.write_bytes(graph)
 
 
-def open_network(folder: Path, n_classes: int) -> Network:
-    """Open the network.onnx of a run.
+def open_network(folder: Path, n_classes: int, n_frames: int = N_COLUMNS) -> Forward:
+    """Open the network.onnx of a run, for spectrograms every column of which is 0 from a number of frames on.
 
     Raises a NoNetwork if there is no such file, it was written from another `model.keras`, it is damaged, or it has
     other classes.
@@ -144,7 +127,8 @@ def open_network(folder: Path, n_classes: int) -> Network:
     shapes = [tensor.shape for tensor in (*session.get_inputs(), *session.get_outputs())]
     if len(shapes) != 2 or shapes[0][1] != 128 or shapes[0][3:] != [1] or shapes[1][1:] != [n_classes]:
         raise NoNetwork(f"{FILE} takes {shapes[0]} to {shapes[1:]}, which does not fit the {n_classes} classes")
-    return Network(_forward(session), isinstance(shapes[0][2], str))
+    # A graph of variable width leaves out the other columns by itself; to copy them would add a sixth to its time.
+    return _forward(session, n_frames if isinstance(shapes[0][2], str) else N_COLUMNS)
 
 
 def _session(graph: bytes) -> Any:
@@ -166,13 +150,14 @@ def _session(graph: bytes) -> Any:
         raise NoNetwork(f"{FILE} is damaged ({reason})") from None
 
 
-def _forward(session: Any) -> Forward:
+def _forward(session: Any, n_columns: int = N_COLUMNS) -> Forward:
     given = session.get_inputs()[0].name
     threads = ThreadPool(os.cpu_count() or 1)
 
     def probabilities_of(rows: npt.NDArray[Any]) -> Float32:
         starts = range(0, max(len(rows), 1), _N_AT_A_TIME)
-        return np.concatenate(threads.map(_of_part, [rows[start : start + _N_AT_A_TIME] for start in starts], 1))
+        parts = [rows[start : start + _N_AT_A_TIME, :, :n_columns] for start in starts]
+        return np.concatenate(threads.map(_of_part, parts, 1))
 
     def _of_part(rows: npt.NDArray[Any]) -> Float32:
         part = np.zeros((_N_AT_A_TIME, *rows.shape[1:]), np.float32)

@@ -10,12 +10,12 @@ import pytest
 
 from tests import ROOT
 from tests.helpers.tiny import build_tiny
+from train.models.graph import NoNetwork
 from train.models.inference import (
     BATCH_SIZE,
     FILE,
     MODEL_FILE,
     TOLERANCE,
-    NoNetwork,
     forward,
     forward_of,
     open_network,
@@ -78,19 +78,17 @@ def test_a_clip_gets_the_same_probabilities_to_the_bit_at_every_place_and_alone(
 
 def test_it_computes_what_keras_does(model, folder):
     x = rows(37, seed=2)
-    np.testing.assert_allclose(
-        open_network(folder, N_CLASSES).forward(x), keras_says(model[0], x), rtol=0, atol=TOLERANCE
-    )
+    np.testing.assert_allclose(open_network(folder, N_CLASSES)(x), keras_says(model[0], x), rtol=0, atol=TOLERANCE)
 
 
 def test_rows_of_half_precision_are_taken(model, folder):
     x = rows(5, seed=3).astype(np.float16)
     expected = keras_says(model[0], x.astype(np.float32))
-    np.testing.assert_allclose(open_network(folder, N_CLASSES).forward(x), expected, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(open_network(folder, N_CLASSES)(x), expected, rtol=0, atol=TOLERANCE)
 
 
 def test_neither_the_number_of_rows_nor_the_place_of_one_changes_a_bit(folder):
-    network, x = open_network(folder, N_CLASSES).forward, rows(40, seed=4)
+    network, x = open_network(folder, N_CLASSES), rows(40, seed=4)
     together = network(x)
     for n in (1, 2, 7, 16, 17, 33):
         for start in (0, 3, 7):
@@ -101,7 +99,7 @@ def test_a_model_that_adapts_gets_the_same_from_fewer_columns_whatever_their_num
     compact = trained_looking(build_model("compact", N_CLASSES))
     (tmp_path / MODEL_FILE).write_bytes(b"a model")
     write_network(tmp_path, compact, RECIPES["compact"].variable_width, rows(3), lambda x: keras_says(compact, x))
-    network = open_network(tmp_path, N_CLASSES).forward
+    network = open_network(tmp_path, N_CLASSES)
     for n_frames in (1, 2, 29, 30, 31, 32):
         x = rows(6)
         x[:, :, n_frames:] = 0
@@ -129,7 +127,7 @@ def test_columns_with_hardly_any_sound_and_rows_with_none_are_what_keras_makes_o
     x[3] = 0
     for given in (x, x[1:2], x[2:3], x[3:4]):
         expected = keras_says(compact, given)
-        np.testing.assert_allclose(open_network(tmp_path, N_CLASSES).forward(given), expected, rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(open_network(tmp_path, N_CLASSES)(given), expected, rtol=0, atol=TOLERANCE)
 
 
 def test_a_network_of_another_model_file_is_not_used(folder):
