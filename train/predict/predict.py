@@ -95,8 +95,7 @@ def predict(
     settings = settings_of(run)
     windows = windows or windows_as_scored(run)
     thresholds = threshold or dict.fromkeys(run.class_names, 0.0)
-    # Nothing is longer than a recording that is not cut. It is a whole number of samples at the rate of its own, which
-    # may be a millisecond more.
+    # Nothing is longer than a recording that is not cut, whose samples at its own rate may last a millisecond more.
     longest = max(1.0, windows.longest_whole) * windows.seconds + 1e-3
     network = forward_of(run, n_frames_of(round(longest * settings.sr) + 1, settings))
     tally = Tally()
