@@ -189,7 +189,7 @@ def test_predictions_are_not_written_through_a_dangling_link(made: Path, tmp_pat
 # Calls that write a file.
 _WRITING = {"write_text", "write_bytes", "savefig", "savez", "writelines"}
 # These write into memory, or into a temporary folder that takes the place of its target as a whole.
-_ELSEWHERE = {"saved_model.py", "figures.py"}
+_ELSEWHERE = {"formats.py", "figures.py"}
 
 
 def is_replacing(node: ast.AST) -> bool:
