@@ -13,7 +13,7 @@ from cache.file.columns import COLUMNS, Columns, Rejected
 from cache.file.header import Header
 from cache.file.publish import publish_copies
 from cache.file.reader import Cache
-from cache.labels.corrections import FILE, REVIEWED, Correction, Decision, every_correction, last_decisions
+from cache.labels.corrections import FILE, Correction, Decision, every_correction, last_decisions, still_holds
 from cache.shared.errors import UserError
 from cache.shared.files import as_path, locked, refuse_existing, replacing
 from cache.shared.segment import in_turn, segment_of
@@ -182,6 +182,5 @@ def _not_as_decided(chosen: Chosen, decisions: Mapping[str, Correction]) -> list
         right = one.new if one is not None and one.decision is Decision.CHANGE else names[chosen.found_in[row]]
         if right != names[chosen.labels[row]] or (one is not None and one.why_rejected(names)):
             odd.append(path)
-    reasons = {one.path: one.why_rejected(names) for one in decisions.values()}
-    reviewed = (one for one in chosen.rejected if one.reason.startswith(REVIEWED))
-    return odd + [one.path for one in reviewed if reasons.get(printable(one.path)) != one.reason]
+    holds = still_holds(decisions, names)
+    return odd + [one.path for one in chosen.rejected if not holds(one.path, one.reason)]

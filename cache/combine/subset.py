@@ -15,10 +15,7 @@ from cache.labels.corrections import last_decisions
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of, segment_of
 from cache.shared.text import human_list, printable
-from cache.shared.tree import subset_and_folder
-
-# The class of segments without a label.
-BACKGROUND = "background"
+from cache.shared.tree import BACKGROUND, subset_and_folder
 
 
 def subset(

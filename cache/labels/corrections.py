@@ -9,7 +9,7 @@ import csv
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -25,7 +25,7 @@ MOVES = "moved.csv"
 FINDINGS = "findings.csv"
 
 # How the reason of a clip begins that is rejected because of a correction.
-REVIEWED = "reviewed: "
+_REVIEWED = "reviewed: "
 
 T = TypeVar("T")
 
@@ -57,11 +57,11 @@ class Correction(NamedTuple):
     def why_rejected(self, class_names: Collection[str]) -> str:
         """Say why a clip cannot be used after this decision in a cache with these classes; "" if it can."""
         if self.decision is Decision.UNUSABLE:
-            return f"{REVIEWED}{self.who} found it unusable"
+            return f"{_REVIEWED}{self.who} found it unusable"
         if self.decision is Decision.BOTH:
-            return f"{REVIEWED}{self.who} heard {self.old} and {self.new}, and a clip has one class"
+            return f"{_REVIEWED}{self.who} heard {self.old} and {self.new}, and a clip has one class"
         if self.decision is Decision.CHANGE and self.new not in class_names:
-            return f"{REVIEWED}{self.who} heard {self.new}, which is not one of the classes"
+            return f"{_REVIEWED}{self.who} heard {self.new}, which is not one of the classes"
         return ""
 
 
@@ -112,6 +112,12 @@ def last_decisions(corrections: Iterable[Correction]) -> dict[str, Correction]:
     """Return the last decision about each content, by its sha256, without those that were undone."""
     last = {one.sha256: one for one in sorted(corrections, key=lambda one: one.when)}
     return {sha256: one for sha256, one in last.items() if one.decision is not Decision.UNDO}
+
+
+def still_holds(corrections: Mapping[str, Correction], class_names: Collection[str]) -> Callable[[str, str], bool]:
+    """Return a function that tells whether a path is still rejected for a reason: that may be of a correction."""
+    reasons = {one.path: one.why_rejected(class_names) for one in corrections.values()}
+    return lambda path, reason: not reason.startswith(_REVIEWED) or reasons.get(printable(path)) == reason
 
 
 def every_correction(file: Path, notify: Callable[[str], None]) -> list[Correction]:

@@ -57,38 +57,32 @@ def as_text(cache: Cache, width: int | None = None) -> str:
     shortest, median, longest = np.quantile(cache.clip_durations, (0, 0.5, 1))
     rates, n_clips = np.unique(cache.columns["sr"][cache.first_rows], return_counts=True)
     formats, n_files = np.unique(cache.columns["format"][cache.first_rows], return_counts=True)
-    of_each = clips_and_rows(cache)
-    facts = {
-        "X": f"({n}, {', '.join(map(str, ROW_SHAPE))}) {cache.X.dtype}",
-        "y": f"{cache.y.shape} {cache.y.dtype}, one-hot",
-    }
-    rest = {
-        "audio": f"{human_seconds(total)} in all; a clip {shortest:.2f} to {longest:.2f} s, median {median:.2f} s",
-        "sample rate": ", ".join(f"{rate} Hz ({count})" for rate, count in zip(rates, n_clips, strict=True)),
-        "format": ", ".join(f"{name.decode()} ({k})" for name, k in zip(formats, n_files, strict=True)),
-        "settings": ", ".join(f"{name} {value}" for name, value in cache.settings.items()),
-        "made by": f"feature code {cache.feature_version}, "
-        + ", ".join(f"{name} {version}" for name, version in cache.header.versions.items()),
-        "fingerprint": cache.fingerprint,
-        "asked for": ", ".join(cache.class_names)
-        + f"; {cache.X.dtype.name}; "
-        + (f"the first {cache.header.max_per_class} of each class" if cache.header.max_per_class else "all clips")
-        + _crop(cache),
-        **({"labels": _labels(cache)} if cache.header.tables else {}),
-        "data": _since(found),
-        "rejected": human_count(len(cache.rejections), "clip"),
-        **({"corrected": human_count(cache.n_corrected, "label")} if cache.n_corrected else {}),
-    }
+    made_by = ", ".join(f"{name} {version}" for name, version in cache.header.versions.items())
+    most = f"the first {cache.header.max_per_class} of each class" if cache.header.max_per_class else "all clips"
+    silent = n_silent_windows(cache)
+    # What is "" is not shown.
+    facts = [
+        ("X", f"({n}, {', '.join(map(str, ROW_SHAPE))}) {cache.X.dtype}"),
+        ("y", f"{cache.y.shape} {cache.y.dtype}, one-hot"),
+        *clips_and_rows(cache).items(),
+        ("audio", f"{human_seconds(total)} in all; a clip {shortest:.2f} to {longest:.2f} s, median {median:.2f} s"),
+        ("sample rate", ", ".join(f"{rate} Hz ({count})" for rate, count in zip(rates, n_clips, strict=True))),
+        ("format", ", ".join(f"{name.decode()} ({k})" for name, k in zip(formats, n_files, strict=True))),
+        ("settings", ", ".join(f"{name} {value}" for name, value in cache.settings.items())),
+        ("made by", f"feature code {cache.feature_version}, {made_by}"),
+        ("fingerprint", cache.fingerprint),
+        ("asked for", f"{', '.join(cache.class_names)}; {cache.X.dtype.name}; {most}{_crop(cache)}"),
+        ("labels", _labels(cache)),
+        ("data", _since(found)),
+        ("rejected", human_count(len(cache.rejections), "clip")),
+        ("corrected", human_count(cache.n_corrected, "label") if cache.n_corrected else ""),
+        ("skipped", f"{files_by_kind(found.others)}: not audio files, by their names" if found.others else ""),
+        ("long clips", long_clips(cache, f", the longest {longest:.1f} s")),
+        ("silence", f"{human_count(silent, 'window')} without sound skipped" if silent else ""),
+    ]
     lines = [f"{cache.file}: {human_size(status.st_size)}, made {_age(status.st_mtime)}"]
-    if found.others:
-        rest["skipped"] = f"{files_by_kind(found.others)}: not audio files, by their names"
-    if longer := long_clips(cache, f", the longest {longest:.1f} s"):
-        rest["long clips"] = longer
-    if silent := n_silent_windows(cache):
-        rest["silence"] = f"{human_count(silent, 'window')} without sound skipped"
-    # Not merged: a class may have the name of a fact.
-    for name, value in (*facts.items(), *of_each.items(), *rest.items()):
-        lines += _folded(printable(name), printable(value), width)
+    for name, value in facts:
+        lines += _folded(printable(name), printable(value), width) if value else []
     lines += _named(cache.rejections)
     if said := cache.remarks:
         n_high = sum(ABOVE in remark for _, remark in said)
@@ -112,7 +106,9 @@ def _age(made: float) -> str:
 
 
 def _labels(cache: Cache) -> str:
-    """Describe the tables of labels of a cache, and how they are read."""
+    """Describe the tables of labels of a cache, if it has some, and how they are read."""
+    if not cache.header.tables:
+        return ""
     segments = human_count(n_segments(cache), "segment")
     how = [f"{role} in column {name}" for role, name in cache.header.columns._asdict().items() if name]
     how += [f"{cache.header.point:g} s around points"] * bool(cache.header.point)

@@ -25,8 +25,9 @@ AUDIO_EXTENSIONS = frozenset(
 # The classes of the project that this began as; a cache has them in this order.
 CLASS_NAMES = ("dog", "cat", "bird")
 
-# A class of this name means "none of them".
-BACKGROUND_NAMES = frozenset({"background", "noise", "other", "silence"})
+# The class of segments without a label, and all names of classes that mean "none of them".
+BACKGROUND = "background"
+_BACKGROUND_NAMES = frozenset({BACKGROUND, "noise", "other", "silence"})
 
 # Folders that hold a subset of a split that was made before.
 SUBSETS = {
@@ -275,4 +276,4 @@ def subsets_of(paths: Iterable[str], folders: Sequence[str]) -> list[str | None]
 
 def is_background(class_name: str) -> bool:
     """Whether a class means "none of the others": its folder is called background, noise, other or silence."""
-    return class_name.lower() in BACKGROUND_NAMES
+    return class_name.lower() in _BACKGROUND_NAMES

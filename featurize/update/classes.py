@@ -7,12 +7,10 @@ from cache.file.header import Header, is_folder_name
 from cache.labels.read import Labels
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, human_list, is_utf8, plain, printable
-from cache.shared.tree import CLASS_NAMES, Places, is_background
+from cache.shared.tree import BACKGROUND, CLASS_NAMES, Places, is_background
 from featurize.audio.find import Class, Walked, loose_words, missing, walk_data
 from featurize.update.labelled import label_names
 from featurize.update.options import ALL, Options
-
-BACKGROUND = "background"
 
 # Folders that a line names.
 _N_SHOWN = 5

@@ -14,9 +14,9 @@ from cache.file.header import Header
 from cache.file.journal import Journal
 from cache.file.publish import recorded
 from cache.file.reader import Cache
-from cache.labels.corrections import FILE, REVIEWED, Correction, Decision, read_corrections
+from cache.labels.corrections import FILE, Correction, Decision, read_corrections, still_holds
 from cache.shared.segment import MIDDLE, Crop, Segment
-from cache.shared.text import human_count, printable
+from cache.shared.text import human_count
 from featurize.audio.find import Clip, Found
 from featurize.workers.batch import Task
 
@@ -42,14 +42,8 @@ class Corrections:
 
     def still_bad(self, bad: dict[str, Rejected]) -> dict[str, Rejected]:
         """Return the rejected clips without those that were rejected because of a correction that no longer holds."""
-        if not any(one.reason.startswith(REVIEWED) for one in bad.values()):
-            return bad
-        reasons = {one.path: one.why_rejected(self.class_names) for one in self.by_content.values()}
-        return {
-            path: one
-            for path, one in bad.items()
-            if not one.reason.startswith(REVIEWED) or reasons.get(printable(path)) == one.reason
-        }
+        holds = still_holds(self.by_content, self.class_names)
+        return {path: one for path, one in bad.items() if holds(path, one.reason)}
 
 
 NONE = Corrections()

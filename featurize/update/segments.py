@@ -15,8 +15,8 @@ from cache.labels.annotation import Annotation, Problem, told
 from cache.labels.read import Labels
 from cache.shared.segment import Segment
 from cache.shared.text import human_count, human_list, plain, printable
+from cache.shared.tree import BACKGROUND
 from featurize.audio.find import Class, Clip
-from featurize.update.classes import BACKGROUND
 from featurize.update.labelled import Labelling, Shapes, overlapping
 
 # The median may change by this share before all segments that depend on it are recomputed.

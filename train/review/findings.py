@@ -15,8 +15,7 @@ from cache.shared.cli import notice
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import locked, own_folder
 from cache.shared.text import human_count, printable
-from cache.shared.tree import is_background
-from featurize.update.classes import BACKGROUND
+from cache.shared.tree import BACKGROUND, is_background
 from train.predict.results import LABELS
 from train.predict.windows import settings_of
 from train.review.desk import Desk
