@@ -34,17 +34,18 @@ def train() -> None:
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(fit.fit, fit.crossval, many.sweep, many.compare),
-    *(
-        runs.report,
-        runs.evaluate,
-        runs.suspects,
-        runs.review,
-        predict.predict,
-        predict.export,
-        runs.summary,
-        runs.preview,
-    ),
+    fit.fit,
+    fit.crossval,
+    many.sweep,
+    many.compare,
+    runs.report,
+    runs.evaluate,
+    runs.suspects,
+    runs.review,
+    predict.predict,
+    predict.export,
+    runs.summary,
+    runs.preview,
 )
 for command in _COMMANDS:
     app.command(cls=once())(command)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import Cache
 from cache.labels.table import columns_of, file_column, header_of, rows_of, shown
@@ -14,7 +13,8 @@ from cache.shared.files import read_lines
 from cache.shared.segment import recording_of
 from cache.shared.text import human_count, plain_cell
 from cache.shared.tree import SUBSETS, subsets_of
-from train.dataset.splits import SPLITS, groups_apart, refuse_few_groups, split_clips
+from cache.shared.types import Rows
+from train.dataset.splits import SPLITS, Subsets, groups_apart, refuse_few_groups, split_clips
 
 # The column of a table that holds the subsets; those for the clip are named as in tables of labels.
 _SPLIT = "split"
@@ -23,12 +23,10 @@ RANDOM = "random"
 # Faults of a table that are named.
 _N_NAMED = 5
 
-Subsets = npt.NDArray[np.int8]
-
 
 def choose_split(
     cache: Cache,
-    groups: npt.NDArray[np.intp],
+    groups: Rows,
     val: float,
     test: float,
     seed: int,
@@ -64,62 +62,45 @@ def choose_split(
     if table is None and val_list is None and test_list is None:
         for clip, found in enumerate(subsets_of(paths, cache.header.folders)):
             subset[clip] = -1 if found is None else SPLITS.index(found)
-    if (subset == -1).all():
-        _draw(subset, np.arange(cache.n_clips), cache, groups, val, test, seed)
-        return subset, remarks
-    n_unnamed = int(np.count_nonzero(subset == -1))
-    if n_unnamed and (subset == 0).any():
-        unnamed = paths[int(np.argmax(subset == -1))]
-        remarks.append(
-            f"the given split does not name {human_count(n_unnamed, 'clip')}, such as {unnamed}: used for training"
-        )
-    subset[subset == -1] = 0
-    remarks += _shared(paths, groups, subset)
-    if not (subset == 0).any():
-        raise UserError("the given split leaves no clips to train on")
-    if lacking := _lacking(cache, subset == 0):
-        raise UserError(f"the given split leaves no clip of {', '.join(lacking)} to train on")
-    for i in (1, 2):
-        if (subset == i).any() and (lacking := _lacking(cache, subset == i)):
-            remarks.append(f"the given split has no clip of {', '.join(lacking)} in {SPLITS[i]}")
-    val, test = (0.0 if (subset == i).any() else share for i, share in ((1, val), (2, test)))
+    if (subset != -1).any():
+        remarks += _complete(cache, groups, subset)
+        val, test = (0.0 if (subset == i).any() else share for i, share in ((1, val), (2, test)))
+    else:
+        subset[:] = 0
     if val or test:
-        _draw(subset, np.flatnonzero(subset == 0), cache, groups, val, test, seed)
+        clips = np.flatnonzero(subset == 0)
+        wanted = [name for name, share in zip(SPLITS, (1, val, test), strict=True) if share]
+        why = f"each of {', '.join(wanted)} needs one: add recordings, ask for fewer subsets with --val 0 or --test 0"
+        refuse_few_groups(cache, groups, clips, len(wanted), why)
+        subset[clips] = split_clips(cache.clip_labels[clips], groups[clips], cache.class_names, val, test, seed)
     return subset, remarks
 
 
-def _lacking(cache: Cache, clips: npt.NDArray[np.bool_]) -> list[str]:
-    """Return the classes that none of these clips has."""
-    return [name for label, name in enumerate(cache.class_names) if not (cache.clip_labels[clips] == label).any()]
-
-
-def _draw(
-    subset: Subsets,
-    clips: npt.NDArray[np.intp],
-    cache: Cache,
-    groups: npt.NDArray[np.intp],
-    val: float,
-    test: float,
-    seed: int,
-) -> None:
-    """Split some clips at random."""
-    wanted = [name for name, share in zip(SPLITS, (1, val, test), strict=True) if share]
-    why = f"each of {', '.join(wanted)} needs one: add recordings, ask for fewer subsets with --val 0 or --test 0"
-    refuse_few_groups(cache, groups, len(wanted), why, clips)
-    subset[clips] = split_clips(cache.clip_labels[clips], groups[clips], cache.class_names, val, test, seed)
-
-
-def _shared(paths: Sequence[str], groups: npt.NDArray[np.intp], subset: Subsets) -> list[str]:
-    """Say how many groups have clips in two subsets, and name two such clips."""
-    apart = groups_apart(groups, subset)
-    if apart is None:
-        return []
-    a, b = apart.clips
-    return [
-        f"the given split has {human_count(apart.n_groups, 'group')} ({human_count(apart.n_clips, 'clip')}) in two "
-        f"subsets, so its score flatters: {paths[a]} is in {SPLITS[subset[a]]}, and {paths[b]}, of the same speaker, "
-        f"recording or content, in {SPLITS[subset[b]]}"
-    ]
+def _complete(cache: Cache, groups: Rows, subset: Subsets) -> list[str]:
+    """Put the clips that a given split does not name into train, and return a line for each thing that does not fit."""
+    paths, remarks = cache.clip_paths, []
+    unnamed = np.flatnonzero(subset == -1)
+    if len(unnamed) and (subset == 0).any():
+        some = f"{human_count(len(unnamed), 'clip')}, such as {paths[unnamed[0]]}"
+        remarks.append(f"the given split does not name {some}: used for training")
+    subset[unnamed] = 0
+    if apart := groups_apart(groups, subset):
+        a, b = apart.clips
+        remarks.append(
+            f"the given split puts {human_count(apart.n_groups, 'group')} ({human_count(apart.n_clips, 'clip')}) in "
+            f"two subsets, so its score flatters: {paths[a]} is in {SPLITS[subset[a]]}, and {paths[b]}, of the same "
+            f"speaker, recording or content, in {SPLITS[subset[b]]}"
+        )
+    if not (subset == 0).any():
+        raise UserError("the given split leaves no clips to train on")
+    for i, name in enumerate(SPLITS):
+        labels = cache.clip_labels[subset == i]
+        lacking = [of for label, of in enumerate(cache.class_names) if len(labels) and label not in labels]
+        if lacking and name == "train":
+            raise UserError(f"the given split leaves no clip of {', '.join(lacking)} to train on")
+        if lacking:
+            remarks.append(f"the given split has no clip of {', '.join(lacking)} in {name}")
+    return remarks
 
 
 def _assign(

@@ -17,6 +17,7 @@ from cache.shared.text import human_count
 from cache.shared.types import Ints, Rows
 
 SPLITS = ("train", "val", "test")
+Subsets = npt.NDArray[np.int8]  # an index into SPLITS for every clip
 
 # Groups in the file names of public sets: the speaker of Speech Commands, the source recording of ESC-50.
 KNOWN_NAMES = (
@@ -60,13 +61,12 @@ def refuse_one_class(file: Path, class_names: Sequence[str]) -> None:
         )
 
 
-def refuse_few_groups(cache: Cache, groups: Ints, n_needed: int, why: str, clips: Ints | None = None) -> None:
+def refuse_few_groups(cache: Cache, groups: Ints, clips: Rows, n_needed: int, why: str) -> None:
     """Raise a UserError if classes have fewer independent groups than are needed, with the command to go on without.
 
-    In the message `why` follows the classes: what needs the groups, and what to do about it. Only `clips` count if they
-    are given.
+    Only `clips` count. In the message `why` follows the classes: what needs the groups, and what to do about it.
     """
-    labels, groups = (cache.clip_labels, groups) if clips is None else (cache.clip_labels[clips], groups[clips])
+    labels, groups = cache.clip_labels[clips], groups[clips]
     n_groups = {name: len(np.unique(groups[labels == label])) for label, name in enumerate(cache.class_names)}
     few = [name for name, n in n_groups.items() if n < n_needed]
     if not few:
@@ -152,7 +152,7 @@ def _connected(first: Ints, *others: Ints) -> Rows:
 
 def split_clips(
     labels: Ints, groups: Ints, class_names: tuple[str, ...], val: float, test: float, seed: int
-) -> npt.NDArray[np.int8]:
+) -> Subsets:
     """Put every clip into train, validation or test: return the index of each into `SPLITS`.
 
     Groups of several clips are placed first, the largest first. Each goes where it brings the class counts closest to
@@ -183,7 +183,7 @@ def _class_counts(subset: Ints, counts: Ints) -> Ints:
     return have
 
 
-def _place(counts: Ints, target: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int8]:
+def _place(counts: Ints, target: npt.NDArray[np.float64], rng: np.random.Generator) -> Subsets:
     """Return the subset of each group, by the clips of each class that it has and that each subset should have."""
     sizes = counts.sum(axis=1)
     subset = np.zeros(len(counts), np.int8)
@@ -206,7 +206,7 @@ def _place(counts: Ints, target: npt.NDArray[np.float64], rng: np.random.Generat
     return subset
 
 
-def _fill_empty(subset: npt.NDArray[np.int8], counts: Ints, wanted: Ints) -> None:
+def _fill_empty(subset: Subsets, counts: Ints, wanted: Ints) -> None:
     """Give a subset that lacks a class the smallest group of that class which no other subset needs."""
     for split in wanted:
         for label in range(counts.shape[1]):
@@ -275,8 +275,7 @@ def shared_by_folds(paths: list[str], groups: Rows, folds: list[Fold]) -> list[s
     fold_of = np.zeros(len(paths), np.intp)
     for fold in folds:
         fold_of[fold.test] = fold.number
-    apart = groups_apart(groups, fold_of)
-    if apart is None:
+    if not (apart := groups_apart(groups, fold_of)):
         return []
     a, b = apart.clips
     return [
@@ -290,8 +289,8 @@ def _drawn_folds(
 ) -> Iterator[tuple[int, int, Rows]]:
     from sklearn.model_selection import StratifiedGroupKFold
 
-    labels = cache.clip_labels
-    refuse_few_groups(cache, groups, n_folds, f"--folds {n_folds} needs as many: ask for fewer folds, add recordings")
+    labels, why = cache.clip_labels, f"--folds {n_folds} needs as many: ask for fewer folds, add recordings"
+    refuse_few_groups(cache, groups, np.arange(len(labels)), n_folds, why)
     for repeat in range(n_repeats):
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed + repeat)
         for number, (_, test) in enumerate(splitter.split(labels, labels, groups), start=1):

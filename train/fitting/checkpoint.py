@@ -1,21 +1,18 @@
-"""Checkpoint: the epochs or folds that an unfinished run keeps, so that it can go on after any interruption."""
+"""Checkpoint: the epochs that an unfinished fit keeps, and how a run is interrupted and goes on."""
 
-import json
 import os
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import own_folder, replacing
 from train.backend.types import Model, Weights
-from train.runs.directory import CHECKPOINT, own_cache
+from train.fitting.options import Options, checked
+from train.runs.directory import CHECKPOINT, held, own_cache
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import History, read_history, write_history
 
@@ -71,63 +68,46 @@ class Checkpoint:
             raise UserError(f"{self.folder} is damaged, so this fit cannot go on ({error}); start a new one") from None
 
 
-def keep_fold(run_dir: Path, number: int, arrays: dict[str, npt.NDArray[Any]], summary: dict[str, object]) -> None:
-    """Keep a finished fold: its arrays, and a summary that JSON can hold."""
-    with replacing(run_dir / CHECKPOINT / f"fold-{number}.npz", sync=True) as file:
-        np.savez(file, said=np.array(json.dumps(summary)), **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
+@contextmanager
+def unfinished(run_dir: Path, command: str, kept: Callable[[], str]) -> Iterator[None]:
+    """Have a run directory to oneself until the run is finished, then delete what only an interrupted run needs.
 
-
-def kept_folds(run_dir: Path) -> dict[int, tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]]:
-    """Return what keep_fold() kept, by number; a fold that cannot be read is skipped, and so trained again."""
-    kept = {}
-    for file in (run_dir / CHECKPOINT).glob("fold-*.npz"):
-        with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(file, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
-            said = json.loads(str(arrays.pop("said")))
-            kept[int(file.stem.partition("-")[2])] = (arrays, said)
-    return kept
-
-
-def discard(run_dir: Path) -> None:
-    """Delete the files that only an interrupted run needs."""
+    The message of an early end gets the work that is kept, and how to go on.
+    """
+    go_on = f"go on with `python -m train {command} --resume {run_dir}`"
+    with held(run_dir):
+        try:
+            yield
+        except Interrupted as stop:
+            stop.kept = f"{kept()}; {go_on}"
+            raise
+        except OSError as error:
+            # HDF5 puts a paragraph into the message, but keeps the system's number.
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise UserError(f"{run_dir} cannot be written ({reason}); put that right, then {go_on}") from None
     for file in (run_dir / CHECKPOINT).iterdir():
         file.unlink()
     (run_dir / CHECKPOINT).rmdir()
 
 
-@contextmanager
-def resumable(run_dir: Path, command: str, kept: Callable[[], str]) -> Iterator[None]:
-    """Add to the message of an early end which work is kept and how to go on."""
-    go_on = f"go on with `python -m train {command} --resume {run_dir}`"
-    try:
-        yield
-    except Interrupted as stop:
-        stop.kept = f"{kept()}; {go_on}"
-        raise
-    except OSError as error:
-        # HDF5 puts a paragraph into the message, but keeps the system's number.
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise UserError(f"{run_dir} cannot be written ({reason}); put that right, then {go_on}") from None
+def resumed(run_dir: Path, command: str, cache_file: Path | None) -> tuple[Record, Options, Cache]:
+    """Read the record of an unfinished run and its options, and open its cache, where it was or where it is now.
 
-
-def record_to_resume(run_dir: Path, command: str) -> Record:
-    """Read the record of an unfinished run; a UserError if it is finished, or of another command."""
+    Raises a UserError if the run is finished or of another command, an option makes no sense, or the cache is not
+    there, cannot be used, or has changed.
+    """
     record = read_record(run_dir)
     if record.command != command:
         what = {"fit": "a fit", "crossval": "a cross-validation"}[record.command]
         raise UserError(f"{run_dir} is {what}; go on with `python -m train {record.command} --resume {run_dir}`")
     if record.state == FINISHED:
         raise UserError(f"{run_dir} is finished; there is nothing to go on with")
-    return record
-
-
-def cache_to_resume(run_dir: Path, record: Record, cache_file: Path | None) -> Cache:
-    """Open the cache of an unfinished run, where it was or where it is now.
-
-    Raises a UserError if it is not there, cannot be used, or has changed.
-    """
-    otherwise = f"so say where it is: `python -m train {record.command} CACHE --resume {run_dir}`"
+    try:
+        options = Options(**checked(record.options_of_fits))
+    except (KeyError, TypeError, UserError) as error:
+        raise UserError(f"{run_dir / 'run.json'} is damaged: the option {error}; start again") from None
+    otherwise = f"so say where it is: `python -m train {command} CACHE --resume {run_dir}`"
     cache = own_cache(run_dir, record, cache_file, otherwise)
     if cache.fingerprint != record.cache.fingerprint:
-        raise UserError(f"{cache.file} has changed since {run_dir} was started on it; start a new {record.command}")
-    return cache
+        raise UserError(f"{cache.file} has changed since {run_dir} was started on it; start a new {command}")
+    return record, options, cache

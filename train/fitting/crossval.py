@@ -1,35 +1,29 @@
 """crossval(): every clip of a cache tested by a model that never saw its group."""
 
+import json
 import time
+import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import Cache, open_cache
 from cache.shared.cli import complain, is_watched
 from cache.shared.errors import UserError
-from cache.shared.files import as_path
+from cache.shared.files import as_path, replacing
 from cache.shared.text import human_percent, human_seconds
 from cache.shared.types import Float32, Rows
-from train.dataset.rows import mean_by_clip, rows_of
 from train.dataset.splits import Fold, groups_of, make_folds, refuse_one_class, shared_by_folds
-from train.fitting.checkpoint import cache_to_resume, discard, keep_fold, kept_folds, record_to_resume, resumable
-from train.fitting.options import (
-    Options,
-    checked,
-    checked_value,
-    idle_patience,
-    options_of,
-    recorded_options,
-    takes_options,
-    warn_caller,
-)
-from train.runs.directory import held, new_run
+from train.fitting.checkpoint import resumed, unfinished
+from train.fitting.options import Options, checked_value, idle_patience, options_of, takes_options, warn_caller
+from train.models.inference import forward, predict_clips
+from train.models.nearest import nearest_clips
+from train.runs.directory import CHECKPOINT, new_run
 from train.runs.record import FINISHED, Record, start_record, versions, write_record
 from train.runs.results import FoldSummary, Score, typed
 from train.runs.tables import History, write_history, write_nearest, write_predictions
@@ -67,15 +61,6 @@ class FoldResult(NamedTuple):
 
 
 RunAll = Callable[[Callable[[FoldJob], FoldResult], Iterable[FoldJob]], Iterable[FoldResult]]
-
-
-@dataclass(frozen=True)
-class _Folds:
-    """The options of a cross-validation that a fit does not have, as its record holds them."""
-
-    folds: int
-    repeats: int
-    fold_by: str | None = None
 
 
 @takes_options("test", "split_file", "val_list", "test_list")
@@ -116,7 +101,6 @@ def crossval(
     notify
         Takes the warnings of the record, a line each; None: they are warnings of Python.
     """
-    chosen = checked(chosen)
     n_folds = checked_value("n_folds", n_folds, int, 2)
     n_repeats = checked_value("n_repeats", n_repeats, int, 1)
     cache = open_cache(cache_file)
@@ -148,72 +132,77 @@ def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAl
     `cache_file` is where its cache is now; None: where it was. Raises a UserError if the run is finished, or not a
     cross-validation, or its cache is gone or has changed.
     """
-    record = record_to_resume(folder, "crossval")
-    own = {name: value for name, value in record.options.items() if name not in ("folds", "repeats", "fold_by")}
-    options = recorded_options(folder / "run.json", own)
-    try:
-        folds = typed(_Folds, record.options, optional=("fold_by",))
-    except ValueError as error:
-        raise UserError(f"{folder / 'run.json'} is damaged: the option {error}; start a new crossval") from None
-    cache = cache_to_resume(folder, record, cache_file)
-    folding = Folding(cache.file.absolute(), cache.fingerprint, options, folds.folds, folds.repeats, folds.fold_by)
-    return folder, _run(folder, record, folding, run_all)
+    record, options, cache = resumed(folder, "crossval", cache_file)
+    how = record.n_folds, record.n_repeats, record.fold_by
+    return folder, _run(folder, record, Folding(cache.file.absolute(), cache.fingerprint, options, *how), run_all)
 
 
 def _run(folder: Path, record: Record, folding: Folding, run_all: RunAll) -> Record:
     """Run the folds that are not finished, and finish the run directory."""
-    with held(folder):
-        cache, groups, folds = _folds_of(folding)
+    folds = _folds_of(folding)[2]
+    done: dict[int, FoldResult] = {}
+    with unfinished(folder, "crossval", lambda: f"{len(done)} of {len(folds)} folds are finished and kept"):
         started = time.perf_counter()
-        done = _kept_results(folder)
+        done |= _kept_folds(folder)
         epochs = folding.options.epochs
         todo = [FoldJob(folding, i, epochs * len(fold.train)) for i, fold in enumerate(folds) if i not in done]
-        with resumable(folder, "crossval", lambda: f"{len(done)} of {len(folds)} folds are finished and kept"):
-            for job, result in zip(todo, run_all(run_fold, todo), strict=True):
-                _keep(folder, job.which, result)
-                done[job.which] = result
-                _notify(result.summary)
-            record = _finish(folder, record, cache, groups, folds, [done[i] for i in range(len(folds))])
-            record = replace(record, seconds=round(time.perf_counter() - started, 3))
-            write_record(folder, record)
-    discard(folder)
+        for job, result in zip(todo, run_all(run_fold, todo), strict=True):
+            keep_fold(folder, job.which, result)
+            done[job.which] = result
+            _notify(result.summary)
+        record = _finished(folder, record, folding, [done[i] for i in range(len(folds))])
+        record = replace(record, seconds=round(time.perf_counter() - started, 3))
+        write_record(folder, record)
     return record
 
 
-def _keep(folder: Path, number: int, result: FoldResult) -> None:
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "probabilities": result.probabilities,
-        "nearest": result.nearest,
-        **result.predicted,
-    }
-    keep_fold(folder, number, arrays, {"summary": asdict(result.summary), "history": result.history})
+def keep_fold(folder: Path, number: int, result: FoldResult) -> None:
+    """Keep a finished fold in the run directory, so that an interrupted cross-validation goes on after it."""
+    said = json.dumps({"summary": asdict(result.summary), "history": result.history})
+    with replacing(folder / CHECKPOINT / f"fold-{number}.npz", sync=True) as file:
+        np.savez(
+            file,
+            said=np.array(said),
+            probabilities=result.probabilities,
+            nearest=result.nearest,
+            **result.predicted,  # type: ignore[arg-type]  # none is called allow_pickle
+        )
 
 
-def _kept_results(folder: Path) -> dict[int, FoldResult]:
+def _kept_folds(folder: Path) -> dict[int, FoldResult]:
+    """Return what keep_fold() kept, by number; a fold that cannot be read is skipped, and so trained again."""
     results = {}
-    for number, (arrays, said) in kept_folds(folder).items():
-        probabilities = arrays.pop("probabilities")
-        nearest = arrays.pop("nearest", np.full((len(probabilities), 1), -1))  # earlier versions kept none
-        summary = typed(FoldSummary, said["summary"])
-        results[number] = FoldResult(summary, said["history"], probabilities, nearest, arrays)
+    for file in (folder / CHECKPOINT).glob("fold-*.npz"):
+        with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(file, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
+            said, probabilities = json.loads(str(arrays.pop("said"))), arrays.pop("probabilities")
+            nearest = arrays.pop("nearest", np.full((len(probabilities), 1), -1))  # earlier versions kept none
+            summary = typed(FoldSummary, said["summary"])
+            number = int(file.stem.partition("-")[2])
+            results[number] = FoldResult(summary, said["history"], probabilities, nearest, arrays)
     return results
 
 
-def _finish(
-    folder: Path,
-    record: Record,
-    cache: Cache,
-    groups: Rows,
-    folds: list[Fold],
-    results: list[FoldResult],
-) -> Record:
+def _finished(folder: Path, record: Record, folding: Folding, results: list[FoldResult]) -> Record:
     """Write the tables of a finished cross-validation and return its record."""
-    _write_tables(folder, cache, folds, results)
+    cache, groups, folds = _folds_of(folding)
+    clips = np.concatenate([fold.test for fold in folds])
+    of_clips = [(fold.repeat, fold.number) for fold in folds for _ in fold.test]
+    history = [
+        {"repeat": result.summary.repeat, "fold": result.summary.fold, **row}
+        for result in results
+        for row in result.history
+    ]
+    write_history(folder, history)
+    write_predictions(folder, cache, clips, np.concatenate([result.probabilities for result in results]), of_clips)
+    # The results of the first repeat come first.
+    write_nearest(folder, cache, clips, [near for result in results for near in result.nearest.tolist()])
     metrics, *baselines = (
-        _pooled(cache, groups, folds, [result.predicted[name] for result in results]) for name in results[0].predicted
+        _pooled(cache, groups, clips, np.concatenate([result.predicted[name] for result in results]))
+        for name in results[0].predicted
     )
     sanity = dict(zip(BASELINES, baselines, strict=True))
-    probe = leak_probe(cache, groups, int(record.options["seed"] or 0))
+    probe = leak_probe(cache, groups, folding.options.seed)
     return replace(
         record,
         metrics=metrics,
@@ -224,6 +213,14 @@ def _finish(
         versions=versions(),
         state=FINISHED,
     )
+
+
+def _pooled(cache: Cache, groups: Rows, clips: Rows, predicted: Rows) -> Score:
+    labels = cache.clip_labels
+    pooled = score(labels[clips], predicted, cache.class_names, groups[clips])
+    # Repeats test the same clips again: that steadies the mean, and makes the clips no more.
+    n_correct = np.bincount(clips, weights=predicted == labels[clips], minlength=len(labels))
+    return replace(pooled, interval=accuracy_interval(n_correct / np.bincount(clips), groups))
 
 
 @lru_cache(1)
@@ -241,8 +238,6 @@ def run_fold(job: FoldJob) -> FoldResult:
     """Train and test one fold; a UserError if the cache cannot be used or has changed, or training diverged."""
     from train.backend.keras import keras, seed_everything
     from train.fitting.loop import train_by_recipe
-    from train.models.inference import forward, predict_rows
-    from train.models.nearest import nearest_clips
 
     cache, _, folds = _folds_of(job.folding)
     fold, options = folds[job.which], job.folding.options
@@ -253,8 +248,7 @@ def run_fold(job: FoldJob) -> FoldResult:
     title = f"repeat {fold.repeat} fold {fold.number}"
     model, history, best = train_by_recipe(cache, options, fold.train, fold.val, title=title)
     seconds = time.perf_counter() - started
-    rows, clip = rows_of(cache, fold.test)
-    probabilities = mean_by_clip(predict_rows(forward(model), cache.X, rows), clip)
+    probabilities = predict_clips(forward(model), cache, fold.test)
     predicted = {"network": probabilities.argmax(axis=1)} | {
         name: guess(cache, fold.train, fold.test, options.seed) for name, guess in BASELINES.items()
     }
@@ -280,24 +274,3 @@ def _notify(fold: FoldSummary) -> None:
     if is_watched():
         done = f"{human_percent(fold.accuracy)} in {human_seconds(fold.seconds)}"
         complain(f"repeat {fold.repeat} fold {fold.fold}: {done}")
-
-
-def _pooled(cache: Cache, groups: Rows, folds: list[Fold], predicted: list[Rows]) -> Score:
-    clips, guesses = np.concatenate([fold.test for fold in folds]), np.concatenate(predicted)
-    labels = cache.clip_labels
-    pooled = score(labels[clips], guesses, cache.class_names, groups[clips])
-    # Repeats test the same clips again: that steadies the mean, and makes the clips no more.
-    n_correct = np.bincount(clips, weights=guesses == labels[clips], minlength=len(labels))
-    return replace(pooled, interval=accuracy_interval(n_correct / folds[-1].repeat, groups))
-
-
-def _write_tables(folder: Path, cache: Cache, folds: list[Fold], results: list[FoldResult]) -> None:
-    both = list(zip(folds, results, strict=True))
-    write_history(
-        folder, [{"repeat": fold.repeat, "fold": fold.number, **row} for fold, result in both for row in result.history]
-    )
-    clips = np.concatenate([fold.test for fold in folds])
-    probabilities = np.concatenate([result.probabilities for result in results])
-    write_predictions(folder, cache, clips, probabilities, [(f.repeat, f.number) for f in folds for _ in f.test])
-    # The results of the first repeat come first.
-    write_nearest(folder, cache, clips, [near for result in results for near in result.nearest.tolist()])

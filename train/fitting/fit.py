@@ -17,22 +17,15 @@ from cache.shared.types import Float32, Rows
 from train.backend.types import Model
 from train.dataset.given import choose_split
 from train.dataset.rows import mean_by_clip, rows_of
-from train.dataset.splits import SPLITS, groups_of, refuse_one_class
-from train.fitting.checkpoint import cache_to_resume, discard, record_to_resume, resumable
-from train.fitting.options import (
-    Options,
-    checked,
-    idle_patience,
-    options_of,
-    recorded_options,
-    takes_options,
-    warn_caller,
-)
+from train.dataset.splits import SPLITS, Subsets, groups_of, refuse_one_class
+from train.fitting.checkpoint import resumed, unfinished
+from train.fitting.options import Options, idle_patience, options_of, takes_options, warn_caller
 from train.models.calibration import FEW_CLIPS, best_thresholds, calibrated, fit_temperature
 from train.models.graph import NoNetwork
-from train.models.inference import FILE, MODEL_FILE, Forward, write_network
+from train.models.inference import FILE, MODEL_FILE, Forward, forward, predict_clips, predict_rows, write_network
+from train.models.nearest import nearest_clips
 from train.models.recipes import recipe
-from train.runs.directory import LOGS, held, new_run
+from train.runs.directory import LOGS, new_run
 from train.runs.record import (
     FINISHED,
     SHORTEST_WINDOW,
@@ -56,7 +49,7 @@ class _Fit(NamedTuple):
     options: Options
     cache: Cache
     groups: Rows  # of every clip
-    split: npt.NDArray[np.int8]  # of every clip, an index into `SPLITS`
+    split: Subsets  # of every clip, an index into `SPLITS`
     title: str  # see fit()
 
 
@@ -89,7 +82,6 @@ def fit(
     notify
         Takes the warnings of the record, a line each; None: they are warnings of Python.
     """
-    chosen = checked(chosen)
     cache = open_cache(cache_file)
     options = options_of(cache.n_clips, **chosen)
     refuse_one_class(cache.file, cache.class_names)
@@ -118,9 +110,7 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
 
     Raises a UserError if it is finished, or not a fit, or its cache is gone or has changed.
     """
-    record = record_to_resume(folder, "fit")
-    options = recorded_options(folder / "run.json", record.options)
-    cache = cache_to_resume(folder, record, cache_file)
+    record, options, cache = resumed(folder, "fit", cache_file)
     subsets = {clip.path: clip.split for clip in read_split(folder)}
     try:
         split = np.array([SPLITS.index(subsets[path]) for path in cache.clip_paths], np.int8)
@@ -132,72 +122,61 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
 
 def _train(fit: _Fit) -> Record:
     """Train, score, and finish the run directory, which nobody else may use meanwhile."""
-    with held(fit.folder), resumable(fit.folder, "fit", lambda: "every finished epoch is kept"):
-        record = _train_alone(fit)
-    discard(fit.folder)
-    return record
-
-
-def _train_alone(fit: _Fit) -> Record:
     from train.backend.keras import seed_everything
     from train.fitting.loop import train_by_recipe
-    from train.models.inference import forward, predict_rows
-    from train.models.nearest import nearest_clips
 
     folder, record, options, cache, _, split, title = fit
-    started = time.perf_counter()
-    seed_everything(options.seed, options.deterministic)
     train, val, test = (np.flatnonzero(split == i) for i in range(len(SPLITS)))
-    model, history, best = train_by_recipe(cache, options, train, val, folder, title)
-    temperature, thresholds, few, probabilities_of = None, {}, [], forward(model)
-    if len(val):
-        rows, clip = rows_of(cache, val)
-        validated, labels = predict_rows(probabilities_of, cache.X, rows), cache.clip_labels[val]
-        temperature = fit_temperature(validated, labels, clip)
-        is_class = np.eye(len(cache.class_names), dtype=bool)[labels]
-        means = mean_by_clip(calibrated(validated, temperature), clip)
-        thresholds = best_thresholds(is_class, means, cache.class_names)
-        few = _few_to_calibrate(len(val), temperature)
-    rows, clip = rows_of(cache, test)
-    probabilities = mean_by_clip(calibrated(predict_rows(probabilities_of, cache.X, rows), temperature or 1.0), clip)
-    if len(test):
-        write_predictions(folder, cache, test, probabilities)
-        nearest = nearest_clips(model, options.model, cache, test, probabilities)
-        write_nearest(folder, cache, test, nearest.tolist())
-    metrics, sanity, probe = _scores(fit, train, test, probabilities)
-    _save_model(model, folder / MODEL_FILE)
-    without_network = _save_network(
-        folder, model, options.model, cache.X[cache.first_rows[train[:16]]], probabilities_of
-    )
-    record = replace(
-        record,
-        n_parameters=model.count_params(),
-        n_epochs=len(history),
-        best_epoch=best,
-        validation_accuracy=history[best - 1].get("val_accuracy"),
-        temperature=temperature,
-        thresholds=thresholds,
-        thresholds_of=f"its {human_count(len(val), 'validation clip')}" if thresholds else "",
-        metrics=metrics,
-        sanity=sanity,
-        leak_probe=probe,
-        warnings=[*record.warnings, *few, *without_network, *warnings(metrics, sanity, probe)],
-        versions=versions(),
-        state=FINISHED,
-        seconds=round(time.perf_counter() - started, 3),
-    )
-    write_record(folder, record)
+    with unfinished(folder, "fit", lambda: "every finished epoch is kept"):
+        started = time.perf_counter()
+        seed_everything(options.seed, options.deterministic)
+        model, history, best = train_by_recipe(cache, options, train, val, folder, title)
+        probabilities_of = forward(model)
+        temperature, thresholds, few = _calibration(probabilities_of, cache, val)
+        probabilities = predict_clips(probabilities_of, cache, test, temperature or 1.0)
+        if len(test):
+            write_predictions(folder, cache, test, probabilities)
+            nearest = nearest_clips(model, options.model, cache, test, probabilities)
+            write_nearest(folder, cache, test, nearest.tolist())
+        metrics, sanity, probe = _scores(fit, train, test, probabilities)
+        examples = cache.X[cache.first_rows[train[:16]]]
+        without_network = _save(folder, model, options.model, examples, probabilities_of)
+        record = replace(
+            record,
+            n_parameters=model.count_params(),
+            n_epochs=len(history),
+            best_epoch=best,
+            validation_accuracy=history[best - 1].get("val_accuracy"),
+            temperature=temperature,
+            thresholds=thresholds,
+            thresholds_of=f"its {human_count(len(val), 'validation clip')}" if thresholds else "",
+            metrics=metrics,
+            sanity=sanity,
+            leak_probe=probe,
+            warnings=[*record.warnings, *few, *without_network, *warnings(metrics, sanity, probe)],
+            versions=versions(),
+            state=FINISHED,
+            seconds=round(time.perf_counter() - started, 3),
+        )
+        write_record(folder, record)
     return record
 
 
-def _few_to_calibrate(n_clips: int, temperature: float) -> list[str]:
-    """Say that a temperature was fitted on few clips, if it was."""
-    if n_clips >= FEW_CLIPS:
-        return []
-    return [
-        f"only {human_count(n_clips, 'validation clip')} to calibrate with: the temperature was drawn towards 1 "
-        f"(to {temperature:.2f}), and probabilities may be off"
-    ]
+def _calibration(
+    probabilities_of: Forward, cache: Cache, clips: Rows
+) -> tuple[float | None, dict[str, float], list[str]]:
+    """Return the temperature and the thresholds that suit validation clips, and a warning if they are few."""
+    if not len(clips):
+        return None, {}, []
+    rows, clip = rows_of(cache, clips)
+    of_rows, labels = predict_rows(probabilities_of, cache.X, rows), cache.clip_labels[clips]
+    temperature = fit_temperature(of_rows, labels, clip)
+    is_class = np.eye(len(cache.class_names), dtype=bool)[labels]
+    thresholds = best_thresholds(is_class, mean_by_clip(calibrated(of_rows, temperature), clip), cache.class_names)
+    if len(clips) >= FEW_CLIPS:
+        return temperature, thresholds, []
+    few = f"only {human_count(len(clips), 'validation clip')} to calibrate with: the temperature was drawn towards 1 "
+    return temperature, thresholds, [f"{few}(to {temperature:.2f}), and probabilities may be off"]
 
 
 def _scores(
@@ -216,19 +195,16 @@ def _scores(
     return metrics, dict(zip(guesses, others, strict=True)), probe
 
 
-def _save_model(model: Model, file: Path) -> None:
-    """Save a model for plain Keras, which warns when it loads an optimiser that has no variables."""
-    model.optimizer.build(model.trainable_variables)
-    with replacing(file, sync=True) as beside:
-        model.save(beside)
-
-
-def _save_network(
-    folder: Path, model: Model, name: str, rows: npt.NDArray[np.floating], probabilities_of: Forward
+def _save(
+    folder: Path, model: Model, name: str, examples: npt.NDArray[np.floating], probabilities_of: Forward
 ) -> list[str]:
-    """Write the network for the light runtime, and return a warning if it could not be."""
+    """Save a model for plain Keras and for the light runtime; return a warning if the latter is not possible."""
+    # Keras warns when it loads an optimiser that has no variables.
+    model.optimizer.build(model.trainable_variables)
+    with replacing(folder / MODEL_FILE, sync=True) as file:
+        model.save(file)
     try:
-        write_network(folder, model, recipe(name).variable_width, rows, probabilities_of)
+        write_network(folder, model, recipe(name).variable_width, examples, probabilities_of)
     except NoNetwork as error:
         return [f"predict will start TensorFlow, which takes seconds: {FILE} could not be written ({error})"]
     return []

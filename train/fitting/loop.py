@@ -43,7 +43,6 @@ class Compiled(NamedTuple):
     train: Step  # a step that changes the weights
     score: Step  # a step that does not
     optimizer_state: Weights  # the values of the optimiser's variables before the first step
-    is_new: bool = True  # whether the weights are those that the model was built with, and not those of an earlier fit
 
 
 def compiled_for(options: Options, n_classes: int, n_steps: int, n_frames: int) -> Compiled:
@@ -51,9 +50,8 @@ def compiled_for(options: Options, n_classes: int, n_steps: int, n_frames: int) 
 
     The folds of a cross-validation and the seeds of a sweep differ in nothing but their rows and weights. It takes
     seconds to build a model and to trace its steps, a sixth of a fold of a few hundred clips. So a process does that
-    once, and every fit gets the same model; if it is not new, set_weights() comes first.
+    once, and every fit gets the same model, with weights of its own by set_weights().
     """
-    n_built = _shared.cache_info().misses
     shared = _shared(
         recipe(options.model),
         options.deterministic,
@@ -65,7 +63,7 @@ def compiled_for(options: Options, n_classes: int, n_steps: int, n_frames: int) 
     )
     for variable, value in zip(shared.model.optimizer.variables, shared.optimizer_state, strict=True):
         variable.assign(value)
-    return shared._replace(is_new=_shared.cache_info().misses > n_built)
+    return shared
 
 
 # Two, for folds that differ by one optimiser step. `_recipe` and `_deterministic` are there to be compared: a name may
@@ -96,7 +94,7 @@ def compile_steps(model: Model) -> Compiled:
             probabilities = model(X, training=True)
             loss = model.compute_loss(X, y, probabilities, clip_weights)
         model.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        return loss, _n_correct(y, probabilities)
+        return loss, tf.math.count_nonzero(tf.argmax(y, axis=1) == tf.argmax(probabilities, axis=1))
 
     def score(X: Tensor, y: Tensor, clip_weights: Tensor) -> tuple[Tensor, Tensor]:
         probabilities = model(X, training=False)
@@ -110,10 +108,6 @@ def compile_steps(model: Model) -> Compiled:
         tf.function(score, signature, autograph=False),
         [variable.numpy() for variable in model.optimizer.variables],
     )
-
-
-def _n_correct(y: Tensor, probabilities: Tensor) -> Tensor:
-    return tf.math.count_nonzero(tf.argmax(y, axis=1) == tf.argmax(probabilities, axis=1))
 
 
 class Validation(NamedTuple):
@@ -147,11 +141,10 @@ def train_by_recipe(
     n_frames = cache.columns["n_frames"].astype(np.int64)
     widest = int(n_frames[np.concatenate([train_rows, val_rows])].max())
     n_steps = options.epochs * math.ceil(len(train) / options.batch_size)
+    # Built before anything else is drawn from the seed, and the other model begins with its weights.
+    whole = build_model(options.model, n_classes)
     compiled = compiled_for(options, n_classes, n_steps, widest)
-    # Built from the same seed, both models begin with the same weights.
-    whole = None if compiled.is_new else build_model(options.model, n_classes)
-    if whole is not None:
-        compiled.model.set_weights(whole.get_weights())
+    compiled.model.set_weights(whole.get_weights())
     n_columns = compiled.model.input_shape[2]
     is_noise = np.array([is_background(name) for name in cache.class_names])
     backgrounds = train_rows[is_noise[cache.labels[train_rows]]]
@@ -161,7 +154,6 @@ def train_by_recipe(
     validation = Validation(held_out, val_clip) if len(val) else None
     class_weights = balanced_weights(cache.clip_labels[train], n_classes) if options.class_weight else None
     trained = train_model(compiled, batches, validation, options, class_weights, run_dir, title)
-    whole = whole or build_model(options.model, n_classes)
     whole.set_weights(trained.model.get_weights())
     return trained._replace(model=whole)
 

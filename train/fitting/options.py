@@ -10,7 +10,6 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
 from inspect import Parameter
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from cache.shared.errors import UserError
@@ -30,6 +29,10 @@ def _model_names() -> list[str]:
     return list(RECIPES)
 
 
+def _option(default: Any, help: str, **how: Any) -> Any:
+    return field(default=default, metadata={"help": help, **how})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """All that decides a fit, besides the cache.
@@ -39,71 +42,50 @@ class Options:
     and `flag` where the option is not called as the field. A field without a default has that of the model.
     """
 
-    model: str = field(
-        default="baseline",
-        metadata={
-            "help": "Which model; `python -m train summary` shows its layers.",
-            "autocompletion": _model_names,
-        },
+    model: str = _option(
+        "baseline",
+        "Which model; `python -m train summary` shows its layers.",
+        autocompletion=_model_names,
     )
-    epochs: int = field(
-        metadata={
-            "help": "How often to go through all training clips.",
-            "min": 1,
-            "show_default": "the model's: 15 for baseline; for compact 54 for 500 clips, 12 for 20,000",
-        }
+    epochs: int = _option(
+        MISSING,
+        "How often to go through all training clips.",
+        min=1,
+        show_default="the model's: 15 for baseline; for compact 54 for 500 clips, 12 for 20,000",
     )
-    batch_size: int = field(default=32, metadata={"help": "Clips per optimiser step.", "min": 1})
-    learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of the optimiser.", "min": 0, "show_default": "the model's"}
+    batch_size: int = _option(32, "Clips per optimiser step.", min=1)
+    learning_rate: float | None = _option(None, "Learning rate of the optimiser.", min=0, show_default="the model's")
+    # NumPy takes no larger seed.
+    seed: int = _option(0, "Decides the split, the order of clips, the first weights.", min=0, max=2**32 - 1)
+    val: float = _option(
+        MISSING,
+        "Share of clips that choose the epoch to keep.",
+        min=0,
+        max=0.9,
+        show_default="the model's: 0.15 for baseline, 0 for compact",
     )
-    seed: int = field(
-        default=0,
-        # NumPy takes no larger seed.
-        metadata={"help": "Decides the split, the order of clips, the first weights.", "min": 0, "max": 2**32 - 1},
+    test: float = _option(0.15, "Share of clips for the final score.", min=0, max=0.9)
+    group_by: str | None = _option(
+        None,
+        "Clips for which the (group) captures the same text stay in the same subset of the split.",
+        metavar="REGEX",
+        show_default="speaker or recording where the file names tell it",
     )
-    val: float = field(
-        metadata={
-            "help": "Share of clips that choose the epoch to keep.",
-            "min": 0,
-            "max": 0.9,
-            "show_default": "the model's: 0.15 for baseline, 0 for compact",
-        }
+    class_weight: ClassWeight | None = _option(  # noqa: RUF009 - it makes a field
+        None, "`balanced`: a rare class counts as much as a frequent one."
     )
-    test: float = field(default=0.15, metadata={"help": "Share of clips for the final score.", "min": 0, "max": 0.9})
-    group_by: str | None = field(
-        default=None,
-        metadata={
-            "help": "Clips for which the (group) captures the same text stay in the same subset of the split.",
-            "metavar": "REGEX",
-            "show_default": "speaker or recording where the file names tell it",
-        },
+    patience: int | None = _option(None, "Stop after N epochs without a better one.", min=1, metavar="N")
+    deterministic: bool = _option(False, "The same weights to the bit from the same seed; slower.")
+    split_file: str | None = _option(
+        None,
+        "CSV with `path` and `split` that says where each clip goes, such as a run's split.csv; `random`: ignore "
+        "folders called train, val and test.",
+        flag="--split",
+        metavar="FILE",
+        show_default="train, val, test folders if DATA has them",
     )
-    class_weight: ClassWeight | None = field(
-        default=None, metadata={"help": "`balanced`: a rare class counts as much as a frequent one."}
-    )
-    patience: int | None = field(
-        default=None, metadata={"help": "Stop after N epochs without a better one.", "min": 1, "metavar": "N"}
-    )
-    deterministic: bool = field(
-        default=False, metadata={"help": "The same weights to the bit from the same seed; slower."}
-    )
-    split_file: str | None = field(
-        default=None,
-        metadata={
-            "help": "CSV with `path` and `split` that says where each clip goes, such as a run's split.csv; `random`: "
-            "ignore folders called train, val and test.",
-            "flag": "--split",
-            "metavar": "FILE",
-            "show_default": "train, val, test folders if DATA has them",
-        },
-    )
-    val_list: str | None = field(
-        default=None, metadata={"help": "Text file with the path of a validation clip a line.", "metavar": "FILE"}
-    )
-    test_list: str | None = field(
-        default=None, metadata={"help": "Text file with the path of a test clip a line.", "metavar": "FILE"}
-    )
+    val_list: str | None = _option(None, "Text file with the path of a validation clip a line.", metavar="FILE")
+    test_list: str | None = _option(None, "Text file with the path of a test clip a line.", metavar="FILE")
 
 
 KINDS: dict[str, Any] = get_type_hints(Options)
@@ -128,26 +110,28 @@ def checked(chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_value(name: str, value: Any, kind: Any, least: float | None = None, most: float | None = None) -> Any:
-    """Return an argument as its type, an UserError if it is not one or outside of its bounds."""
+    """Return an argument as its type; a UserError if it is not one, or outside of its bounds."""
     if issubclass(kind, StrEnum):
         if value in list(kind):
             return kind(value)
-        raise UserError(f"{name} is {value!r}; it must be {' or '.join(repr(str(one)) for one in kind)}")
-    if issubclass(kind, str):
+        expected = " or ".join(repr(str(one)) for one in kind)
+    elif kind is str:
         text = os.fspath(value) if isinstance(value, os.PathLike) else value
         if isinstance(text, str):
             return text
-        raise UserError(f"{name} is {value!r}; it must be text")
-    if kind is bool:
+        expected = "text"
+    elif kind is bool:
         if isinstance(value, bool):
             return value
-        raise UserError(f"{name} is {value!r}; it must be True or False")
-    is_number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-    low, high = (-math.inf if least is None else least), (math.inf if most is None else most)
-    if is_number and math.isfinite(value) and low <= value <= high:
-        return kind(value)
-    bounds = f" from {least} to {most}" if most is not None else f" of at least {least}" if least is not None else ""
-    raise UserError(f"{name} is {value!r}; it must be a {'whole number' if kind is int else 'number'}{bounds}")
+        expected = "True or False"
+    else:
+        is_number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+        low, high = (-math.inf if least is None else least), (math.inf if most is None else most)
+        if is_number and math.isfinite(value) and low <= value <= high:
+            return kind(value)
+        bounds = f" from {least} to {most}" if most is not None else "" if least is None else f" of at least {least}"
+        expected = f"a {'whole number' if kind is int else 'number'}{bounds}"
+    raise UserError(f"{name} is {value!r}; it must be {expected}")
 
 
 def options_of(n_clips: int, **chosen: Any) -> Options:
@@ -162,14 +146,6 @@ def options_of(n_clips: int, **chosen: Any) -> Options:
     epochs = default_epochs(own, n_clips, values.get("batch_size", Options.batch_size))
     unset = {"epochs": epochs, "val": own.val}
     return Options(**values | {name: value for name, value in unset.items() if values.get(name) is None})
-
-
-def recorded_options(file: Path, recorded: Mapping[str, Any]) -> Options:
-    """Return the options that `run.json` holds; a UserError names the entry that makes no sense."""
-    try:
-        return Options(**checked(recorded))
-    except (KeyError, TypeError, UserError) as error:
-        raise UserError(f"{file} is damaged: the option {error}; start again") from None
 
 
 def idle_patience(options: Options, has_validation: bool) -> list[str]:

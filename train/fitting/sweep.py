@@ -14,7 +14,6 @@ from cache.shared.text import human_percent, human_seconds
 from train.dataset.splits import refuse_one_class
 from train.fitting.fit import fit, resume_fit
 from train.fitting.options import Options
-from train.models import recipes as models
 from train.runs.record import FINISHED, Record, read_record
 
 _MAX_NAME = 100
@@ -52,10 +51,8 @@ def sweep(
     A run that is already in `folder`, by its recorded options and the fingerprint of its cache, is not repeated; an
     unfinished run goes on after its last whole epoch. A run that fails does not stop the others. The remaining runs go
     through `run_all`: `map`, one after another in this process, or another map, such as that of a cluster. Raises a
-    UserError if the cache cannot be used, there is no such model, or another sweep works in the folder.
+    UserError if the cache cannot be used, or another sweep works in the folder.
     """
-    for options in options_list:
-        models.recipe(options.model)
     cache = open_cache(cache_file)
     refuse_one_class(cache.file, cache.class_names)
     fingerprint = cache.fingerprint
@@ -121,17 +118,14 @@ def _plan(
     done: dict[Options, Outcome] = {}
     folders: dict[Options, Path] = {}
     for options in options_list:
-        same = [at for at, record in records.items() if _is_of(record, options, fingerprint)]
+        asked = fingerprint, "fit", asdict(options)
+        same = [at for at, one in records.items() if (one.cache.fingerprint, one.command, one.options) == asked]
         finished = [at for at in same if records[at].state == FINISHED]
         if finished:
             done[options] = Outcome(finished[0], records[finished[0]])
         else:
             folders[options] = same[0] if same else _free(folder, names[options], set(folders.values()))
     return done, folders
-
-
-def _is_of(record: Record, options: Options, fingerprint: str) -> bool:
-    return (record.cache.fingerprint, record.command, record.options) == (fingerprint, "fit", asdict(options))
 
 
 def _names(options_list: Sequence[Options]) -> dict[Options, str]:

@@ -21,10 +21,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache import Cache
 from cache.shared.cli import notice
 from cache.shared.files import replacing
-from cache.shared.types import Float32
+from cache.shared.types import Float32, Rows
 from train.backend.types import Model
+from train.dataset.rows import mean_by_clip, rows_of
+from train.models.calibration import calibrated
 from train.models.graph import NoNetwork, graph_of
 from train.models.recipes import N_COLUMNS
 from train.runs.directory import Run, load_model
@@ -68,6 +71,15 @@ def predict_rows(probabilities_of: Forward, X: npt.NDArray[Any], rows: npt.NDArr
     # Without rows, a forward pass of none tells the number of classes.
     starts = range(0, max(len(rows), 1), BATCH_SIZE)
     return np.concatenate([probabilities_of(X[rows[start : start + BATCH_SIZE]]) for start in starts])
+
+
+def predict_clips(probabilities_of: Forward, cache: Cache, clips: Rows, temperature: float = 1.0) -> Float32:
+    """Return the probabilities for some clips, the means over the rows of each, shape (n_clips, n_classes).
+
+    The probabilities of a row are calibrated with the temperature first.
+    """
+    rows, clip = rows_of(cache, clips)
+    return mean_by_clip(calibrated(predict_rows(probabilities_of, cache.X, rows), temperature), clip)
 
 
 def forward(model: Model) -> Forward:

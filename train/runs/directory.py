@@ -132,7 +132,20 @@ def cache_for(run: Run, file: Path | None, otherwise: str) -> Cache:
     classes or features.
     """
     cache = own_cache(run.folder, run.record, file, otherwise)
-    refuse_mismatch(run, cache)
+    if cache.class_names != run.class_names:
+        raise UserError(
+            f"{cache.file} has the classes {', '.join(cache.class_names)}, but {run.folder} was trained on "
+            f"{', '.join(run.class_names)}, in this order; featurize with --classes {','.join(run.class_names)}"
+        )
+    differ = [
+        f"{name} {cache.settings[name]!r} instead of {own!r}"
+        for name, own in run.settings.items()
+        if cache.settings[name] != own
+    ]
+    if cache.feature_version != run.feature_version:
+        differ.append(f"feature version {cache.feature_version} instead of {run.feature_version}")
+    if differ:
+        raise UserError(f"{cache.file} has other features than {run.folder} was trained on: {', '.join(differ)}")
     return cache
 
 
@@ -152,24 +165,6 @@ def data_folder(cache: Cache, was: Path | None = None) -> Path:
         data = cache.header.data_dir
         found += [Path(os.path.normpath(was.parent / data)), was.parent.resolve() / data]
     return next((folder for folder in found if folder.is_dir()), found[0])
-
-
-def refuse_mismatch(run: Run, cache: Cache) -> None:
-    """Raise a UserError unless a cache has the classes and the features that a run was trained on."""
-    if cache.class_names != run.class_names:
-        raise UserError(
-            f"{cache.file} has the classes {', '.join(cache.class_names)}, but {run.folder} was trained on "
-            f"{', '.join(run.class_names)}, in this order; featurize with --classes {','.join(run.class_names)}"
-        )
-    differ = [
-        f"{name} {cache.settings[name]!r} instead of {run.settings[name]!r}"
-        for name in run.settings
-        if cache.settings[name] != run.settings[name]
-    ]
-    if cache.feature_version != run.feature_version:
-        differ.append(f"feature version {cache.feature_version} instead of {run.feature_version}")
-    if differ:
-        raise UserError(f"{cache.file} has other features than {run.folder} was trained on: {', '.join(differ)}")
 
 
 def load_model(run: Run) -> Model:

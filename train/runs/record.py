@@ -18,7 +18,7 @@ from cache.file.settings import SETTINGS, Setting
 from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
 from cache.shared.segment import Crop
-from train.dataset.splits import SPLITS
+from train.dataset.splits import SPLITS, Subsets
 from train.runs.results import Count, FoldSummary, LeakProbe, Number, Score, Seconds, Share, Subset, Within, typed
 
 RUN_FORMAT = 1
@@ -114,6 +114,17 @@ class Record:
         return None if pattern is None else str(pattern)
 
     @property
+    def options_of_fits(self) -> dict[str, Option]:
+        """The options without those that a crossval alone has."""
+        return {name: value for name, value in self.options.items() if name not in ("folds", "repeats", "fold_by")}
+
+    @property
+    def fold_by(self) -> str | None:
+        """The regular expression that gives a crossval its folds; None: they are drawn."""
+        pattern = self.options.get("fold_by")
+        return None if pattern is None else str(pattern)
+
+    @property
     def n_folds(self) -> int:
         """Folds of a crossval."""
         return int(self.options["folds"] or 0)
@@ -143,6 +154,8 @@ def _absent(command: object, state: object) -> set[str]:
 
 def start_record(command: Literal["fit", "crossval"], cache: Cache, options: dict[str, Option]) -> Record:
     """Return the record of a run that starts now on a cache."""
+    has_long_clips = cache.columns["clip"].astype(bool).any()
+    cropping = cache.header.cropping if has_long_clips else Crop()
     return Record(
         state=UNFINISHED,
         command=command,
@@ -152,13 +165,8 @@ def start_record(command: Literal["fit", "crossval"], cache: Cache, options: dic
         feature_version=cache.feature_version,
         cache=TrainedOn.of(cache),
         options=options,
-        **_cropping_of(cache)._asdict(),
+        **cropping._asdict(),
     )
-
-
-def _cropping_of(cache: Cache) -> Crop:
-    """Return how long clips became the rows of a cache; the default if it has no long clips."""
-    return cache.header.cropping if cache.columns["clip"].astype(bool).any() else Crop()
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -249,18 +257,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
-def describe_split(cache: Cache, groups: npt.NDArray[np.intp], split: npt.NDArray[np.int8]) -> dict[str, Subset]:
+def describe_split(cache: Cache, groups: npt.NDArray[np.intp], split: Subsets) -> dict[str, Subset]:
     """Return the subsets of a split, given as an index into `SPLITS` for every clip, by their names."""
-    n_classes = len(cache.class_names)
-    counts = {name: np.bincount(cache.clip_labels[split == i], minlength=n_classes) for i, name in enumerate(SPLITS)}
-    return {
-        name: Subset(
-            n=int(counts[name].sum()),
-            n_groups=len(np.unique(groups[split == i])),
-            n_per_class=dict(zip(cache.class_names, counts[name].tolist(), strict=True)),
-        )
-        for i, name in enumerate(SPLITS)
-    }
+    described = {}
+    for i, name in enumerate(SPLITS):
+        counts = np.bincount(cache.clip_labels[split == i], minlength=len(cache.class_names)).tolist()
+        n_groups, n_per_class = len(np.unique(groups[split == i])), dict(zip(cache.class_names, counts, strict=True))
+        described[name] = Subset(sum(counts), n_groups, n_per_class)
+    return described
 
 
 def as_json(folder: Path, record: Record) -> dict[str, object]:

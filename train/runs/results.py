@@ -127,64 +127,42 @@ def _dataclass(kind: type, value: object, name: str, optional: Collection[str] =
 def _value(kind: object, value: object, name: str) -> object:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        found = _value(arguments[0], value, name)
-        for bounds in arguments[1:]:
-            if not bounds.least <= cast(float, found) <= bounds.most:
-                raise _wrong(name, value, str(bounds))
+        found, bounds = _value(arguments[0], value, name), arguments[1]
+        if not bounds.least <= cast(float, found) <= bounds.most:
+            raise _wrong(name, value, str(bounds))
         return found
     if origin is Literal:
         if value not in arguments:
             raise _wrong(name, value, " or ".join(map(repr, arguments)))
         return value
     if origin in (Union, UnionType):
-        return _one_of(arguments, value, name)
-    if origin is list:
-        return [_value(arguments[0], item, f"{name}[{i}]") for i, item in enumerate(_list(value, name))]
-    if origin is tuple:
-        items = _list(value, name)
-        if len(items) != len(arguments):
-            raise _wrong(name, value, f"a list of {len(arguments)}")
-        return tuple(_value(each, item, f"{name}[{i}]") for i, (each, item) in enumerate(zip(arguments, items)))  # noqa: B905
+        kinds = [each for each in arguments if each is not NoneType]
+        if value is None and NoneType in arguments:
+            return None
+        if len(kinds) > 1 and type(value) not in kinds:
+            raise _wrong(name, value, " or ".join(_WORDS[each] for each in arguments))
+        return _value(type(value) if len(kinds) > 1 else kinds[0], value, name)
+    if origin in (list, tuple):
+        if not isinstance(value, list):
+            raise _wrong(name, value, "a list")
+        kinds = [*arguments] if origin is tuple else [arguments[0]] * len(value)
+        if len(value) != len(kinds):
+            raise _wrong(name, value, f"a list of {len(kinds)}")
+        items = enumerate(zip(kinds, value, strict=True))
+        return origin(_value(each, item, f"{name}[{i}]") for i, (each, item) in items)
     if origin is dict:
         if not isinstance(value, dict):
             raise _wrong(name, value, "an object")
         return {key: _value(arguments[1], item, f"{name}.{key}") for key, item in value.items()}
     if isinstance(kind, type) and is_dataclass(kind):
         return _dataclass(kind, value, name)
-    return _scalar(kind, value, name)
-
-
-def _one_of(kinds: tuple[type, ...], value: object, name: str) -> object:
-    if value is None and NoneType in kinds:
-        return None
-    others = [kind for kind in kinds if kind is not NoneType]
-    if len(others) == 1:
-        return _value(others[0], value, name)
-    if type(value) not in others:
-        raise _wrong(name, value, " or ".join(_WORDS[kind] for kind in kinds))
-    return _value(type(value), value, name)
-
-
-def _scalar(kind: object, value: object, name: str) -> object:
     # By type(), because True is an int too.
-    if type(value) is not kind and (kind, type(value)) != (float, int):
+    is_kind = type(value) is kind or (kind, type(value)) == (float, int)
+    if not is_kind or (isinstance(value, float) and not math.isfinite(value)):
         raise _wrong(name, value, _WORDS[kind])
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _wrong(name, value, _WORDS[kind])
-    return value
-
-
-def _list(value: object, name: str) -> list[object]:
-    if not isinstance(value, list):
-        raise _wrong(name, value, "a list")
     return value
 
 
 def _wrong(name: str, value: object, expected: str) -> ValueError:
-    found = {list: "a list", dict: "an object", NoneType: "null"}.get(type(value)) or _short(value)
-    return ValueError(f"{name} is {found}, expected {expected}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}.."
+    found = {list: "a list", dict: "an object", NoneType: "null"}.get(type(value)) or repr(value)
+    return ValueError(f"{name} is {found if len(found) <= 60 else f'{found[:60]}..'}, expected {expected}")

@@ -15,7 +15,7 @@ from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
 from cache.shared.text import csv_line, plain_cell
 from cache.shared.types import Rows
-from train.dataset.splits import SPLITS
+from train.dataset.splits import SPLITS, Subsets
 
 # A table of a run has a line a clip, and up to some kilobytes of probabilities in it.
 _MAX_TABLE = 4_000_000_000
@@ -74,7 +74,7 @@ class Predictions:
         )
 
 
-def write_split(folder: Path, cache: Cache, split: npt.NDArray[np.int8]) -> None:
+def write_split(folder: Path, cache: Cache, split: Subsets) -> None:
     """Write `split.csv`: the subset of every clip, an index into `SPLITS`."""
     sha256 = (digest.decode() for digest in cache.columns["sha256"][cache.first_rows].tolist())
     names = (SPLITS[side] for side in split.tolist())
@@ -83,11 +83,10 @@ def write_split(folder: Path, cache: Cache, split: npt.NDArray[np.int8]) -> None
 
 def read_split(folder: Path) -> list[Clip]:
     """Read `split.csv`; a UserError if it is missing or damaged."""
-    file = folder / "split.csv"
-    table = _read(file)
-    clips = [Clip(*row) for row in zip(*(_texts(file, table, name) for name in Clip._fields), strict=True)]
+    table = _read(folder / "split.csv")
+    clips = [Clip(*row) for row in zip(*map(table.texts, Clip._fields), strict=True)]
     if other := next((clip for clip in clips if clip.split not in SPLITS), None):
-        raise _damaged(file, f"{other.path} is in {other.split!r}, expected {', '.join(SPLITS)}")
+        raise table.damaged(f"{other.path} is in {other.split!r}, expected {', '.join(SPLITS)}")
     return clips
 
 
@@ -98,20 +97,22 @@ def write_history(folder: Path, history: History) -> None:
 
 def read_history(folder: Path) -> History:
     """Read `history.csv` back, to the bit; a UserError if it is missing or damaged."""
-    file = folder / "history.csv"
-    header, rows = _read(file)
-    if missing := next((name for name in ("epoch", "loss", "accuracy") if name not in header), None):
-        raise _damaged(file, f"its column {missing} is missing")
-    if ("val_loss" in header) != ("val_accuracy" in header):
-        raise _damaged(file, "it has one of the columns val_loss and val_accuracy without the other")
-    kinds = [int if name in ("repeat", "fold", "epoch") else float for name in header]
+    table = _read(folder / "history.csv")
+    for name in ("epoch", "loss", "accuracy"):
+        table.column(name)
+    if ("val_loss" in table.header) != ("val_accuracy" in table.header):
+        raise table.damaged("it has one of the columns val_loss and val_accuracy without the other")
+    counted = {"repeat", "fold", "epoch"}
+    kinds = [int if name in counted else float for name in table.header]
     try:
-        history = [{name: kind(cell) for name, kind, cell in zip(header, kinds, row, strict=True)} for row in rows]
+        history = [
+            {name: kind(cell) for name, kind, cell in zip(table.header, kinds, row, strict=True)} for row in table.rows
+        ]
     except ValueError as error:
-        raise _damaged(file, str(error)) from None
+        raise table.damaged(str(error)) from None
     for row in history:
-        if low := next((name for name, value in row.items() if value < (name in ("repeat", "fold", "epoch"))), None):
-            raise _damaged(file, f"{low} is {row[low]:g}")
+        if low := next((name for name, value in row.items() if value < (name in counted)), None):
+            raise table.damaged(f"{low} is {row[low]:g}")
     return history
 
 
@@ -139,31 +140,29 @@ def write_predictions(
 
 def read_predictions(folder: Path, class_names: Sequence[str]) -> Predictions:
     """Read `predictions.csv` of a run with these classes; a UserError if it is missing, damaged or empty."""
-    file = folder / "predictions.csv"
-    table = _read(file)
+    table = _read(folder / "predictions.csv")
     label_of = {name: label for label, name in enumerate(class_names)}
     numbers: dict[str, int] = {}
     if not table.rows:
-        raise _damaged(file, "it has no predictions")
+        raise table.damaged("it has no predictions")
     try:
-        clip = np.array([numbers.setdefault(path, len(numbers)) for path in _texts(file, table, "path")], np.intp)
+        clip = np.array([numbers.setdefault(path, len(numbers)) for path in table.texts("path")], np.intp)
         labels, predicted = (
-            np.array([label_of[name] for name in _texts(file, table, which)], np.intp)
-            for which in ("class", "predicted")
+            np.array([label_of[name] for name in table.texts(which)], np.intp) for which in ("class", "predicted")
         )
-        p = np.array([[float(cell) for cell in _column(file, table, f"p_{name}")] for name in class_names]).T
-        repeat = [int(cell) for cell in _column(file, table, "repeat")] if "repeat" in table.header else [1] * len(clip)
+        p = np.array([[float(cell) for cell in table.column(f"p_{name}")] for name in class_names]).T
+        repeat = [int(cell) for cell in table.column("repeat")] if "repeat" in table.header else [1] * len(clip)
     except KeyError as error:
-        raise _damaged(file, f"{error} is not a class of this run") from None
+        raise table.damaged(f"{error} is not a class of this run") from None
     except ValueError as error:
-        raise _damaged(file, str(error)) from None
+        raise table.damaged(str(error)) from None
     if not ((p >= 0) & (p <= 1)).all():
-        raise _damaged(file, "it has probabilities that are not between 0 and 1")
+        raise table.damaged("it has probabilities that are not between 0 and 1")
     if min(repeat) < 1:
-        raise _damaged(file, f"repeat is {min(repeat)}")
+        raise table.damaged(f"repeat is {min(repeat)}")
     _, first = np.unique(clip, return_index=True)
     if (labels[first][clip] != labels).any():
-        raise _damaged(file, "a clip has two classes")
+        raise table.damaged("a clip has two classes")
     return Predictions(list(numbers), labels[first], clip, np.array(repeat, np.intp), predicted, p)
 
 
@@ -183,30 +182,35 @@ def read_nearest(folder: Path) -> dict[str, list[str]]:
 
     Raises a UserError if it is damaged.
     """
-    file = folder / "nearest.csv"
-    if not file.exists():
-        return {}
-    table, nearest = _read(file), dict[str, list[str]]()
-    for path, other in zip(_texts(file, table, "path"), _texts(file, table, "nearest"), strict=True):
-        nearest.setdefault(path, []).append(other)
+    nearest: dict[str, list[str]] = {}
+    if (folder / "nearest.csv").exists():
+        table = _read(folder / "nearest.csv")
+        for path, other in zip(table.texts("path"), table.texts("nearest"), strict=True):
+            nearest.setdefault(path, []).append(other)
     return nearest
 
 
 class _Table(NamedTuple):
+    """The cells of a table as they stand in its file."""
+
+    file: Path
     header: list[str]
     rows: list[list[str]]
 
+    def column(self, name: str) -> list[str]:
+        """Return the cells of a column; a UserError if it is missing."""
+        if name not in self.header:
+            raise self.damaged(f"its column {name} is missing")
+        at = self.header.index(name)
+        return [row[at] for row in self.rows]
 
-def _column(file: Path, table: _Table, name: str) -> list[str]:
-    try:
-        at = table.header.index(name)
-    except ValueError:
-        raise _damaged(file, f"its column {name} is missing") from None
-    return [row[at] for row in table.rows]
+    def texts(self, name: str) -> list[str]:
+        """Return the texts that were written into a column."""
+        return [plain_cell(cell) for cell in self.column(name)]
 
-
-def _texts(file: Path, table: _Table, name: str) -> list[str]:
-    return [plain_cell(cell) for cell in _column(file, table, name)]
+    def damaged(self, reason: str) -> UserError:
+        """Return the error for a table that makes no sense."""
+        return UserError(f"{self.file} is damaged: {reason}; train again")
 
 
 def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -217,16 +221,13 @@ def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
 def _read(file: Path) -> _Table:
     if not file.exists():
         raise UserError(f"{file} is missing, so this run directory is not whole; train again")
+    table = _Table(file, [], [])
     try:
         lines = csv.reader(io.StringIO(read_text(file, _MAX_TABLE), newline=""), strict=True)
         header, *rows = [row for row in lines if row] or [[]]
     except csv.Error as error:
-        raise _damaged(file, str(error)) from None
+        raise table.damaged(str(error)) from None
     for i, row in enumerate(rows, start=1):
         if len(row) != len(header):
-            raise _damaged(file, f"row {i} has {len(row)} cells, expected {len(header)}")
-    return _Table(header, rows)
-
-
-def _damaged(file: Path, reason: str) -> UserError:
-    return UserError(f"{file} is damaged: {reason}; train again")
+            raise table.damaged(f"row {i} has {len(row)} cells, expected {len(header)}")
+    return table._replace(header=header, rows=rows)

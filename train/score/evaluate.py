@@ -12,10 +12,8 @@ from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.segment import Crop
-from train.dataset.rows import mean_by_clip, rows_of
 from train.dataset.splits import groups_of
-from train.models.calibration import calibrated
-from train.models.inference import forward_of, predict_rows
+from train.models.inference import forward_of, predict_clips
 from train.runs.directory import Run, cache_for, open_run
 from train.runs.results import Score
 from train.runs.tables import read_split
@@ -59,9 +57,7 @@ def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> Evalua
             " with that for a score to compare"
         )
     clips, scored, n_seen = _clips_to_score(run, cache)
-    rows, clip = rows_of(cache, clips)
-    of_rows = calibrated(predict_rows(forward_of(run), cache.X, rows), run.temperature)
-    probabilities = mean_by_clip(of_rows, clip)
+    probabilities = predict_clips(forward_of(run), cache, clips, run.temperature)
     true, predicted = cache.clip_labels[clips], probabilities.argmax(axis=1)
     groups = groups_of(cache, run.record.group_by)[clips]
     return Evaluation(

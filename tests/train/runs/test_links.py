@@ -14,7 +14,8 @@ from cache.look import plot
 from cache.shared.errors import UserError
 from tests import ROOT
 from tests.helpers.made_runs import made_fit
-from train.fitting.checkpoint import Checkpoint, keep_fold
+from train.fitting.checkpoint import Checkpoint
+from train.fitting.crossval import FoldResult, keep_fold
 from train.predict.results import Kind, Recording
 from train.predict.rows import rows_file
 from train.predict.sinks import Labels, Segments
@@ -26,6 +27,7 @@ from train.report import preview
 from train.report.report import write_report
 from train.runs.directory import CHECKPOINT, data_folder, held, open_run
 from train.runs.record import read_record, write_record
+from train.runs.results import FoldSummary
 from train.runs.tables import read_history, write_history, write_predictions, write_split
 
 # Names under which a writer might leave its work before it is whole.
@@ -46,6 +48,11 @@ class Weights:
 
 def save_checkpoint(folder: Path) -> None:
     Checkpoint(folder).save(Weights(), read_history(folder), [np.zeros(3, np.float32)])
+
+
+def save_fold(folder: Path) -> None:
+    fold = FoldSummary(1, 1, 24, 8, 3, 1.0, {}, n_epochs=1, best_epoch=1, seconds=1.0)
+    keep_fold(folder, 1, FoldResult(fold, [], np.zeros((3, 2), np.float32), np.zeros((3, 1), np.intp), {}))
 
 
 def save_labels(folder: Path) -> None:
@@ -97,7 +104,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "history.csv": lambda folder: write_history(folder, [{"epoch": 1, "loss": 0.5}]),
     "predictions.csv": save_predictions,
     "an epoch": save_checkpoint,
-    "a fold": lambda folder: keep_fold(folder, 1, {"p": np.zeros(3)}, {}),
+    "a fold": save_fold,
     "report.html": write_report,
     "recordings.html": save_recordings,
     "labels": save_labels,
