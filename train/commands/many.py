@@ -2,12 +2,11 @@
 
 import json
 import shlex
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +14,9 @@ from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.text import printable, terminal_width
 from train.commands import options
+
+if TYPE_CHECKING:
+    from train.fitting.worker import Map
 
 # A process that has switched `deterministic` on cannot switch it off, and runs on other splits cannot be compared.
 _NOT_VARIED = {"deterministic", "split_file", "val_list", "test_list"}
@@ -65,7 +67,7 @@ def sweep(
 
 def where(
     jobs: int | None, deterministic: bool, scheduler: str | None, dashboard: bool, cache: Path, *folders: Path
-) -> AbstractContextManager[Callable[..., Any]]:
+) -> "AbstractContextManager[Map[Any, Any]]":
     """Provide the map that runs folds or runs: `map` itself, that of several processes, or that of a cluster."""
     if scheduler is not None:
         if jobs is not None and jobs > 1:

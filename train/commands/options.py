@@ -1,6 +1,7 @@
 """The options that several commands share, each with one meaning; those of a fit are written down once."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,3 +67,10 @@ def given(context: typer.Context) -> set[str]:
     """Return the parameters that were not left at their default."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source is not None and source.name != "DEFAULT"}
+
+
+def refuse(others: Mapping[str, object], why: str) -> None:
+    """Raise a typer.BadParameter if one of some options is given; each has its name as on the command line."""
+    for name, value in others.items():
+        if value:
+            raise typer.BadParameter(why, param_hint=name)

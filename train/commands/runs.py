@@ -85,10 +85,9 @@ def evaluate(
     from cache.labels.table import ColumnNames
 
     columns = ColumnNames(file_column, start_column, end_column, label_column)
-    given = [f"--{role}-column" for role, name in columns._asdict().items() if name is not None]
-    given += ["--keep-thresholds"] * keep_thresholds
-    if recordings is None and given:
-        raise typer.BadParameter("it needs --recordings and --labels", param_hint=given[0])
+    if recordings is None:
+        named = {f"--{role}-column": name for role, name in columns._asdict().items()}
+        options.refuse({**named, "--keep-thresholds": keep_thresholds}, "it needs --recordings and --labels")
     if recordings is not None and labels:
         if cache is not None:
             raise typer.BadParameter("give either a cache or recordings", param_hint="--recordings")
@@ -212,18 +211,17 @@ def review(
     """
     import webbrowser
 
-    of_clips = {"--cache": cache, "--data": data, "--move": move, "--undo-move": undo_move}
-    of_recordings = {"--out": out, "--predictions": predictions, "--threshold": threshold}
-    for name, value in (of_clips if recordings else of_recordings).items():
-        if value:
-            what = "clips, so leave out the recordings" if recordings else "recordings; give some"
-            raise typer.BadParameter(f"it is for {what}", param_hint=name)
+    if recordings:
+        of_clips = {"--cache": cache, "--data": data, "--move": move, "--undo-move": undo_move}
+        options.refuse(of_clips, "it is for clips, so leave out the recordings")
+    else:
+        of_recordings = {"--out": out, "--predictions": predictions, "--threshold": threshold}
+        options.refuse(of_recordings, "it is for recordings; give some")
     if move and undo_move:
         raise typer.BadParameter("give either --move or --undo-move", param_hint="--undo-move")
     if move or undo_move:
-        for name, is_given in {"--only": bool(only), "--port": bool(port), "--no-browser": no_browser}.items():
-            if is_given:
-                raise typer.BadParameter("it is for the page, and moving opens none", param_hint=name)
+        of_page = {"--only": only, "--port": port, "--no-browser": no_browser}
+        options.refuse(of_page, "it is for the page, and moving opens none")
         _move(run, cache, data, undo_move)
         return
     if recordings:

@@ -103,7 +103,7 @@ def resumed(run_dir: Path, command: str, cache_file: Path | None) -> tuple[Recor
     if record.state == FINISHED:
         raise UserError(f"{run_dir} is finished; there is nothing to go on with")
     try:
-        options = Options(**checked(record.options_of_fits))
+        options = Options(**checked(record.fit_options))
     except (KeyError, TypeError, UserError) as error:
         raise UserError(f"{run_dir / 'run.json'} is damaged: the option {error}; start again") from None
     otherwise = f"so say where it is: `python -m train {command} CACHE --resume {run_dir}`"

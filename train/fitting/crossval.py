@@ -3,7 +3,7 @@
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -21,6 +21,7 @@ from cache.shared.types import Float32, Rows
 from train.dataset.splits import Fold, groups_of, make_folds, refuse_one_class, shared_by_folds
 from train.fitting.checkpoint import resumed, unfinished
 from train.fitting.options import Options, checked_value, idle_patience, options_of, takes_options, warn_caller
+from train.fitting.worker import Map
 from train.models.inference import forward, predict_clips
 from train.models.nearest import nearest_clips
 from train.runs.directory import CHECKPOINT, new_run
@@ -60,9 +61,6 @@ class FoldResult(NamedTuple):
     predicted: dict[str, Rows]
 
 
-RunAll = Callable[[Callable[[FoldJob], FoldResult], Iterable[FoldJob]], Iterable[FoldResult]]
-
-
 @takes_options("test", "split_file", "val_list", "test_list")
 def crossval(
     cache_file: str | Path,
@@ -71,7 +69,7 @@ def crossval(
     n_folds: int = 5,
     n_repeats: int = 1,
     fold_by: str | None = None,
-    run_all: RunAll = map,
+    run_all: Map[FoldJob, FoldResult] = map,
     notify: Callable[[str], None] | None = None,
     **chosen: Any,
 ) -> tuple[Path, Record]:
@@ -126,7 +124,9 @@ def crossval(
     return folder, record
 
 
-def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAll = map) -> tuple[Path, Record]:
+def resume_crossval(
+    folder: Path, cache_file: Path | None = None, run_all: Map[FoldJob, FoldResult] = map
+) -> tuple[Path, Record]:
     """Go on with an interrupted cross-validation, after its finished folds; see crossval().
 
     `cache_file` is where its cache is now; None: where it was. Raises a UserError if the run is finished, or not a
@@ -137,7 +137,7 @@ def resume_crossval(folder: Path, cache_file: Path | None = None, run_all: RunAl
     return folder, _run(folder, record, Folding(cache.file.absolute(), cache.fingerprint, options, *how), run_all)
 
 
-def _run(folder: Path, record: Record, folding: Folding, run_all: RunAll) -> Record:
+def _run(folder: Path, record: Record, folding: Folding, run_all: Map[FoldJob, FoldResult]) -> Record:
     """Run the folds that are not finished, and finish the run directory."""
     folds = _folds_of(folding)[2]
     done: dict[int, FoldResult] = {}

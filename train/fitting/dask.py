@@ -25,7 +25,7 @@ _alone = threading.Lock()
 @contextmanager
 def cluster_map(
     scheduler: str, cache_file: Path, folders: Iterable[Path], notify: Callable[[str], None], dashboard: bool
-) -> Iterator[Map]:
+) -> Iterator[Map[Any, Any]]:
     """Provide a `map` whose calls of a module's function run on the workers of a cluster; its results come in order.
 
     Every worker must be able to read the cache and the folders, under the same name; for the rest see

@@ -1,7 +1,7 @@
 """sweep(): many fits on one cache, each in its own run directory; it goes on where an earlier sweep stopped."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from cache.shared.text import human_percent, human_seconds
 from train.dataset.splits import refuse_one_class
 from train.fitting.fit import fit, resume_fit
 from train.fitting.options import Options
+from train.fitting.worker import Map
 from train.runs.record import FINISHED, Record, read_record
 
 _MAX_NAME = 100
@@ -44,7 +45,7 @@ def sweep(
     options_list: Sequence[Options],
     folder: Path,
     tensorboard: bool = False,
-    run_all: Callable[[Callable[[Job], Outcome], Iterable[Job]], Iterable[Outcome]] = map,
+    run_all: Map[Job, Outcome] = map,
 ) -> list[Outcome]:
     """Fit a model with each of some options on one cache, and return an outcome for each, in their order.
 

@@ -186,7 +186,13 @@ def load_model(run: Run) -> Model:
                 raise ValueError("its weights would be larger than the file, and Keras does not compress them")
             config = json.loads(archive.read("config.json"))
             _refuse_code(config)
-            return _checked(_load(archive, config), len(run.class_names))
+            model = _load(archive, config)
+        shapes: tuple[object, object] = (model.input_shape, model.output_shape)
+        n_classes = len(run.class_names)
+        if shapes != ((None, *ROW_SHAPE), (None, n_classes)):
+            taken = f"takes {model.input_shape} to {model.output_shape}"
+            raise UserError(f"{taken}, which does not fit the {n_classes} classes in run.json")
+        return model
     except UserError as error:
         raise UserError(f"{file} {error}") from None
     # zipfile, JSON, HDF5 and Keras each fail with exceptions of their own over a damaged file.
@@ -239,12 +245,3 @@ def _refuse_code(node: object) -> None:
             raise UserError(f"holds {node['class_name']!r}, which is not a part of Keras; it is not loaded")
     for value in node.values():
         _refuse_code(value)
-
-
-def _checked(model: Model, n_classes: int) -> Model:
-    shapes: tuple[object, object] = (model.input_shape, model.output_shape)
-    if shapes != ((None, *ROW_SHAPE), (None, n_classes)):
-        raise UserError(
-            f"takes {model.input_shape} to {model.output_shape}, which does not fit the {n_classes} classes in run.json"
-        )
-    return model

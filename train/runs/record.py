@@ -114,7 +114,7 @@ class Record:
         return None if pattern is None else str(pattern)
 
     @property
-    def options_of_fits(self) -> dict[str, Option]:
+    def fit_options(self) -> dict[str, Option]:
         """The options without those that a crossval alone has."""
         return {name: value for name, value in self.options.items() if name not in ("folds", "repeats", "fold_by")}
 
