@@ -16,8 +16,6 @@ from cache.shared.tree import SUBSETS, subsets_of
 from cache.shared.types import Rows
 from train.dataset.splits import SPLITS, Subsets, groups_apart, refuse_few_groups, split_clips
 
-# The column of a table that holds the subsets; those for the clip are named as in tables of labels.
-_SPLIT = "split"
 # The word that stands for a table, and ignores every split that is given.
 RANDOM = "random"
 # Faults of a table that are named.
@@ -58,7 +56,8 @@ def choose_split(
         _assign(subset, paths, _read_table(Path(table)), Path(table), remarks)
     for name, file in (("val", val_list), ("test", test_list)):
         if file is not None:
-            _assign(subset, paths, [(path, name) for path in _read_list(Path(file))], Path(file), remarks)
+            listed = [line.strip().strip('"') for line in read_lines(Path(file))]
+            _assign(subset, paths, [(path, name) for path in listed if path], Path(file), remarks)
     if table is None and val_list is None and test_list is None:
         for clip, found in enumerate(subsets_of(paths, cache.header.folders)):
             subset[clip] = -1 if found is None else SPLITS.index(found)
@@ -161,7 +160,7 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
     """Return the path of each line of a table, and the name of its subset."""
     lines = read_lines(file)
     header = header_of(lines)
-    path, split = file_column(header), header.first_of([_SPLIT])
+    path, split = file_column(header), header.first_of(["split"])
     if path is None or split is None:
         raise UserError(f"{file} needs the columns path (or file) and split; it has {columns_of(header) or 'none'}")
     named, faults = [], []
@@ -180,7 +179,3 @@ def _fault(path: str, split: str) -> str:
     if not path:
         return "it has no path"
     return "" if split.lower() in SUBSETS else f"the split is {shown(split)!r}; write train, val or test"
-
-
-def _read_list(file: Path) -> list[str]:
-    return [path for line in read_lines(file) if (path := line.strip().strip('"'))]

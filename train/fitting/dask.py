@@ -104,7 +104,10 @@ def _in_process(call: Callable[[], Result]) -> Result:
     Keras draws its seeds from Python's own generator, and so do Dask's threads: in the worker's process a fit would not
     be repeatable. Memory and TensorFlow's settings go with the process, too.
     """
-    worker, key = _this_task()
+    from distributed import get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
     process = Worker()
     threading.Thread(target=_end_with_task, args=(process, worker, key), daemon=True).start()
     try:
@@ -113,13 +116,6 @@ def _in_process(call: Callable[[], Result]) -> Result:
         raise UserError(f"a run on worker {worker.address} {ended}; see whether it has enough memory") from None
     finally:
         process.end()
-
-
-def _this_task() -> tuple[Any, str]:
-    from distributed import get_worker
-
-    worker = get_worker()
-    return worker, worker.get_current_task()
 
 
 def _end_with_task(process: Worker, worker: Any, key: str) -> None:

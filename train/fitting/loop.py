@@ -123,9 +123,7 @@ class Trained(NamedTuple):
     model: Model  # with the weights of the best epoch
     # For each epoch `epoch` (from 1), `loss`, `accuracy`, and with validation `val_loss` and `val_accuracy`.
     history: History
-    # The best epoch, from 1: the one with the highest validation accuracy, and among equals with the lowest validation
-    # loss; without validation the last.
-    best: int
+    best: int  # the epoch, see best_epoch()
 
 
 def train_by_recipe(
