@@ -152,6 +152,11 @@ class Cache:
         return _decoded(np.where(clip == b"", path, clip))
 
     @property
+    def clip_sha256(self) -> list[str]:
+        """Digest of every clip that has rows, in hexadecimal."""
+        return _decoded(self.columns["sha256"][self.first_rows])
+
+    @property
     def clip_durations(self) -> npt.NDArray[np.float64]:
         """Seconds of every clip that has rows, shape (n_clips,)."""
         of_clip, of_row = (self.columns[name][self.first_rows] for name in ("clip_duration", "duration"))

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache.shared.text import aligned, human_count, human_interval, human_percent, human_seconds, human_size, printable
-from train.report.sections import few_groups
 from train.runs.record import Record
 from train.runs.results import LeakProbe, Score
-from train.score.metrics import are_few
+from train.score.metrics import confusions, few_groups
 
 if TYPE_CHECKING:
     from train.exporters.export import Export
@@ -129,8 +128,8 @@ def score_lines(
         f"  accuracy        {_percent(score.accuracy)}  (95 % interval {human_interval(score.interval)})",
         f"  macro-F1        {_percent(score.macro_f1)}",
     ]
-    if are_few(score.n_groups, score.n):
-        lines.append(f"  {few_groups(score)}")
+    if few := few_groups(score):
+        lines.append(f"  {few}")
     for name, baseline in (sanity or {}).items():
         lines.append(f"  {name:<16}{_percent(baseline.accuracy)}")
     if probe:
@@ -154,9 +153,8 @@ def confusion_lines(confusion: Sequence[Sequence[int]], names: Sequence[str]) ->
             for name, row in zip(names, confusion, strict=True)
         )
         return [head, *rows]
-    errors = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if n and i != j]
-    worst = sorted(errors, key=lambda error: -error[0])[:10]
-    return ["  most frequent confusions", *(f"  {n:5d}  {names[i]} taken for {names[j]}" for n, i, j in worst)]
+    worst = confusions(confusion, names)[:10]
+    return ["  most frequent confusions", *(f"  {one.n:5d}  {one.true} taken for {one.predicted}" for one in worst)]
 
 
 def export_summary(result: "Export") -> str:

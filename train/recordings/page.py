@@ -18,8 +18,7 @@ from train.predict.rows import clock
 from train.predict.windows import settings_of
 from train.recordings.evaluate import Error, RecordingsScore
 from train.recordings.score import ClassScore
-from train.report.cards import Picture, picture_of
-from train.report.figures import Thresholds, as_picture, as_png, drawing, thresholds_figure
+from train.report.figures import Picture, Thresholds, as_picture, as_png, drawing, picture_of, thresholds_figure
 from train.report.page import render, save
 from train.report.players import Player, players
 from train.runs.directory import Run, open_run

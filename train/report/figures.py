@@ -7,12 +7,14 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cache.shared.text import printable
+from train.report.page import COLOURS, FONTS, colours
 from train.score.metrics import Bin
 
 if TYPE_CHECKING:
@@ -20,17 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# The colours of the page and its pictures by name, in the light and in the dark. In a picture that is an SVG, each
-# light colour stands for its name, so no two may be equal.
-COLOURS = {
-    "paper": ("#fdfdfc", "#15181c"),
-    "ink": ("#1c2024", "#e6e8ea"),
-    "muted": ("#5c646d", "#9ca5af"),
-    "line": ("#dfe1e4", "#30363d"),
-    "accent": ("#1f6394", "#79b8e8"),
-    "wrong": ("#b0472a", "#f0916f"),
-}
-FONTS = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', Arial, sans-serif"
+_STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"
 
 MAX_CLASSES_DRAWN = 60
 MAX_CLASSES_COUNTED = 20
@@ -49,41 +41,27 @@ class Drawing(NamedTuple):
     height: int
 
 
+class Picture(NamedTuple):
+    """A spectrogram as a data URI, and where in the clip it starts and ends."""
+
+    source: str
+    starts: str
+    ends: str
+
+
 @contextmanager
 def drawing() -> Iterator[None]:
     """Let matplotlib draw in the style of the report for the time of the block; names are not taken for formulas."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # about where it may keep its list of fonts
     import matplotlib as mpl
 
-    light = {name: colour for name, (colour, _) in COLOURS.items()}
-    style = {
-        "figure.constrained_layout.h_pad": 0.06,
-        "figure.constrained_layout.w_pad": 0.06,
-        "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans"],
-        "font.size": 9,
-        "text.parse_math": False,
-        "text.color": light["ink"],
-        "axes.facecolor": "none",
-        "axes.edgecolor": light["muted"],
-        "axes.labelcolor": light["muted"],
-        "axes.linewidth": 0.7,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": light["line"],
-        "grid.linewidth": 0.7,
-        "xtick.color": light["muted"],
-        "ytick.color": light["muted"],
-        "xtick.major.size": 0,
-        "ytick.major.size": 0,
-        "lines.linewidth": 1.6,
-        "lines.solid_capstyle": "round",
-        "svg.fonttype": "none",
-        "svg.hashsalt": "melcache",
+    of = {
+        "ink": ["text.color"],
+        "muted": ["axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"],
+        "line": ["grid.color"],
     }
-    with mpl.rc_context(style), warnings.catch_warnings():
+    in_light = {setting: COLOURS[name][0] for name, settings in of.items() for setting in settings}
+    with mpl.rc_context(in_light, _STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has the letters that this font lacks
         yield
 
@@ -95,26 +73,14 @@ def as_png(figure: "Figure") -> bytes:
     return out.getvalue()
 
 
-def as_svg(figure: "Figure") -> bytes:
-    """Return a figure as SVG whose colours follow the reader's choice of light or dark, its fonts those of the page."""
-    out = io.BytesIO()
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = out.getvalue().decode()
-    light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in COLOURS.items()) for i in (0, 1))
-    style = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
-    head, mark, body = svg.partition("<defs>")
-    for name, (colour, _) in COLOURS.items():
-        body = body.replace(f": {colour}", f": var(--{name})")
-    body = re.sub(r"'DejaVu Sans', sans-serif", FONTS, body)
-    return (head + style + mark + body).encode()
-
-
 def curves_figure(curves: Curves, measure: str, best_epoch: int | None) -> "Figure":
     """Draw how a measure went over the epochs of a fit, or over those of every fold with the folds' mean.
 
     There are curves for each fit, by the names in `history.csv`; the measure is `loss` or `accuracy`, with `val_`
     before it on the validation clips. The epoch that was kept is marked.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _figure(4.4, 3.0)
     sides = [(measure, "training", "muted")]
     if f"val_{measure}" in curves[0]:
@@ -134,7 +100,7 @@ def curves_figure(curves: Curves, measure: str, best_epoch: int | None) -> "Figu
             "kept", (best_epoch, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
             ha="center", color=COLOURS["muted"][0], fontsize=8,
         )  # fmt: skip
-    _whole_epochs(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     if measure == "accuracy":
         axes.set_ylim(0, 1.02)
         _percent_axis(axes.yaxis)
@@ -240,10 +206,25 @@ def thresholds_figure(per_class: Mapping[str, Thresholds]) -> "Figure":
 
 
 def as_picture(figure: "Figure") -> Drawing:
-    """Return a figure as a page takes it."""
-    svg = base64.b64encode(as_svg(figure)).decode()
+    """Return a figure as an SVG whose colours follow the reader's choice of light or dark, its fonts those of the page.
+
+    In the SVG that matplotlib writes each light colour stands for its name, so no two may be equal.
+    """
+    out = io.BytesIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    head, mark, body = out.getvalue().decode().partition("<defs>")
+    for name, (colour, _) in COLOURS.items():
+        body = body.replace(f": {colour}", f": var(--{name})")
+    body = re.sub(r"'DejaVu Sans', sans-serif", FONTS, body)
+    svg = base64.b64encode(f"{head}<style>{colours()}</style>{mark}{body}".encode()).decode()
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     return Drawing(f"data:image/svg+xml;base64,{svg}", width, height)
+
+
+def picture_of(x: npt.NDArray[np.floating], start: float, end: float) -> Picture:
+    """Return a spectrogram in [0, 1], shape (n_mels, n_frames), that lasts from start to end in seconds."""
+    source = f"data:image/png;base64,{base64.b64encode(spectrogram_png(x)).decode()}"
+    return Picture(source, f"{start:.2f} s", f"{end:.2f} s")
 
 
 def spectrogram_png(x: npt.NDArray[np.floating]) -> bytes:
@@ -287,12 +268,6 @@ def _label_ends(axes: "Axes", ends: list[tuple[int, float, str, str]]) -> None:
             title, (right, height), xytext=(5, 0), textcoords="offset points", va="center",
             color=COLOURS[colour][0], annotation_clip=False,
         )  # fmt: skip
-
-
-def _whole_epochs(axes: "Axes") -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
 
 
 def _percent_axis(axis: "Axis") -> None:

@@ -7,9 +7,19 @@ from pathlib import Path
 
 from cache.shared.files import own_folder, replacing
 from cache.shared.text import human_seconds, human_size, printable
-from train.report.figures import COLOURS, FONTS
 
 _FOLDER = Path(__file__).parent / "templates"
+
+# The colours of the page and its pictures by name, in the light and in the dark.
+COLOURS = {
+    "paper": ("#fdfdfc", "#15181c"),
+    "ink": ("#1c2024", "#e6e8ea"),
+    "muted": ("#5c646d", "#9ca5af"),
+    "line": ("#dfe1e4", "#30363d"),
+    "accent": ("#1f6394", "#79b8e8"),
+    "wrong": ("#b0472a", "#f0916f"),
+}
+FONTS = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', Arial, sans-serif"
 
 # Stands between a number and its unit, where no line may end.
 _THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -62,9 +72,13 @@ def save(page: Path, html: str, pictures: Mapping[str, bytes]) -> Path:
 
 def styles() -> str:
     """Return the style of a page, in the colours that the reader's system asks for."""
+    return f"{colours(f'--fonts:{FONTS};')}\n{(_FOLDER / 'report.css').read_text(encoding='utf-8')}"
+
+
+def colours(more: str = "") -> str:
+    """Return the style that gives each colour its name, and more besides."""
     light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in COLOURS.items()) for i in (0, 1))
-    colours = f":root{{{light}--fonts:{FONTS};}}\n@media(prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
-    return colours + (_FOLDER / "report.css").read_text(encoding="utf-8")
+    return f":root{{{light}{more}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
 def _visible(value: object) -> object:

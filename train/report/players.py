@@ -1,4 +1,4 @@
-"""players(): a player for each clip of a page, or the reason why there is none."""
+"""players(): a player for each clip of a page, or the reason why there is none; encoded(): sound for a browser."""
 
 import base64
 import hashlib
@@ -11,9 +11,10 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
-import numpy.typing as npt
 
+from cache.shared.errors import UserError
 from cache.shared.segment import Segment, segment_of
+from cache.shared.types import Float32
 
 # A page links to a larger file, or to files beyond this sum, instead of embedding them.
 MAX_CLIP_BYTES = 400_000
@@ -23,6 +24,8 @@ _HEAD_BYTES = 4096
 # Encodings of WAV that browsers decode, by the tag in its header: PCM, float, A-law, mu-law.
 _WAV_TAGS = (1, 3, 6, 7)
 _WAV_EXTENSIBLE = 0xFFFE
+# Browsers decode nothing below 3 kHz, and some nothing below 8.
+_LOWEST_SR = 8_000
 
 
 class Player(NamedTuple):
@@ -41,13 +44,15 @@ def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None
     """
     found, budget = [], MAX_PAGE_BYTES
     for path, sha256 in clips:
+        segment = segment_of(path)
         try:
-            content, mime = _playable(data, path, sha256)
+            original = original_of(data, segment.recording if segment else path)
+            content, mime = _playable(original, segment, sha256)
         except FileNotFoundError:
             lost = "the original clip" if data.is_dir() else "the folder of clips"
             how = "" if data.is_dir() else "; give its place with report --data"
             found.append(Player("", f"{lost} is gone{how}"))
-        except (OSError, ValueError) as error:
+        except (OSError, UserError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             found.append(Player("", f"the original clip cannot be played here: {reason}"))
         else:
@@ -55,41 +60,35 @@ def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None
                 budget -= len(content)
                 found.append(Player(f"data:{mime};base64,{base64.b64encode(content).decode()}"))
             else:
-                segment = segment_of(path)
-                original = _original(data, segment.recording if segment else path)
                 link = quote(os.fsencode(os.path.relpath(original, page_folder.resolve())))
                 found.append(Player(f"{link}#t={segment.start:g},{segment.end:g}" if segment else link))
     return found
 
 
-def _original(data: Path, path: str) -> Path:
+def original_of(data: Path, path: str) -> Path:
+    """Return the place of a clip; a UserError, if its path leads out of DATA."""
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path:
-        raise ValueError("its path leads out of the folder of clips")
+        raise UserError("its path leads out of the folder of clips")
     return data.resolve() / path
 
 
-def _playable(data: Path, path: str, sha256: str | None) -> tuple[bytes | None, str]:
+def _playable(original: Path, segment: Segment | None, sha256: str | None) -> tuple[bytes | None, str]:
     """Return the content of a clip that is small enough to embed, and its MIME type."""
-    segment = segment_of(path)
-    original = _original(data, segment.recording if segment else path)
     if original.exists() and not original.is_file():  # opening a pipe would wait for ever
-        raise ValueError("it is not a file any more")
+        raise UserError("it is not a file any more")
     with original.open("rb") as file:
         mime = _mime_type(file.read(_HEAD_BYTES))
-        if sha256 is not None and _sha256(original, segment) != sha256:
-            raise ValueError("its content has changed since")
+        if sha256 is not None:
+            content = _digest(original, original.stat().st_mtime_ns)
+            if sha256 != (segment.sha256(content) if segment else content):
+                raise UserError("its content has changed since")
         if segment is None and mime is not None:
             file.seek(0)
             return (file.read() if original.stat().st_size <= MAX_CLIP_BYTES else None), mime
-    content = (_sought(original, segment) if segment else None) or _converted(data.resolve() / path)
-    if content is None and mime is None:
-        raise ValueError(f"browsers do not play {PurePosixPath(original).suffix}, and it is too long to be converted")
-    return content, "audio/wav"
-
-
-def _sha256(original: Path, segment: Segment | None) -> str:
-    content = _digest(original, original.stat().st_mtime_ns)
-    return content if segment is None else segment.sha256(content)
+    wav = _converted(original, segment)
+    if wav is None and mime is None:
+        raise UserError(f"browsers do not play {original.suffix}, and it is too long to be converted")
+    return wav, "audio/wav"
 
 
 @lru_cache(maxsize=64)
@@ -99,47 +98,36 @@ def _digest(original: Path, mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sought(original: Path, segment: Segment) -> bytes | None:
-    """Return a WAV of a segment that libsndfile finds without reading the sound before it; else None."""
+def _converted(original: Path, segment: Segment | None) -> bytes | None:
+    """Return a WAV of a clip of any format, or of a segment of one; None if it is too long to embed."""
+    from featurize.audio.decode import open_audio
+
+    channel = segment.channel if segment else 0
+    with open_audio(str(original)) as audio:
+        room = MAX_CLIP_BYTES // (2 * (1 if channel else audio.n_channels))
+        first, last = segment.samples(audio.sr) if segment else (0, room + 1)
+        blocks = [block for block in audio.span(first, min(last, first + room + 1)) if len(block)]
+    samples = np.concatenate(blocks) if blocks else np.empty((0, 0), np.float32)
+    if channel:
+        samples = samples[:, channel - 1 : channel]
+    if not samples.size:
+        raise UserError("there is no sound in it")
+    return encoded(samples, audio.sr) if len(samples) <= room else None
+
+
+def encoded(samples: Float32, sr: int) -> bytes:
+    """Return samples, (n, n_channels), as a WAV of 16 bits."""
     import soundfile
 
-    try:
-        with soundfile.SoundFile(original) as recording:
-            first, last = segment.samples(recording.samplerate)
-            if 2 * (last - first) * recording.channels > MAX_CLIP_BYTES:
-                return None
-            recording.seek(min(first, recording.frames))
-            samples, out = recording.read(last - first, dtype="float32", always_2d=True), io.BytesIO()
-            if segment.channel:
-                samples = samples[:, segment.channel - 1 : segment.channel]
-            soundfile.write(out, samples, recording.samplerate, format="WAV", subtype="PCM_16")
-    except soundfile.LibsndfileError:
-        return None
-    return out.getvalue()
+    # 16 bits hold nothing beyond full scale; not a number is silence.
+    samples = np.nan_to_num(samples, posinf=0.0, neginf=0.0)
+    if (factor := -(-_LOWEST_SR // sr)) > 1:
+        import soxr
 
-
-def _converted(clip: Path) -> bytes | None:
-    """Return a WAV of a clip of any format; None if it is too long to embed."""
-    import soundfile
-
-    from featurize.audio.audio import ClipError
-    from featurize.audio.pieces import open_clip
-
-    parts: list[npt.NDArray[np.float32]] = []
-    try:
-        with open_clip(str(clip)) as audio:
-            room = MAX_CLIP_BYTES // (2 * audio.n_channels)
-            if audio.n_samples > room:
-                return None
-            for block in audio.blocks():
-                parts.append(block * np.float32(audio.scale))
-                room -= len(block)
-                if room < 0:
-                    return None
-    except ClipError as error:
-        raise ValueError(str(error)) from None
+        samples, sr = soxr.resample(samples, sr, factor * sr), factor * sr
+    peak = float(np.abs(samples).max(initial=0.0))
     out = io.BytesIO()
-    soundfile.write(out, np.concatenate(parts), audio.sr, format="WAV", subtype="PCM_16")
+    soundfile.write(out, samples / max(peak, 1.0), sr, format="WAV", subtype="PCM_16")
     return out.getvalue()
 
 

@@ -68,8 +68,8 @@ def _draw(
     for j, (title, X, y) in enumerate(columns):
         for i, name in enumerate(names):
             axes[i, j].imshow(X[i, :, :, 0], origin="lower", aspect="auto", vmin=0, vmax=1, cmap="magma")
-            heading = _plain(f"{name}\n{_label(y[i], class_names)}" if j == 0 else _label(y[i], class_names))
-            axes[i, j].set_title(heading, fontsize=7)
+            lines = [*([name] if j == 0 else []), _label(y[i], class_names)]
+            axes[i, j].set_title("\n".join(map(drawable, lines)), fontsize=7)
         axes[0, j].annotate(title, (0.5, 1.35), xycoords="axes fraction", ha="center", fontsize=9, fontweight="bold")
         axes[-1, j].set_xlabel("frame", fontsize=7)
     for row in axes:
@@ -84,7 +84,3 @@ def _label(y: npt.NDArray[np.float32], class_names: tuple[str, ...]) -> str:
     return " + ".join(
         name if share > 0.995 else f"{100 * share:.0f} % {name}" for share, name in sorted(shares, reverse=True)
     )
-
-
-def _plain(text: str) -> str:
-    return "\n".join(drawable(line) for line in text.split("\n"))

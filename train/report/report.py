@@ -1,7 +1,7 @@
 """write_report(): a run as one page to look at and to listen to, beside its figures."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cache import Cache, open_cache
 from cache.shared.cli import complain
@@ -9,21 +9,19 @@ from cache.shared.errors import CacheError, Interrupted, UserError
 from cache.shared.files import as_path
 from train.models.calibration import calibrated
 from train.report import figures, sections
-from train.report.cards import Card, Originals, clip_cards
-from train.report.mistakes import find_suspects, least_certain, worst_mistakes
+from train.report.mistakes import clip_cards
 from train.report.page import render, save
 from train.runs.directory import data_folder
 from train.runs.record import FINISHED, Record, read_record
-from train.runs.tables import Predictions, read_history, read_predictions, read_split
+from train.runs.tables import Predictions, read_history, read_predictions
 from train.score.corrected import what_changed
-from train.score.metrics import Calibration, calibration
+from train.score.metrics import Calibration, calibration, confusions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The most that a page shows, so that it stays a page.
-MAX_MISTAKES = 30
-MAX_UNCERTAIN = 9
+# The most confusions that a page shows.
+MAX_CONFUSIONS = 8
 
 # A confusion matrix of more classes takes the whole width of the page.
 WIDE_FROM = 8
@@ -40,17 +38,6 @@ _SECTIONS = {
     "settings": "Settings and versions",
 }
 _UNSCORED = ("score", "curves", "data", "settings")
-
-Curves = list[dict[str, list[float]]]
-
-
-class Clips(NamedTuple):
-    """The clips that are worth a look: mistakes and the least certain of the others, each as cards out of `n`."""
-
-    n_tested: int
-    n_suspects: int
-    mistakes: sections.Shown[Card]
-    uncertain: sections.Shown[Card]
 
 
 def write_report(folder: str | Path, cache_file: str | Path | None = None, data: str | Path | None = None) -> Path:
@@ -94,7 +81,6 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
     if data is None:
         data = was.parent.resolve() / record.cache.data_dir if cache is None else data_folder(cache, was)
     curves, metrics = _curves(folder), record.metrics
-    repeats = sections.Repeats(cache.conflicts, cache.duplicates) if cache is not None else sections.Repeats([], [])
     found = None
     report: dict[str, object] = {
         **sections.head(folder, record)._asdict(),
@@ -104,36 +90,40 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
         "data": sections.clips(record),
         "probe": sections.probe(record.leak_probe),
         "missing": missing,
-        "n_corrected": cache.n_corrected if cache is not None else 0,
-        "changed": what_changed(folder, record, cache) if cache is not None and metrics is not None else None,
-        "rejected": sections.capped(cache.rejections if cache is not None else []),
-        "conflicts": sections.capped(repeats.conflicts),
-        "duplicates": sections.capped(repeats.duplicates),
+        "n_corrected": 0,
+        "changed": None,
         "settings": sections.settings(record),
         "wide_from": WIDE_FROM,
         "sections": {id: _SECTIONS[id] for id in _UNSCORED},
     }
+    if cache is not None:
+        report |= {
+            "n_corrected": cache.n_corrected,
+            "changed": what_changed(folder, record, cache) if metrics is not None else None,
+            "rejected": sections.capped(cache.rejections),
+            "conflicts": sections.capped(cache.conflicts),
+            "duplicates": sections.capped(cache.duplicates),
+        }
     if metrics is not None:
         tested = read_predictions(folder, record.class_names)
-        originals = Originals(data, folder, {} if cache is not None else _contents(folder))
-        clips = _clips(record, tested, cache, originals, repeats.conflicts)
+        cards = clip_cards(folder, record, tested, cache, data)
         found = calibration(tested.probabilities.max(axis=1), tested.correct, tested.clip)
-        confusions, n_confused = sections.confusions(metrics)
+        confused = confusions(metrics.confusion, metrics.per_class)
         report |= {
             "tested": sections.tested(record, metrics),
             "scores": sections.scores(record, metrics),
             "classes": sections.classes(metrics),
-            "confusions": confusions,
-            "n_confused": n_confused,
-            "counted": _counted(tested),
+            "confusions": sections.Shown(len(confused), confused[:MAX_CONFUSIONS]),
+            "n_confused": sum(one.n for one in confused),
+            "counted": "tests" if len(tested.clip) > len(tested.paths) else "clips",
             "calibration": found,
             "error_before": _error_before(record, tested),
             "temperature": sections.temperature(record),
             "thresholds": record.thresholds,
             "thresholds_of": record.thresholds_of,
             "range": " to ".join(f"{float(record.settings[name]) / 1000:g}" for name in ("fmin", "fmax")) + " kHz",
-            **clips._asdict(),
-            "sections": {id: name for id, name in _SECTIONS.items() if id != "uncertain" or clips.uncertain.n},
+            **cards._asdict(),
+            "sections": {id: name for id, name in _SECTIONS.items() if id != "uncertain" or cards.uncertain.n},
         }
     drawn = _draw(record, curves, found, str(report.get("counted")))
     report["figures"] = {name: figures.as_picture(figure) for name, figure in drawn.items()}
@@ -152,7 +142,7 @@ def _cache_of(record: Record, cache_file: Path | None) -> tuple[Cache | None, st
     return cache, ""
 
 
-def _curves(folder: Path) -> Curves:
+def _curves(folder: Path) -> list[dict[str, list[float]]]:
     """Read `history.csv`: the columns of the fit, or of every fold."""
     if not (folder / "history.csv").exists():
         return []
@@ -164,10 +154,6 @@ def _curves(folder: Path) -> Curves:
     return list(curves.values())
 
 
-def _counted(tested: Predictions) -> str:
-    return "tests" if len(tested.clip) > len(tested.paths) else "clips"
-
-
 def _error_before(record: Record, tested: Predictions) -> float | None:
     """Return the expected calibration error of the probabilities as the network gave them."""
     if record.temperature is None:
@@ -176,27 +162,7 @@ def _error_before(record: Record, tested: Predictions) -> float | None:
     return calibration(before.max(axis=1), tested.correct, tested.clip).error
 
 
-def _clips(
-    record: Record,
-    tested: Predictions,
-    cache: Cache | None,
-    originals: Originals,
-    conflicts: list[list[str]],
-) -> Clips:
-    wrong, right, suspects = worst_mistakes(tested), least_certain(tested), find_suspects(tested)
-    shown = [*wrong[:MAX_MISTAKES].tolist(), *right[:MAX_UNCERTAIN].tolist()]
-    cards = clip_cards(tested, shown, record.class_names, cache, originals, conflicts, suspects)
-    n_shown = min(len(wrong), MAX_MISTAKES)
-    mistakes, uncertain = sections.Shown(len(wrong), cards[:n_shown]), sections.Shown(len(right), cards[n_shown:])
-    return Clips(len(tested.paths), len(suspects), mistakes, uncertain)
-
-
-def _contents(folder: Path) -> dict[str, str]:
-    """Return the sha256 of every clip's content by its path, as the run directory of a fit has it."""
-    return {clip.path: clip.sha256 for clip in read_split(folder)} if (folder / "split.csv").exists() else {}
-
-
-def _draw(record: Record, curves: Curves, calibrated: Calibration | None, counted: str) -> "dict[str, Figure]":
+def _draw(record: Record, curves: figures.Curves, calibrated: Calibration | None, counted: str) -> "dict[str, Figure]":
     drawn = {}
     if curves:
         best = record.best_epoch if len(curves) == 1 else None

@@ -10,12 +10,11 @@ from cache.shared.segment import Crop
 from cache.shared.text import human_percent, human_seconds
 from train.dataset.splits import SPLITS
 from train.runs.record import Record
-from train.runs.results import LeakProbe, Score
-from train.score.metrics import are_few
+from train.runs.results import ClassScore, LeakProbe, Score
+from train.score.metrics import few_groups
 
 # The most that a table shows, so that the page stays a page.
 MAX_ROWS = 100
-MAX_CONFUSIONS = 8
 MAX_CLASSES_NAMED = 6
 
 _WHAT = {
@@ -62,25 +61,6 @@ class Bar(NamedTuple):
     high: float
 
 
-class ClassRow(NamedTuple):
-    """The score of a class."""
-
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    n: int
-
-
-class Confusion(NamedTuple):
-    """How many clips of a class were taken for another, and which share of the class they are."""
-
-    true: str
-    predicted: str
-    n: int
-    share: float
-
-
 class Clips(NamedTuple):
     """The table of clips: the titles of its columns, a row for each class, and the rows below them."""
 
@@ -89,33 +69,23 @@ class Clips(NamedTuple):
     totals: list[tuple[str, list[int]]]
 
 
-class Repeats(NamedTuple):
-    """Paths of clips with equal content, a list for each content: in two classes, and within one."""
-
-    conflicts: list[list[str]]
-    duplicates: list[list[str]]
-
-
 def head(folder: Path, record: Record) -> Head:
     """Return what stands above the sections."""
     n_classes = len(record.class_names)
     classes = _listed(record.class_names) if n_classes <= MAX_CLASSES_NAMED else f"{n_classes} classes"
     if record.command == "fit":
-        kept = f"epoch {record.best_epoch} of {record.n_epochs} was kept"
-        n_val = record.split["val"].n
-        why = (
-            "the last one" if record.validation_accuracy is None else f"the best on {_count(n_val, 'validation clip')}"
+        best = f"the best on {_count(record.split['val'].n, 'validation clip')}"
+        why = "the last one" if record.validation_accuracy is None else best
+        trained = (
+            f"{record.n_parameters:,} parameters, trained on {_count(record.split['train'].n, 'clip')} of {classes}"
         )
-        lead = (
-            f"{record.n_parameters:,} parameters, trained on {_count(record.split['train'].n, 'clip')} of {classes}; "
-        )
-        lead += f"{kept}, {why}."
+        lead = f"{trained}; epoch {record.best_epoch} of {record.n_epochs} was kept, {why}."
     else:
         times = "" if record.n_repeats == 1 else f", {record.n_repeats} times with new folds"
-        lead = (
-            f"{_count(record.cache.n_clips, 'clip')} of {classes} in {_count(record.n_groups, 'independent group')}, "
+        tested = (
+            f"{_count(record.cache.n_clips, 'clip')} of {classes} in {_count(record.n_groups, 'independent group')}"
         )
-        lead += f"cross-validated in {record.n_folds} folds{times}."
+        lead = f"{tested}, cross-validated in {record.n_folds} folds{times}."
     started = datetime.fromisoformat(record.started)
     return Head(
         title=folder.resolve().name,
@@ -148,18 +118,11 @@ def scores(record: Record, metrics: Score) -> list[Bar]:
 
 def tested(record: Record, metrics: Score) -> str:
     """Say in a sentence which clips the score was measured on, and in another if they are of few groups."""
-    few = f" {few_groups(metrics)}." if are_few(metrics.n_groups, metrics.n) else ""
+    few = f" {said}." if (said := few_groups(metrics)) else ""
     if record.command == "fit":
         return f"Measured on {_count(metrics.n, 'clip')} used neither for training nor for choosing the epoch.{few}"
     times = {1: "once", 2: "twice"}.get(record.n_repeats, f"{record.n_repeats} times")
     return f"Every clip was tested {times}, by a network that never saw its group.{few}"
-
-
-def few_groups(metrics: Score) -> str:
-    """Say how far the interval of a score can be trusted whose clips are of few groups."""
-    if metrics.n_groups == 1:
-        return "1 group: too few for a useful interval"
-    return f"{metrics.n_groups} groups: so few that the interval is wide (Student's t)"
 
 
 def temperature(record: Record) -> str:
@@ -174,23 +137,10 @@ def temperature(record: Record) -> str:
     return f"These are the probabilities as the network gives them; they are not calibrated{why}."
 
 
-def classes(metrics: Score) -> Shown[ClassRow]:
+def classes(metrics: Score) -> Shown[tuple[str, ClassScore]]:
     """Return the score of each class; of too many, of those with the lowest F1."""
-    rows = [ClassRow(name, one.precision, one.recall, one.f1, one.n) for name, one in metrics.per_class.items()]
-    return Shown(len(rows), rows if len(rows) <= MAX_ROWS else sorted(rows, key=lambda row: row.f1)[:MAX_ROWS])
-
-
-def confusions(metrics: Score) -> tuple[Shown[Confusion], int]:
-    """Return the most frequent confusions of one class with another, and how many clips were confused in all."""
-    names = list(metrics.per_class)
-    rows = [
-        Confusion(names[i], names[j], n, n / sum(row))
-        for i, row in enumerate(metrics.confusion)
-        for j, n in enumerate(row)
-        if n and i != j
-    ]
-    shown = sorted(rows, key=lambda row: -row.n)[:MAX_CONFUSIONS]
-    return Shown(len(rows), shown), sum(row.n for row in rows)
+    rows = [*metrics.per_class.items()]
+    return capped(rows if len(rows) <= MAX_ROWS else sorted(rows, key=lambda row: row[1].f1))
 
 
 def clips(record: Record) -> Clips:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cache.shared.text import aligned, csv_line, human_count, human_interval, human_percent, human_seconds, printable
+from train.report.page import render
 from train.score.compare import Comparison, Entry
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _N_DIGITS = 8  # of a fingerprint
 
 
@@ -36,77 +36,59 @@ def as_json(comparison: Comparison) -> dict[str, object]:
     best = {entry.clips: str(entry.folder) for entry in comparison.entries if entry.difference is None}
     runs = []
     for entry in comparison.entries:
-        record, difference = entry.record, entry.difference
-        metrics = record.metrics
-        runs.append(
-            {
-                "run": str(entry.folder),
-                "command": record.command,
-                **record.options,
-                "split": entry.split,
-                "n": metrics.n if metrics else 0,
-                "accuracy": metrics and metrics.accuracy,
-                "interval": metrics and metrics.interval,
-                "macro_f1": metrics and metrics.macro_f1,
-                "seconds": record.seconds,
-                "fingerprint": record.cache.fingerprint,
-                "clips": entry.clips or None,
-                "mcnemar": difference
-                and {
-                    "against": best[entry.clips],
-                    "only_this_right": difference.only_second,
-                    "only_that_right": difference.only_first,
-                    "p": difference.p,
-                },
-            }
-        )
+        metrics, found = entry.record.metrics, entry.difference
+        mcnemar = found and {
+            "against": best[entry.clips],
+            "only_this_right": found.only_second,
+            "only_that_right": found.only_first,
+            "p": found.p,
+        }
+        interval = metrics and metrics.interval
+        runs.append({**_facts(entry), **entry.record.options, "interval": interval, "mcnemar": mcnemar})
     return {"runs": runs, "differing": comparison.settings, "warnings": comparison.warnings}
 
 
 def as_csv(comparison: Comparison) -> str:
     """Return the table as CSV, with numbers as they are."""
-    rows = []
+    scored = ("split", "clips", "n", "accuracy", "low", "high", "macro_f1", "p", "seconds", "fingerprint")
+    header, rows = ("run", "command", "model", *comparison.settings, *scored), []
     for entry in comparison.entries:
-        record, metrics = entry.record, entry.record.metrics
-        rows.append(
-            {
-                "run": str(entry.folder),
-                "command": record.command,
-                "model": record.model,
-                **{name: record.options.get(name) for name in comparison.settings},
-                "split": entry.split,
-                "clips": entry.clips or None,
-                "n": metrics.n if metrics else 0,
-                "accuracy": metrics and metrics.accuracy,
-                "low": metrics and metrics.interval[0],
-                "high": metrics and metrics.interval[1],
-                "macro_f1": metrics and metrics.macro_f1,
-                "p": entry.difference and entry.difference.p,
-                "seconds": record.seconds,
-                "fingerprint": record.cache.fingerprint,
-            }
-        )
-    return "".join(map(csv_line, (rows[0], *(row.values() for row in rows)))).removesuffix("\n")
+        low, high = entry.record.metrics.interval if entry.record.metrics else (None, None)
+        more = {"model": entry.record.model, "low": low, "high": high, "p": entry.difference and entry.difference.p}
+        cells = {**entry.record.options, **_facts(entry), **more}
+        rows.append([cells.get(name) for name in header])
+    return "".join(map(csv_line, (header, *rows))).removesuffix("\n")
+
+
+def _facts(entry: Entry) -> dict[str, object]:
+    """Return the numbers of a run that programs read in every format."""
+    record, metrics = entry.record, entry.record.metrics
+    return {
+        "run": str(entry.folder),
+        "command": record.command,
+        "split": entry.split,
+        "clips": entry.clips or None,
+        "n": metrics.n if metrics else 0,
+        "accuracy": metrics and metrics.accuracy,
+        "macro_f1": metrics and metrics.macro_f1,
+        "seconds": record.seconds,
+        "fingerprint": record.cache.fingerprint,
+    }
 
 
 def as_html(comparison: Comparison) -> str:
     """Return the table as one page that needs nothing beside itself."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     header, rows = _numbers(comparison)
     names, words = _words(comparison)
-    page: str = environment.get_template("compare.html").render(
-        title=_in_common(comparison),
-        n_numbers=len(header),
-        header=[names[-1], *header, *names[:-1]],
-        rows=[[b[-1], *a, *b[:-1]] for a, b in zip(rows, words, strict=True)],
-        notes=_notes(comparison, None),
-        warnings=[printable(line) for line in comparison.warnings],
-    )
-    return page
+    page = {
+        "title": _in_common(comparison),
+        "n_numbers": len(header),
+        "header": [names[-1], *header, *names[:-1]],
+        "rows": [[b[-1], *a, *b[:-1]] for a, b in zip(rows, words, strict=True)],
+        "notes": _notes(comparison, None),
+        "warnings": comparison.warnings,
+    }
+    return render(page, "compare.html")
 
 
 def _in_common(comparison: Comparison) -> str:

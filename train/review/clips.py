@@ -78,7 +78,8 @@ def make_queue(
     others = [*worst_mistakes(tested).tolist(), *least_certain(tested).tolist()]
     rows = dict(zip(cache.clip_paths, cache.first_rows.tolist(), strict=True))
     speakers = dict(zip(rows, group_names([*rows], record.group_by), strict=True))
-    n_windows = dict(zip(cache.clip_paths, np.bincount(cache.clips).tolist(), strict=True))
+    sha256 = dict(zip(rows, cache.clip_sha256, strict=True))
+    n_windows = dict(zip(rows, np.bincount(cache.clips).tolist(), strict=True))
     nearest = _nearest(folder, notify)
     mean, doubted = tested.mean, set(suspects)
     clips, n_gone = [], 0
@@ -93,7 +94,7 @@ def make_queue(
         why = verdict(names[best], p[best], names[true], p[true]) if best != true else "the network is not sure"
         clips.append(
             Clip(
-                key=cache.columns["sha256"][rows[path]].decode(),
+                key=sha256[path],
                 path=path,
                 label=names[true],
                 probabilities=dict(sorted(zip(names, p, strict=True), key=lambda share: -share[1])),

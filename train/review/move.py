@@ -56,8 +56,7 @@ def move_clips(cache: Cache, data: Path, notify: Callable[[str], None]) -> tuple
     decided = read_corrections(cache.file.resolve().with_name(FILE), notify)
     file, places, n_moved = cache.file.resolve().with_name(MOVES), class_places(data), 0
     begun = {(move.before, move.after) for move in _read(file, notify)}
-    sha256 = [digest.decode() for digest in cache.columns["sha256"][cache.first_rows].tolist()]
-    for path, digest in zip(cache.clip_paths, sha256, strict=True):
+    for path, digest in zip(cache.clip_paths, cache.clip_sha256, strict=True):
         one = decided.get(digest)
         if one is None or one.decision not in (Decision.CHANGE, Decision.BOTH, Decision.UNUSABLE):
             continue

@@ -1,11 +1,9 @@
 """Sound and pictures of clips and recordings: a WAV that every browser plays, and a spectrogram, of a part of them."""
 
-import io
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
@@ -18,12 +16,11 @@ from featurize.audio.resample import resampled
 from featurize.features.reference import hann_window, mel_filterbank, mel_power, normalise
 from featurize.features.row import n_frames_of
 from train.report.figures import spectrogram_png
+from train.report.players import encoded, original_of
 
 # Seconds of a longer clip that are sent, around what its row shows.
 LONGEST = 60.0
 _MOST_CHANNELS = 2
-# Browsers decode nothing below 3 kHz, and some nothing below 8.
-_LOWEST_SR = 8_000
 # A view of a finding shows at most so many rows of the features, one of them before the finding and one behind it.
 _MOST_ROWS = 16
 
@@ -33,10 +30,7 @@ def wav_of(data: Path, path: str, duration: float, middle: float | None = None) 
 
     Raises a UserError for the page if the path leads out of DATA, or the clip cannot be read.
     """
-    parts = PurePosixPath(path).parts
-    if PurePosixPath(path).is_absolute() or ".." in parts or "\0" in path:
-        raise UserError("its path leads out of the folder of clips")
-    with open_clip(str(data / path)) as audio:
+    with open_clip(str(original_of(data, path))) as audio:
         start = starts_at(duration, middle)
         first, last = round(start * audio.sr), round((start + min(duration, LONGEST)) * audio.sr) + audio.sr
         blocks = [playable(block) for _, block in audio.pieces([(first, last)])]
@@ -54,20 +48,6 @@ def starts_at(duration: float, middle: float | None = None) -> float:
 def playable(block: Float32) -> Float32:
     """Return a block of samples, (n, n_channels), with as many channels as a browser plays."""
     return block if block.shape[1] <= _MOST_CHANNELS else block.mean(axis=1, keepdims=True)
-
-
-def encoded(samples: Float32, sr: int) -> bytes:
-    """Return samples, (n, n_channels), as a WAV of 16 bits."""
-    # 16 bits hold nothing beyond full scale; not a number is silence.
-    samples = np.nan_to_num(samples, posinf=0.0, neginf=0.0)
-    if (factor := -(-_LOWEST_SR // sr)) > 1:
-        import soxr
-
-        samples, sr = soxr.resample(samples, sr, factor * sr), factor * sr
-    peak = float(np.abs(samples).max(initial=0.0))
-    out = io.BytesIO()
-    soundfile.write(out, samples / max(peak, 1.0), sr, format="WAV", subtype="PCM_16")
-    return out.getvalue()
 
 
 class View(NamedTuple):

@@ -76,9 +76,8 @@ class Predictions:
 
 def write_split(folder: Path, cache: Cache, split: Subsets) -> None:
     """Write `split.csv`: the subset of every clip, an index into `SPLITS`."""
-    sha256 = (digest.decode() for digest in cache.columns["sha256"][cache.first_rows].tolist())
     names = (SPLITS[side] for side in split.tolist())
-    _write(folder / "split.csv", Clip._fields, zip(cache.clip_paths, sha256, names, strict=True))
+    _write(folder / "split.csv", Clip._fields, zip(cache.clip_paths, cache.clip_sha256, names, strict=True))
 
 
 def read_split(folder: Path) -> list[Clip]:

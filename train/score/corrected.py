@@ -47,7 +47,7 @@ def what_changed(folder: Path, record: Record, cache: Cache) -> Changed | None:
         return None
     decided = [one for one in found.values() if _moment(one.when) < started]
     run = max(decided, key=lambda one: _moment(one.when)).run if decided else ""
-    sha256 = [digest.decode() for digest in cache.columns["sha256"][cache.first_rows].tolist()]
+    sha256 = cache.clip_sha256
     label_of = dict(zip(sha256, cache.clip_labels.tolist(), strict=True))
     relabelled, n_rejected = {}, 0
     for one in decided:

@@ -81,7 +81,7 @@ def _clips_to_score(run: Run, cache: Cache) -> tuple[npt.NDArray[np.intp], Liter
     known = read_split(run.folder)
     own = {(path, sha256) for path, sha256, split in known if split == "test"}
     seen = {sha256 for _, sha256, split in known if split != "test"}
-    sha256 = [digest.decode() for digest in cache.columns["sha256"][cache.first_rows].tolist()]
+    sha256 = cache.clip_sha256
     is_own = np.array([clip in own for clip in zip(cache.clip_paths, sha256, strict=True)])
     if own and is_own.sum() == len(own):
         return np.flatnonzero(is_own), "test split", 0

@@ -1,7 +1,9 @@
 """How good predictions are: accuracy with its interval, macro-F1, precision and recall per class, confusion matrix."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,15 @@ class Calibration:
     bins: list[Bin]
 
 
+class Confusion(NamedTuple):
+    """How many clips of a class were taken for another, and which share of the class they are."""
+
+    true: str
+    predicted: str
+    n: int
+    share: float
+
+
 def score(true: Ints, predicted: Ints, class_names: tuple[str, ...], groups: Ints) -> Score:
     """Score predictions, shape (N,) with N at least 1, against the truth, by label indices.
 
@@ -62,6 +73,18 @@ def confusion_matrix(true: Ints, predicted: Ints, n_classes: int) -> npt.NDArray
     """Count the clips of each true class (row) by predicted class (column), shape (n_classes, n_classes)."""
     pairs = np.asarray(true) * n_classes + np.asarray(predicted)
     return np.bincount(pairs, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
+
+
+def confusions(confusion: Sequence[Sequence[int]], class_names: Iterable[str]) -> list[Confusion]:
+    """Return the confusions of one class with another in a confusion matrix, the most frequent first."""
+    names = [*class_names]
+    found = [
+        Confusion(names[i], names[j], n, n / sum(row))
+        for i, row in enumerate(confusion)
+        for j, n in enumerate(row)
+        if n and i != j
+    ]
+    return sorted(found, key=lambda one: -one.n)
 
 
 def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> Interval:
@@ -100,6 +123,15 @@ def accuracy_interval(correct: npt.NDArray[np.float64], groups: Ints) -> Interva
 def are_few(n_groups: int, n_clips: int) -> bool:
     """Whether there are so few groups that the interval of the accuracy is Student's."""
     return n_groups < min(FEW_GROUPS, n_clips)
+
+
+def few_groups(score: Score) -> str:
+    """Say how far the interval of a score can be trusted whose clips are of few groups; "" if they are of many."""
+    if not are_few(score.n_groups, score.n):
+        return ""
+    if score.n_groups == 1:
+        return "1 group: too few for a useful interval"
+    return f"{score.n_groups} groups: so few that the interval is wide (Student's t)"
 
 
 def _t_95(n: int) -> float:

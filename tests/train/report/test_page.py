@@ -15,7 +15,8 @@ from tests.helpers.commands import featurize
 from tests.helpers.made_runs import FIGURES, made_crossval, made_fit
 from tests.helpers.sounds import FORMATS, encoded, noise
 from tests.helpers.tones import write_clips
-from train.report.report import MAX_MISTAKES, write_report
+from train.report.mistakes import MAX_MISTAKES
+from train.report.report import write_report
 
 HOSTILE = "dog/<img src=x onerror=alert(1)>.wav"
 HOSTILE_CLASS = "<svg onload=alert(3)>"

@@ -25,8 +25,8 @@ from tests.helpers.made_runs import FIGURES, made_crossval, made_fit
 from tests.helpers.sounds import encoded, ffmpeg_encoded, noise
 from tests.helpers.tables import predictions
 from tests.helpers.tones import write_clips
+from train.report import mistakes, report
 from train.report import players as originals
-from train.report import report
 from train.report.players import players
 from train.report.report import report_finished, write_report
 
@@ -191,7 +191,7 @@ def test_mistakes_come_worst_first_and_then_the_least_certain_of_the_others(odd_
     shown = [name for tag, name in page_names(Page(odd_run / "report.html"))]
     assert len(wrong) >= 4
     assert len(text) < 5_000_000
-    expected = [*wrong[: report.MAX_MISTAKES], *right[: report.MAX_UNCERTAIN]]
+    expected = [*wrong[: mistakes.MAX_MISTAKES], *right[: mistakes.MAX_UNCERTAIN]]
     assert shown == [escaped(path) for path in expected]
 
 
@@ -351,11 +351,11 @@ def test_the_links_at_the_top_are_the_sections_that_there_are(odd_page: Page, od
 def test_of_many_mistakes_the_worst_are_shown_and_the_page_says_how_many_there_are(
     odd_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "MAX_MISTAKES", 2)
+    monkeypatch.setattr(mistakes, "MAX_MISTAKES", 2)
     n = sum(row["class"] != row["predicted"] for row in predictions(odd_run))
     page = Page(write_report(copied(odd_run, tmp_path / "run")))
     assert f"Shown are 2 of {n} mistakes" in page.text
-    assert len(page_names(page)) == 2 + report.MAX_UNCERTAIN
+    assert len(page_names(page)) == 2 + mistakes.MAX_UNCERTAIN
 
 
 def test_a_clip_that_is_tested_twice_is_judged_by_the_mean_and_says_how_often_it_was_wrong(
