@@ -20,7 +20,7 @@ from cache.shared.text import human_percent, human_seconds
 from cache.shared.types import Float32, Rows
 from train.dataset.splits import Fold, groups_of, make_folds, refuse_one_class, shared_by_folds
 from train.fitting.checkpoint import resumed, unfinished
-from train.fitting.options import Options, checked_value, idle_patience, options_of, takes_options, warn_caller
+from train.fitting.options import Options, checked, checked_value, idle_patience, options_of, takes_options, warn_caller
 from train.fitting.worker import Map
 from train.models.inference import forward, predict_clips
 from train.models.nearest import nearest_clips
@@ -99,6 +99,7 @@ def crossval(
     notify
         Takes the warnings of the record, a line each; None: they are warnings of Python.
     """
+    chosen = checked(chosen)
     n_folds = checked_value("n_folds", n_folds, int, 2)
     n_repeats = checked_value("n_repeats", n_repeats, int, 1)
     cache = open_cache(cache_file)

@@ -19,7 +19,7 @@ from train.dataset.given import choose_split
 from train.dataset.rows import mean_by_clip, rows_of
 from train.dataset.splits import SPLITS, Subsets, groups_of, refuse_one_class
 from train.fitting.checkpoint import resumed, unfinished
-from train.fitting.options import Options, idle_patience, options_of, takes_options, warn_caller
+from train.fitting.options import Options, checked, idle_patience, options_of, takes_options, warn_caller
 from train.models.calibration import FEW_CLIPS, best_thresholds, calibrated, fit_temperature
 from train.models.graph import NoNetwork
 from train.models.inference import FILE, MODEL_FILE, Forward, forward, predict_clips, predict_rows, write_network
@@ -82,6 +82,7 @@ def fit(
     notify
         Takes the warnings of the record, a line each; None: they are warnings of Python.
     """
+    chosen = checked(chosen)
     cache = open_cache(cache_file)
     options = options_of(cache.n_clips, **chosen)
     refuse_one_class(cache.file, cache.class_names)
