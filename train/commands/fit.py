@@ -120,7 +120,7 @@ def crossval(
     _show(folder, record, screen.crossval_summary, as_json)
 
 
-def _refuse_others(run: Path, given: set[str], asked: dict[str, Any]) -> None:
+def _refuse_others(run: Path, given: set[str], asked: dict[str, object]) -> None:
     """Refuse options beside --resume that differ from those with which the run was started."""
     from train.runs.record import read_record
 

@@ -14,6 +14,7 @@ from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.text import printable, terminal_width
 from train.commands import options
+from train.fitting.options import Options, options_of
 
 if TYPE_CHECKING:
     from train.fitting.worker import Map
@@ -133,7 +134,7 @@ def _show_comparison(runs: list[Path], sort: str, kind: str) -> None:
         print(comparison.as_csv(compared) if kind == "csv" else comparison.as_html(compared))
 
 
-def combinations(context: typer.Context, cache: Path, asked: dict[str, Any], grid: str) -> list[Any]:
+def combinations(context: typer.Context, cache: Path, asked: dict[str, object], grid: str) -> list[Options]:
     """Combine each value of each key of a grid with each value of the others; the last key varies fastest.
 
     A grid is words such as `seed=0,1,2`, quoted as in a shell: the name of an option of the command and its values,
@@ -143,7 +144,6 @@ def combinations(context: typer.Context, cache: Path, asked: dict[str, Any], gri
     value.
     """
     from cache import open_cache
-    from train.fitting.options import options_of
 
     varied = _read(context, asked, grid)
     names = [name.replace("-", "_") for name in varied]
@@ -154,13 +154,13 @@ def combinations(context: typer.Context, cache: Path, asked: dict[str, Any], gri
     return list(dict.fromkeys(found))
 
 
-def _read(context: typer.Context, asked: dict[str, Any], grid: str) -> dict[str, list[Any]]:
+def _read(context: typer.Context, asked: dict[str, object], grid: str) -> dict[str, list[object]]:
     keys = {_shown(name): name for name in asked if name not in _NOT_VARIED}
     try:
         words = [word.partition("=") for word in shlex.split(grid)]
     except ValueError:
         raise _bad("a quotation mark is not closed") from None
-    varied: dict[str, list[Any]] = {}
+    varied: dict[str, list[object]] = {}
     for key, equals, values in words:
         if not equals:
             raise _bad(f"{key!r} has no values; write it like seed=0,1,2")
@@ -174,7 +174,7 @@ def _read(context: typer.Context, asked: dict[str, Any], grid: str) -> dict[str,
     return varied
 
 
-def _value(context: typer.Context, name: str, value: str) -> Any:
+def _value(context: typer.Context, name: str, value: str) -> object:
     parameter = next(found for found in context.command.params if found.name == name)
     if value == _DEFAULT:
         return parameter.get_default(context)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def crossval(
     fold_by: str | None = None,
     run_all: Map[FoldJob, FoldResult] = map,
     notify: Callable[[str], None] | None = None,
-    **chosen: Any,
+    **chosen: object,
 ) -> tuple[Path, Record]:
     """Cross-validate a model on a cache, in a new run directory, which has no model.
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,7 @@ def fit(
     tensorboard: bool = False,
     title: str = "",
     notify: Callable[[str], None] | None = None,
-    **chosen: Any,
+    **chosen: object,
 ) -> tuple[Path, Record]:
     """Train a model on a cache and leave everything about it in a new run directory.
 

@@ -10,11 +10,12 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
 from inspect import Parameter
 from numbers import Integral, Real
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeAlias, TypeVar, get_args, get_type_hints
 
 from cache.shared.errors import UserError
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+Option: TypeAlias = "Field[Any]"
+_Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 class ClassWeight(StrEnum):
@@ -91,7 +92,7 @@ class Options:
 KINDS: dict[str, Any] = get_type_hints(Options)
 
 
-def checked(chosen: Mapping[str, Any]) -> dict[str, Any]:
+def checked(chosen: Mapping[str, object]) -> dict[str, Any]:
     """Return options by name, each of its type; numbers may be NumPy's, and paths may be pathlib's.
 
     Raises a UserError if a value is not of the option's type, outside its bounds, or not the name of a model.
@@ -134,7 +135,7 @@ def checked_value(name: str, value: Any, kind: Any, least: float | None = None, 
     raise UserError(f"{name} is {value!r}; it must be {expected}")
 
 
-def options_of(n_clips: int, **chosen: Any) -> Options:
+def options_of(n_clips: int, **chosen: object) -> Options:
     """Return the options of a fit on so many clips; `epochs` and `val` are the model's own if they are missing or None.
 
     Raises a UserError as checked() does, and a TypeError if there is no such option.
@@ -167,19 +168,17 @@ def _kind_of(name: str) -> Any:
     return next(kind for kind in (*get_args(KINDS[name]), KINDS[name]) if kind is not type(None))
 
 
-def default_of(one: "Field[Any]") -> Any:
+def default_of(one: Option) -> Any:
     """Return the value of an option that is not given; None also stands for a default of the model."""
     return None if one.default is MISSING else one.default
 
 
-def argument_of(one: "Field[Any]") -> Any:
+def argument_of(one: Option) -> Any:
     """Return the type of an option as an argument: None, too, where that stands for a default."""
     return KINDS[one.name] | None if default_of(one) is None else KINDS[one.name]
 
 
-def takes_options(
-    *without: str, annotate: Callable[["Field[Any]"], Any] = argument_of
-) -> Callable[[_Function], _Function]:
+def takes_options(*without: str, annotate: Callable[[Option], Any] = argument_of) -> Callable[[_Function], _Function]:
     """Put the options of a fit, except some, into a function's signature, behind its positional arguments.
 
     The annotation of an argument is made by `annotate`; a command's are typer's.
@@ -197,7 +196,7 @@ def takes_options(
         signature = own.replace(parameters=[*kept[:n], *options, *kept[n:]])
 
         @functools.wraps(function)
-        def called(*arguments: Any, **named: Any) -> Any:
+        def called(*arguments: object, **named: object) -> object:
             signature.bind(*arguments, **named)  # its TypeError names an argument that does not exist
             return function(*arguments, **named)
 
