@@ -83,6 +83,7 @@ def test_another_value_of_a_new_setting_is_another_cache(data, tmp_path, later):
     file = tmp_path / "features.h5"
     file.write_bytes((data / "features.h5").read_bytes())
     old = open_cache(file)
-    result = build(data, file, settings=LaterSettings(preemphasis=0.5))
+    with pytest.warns(UserWarning, match=r"preemphasis is 0\.5, the cache's was 0\.0"):
+        result = build(data, file, settings=LaterSettings(preemphasis=0.5))
     assert (result.n_computed, result.n_reused) == (len(old), 0)
     assert open_cache(file).fingerprint == result.cache.fingerprint != old.fingerprint

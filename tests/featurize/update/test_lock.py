@@ -195,7 +195,8 @@ def test_on_a_file_system_without_locks_a_file_stands_for_one(data, cache_file, 
             writing(cache_file, False, said.append),
         ):
             pass
-    build(data, cache_file)
+    with pytest.warns(UserWarning, match="is on a file system without locks"):
+        build(data, cache_file)
     assert [file.name for file in cache_file.parent.iterdir() if file != data] == ["features.h5"]
 
 

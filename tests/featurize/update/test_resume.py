@@ -118,7 +118,8 @@ def test_what_a_power_cut_leaves_is_used_as_far_as_it_is_whole(data, cache_file,
         left = [*kept[:which], damage(kept[which], random.Random(seed)), *kept[which + 1 :]]
         for file, content in zip(unpublished, left, strict=True):
             file.write_bytes(content)
-        result = build(data, cache_file)
+        # A journal whose first line is damaged may be set aside, with a line, as one of other settings.
+        result = build(data, cache_file, notify=lambda line: None)
         assert result.n_reused == len(believable(*left, head)), seed
         assert_same(result.cache, whole)
 
@@ -130,7 +131,8 @@ def test_rows_of_other_settings_are_set_aside_and_come_back_with_their_settings(
     leave_unpublished(data, cache_file, monkeypatch, dtype="float16", notify=said.append)
     assert [line for line in said if "of other settings are set aside in" in line]
     assert len(names(cache_file)) == 4
-    result = build(data, cache_file)
+    with pytest.warns(UserWarning, match="of other settings are set aside in"):
+        result = build(data, cache_file)
     assert (result.n_computed, result.n_reused) == (0, N_CLIPS)
     assert_same(result.cache, whole)
 
