@@ -14,7 +14,7 @@ Setting = int | float | str | bool
 class MelSettings:
     """The settings of the features, by librosa's names; the defaults are the project's contract.
 
-    `featurize.features.row.computable` says for which other values there is code.
+    `featurize.features.profiles.computable` says for which other values there is code.
     """
 
     sr: int = 16000  # sample rate in Hz to which every clip is resampled

@@ -23,8 +23,6 @@ _LOWEST_SR, _HIGHEST_SR = 1_000, 1_000_000
 _TOLERATED_SECONDS = 0.1
 _FRAME_SAMPLES = 1152
 
-NO_LENGTH = "no stated length: its header says that there are no samples, or fewer than follow; all were read"
-
 
 class ClipError(UserError):
     """A clip that cannot be used; the message is the reason in words, without the clip's name.
@@ -69,33 +67,19 @@ class Audio(NamedTuple):
     format: str  # container and encoding, such as "WAV/PCM_16"
     # Reads the clip from its beginning. Unless `scale` is 1, the reader may overwrite a block, too.
     blocks: Callable[[], Blocks]
-    digest: Callable[[], str]  # computes `sha256`
+    # Computes the hex digest of the file's content; a long file is read for it, so ask once. "" for samples in memory.
+    sha256: Callable[[], str] = str
     scale: float = 1.0  # the factor that brings the samples of `blocks` to full scale at 1; a power of two
     # Reads the clip on from a sample, without a check of its length; None if only its beginning can be found.
     blocks_from: Callable[[int], Iterator[Float32]] | None = None
 
-    @property
-    def sha256(self) -> str:
-        """Hex digest of the file's content; a long file is read for it, so ask once."""
-        return self.digest()
-
     def pieces(self, spans: Sequence[tuple[int, int]]) -> Generator[tuple[int, Float32], None, Decoded | None]:
         """Cut spans of samples out of the clip while it is read once.
 
-        A span is its first sample and the one behind its last; spans may overlap. Raises a ClipError if the clip cannot
-        be decoded further; what came before is good.
-
-        Yields
-        ------
-        int
-            Index of a span.
-        ndarray
-            Its next samples, shape (n, n_channels), with full scale at 1, in memory of their own.
-
-        Returns
-        -------
-        Decoded or None
-            None if all spans were complete before the clip was read to its end.
+        A span is its first sample and the one behind its last; spans may overlap. Yields the index of a span and its
+        next samples, shape (n, n_channels), with full scale at 1, in memory of their own. Returns None if all spans
+        were complete before the clip was read to its end. Raises a ClipError if the clip cannot be decoded further;
+        what came before is good.
         """
         waiting = deque(sorted(range(len(spans)), key=spans.__getitem__))
         under_way: list[int] = []

@@ -1,8 +1,7 @@
 """The clips in DATA: one walk over its folders, and the files and segments that belong to each class, in order."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
@@ -49,34 +48,23 @@ class Clip(NamedTuple):
         return (self.segment.start, self.segment.end) if self.segment else (0.0, 0.0)
 
 
-@dataclass(frozen=True)
-class Walked:
+class Walked(NamedTuple):
     """The files in DATA, by one walk."""
 
     data: Path
     places: Places  # the class folders
-    # The content of the folders of each name that was walked, by their subset; "" if they lie in none.
-    trees: dict[str, dict[str, Tree]]
-    # The content of DATA outside of the class folders, where that was walked, too.
-    rest: Tree = field(default_factory=Tree)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all folders that can be a class."""
-        return self.places.names
+    # The content of the class folders that were walked, and with the path "" of all else, where that was walked, too.
+    trees: dict[str, Tree]
 
     @property
     def audio(self) -> list[str]:
         """The paths of all audio files that were found, relative to DATA."""
-        return [
-            *(path for trees in self.trees.values() for tree in trees.values() for path in tree.audio),
-            *self.rest.audio,
-        ]
+        return [path for tree in self.trees.values() for path in tree.audio]
 
     def audio_by_name(self) -> dict[str, list[str]]:
         """Return the paths of the audio files in the folders of each name that was found."""
-        name_of = {folder: name for name in self.names for folder in self.places.folders[name].values()}
-        found: dict[str, list[str]] = {name: [] for name in self.names}
+        name_of = {folder: name for name in self.places.names for folder in self.places.folders[name].values()}
+        found: dict[str, list[str]] = {name: [] for name in self.places.names}
         for path in self.audio:
             words = path.split("/", 2)
             name = name_of.get(words[0]) or name_of.get("/".join(words[:2]))
@@ -88,11 +76,14 @@ class Walked:
         """Return the folders of a class, relative to DATA."""
         return [folder for name in one.members for folder in self.places.folders.get(name, {}).values()]
 
-    def of_class(self, one: Class) -> dict[str, Tree]:
-        """Return what lies in all folders of a class, by the subset they lie in."""
-        there = [self.trees[name] for name in one.members if name in self.trees]
-        subsets = sorted({subset for trees in there for subset in trees})
-        return {subset: joined(trees[subset] for trees in there if subset in trees) for subset in subsets}
+    def of_class(self, one: Class) -> list[Tree]:
+        """Return the content of the folders of a class, joined for each subset that they lie in."""
+        found: dict[str, list[Tree]] = defaultdict(list)
+        for name in one.members:
+            for subset, folder in self.places.folders.get(name, {}).items():
+                if folder in self.trees:
+                    found[subset].append(self.trees[folder])
+        return [joined(found[subset]) for subset in sorted(found)]
 
 
 class Found(NamedTuple):
@@ -108,13 +99,9 @@ class Found(NamedTuple):
 
 def walk_data(data: Path, places: Places, members: Iterable[str], with_rest: bool = False) -> Walked:
     """Walk the class folders of these names, and everything else in DATA, too, if `with_rest`; nothing is opened."""
-    wanted = [name for name in dict.fromkeys(members) if name in places.folders]
-    folders = [(name, subset, folder) for name in wanted for subset, folder in places.folders[name].items()]
-    trees = walk(data, [folder for *_, folder in folders], with_rest=with_rest)
-    found: dict[str, dict[str, Tree]] = {}
-    for (name, subset, _), tree in zip(folders, trees, strict=False):
-        found.setdefault(name, {})[subset] = tree
-    return Walked(data, places, found, trees[-1] if with_rest else Tree())
+    folders = [folder for name in dict.fromkeys(members) for folder in places.folders.get(name, {}).values()]
+    trees = walk(data, folders, with_rest=with_rest)
+    return Walked(data, places, dict(zip([*folders, ""], trees, strict=False)))
 
 
 def find_clips(
@@ -135,7 +122,7 @@ def find_clips(
     found = Found([], [], [], Counter(), [path for path in walked.places.loose if path not in recordings], [])
     n_files = [0] * len(classes)
     for label, one in enumerate(classes):
-        for tree in walked.of_class(one).values():
+        for tree in walked.of_class(one):
             tree.audio = [path for path in tree.audio if path not in recordings]
             looked = look_at(walked.data, tree, max_per_class or None)
             found.clips.extend(Clip(path, label, *stamp) for path, stamp in looked.clips.items())
@@ -158,7 +145,7 @@ def nothing_found(one: Class, walked: Walked, found: Found, has_labels: bool) ->
     folders = walked.folders_of(one)
     if not folders:
         return missing(one.members[0], walked.data, walked.places, has_labels)
-    others = sum((tree.others for tree in walked.of_class(one).values()), Counter[str]())
+    others = sum((tree.others for tree in walked.of_class(one)), Counter[str]())
     holds = [files_by_kind(others)] if others else []
     bad = [clip for clip in found.rejected if any(f"{clip.path}/".startswith(f"{folder}/") for folder in folders)]
     if bad:

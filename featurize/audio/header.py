@@ -24,7 +24,6 @@ class _Chunks(NamedTuple):
 
 
 _WAV = _Chunks(12, struct.Struct("<4sI"), b"data")
-_RIFX = _Chunks(12, struct.Struct(">4sI"), b"data")
 _AIFF = _Chunks(12, struct.Struct(">4sI"), b"SSND", n_before=8)
 _SVX = _Chunks(12, struct.Struct(">4sI"), b"BODY")
 
@@ -32,15 +31,15 @@ _SVX = _Chunks(12, struct.Struct(">4sI"), b"BODY")
 _CONTAINERS = {
     (b"RIFF", b"WAVE"): _WAV,
     (b"RF64", b"WAVE"): _WAV,
-    (b"RIFX", b"WAVE"): _RIFX,
+    (b"RIFX", b"WAVE"): _Chunks(12, struct.Struct(">4sI"), b"data"),
     (b"FORM", b"AIFF"): _AIFF,
     (b"FORM", b"AIFC"): _AIFF,
     (b"FORM", b"8SVX"): _SVX,
     (b"FORM", b"16SV"): _SVX,
     (b"caff", b"desc"): _Chunks(8, struct.Struct(">4sQ"), b"data", n_before=4, alignment=1),
+    # The names in a W64 have 16 bytes, which these four begin; bytes 8 to 11 of the file still belong to the first.
+    (b"riff", b"\xa5\xd6\x28\xdb"): _Chunks(40, struct.Struct("<4s12xQ"), b"data", alignment=8, n_head=24),
 }
-# A W64 has 16 bytes where the others have 4; those four begin them.
-_W64 = _Chunks(40, struct.Struct("<4s12xQ"), b"data", alignment=8, n_head=24)
 
 # The first bytes of a WMA, and the name of the object in which it states the size of the file.
 _ASF, _ASF_PROPERTIES = b"\x30\x26\xb2\x75", bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -70,28 +69,19 @@ class View(io.RawIOBase):
         """Return True."""
         return True
 
-    def tell(self) -> int:
-        """Return the position."""
-        return self._at
-
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move to a position; the end of the file is as far as it goes."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         self._at = min(max(0, base + offset), self._size)
         return self._at
 
-    def read(self, n: int = -1) -> bytes:
-        """Read up to so many bytes."""
-        n = self._size - self._at if n < 0 else min(n, self._size - self._at)
-        data = self._head[self._at : self._at + n] or os.pread(self._file, n, self._at)
-        self._at += len(data)
-        return data
-
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
-        """Read into a buffer and return how many bytes."""
+        """Read into a buffer and return how many bytes; the other ways to read are by this one."""
         view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
+        n = min(len(view), self._size - self._at)
+        data = self._head[self._at : self._at + n] or os.pread(self._file, n, self._at)
         view[: len(data)] = data
+        self._at += len(data)
         return len(data)
 
 
@@ -109,8 +99,10 @@ class Body(NamedTuple):
 
 def body_of(file: int, size: int) -> Body | None:
     """Find the samples in a WAV, AIFF, AU, W64, CAF, 8SVX, AVI or WMA; None in others, or if no length is stated."""
-    begin = os.pread(file, 28, 0)
-    kind, content = begin[:4], begin[8:12]
+    begin = os.pread(file, 12, 0)
+    kind, content = begin[:4], begin[8:]
+    if chunks := _CONTAINERS.get((kind, content)):
+        return _in_chunks(file, size, chunks)
     if kind == b".snd" and len(begin) >= 12:
         start, n_stated = struct.unpack_from(">II", begin, 4)
         return None if is_unknown(n_stated) or start >= size else Body(start, n_stated, size - start)
@@ -120,10 +112,7 @@ def body_of(file: int, size: int) -> Body | None:
         head = os.pread(file, _ASF_HEAD_BYTES, 0)
         at = head.find(_ASF_PROPERTIES) + 40
         return _whole(struct.unpack_from("<Q", head, at)[0], size) if 40 <= at <= len(head) - 8 else None
-    if (kind, begin[24:28]) == (b"riff", b"wave"):
-        return _in_chunks(file, size, _W64)
-    chunks = _CONTAINERS.get((kind, content))
-    return _in_chunks(file, size, chunks) if chunks else None
+    return None
 
 
 def _whole(n_stated: int, size: int) -> Body | None:

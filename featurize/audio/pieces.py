@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from heapq import heappop, heappush, heappushpop
 from typing import Generic, TypeVar
 
@@ -78,36 +78,20 @@ def _length(span: tuple[int, int]) -> int:
     return span[1] - span[0]
 
 
-def open_clip(path: str) -> AbstractContextManager[Audio]:
-    """Open a clip by its path in a cache, which may be that of a segment; see `featurize.audio.decode.open_audio`."""
-    segment = segment_of(path)
-    return open_audio(path) if segment is None or os.path.exists(path) else _open_segment(segment)  # noqa: PTH110
-
-
 @contextmanager
-def _open_segment(segment: Segment) -> Iterator[Audio]:
-    with open_audio(segment.recording) as audio:
-        yield _streamed(audio, segment)
+def open_clip(path: str) -> Iterator[Audio]:
+    """Open a clip by its path in a cache, which may be that of a segment; see `featurize.audio.decode.open_audio`."""
+    segment = None if os.path.exists(path) else segment_of(path)  # noqa: PTH110
+    with open_audio(segment.recording if segment else path) as audio:
+        yield _streamed(audio, segment) if segment else audio
 
 
 def cut_windows(blocks: Iterable[Float32], grid: Grid, longest_whole: int) -> Iterator[tuple[int, Float32, bool]]:
     """Cut a waveform into the windows of a grid as it is read; not more than `longest_whole` and a block are held.
 
-    Parameters
-    ----------
-    blocks
-        Consecutive samples, shape (n,) or (n, n_channels).
-    longest_whole
-        A waveform of no more samples than this, a window's at least, is not cut.
-
-    Yields
-    ------
-    int
-        The first sample of a window, from 0.
-    ndarray
-        Its samples.
-    bool
-        Whether that is all of the waveform.
+    `blocks` are consecutive samples, shape (n,) or (n, n_channels). Yields the first sample of a window, from 0, its
+    samples, and whether they are all of the waveform: one of up to `longest_whole` samples, which are a window's at
+    least, is not cut.
     """
     length, step = grid
     held, first, start = np.empty(0, np.float32), 0, 0  # samples; the position of their first; that of the next window
@@ -154,36 +138,36 @@ class Loudest(Generic[Window]):
         return [found[i][2] for i in which]
 
 
+# Parts of a segment, in order, each behind a number; it returns the end of the recording if that came before its own.
+_Parts = Generator[tuple[int, Float32], None, Decoded | None]
+
+
 def _kept(audio: Audio, segment: Segment, parts: list[Float32], recording: Decoded | None = None) -> Audio:
-    """Return a segment whose samples are in memory; `recording` is the end of the recording if that came first."""
-    n_samples = sum(map(len, parts))
+    """Return a segment whose samples are in memory."""
 
-    def blocks() -> Blocks:
-        for part in parts:
-            yield _channel(part, segment.channel)
-        return _end(segment, n_samples, audio.sr, recording)
+    def read() -> _Parts:
+        yield from enumerate(parts)
+        return recording
 
-    return _piece(audio, segment, n_samples, blocks)
+    return _piece(audio, segment, sum(map(len, parts)), read)
 
 
 def _streamed(audio: Audio, segment: Segment) -> Audio:
     """Return a segment for which the recording is read, every time that the segment is."""
-    first, last = segment.samples(audio.sr)
+    span = segment.samples(audio.sr)
+    return _piece(audio, segment, _length(span), lambda: audio.pieces([span]))
 
+
+def _piece(audio: Audio, segment: Segment, n_samples: int, read: Callable[[], _Parts]) -> Audio:
     def blocks() -> Blocks:
-        n_samples = 0
-        pieces = Reading(audio.pieces([(first, last)]))
-        for _, part in pieces:
-            n_samples += len(part)
+        n_read, parts = 0, Reading(read())
+        for _, part in parts:
+            n_read += len(part)
             yield _channel(part, segment.channel)
-        return _end(segment, n_samples, audio.sr, pieces.result)
+        return _end(segment, n_read, audio.sr, parts.result)
 
-    return _piece(audio, segment, last - first, blocks)
-
-
-def _piece(audio: Audio, segment: Segment, n_samples: int, blocks: Callable[[], Blocks]) -> Audio:
     n_channels = 1 if segment.channel else audio.n_channels
-    return Audio(audio.sr, n_channels, n_samples, audio.format, blocks, lambda: segment.sha256(audio.sha256))
+    return Audio(audio.sr, n_channels, n_samples, audio.format, blocks, lambda: segment.sha256(audio.sha256()))
 
 
 def _channel(part: Float32, channel: int) -> Float32:

@@ -1,7 +1,8 @@
 """Files that FFmpeg's libraries read and libsndfile does not: M4A, MP4, AAC, AMR, WebM, Matroska, WMA and more."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -33,12 +34,11 @@ _BRANDS = {"M4A": "M4A", "M4B": "M4A", "qt": "MOV", "3gp": "3GP", "3g2": "3GP"}
 CONVERT = "an encoding that cannot be read; convert it, for example with ffmpeg -i in out.flac"
 
 
-def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
+def open_pyav(file: int, size: int) -> Audio | None:
     """Open the first audio stream of a file with FFmpeg's libraries; None if FFmpeg cannot read the container.
 
-    The descriptor `file` stays open, and no other file is opened; `digest` computes the sha256 of the content. Raises a
-    ClipError if the file holds no audio, or in an encoding that cannot be read. Errors further on are raised from
-    `blocks`.
+    The descriptor `file` stays open, and no other file is opened. Raises a ClipError if the file holds no audio, or in
+    an encoding that cannot be read. Errors further on are raised from `blocks`.
     """
     container = _opened(file, size)
     if container is None:
@@ -67,7 +67,7 @@ def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
         assert again is not None
         with again:
             parts = _trimmed(_samples(_frames(again, _stream(again), kind in _BARE), sr, n_channels), end)
-            for block in _gathered(parts, n_channels):
+            for block in _joined(parts, BLOCK_SAMPLES // n_channels):
                 n_read += len(block)
                 yield block
         if n_read == 0:
@@ -75,7 +75,7 @@ def open_pyav(file: int, size: int, digest: Callable[[], str]) -> Audio | None:
         n_stated = n_stated_of(n_read, n_expected, body_of(file, size)) if states else 0
         return Decoded(n_read, check_length(n_read, n_stated, sr))
 
-    return Audio(sr, n_channels, n_expected, name[:32], blocks, digest)
+    return Audio(sr, n_channels, n_expected, name[:32], blocks)
 
 
 def _opened(file: int, size: int) -> Any:
@@ -94,16 +94,12 @@ def _opened(file: int, size: int) -> Any:
 def _audio_codecs() -> str:
     import av
 
-    return ",".join(sorted(name for name in av.codecs_available if _is_audio_decoder(name)))
-
-
-def _is_audio_decoder(name: str) -> bool:
-    import av
-
-    try:
-        return bool(av.Codec(name, "r").type == "audio")
-    except (av.error.FFmpegError, ValueError):
-        return False
+    names = []
+    for name in av.codecs_available:
+        # Some are encoders only.
+        with suppress(av.error.FFmpegError, ValueError):
+            names += [name] * (av.Codec(name, "r").type == "audio")
+    return ",".join(sorted(names))
 
 
 def _refuse(*_: object) -> None:
@@ -153,7 +149,7 @@ def _samples(frames: Iterator[Any], sr: int, n_channels: int) -> Iterator[Float3
             stored: npt.NDArray[Any] = frame.to_ndarray()
         except ValueError:  # PyAV has no array for samples of 64 bits
             raise ClipError(CONVERT) from None
-        y = stored.T if frame.format.is_planar else stored.reshape(-1, n_channels)
+        y = np.ascontiguousarray(stored.T) if frame.format.is_planar else stored.reshape(-1, n_channels)
         if y.dtype.kind == "f":
             # A sample that does not fit into float32 is refused for the clip as a whole, when its row is finished.
             with np.errstate(over="ignore", invalid="ignore"):
@@ -181,20 +177,18 @@ def _trimmed(parts: Iterator[Float32], end: int) -> Iterator[Float32]:
                 held = []
 
 
-def _gathered(parts: Iterator[Float32], n_channels: int) -> Iterator[Float32]:
-    """Yield the same samples in blocks, each of which the next overwrites."""
-    block = np.empty((max(1, BLOCK_SAMPLES // n_channels), n_channels), np.float32)
-    filled = 0
+def _joined(parts: Iterator[Float32], n_samples: int) -> Iterator[Float32]:
+    """Yield the same samples in blocks of so many or a few more; a part is often too short to be worth a step."""
+    held: list[Float32] = []
+    n_held = 0
     for part in parts:
-        while len(part):
-            n = min(len(part), len(block) - filled)
-            block[filled : filled + n] = part[:n]
-            part, filled = part[n:], filled + n
-            if filled == len(block):
-                yield block
-                filled = 0
-    if filled:
-        yield block[:filled]
+        held.append(part)
+        n_held += len(part)
+        if n_held >= n_samples:
+            yield np.concatenate(held)
+            held, n_held = [], 0
+    if n_held:
+        yield np.concatenate(held)
 
 
 def _n_expected(container: Any, stream: Any, sr: int) -> int:

@@ -1,13 +1,13 @@
 """Files that libsndfile reads: WAV of every encoding, FLAC, Ogg, MP3, AIFF, AU, CAF and more; a WAV from a pipe."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
 
 from cache.shared.types import Float32
-from featurize.audio.audio import BLOCK_SAMPLES, NO_LENGTH, Audio, Blocks, ClipError, Decoded, check_length, check_sr
+from featurize.audio.audio import BLOCK_SAMPLES, Audio, Blocks, ClipError, Decoded, Reading, check_length, check_sr
 from featurize.audio.header import Body, View, body_of, first_frame, is_unknown, n_stated_mp3, n_stated_of
 
 # libsndfile's codes, from its sndfile.h and common.h: no format fits, the operating system failed, no file to decode.
@@ -19,23 +19,21 @@ _MOST_SAMPLES = 1 << 40
 # An MP3's encoder adds fewer samples than this in front and behind, which its length does not count.
 _MOST_PADDING = 4 * 1152
 
+_NO_LENGTH = "no stated length: its header says that there are no samples, or fewer than follow; all were read"
+
 _UNCOMPRESSED = ("PCM", "FLOAT", "DOUBLE", "ALAW", "ULAW")
 _SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 
 class Unread(ClipError):
-    """A file that libsndfile does not read, though another decoder may; `recognised` if it knows the container."""
-
-    def __init__(self, reason: str, recognised: bool = True, passing: bool = False) -> None:
-        super().__init__(reason, passing)
-        self.recognised = recognised
+    """A file that libsndfile does not read, though another decoder may."""
 
 
-def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> Audio:
+def open_sndfile(file: int, size: int, path: str) -> Audio:
     """Open a file with libsndfile, which needs the extension to recognise some MP3s.
 
-    The descriptor `file` stays open; `digest` computes the sha256 of the content. Raises an Unread if libsndfile does
-    not read the file, and a ClipError if it cannot be used. Errors further on are raised from `blocks`.
+    The descriptor `file` stays open. Raises an Unread if libsndfile does not read the file, and a ClipError if it
+    cannot be used. Errors further on are raised from `blocks`.
     """
     body = body_of(file, size)
     # libsndfile searches an MP3 to its end when it opens it: once is enough.
@@ -49,21 +47,17 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
     most, n_samples = n_samples, n_samples if n_samples < _MOST_SAMPLES else 0
 
     def blocks() -> Blocks:
-        n_read, broken = 0, ""
         with opened.pop() if opened else _sound(file, size, path, body) as stream:
-            for block, error in _blocks(stream, most, n_channels, is_mp3):
-                n_read, broken = n_read + len(block), error
-                if len(block):
-                    yield block
+            n_read, error = yield from _blocks(stream, most, n_channels, is_mp3)
         n_stated = n_stated_of(n_read, n_samples, body)
         if is_mp3 and abs(n_stated_mp3(file, size) - n_samples) > _MOST_PADDING:
             n_stated = 0  # an estimate
-        if broken and (n_read == 0 or n_read >= n_stated):
-            raise ClipError(f"it is damaged after {n_read / sr:.2f} s (libsndfile: {broken})")
+        if error and (n_read == 0 or n_read >= n_stated):
+            raise _damaged(n_read / sr, error)
         if n_read == 0:
             raise ClipError("it holds no samples that can be decoded")
         if body and body.head:
-            return Decoded(n_read, NO_LENGTH)
+            return Decoded(n_read, _NO_LENGTH)
         compressed = not name.split("/")[1].startswith(_UNCOMPRESSED) and not name.startswith("FLAC")
         return Decoded(n_read, check_length(n_read, n_stated, sr, compressed))
 
@@ -75,15 +69,11 @@ def open_sndfile(file: int, size: int, path: str, digest: Callable[[], str]) -> 
                 stream.seek(first)
             except soundfile.LibsndfileError:
                 return  # the header promises more than there is
-            for block, error in _blocks(stream, most - first, n_channels, is_mp3):
-                if len(block):
-                    yield block
-                if error:
-                    raise ClipError(f"it is damaged after {first / sr:.2f} s (libsndfile: {error})")
+            _, error = yield from _blocks(stream, most - first, n_channels, is_mp3)
+            if error:
+                raise _damaged(first / sr, error)
 
-    return Audio(
-        sr, n_channels, n_samples, name, blocks, digest, blocks_from=blocks_from if n_samples and can_seek else None
-    )
+    return Audio(sr, n_channels, n_samples, name, blocks, blocks_from=blocks_from if n_samples and can_seek else None)
 
 
 def open_stream(file: int, is_over: Callable[[], bool]) -> Audio:
@@ -109,22 +99,23 @@ def open_stream(file: int, is_over: Callable[[], bool]) -> Audio:
         n_samples = 0
 
     def blocks() -> Blocks:
-        n_read = 0
+        n_heard = 0
         # Blocks are short, because a microphone fills them no faster than sound goes.
         longest = max(1, sr // 4) * n_channels
-        for block, error in _blocks(stream, n_samples or _MOST_SAMPLES, n_channels, longest=longest):
-            n_read += len(block)
-            if error:
-                raise ClipError(f"it is damaged after {n_read / sr:.2f} s (libsndfile: {error})")
-            if len(block):
-                yield block
+        parts = Reading(_blocks(stream, n_samples or _MOST_SAMPLES, n_channels, longest=longest))
+        for block in parts:
+            n_heard += len(block)
+            yield block
             if is_over():
-                return Decoded(n_read)
+                return Decoded(n_heard)
+        n_read, error = parts.result
+        if error:
+            raise _damaged(n_read / sr, error)
         if n_read == 0:
             raise ClipError("it holds no samples")
         return Decoded(n_read, check_length(n_read, n_samples, sr, stream.subtype not in _SAMPLE_BYTES))
 
-    return Audio(sr, n_channels, n_samples, f"{stream.format}/{stream.subtype}", blocks, digest=lambda: "")
+    return Audio(sr, n_channels, n_samples, f"{stream.format}/{stream.subtype}", blocks)
 
 
 def _sound(file: int, size: int, path: str, body: Body | None) -> Any:
@@ -136,27 +127,27 @@ def _sound(file: int, size: int, path: str, body: Body | None) -> Any:
             return soundfile.SoundFile(View(file, size, body.head))
         return soundfile.SoundFile(file, closefd=False)
     except soundfile.LibsndfileError as error:
-        refused = _unread(error.code, _words(error.error_string))
-    # libsndfile recognises some MP3s by their name only, but by name it also takes other files for MP3s.
-    if refused.recognised or not path.lower().endswith(".mp3") or first_frame(file, size) is None:
-        raise refused
+        # libsndfile recognises some MP3s by their name only, but by name it also takes other files for MP3s.
+        is_mp3 = error.code == _UNRECOGNISED and path.lower().endswith(".mp3") and first_frame(file, size) is not None
+        if not is_mp3:
+            raise _unread(error) from None
     try:
         return soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError as error:
-        raise _unread(error.code, _words(error.error_string)) from None
+        raise _unread(error) from None
 
 
 def _blocks(
-    stream: Any, most: int, n_channels: int, is_mp3: bool = False, longest: int = BLOCK_SAMPLES
-) -> Iterator[tuple[Float32, str]]:
-    """Yield up to `most` samples a block at a time, and with the last block the error that ended them, else ""."""
+    stream: Any, most: int, n_channels: int, is_mp3: bool = False, longest: int = 0
+) -> Generator[Float32, None, tuple[int, str]]:
+    """Yield up to `most` samples a block at a time; return how many there were, and the error that ended them or ""."""
     import soundfile
 
     # soundfile seeks to its position after every read, and an MP3's decoder then loses what it has of the next frame.
     # It does not do so with a file that cannot seek.
     stream.seekable = lambda: False
     # A header may claim any length, so there is room for a block only.
-    block = np.empty((min(most, max(1, longest // n_channels)), n_channels), np.float32)
+    block = np.empty((min(most, max(1, (longest or BLOCK_SAMPLES) // n_channels)), n_channels), np.float32)
     n_read = 0
     while n_read < most:
         room = block[: most - n_read]
@@ -168,23 +159,31 @@ def _blocks(
             # The samples before the error are in the block, but libsndfile does not count those of an MP3.
             n = len(room) - int(np.isnan(room[::-1, 0]).argmin()) if is_mp3 else stream.tell() - n_read
             n = 0 if is_mp3 and np.isnan(room[0, 0]) else min(max(0, n), len(room))
-            yield room[:n], _words(error.error_string)
-            return
-        yield room[:n], ""
+            if n:
+                yield room[:n]
+            return n_read + n, _words(error)
+        if n:
+            yield room[:n]
         n_read += n
         # After a short read, libsndfile would go on behind a hole.
         if n < len(room):
-            return
+            break
+    return n_read, ""
 
 
-def _words(error_string: str) -> str:
-    return error_string.removeprefix("Error : ").rstrip(". ")
+def _words(error: Any) -> str:
+    return str(error.error_string).removeprefix("Error : ").rstrip(". ")
 
 
-def _unread(code: int, reason: str) -> Unread:
-    if code == _UNRECOGNISED:
-        return Unread("it is not audio in any format that libsndfile or FFmpeg knows", recognised=False)
+def _damaged(seconds: float, error: str) -> ClipError:
+    return ClipError(f"it is damaged after {seconds:.2f} s (libsndfile: {error})")
+
+
+def _unread(error: Any) -> Unread:
+    if error.code == _UNRECOGNISED:
+        return Unread("it is not audio in any format that libsndfile or FFmpeg knows")
     # libsndfile's words for this code speak of a missing file, but it means an MP3 without a whole frame.
-    if code == _BAD_FILE:
+    if error.code == _BAD_FILE:
         return Unread("its header promises audio that is not found")
-    return Unread(f"its header is damaged or of an unknown kind (libsndfile: {reason})", passing=code == _SYSTEM)
+    words = f"its header is damaged or of an unknown kind (libsndfile: {_words(error)})"
+    return Unread(words, passing=error.code == _SYSTEM)

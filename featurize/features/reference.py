@@ -23,8 +23,7 @@ class Kernel(NamedTuple):
     # one vector that is raised to the largest results, NaN counting as more than infinity.
     mel_power: Callable[..., None]
     # normalise(mel, n_frames, peak, floors, out) turns what `mel_power` left into a row, and returns the largest of
-    # `peak`. `floors` are the least power, the dynamic range as a ratio of powers, and what is added to the range of
-    # levels.
+    # `peak`. `floors` are those of floors_of().
     normalise: Callable[..., float]
     # For `mel_power`.
     tables: Float32
@@ -57,6 +56,14 @@ def mel_filterbank(settings: MelSettings) -> Float32:
     return (triangles * (2.0 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32)
 
 
+def floors_of(settings: MelSettings) -> Float32:
+    """Return the least power, the dynamic range as a ratio of powers, and what is added to the range of levels.
+
+    The notebook adds 1e-8 dB, which is ln(10) / 10 of that where the level is a natural logarithm of power.
+    """
+    return np.array([settings.amin, 10.0 ** (-settings.top_db / 10.0), 1e-9 * np.log(10.0)], np.float32)
+
+
 def power_spectrum(frames: Float32, window: Float32) -> Float32:
     """Return the power of the bins of every frame, from (n_frames, n_fft) to (n_frames, 1 + n_fft // 2), in float32.
 
@@ -81,10 +88,9 @@ def mel_power(samples: Float32, hop_length: int, window: Float32, filterbank: Fl
 
 
 def normalise(mel: Float32, peak: float, floors: Float32) -> Float32:
-    """Take powers, shape (n_mels, n_frames), to levels between 0 and 1.
+    """Take powers, shape (n_mels, n_frames), to levels between 0 and 1; `floors` are those of floors_of().
 
-    `peak` is the largest power of the clip, including the frames that are not in `mel`. `floors` are the least power,
-    the dynamic range as a ratio of powers, and what is added to the range of levels.
+    `peak` is the largest power of the clip, including the frames that are not in `mel`.
     """
     amin, dynamic_range, epsilon = floors
     level = np.log(np.maximum(mel, max(amin, max(amin, peak) * dynamic_range)))

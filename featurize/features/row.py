@@ -1,56 +1,42 @@
 """A waveform to its normalised mel spectrogram, equal to librosa's to within 1e-4 at a multiple of its speed.
 
 Another feature takes the place of `write_spectrogram`. These follow it: its settings in `cache.file.settings`, the
-values that can be computed in `computable`, `FEATURE_VERSION`, its loops in `kernel`, the same in numpy in `reference`,
+values that can be computed in `profiles`, `FEATURE_VERSION`, its loops in `kernel`, the same in numpy in `reference`,
 its steps by librosa in `check`, and its layer in `train.exporters.frontend`.
 """
 
 import math
+import threading
 from collections.abc import Iterable
+from functools import cache
 from itertools import chain
 
 import numpy as np
 
 from cache.file.columns import ROW_SHAPE
 from cache.file.settings import MelSettings
-from cache.shared.errors import UserError
+from cache.shared.cli import notice
 from cache.shared.types import Float32
 from featurize.audio.audio import ClipError
 from featurize.audio.resample import resampled
-from featurize.features.buffers import N_FRAMES, Buffers, buffers_of
+from featurize.features.reference import Kernel, floors_of, hann_window, mel_filterbank, reference_kernel
 
 # Part of the cache's fingerprint: raise it whenever a change here may change a bit of X.
 FEATURE_VERSION = 2
 
-# The kernel is written for these, and the file format for the shape; the other settings are free.
-_FIXED = ("mono", "res_type", "window", "center", "pad_mode", "n_mels", "htk", "norm", "power", "ref", "n_frames")
+# Frames are transformed this many at a time: a multiple of the kernel's lanes.
+N_FRAMES = 64
+
+# The window lengths that there is machine code for.
+COMPILED = tuple(2**i for i in range(6, 14))
+
+# For clips of a second, from the file to the row, on one core.
+_COST = "which takes about four times as long"
 
 _NOT_FINITE = "it has samples that are NaN, infinite or too large to square"
 
-
-def computable(settings: MelSettings) -> MelSettings:
-    """Return the settings if there is code for them.
-
-    Raises a UserError if a setting that the code or the file format fixes has another value, or a value makes no sense.
-    """
-    s = settings
-    for name in _FIXED:
-        if getattr(settings, name) != getattr(MelSettings, name):
-            raise UserError(
-                f"this program computes {name} = {getattr(MelSettings, name)!r} only, not {getattr(settings, name)!r}"
-            )
-    for fits, words in (
-        (1000 <= s.sr <= 1_000_000, f"an sr of 1000 to 1000000 Hz only, not {s.sr}"),
-        (16 <= s.n_fft <= 65536 and s.n_fft % 2 == 0, f"an even n_fft of 16 to 65536 only, not {s.n_fft}"),
-        (0 < s.hop_length <= s.n_fft, f"a hop_length of 1 to n_fft = {s.n_fft}, not {s.hop_length}"),
-        (0 <= s.fmin < s.fmax < math.inf, f"0 <= fmin < fmax only, not {s.fmin} to {s.fmax}"),
-        (s.fmin < s.sr / 2, f"an fmin below half of sr = {s.sr} only, not {s.fmin}"),
-        (s.amin > 0, f"an amin above 0 only, not {s.amin}"),
-        (s.top_db > 0, f"a top_db above 0 only, not {s.top_db}"),
-    ):
-        if not fits:
-            raise UserError(f"this program computes {words}")
-    return settings
+# A line of the processor's cache.
+_LINE_FLOATS = 16
 
 
 def n_frames_of(n_samples: int, settings: MelSettings) -> int:
@@ -106,10 +92,9 @@ def write_spectrogram(blocks: Iterable[Float32], n_samples: int, settings: MelSe
     if out.shape != (settings.n_mels, settings.n_frames) or out.dtype != np.float32 or not out.flags.c_contiguous:
         # The kernel would write beside it.
         raise ValueError(f"out is {out.dtype} {out.shape}, not contiguous float32 of a row's shape")
-    buffers = buffers_of(settings)
-    n_read = _transform(blocks, n_samples, settings, buffers)
-    n_used = min(n_frames_of(n_samples, settings), settings.n_frames)
-    if n_read == n_samples and not math.isfinite(buffers.normalise(n_used, out)):
+    buffers = prepare(settings)
+    n_read = buffers.transform(blocks, n_samples)
+    if n_read == n_samples and not math.isfinite(buffers.normalise(n_samples, out)):
         raise ClipError(_NOT_FINITE)
     return n_read
 
@@ -120,41 +105,141 @@ def energy(blocks: Iterable[Float32], n_samples: int, settings: MelSettings) -> 
     `blocks` and `n_samples` are as for `write_spectrogram`. Raises a ClipError if a sample is NaN, infinite or too
     large.
     """
-    buffers = buffers_of(settings)
-    _transform(blocks, n_samples, settings, buffers)
-    found = buffers.energy(min(n_frames_of(n_samples, settings), settings.n_frames))
+    buffers = prepare(settings)
+    buffers.transform(blocks, n_samples)
+    found = buffers.energy(n_samples)
     if not math.isfinite(found):
         raise ClipError(_NOT_FINITE)
     return found
 
 
-def _transform(blocks: Iterable[Float32], n_samples: int, settings: MelSettings, buffers: Buffers) -> int:
-    """Leave the power of the bands in the buffers, and return the number of samples that there were."""
-    segment, silence, n_fft, hop = buffers.segment, buffers.silence, settings.n_fft, settings.hop_length
-    n_total = n_frames_of(n_samples, settings)
-    column = -max(0, (n_total - settings.n_frames) // 2)
-    buffers.begin()
-    # Frames are centred, so the first and the last one lie half over silence.
-    filled, n_read = len(silence), -len(silence)
-    segment[:filled] = 0
-    for block in chain(blocks, [silence]):
-        taken, length = 0, len(block)
-        n_read += length
-        while taken < length:
-            n = min(length - taken, len(segment) - filled)
-            segment[filled : filled + n] = block[taken : taken + n]
-            taken, filled = taken + n, filled + n
-            if filled == len(segment):
-                buffers.transform(N_FRAMES, column)
-                column += N_FRAMES
-                # The frames overlap, so the end of this segment starts the next.
-                filled = n_fft - hop
-                segment[:filled] = segment[hop * N_FRAMES :]
-    if filled >= n_fft:
-        buffers.transform(1 + (filled - n_fft) // hop, column)
-    return n_read
+class _Buffers:
+    """The memory of one thread, whose addresses are kept: to ask numpy for one takes longer than to transform a frame.
+
+    The power of each mel band lies in a line of its own::
+
+        | 64 columns | the centre of the clip, which becomes the row: 128 columns | 64 columns | 16 columns |
+
+    Frames before the centre go to the columns left of it and frames behind it to those right of it, where they
+    overwrite each other: only their peak counts. The last columns keep the kernel from writing bands that follow each
+    other to the same part of the processor's cache.
+    """
+
+    def __init__(self, settings: MelSettings) -> None:
+        kernel = _kernel(settings)
+        self._settings = settings
+        # Samples of the frames to transform next; and zeros, over which the first and the last frame lie with one half.
+        self._segment = _aligned((N_FRAMES - 1) * settings.hop_length + settings.n_fft)
+        self._silence = np.zeros(settings.n_fft // 2, np.float32)
+        self._peak, scratch = _aligned(kernel.n_lanes), _aligned(2 * kernel.n_lanes * settings.n_fft)
+        mel, floors = _aligned(settings.n_mels * _stride(settings)), floors_of(settings)
+        self._mel_power, self._normalise = kernel.mel_power, kernel.normalise
+        self._at_segment, self._at_peak, self._at_floors = map(_address, (self._segment, self._peak, floors))
+        self._at_tables = [_address(array) for array in (kernel.tables, kernel.bounds, scratch)]
+        self._at_mel = _address(mel[N_FRAMES:])
+        self._kept_alive = kernel, floors, scratch
+        self._centre = mel.reshape(settings.n_mels, -1)[:, N_FRAMES : N_FRAMES + settings.n_frames]
+
+    def transform(self, blocks: Iterable[Float32], n_samples: int) -> int:
+        """Take a clip to the powers of its bands, and return the number of samples that there were."""
+        segment, silence, n_fft, hop = self._segment, self._silence, self._settings.n_fft, self._settings.hop_length
+        column = -max(0, (n_frames_of(n_samples, self._settings) - self._settings.n_frames) // 2)
+        self._peak[:] = 0
+        # Frames are centred, so the first and the last one lie half over silence.
+        filled, n_read = len(silence), -len(silence)
+        segment[:filled] = 0
+        for block in chain(blocks, [silence]):
+            taken, length = 0, len(block)
+            n_read += length
+            while taken < length:
+                n = min(length - taken, len(segment) - filled)
+                segment[filled : filled + n] = block[taken : taken + n]
+                taken, filled = taken + n, filled + n
+                if filled == len(segment):
+                    self._transform_segment(N_FRAMES, column)
+                    column += N_FRAMES
+                    # The frames overlap, so the end of this segment starts the next.
+                    filled = n_fft - hop
+                    segment[:filled] = segment[hop * N_FRAMES :]
+        if filled >= n_fft:
+            self._transform_segment(1 + (filled - n_fft) // hop, column)
+        return n_read
+
+    def _transform_segment(self, n_frames: int, column: int) -> None:
+        """Transform the first frames of the segment into the columns from `column` on; the centre begins at 0."""
+        column = min(max(column, -N_FRAMES), self._settings.n_frames)
+        self._mel_power(self._at_segment, n_frames, *self._at_tables, self._at_peak, self._at_mel + 4 * column)
+
+    def energy(self, n_samples: int) -> float:
+        """Return the sum of the powers in the centre, before they are normalised.
+
+        It is not finite if any power of the clip is not.
+        """
+        return float(self._centre[:, : self._n_used(n_samples)].sum(dtype=np.float64)) + 0 * float(self._peak.max())
+
+    def normalise(self, n_samples: int, out: Float32) -> float:
+        """Write the levels in the centre to `out`, and 0 behind a clip that is shorter; return the clip's peak."""
+        n_used = self._n_used(n_samples)
+        return self._normalise(self._at_mel, n_used, self._at_peak, self._at_floors, _address(out))
+
+    def _n_used(self, n_samples: int) -> int:
+        return min(n_frames_of(n_samples, self._settings), self._settings.n_frames)
 
 
-def prepare(settings: MelSettings) -> None:
-    """Compile the kernel now, so that workers that are forked have it."""
-    buffers_of(settings)
+class _PerThread(threading.local):
+    def __init__(self) -> None:
+        self.buffers: dict[MelSettings, _Buffers] = {}
+
+
+_PER_THREAD = _PerThread()
+
+
+def prepare(settings: MelSettings) -> _Buffers:
+    """Return this thread's buffers for some settings.
+
+    The first call compiles the kernel, which takes 0.2 s; workers that are forked after it have it.
+    """
+    made = _PER_THREAD.buffers
+    try:
+        return made[settings]
+    except KeyError:
+        made[settings] = _Buffers(settings)
+        return made[settings]
+
+
+@cache
+def _kernel(settings: MelSettings) -> Kernel:
+    window, filterbank = hann_window(settings), mel_filterbank(settings)
+    shape = settings.hop_length, settings.n_frames, _stride(settings)
+    if settings.n_fft not in COMPILED:
+        reason = f"there is no machine code for n_fft = {settings.n_fft}"
+    else:
+        try:
+            # Imported here, because a run that finds nothing to do must not wait for it.
+            from featurize.features.kernel import compile_kernel
+
+            return compile_kernel(window, filterbank, *shape)
+        except (ImportError, OSError, RuntimeError) as error:
+            reason = f"LLVM makes no code for this processor ({str(error).partition(chr(10))[0]})"
+    import multiprocessing
+
+    # A worker's main process says so for all.
+    if multiprocessing.parent_process() is None:
+        notice(f"{reason}; numpy computes the rows, {_COST}")
+    return reference_kernel(window, filterbank, *shape)
+
+
+def _stride(settings: MelSettings) -> int:
+    return settings.n_frames + 2 * N_FRAMES + _LINE_FLOATS
+
+
+def _aligned(n: int) -> Float32:
+    """Return zeros that start on a line of the cache, or half of the kernel's vectors would lie on two."""
+    room = np.zeros(n + _LINE_FLOATS, np.float32)
+    start = -_address(room) // 4 % _LINE_FLOATS
+    return room[start : start + n]
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]  # twice as fast as array.ctypes.data
+    return address

@@ -144,7 +144,8 @@ def _found_classes(
         ]:
             notify(f"{human_list(others, _N_SHOWN, '; ')}; --classes all takes every folder")
     if not folders and not recordings:
-        there = f" (there are: {human_list(walked.names)})" if walked.names else ""
+        names = walked.places.names
+        there = f" (there are: {human_list(names)})" if names else ""
         raise UserError(
             f"{walked.data} has no folder with audio in it{loose_words(walked.data, walked.places)}; put the clips of"
             f" each class into a folder of their own there{there}"

@@ -98,7 +98,7 @@ def _compute(data: str, task: Task, settings: MelSettings, room: Room, done: Don
     clip, n_before = task.clip, room.n
     try:
         with open_audio(f"{data}/{clip.path}", clip.size, clip.mtime_ns) as audio:
-            sha256 = audio.sha256
+            sha256 = audio.sha256()
             rows = [] if sha256 == task.known_sha256 else add_rows(clip, audio, sha256, settings, task.crop, room)
     except ClipError as error:
         room.cut(n_before)
@@ -118,7 +118,7 @@ def _compute_segments(data: str, tasks: Sequence[Task], settings: MelSettings, r
     trouble = ClipError("")
     try:
         with open_audio(f"{data}/{clip.file}", clip.size, clip.mtime_ns) as audio:
-            content = audio.sha256
+            content = audio.sha256()
             segments = [task.clip.segment for task in tasks if task.clip.segment is not None]
             sha256 = [segment.sha256(content) for segment in segments]
             same = {i for i, task in enumerate(tasks) if task.known_sha256 == sha256[i]}

@@ -41,7 +41,7 @@ def row_of_samples(y: npt.NDArray[np.floating], sr: int | None, settings: MelSet
     with np.errstate(over="ignore"):  # a sample that is too large is refused when the row is finished
         samples = np.ascontiguousarray(np.atleast_2d(y).T, np.float32)
     n_samples, n_channels = samples.shape
-    audio = Audio(sr, n_channels, n_samples, y.dtype.name, partial(_blocks, samples), str)
+    audio = Audio(sr, n_channels, n_samples, y.dtype.name, partial(_blocks, samples))
     out = np.empty(ROW_SHAPE, np.float32)
     write_row(audio, settings, out)
     return out

@@ -131,7 +131,7 @@ class _Windows:
             yield y
             return Decoded(len(y))
 
-        return Audio(self._audio.sr, y.shape[1], len(y), self._audio.format, blocks, str)
+        return Audio(self._audio.sr, y.shape[1], len(y), self._audio.format, blocks)
 
     def _n_resampled(self, y: Float32) -> int:
         return n_resampled(len(y), self._audio.sr, self._settings.sr)

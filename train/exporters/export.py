@@ -198,7 +198,7 @@ def _read_clip(settings: MelSettings, data: Path, path: str, clip: str, sha256: 
 
     try:
         with open_clip(str(data / clip)) as audio:
-            if audio.sha256 != sha256:
+            if audio.sha256() != sha256:
                 return None
         with open_clip(str(data / path)) as audio:
             waveform = np.concatenate([block.copy() for block in mono_blocks(audio, settings.sr)])

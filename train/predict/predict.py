@@ -193,7 +193,7 @@ def _in_memory(y: Float32, sr: int) -> Audio:
         yield y[:, None]
         return Decoded(len(y))
 
-    return Audio(sr, 1, len(y), "", blocks, lambda: "")
+    return Audio(sr, 1, len(y), "", blocks)
 
 
 def _loudest(

@@ -18,7 +18,8 @@ from cache.shared.segment import grid
 from cache.shared.tree import is_background
 from cache.shared.types import Float32, Float64
 from featurize.audio.pieces import cut_windows
-from featurize.features.row import FEATURE_VERSION, computable
+from featurize.features.profiles import computable
+from featurize.features.row import FEATURE_VERSION
 from train.predict.results import Kind, Recording, Window
 from train.runs.directory import Run
 

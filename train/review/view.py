@@ -13,7 +13,7 @@ from featurize.audio.audio import ClipError
 from featurize.audio.decode import open_audio
 from featurize.audio.pieces import open_clip
 from featurize.audio.resample import resampled
-from featurize.features.reference import hann_window, mel_filterbank, mel_power, normalise
+from featurize.features.reference import floors_of, hann_window, mel_filterbank, mel_power, normalise
 from featurize.features.row import n_frames_of
 from train.report.figures import spectrogram_png
 from train.report.players import encoded, original_of
@@ -87,5 +87,4 @@ def spectrogram(samples: Float32, sr: int, settings: MelSettings) -> Float32:
     filled = np.concatenate((half, y, half, half))  # at least one frame
     mel = mel_power(filled, settings.hop_length, hann_window(settings), mel_filterbank(settings))
     mel = mel[:, : n_frames_of(len(y), settings)]
-    floors = np.array([settings.amin, 10 ** (-settings.top_db / 10), 1e-9 * np.log(10)], np.float32)
-    return normalise(mel, float(mel.max()), floors)
+    return normalise(mel, float(mel.max()), floors_of(settings))

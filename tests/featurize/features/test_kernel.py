@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from featurize.features.buffers import COMPILED
 from featurize.features.kernel import compile_kernel
+from featurize.features.row import COMPILED
 
 N_FRAMES, STRIDE = 24, 40
 QUIET = (1e-30, 0.0, 0.0)

@@ -12,7 +12,7 @@ import featurize.features.kernel
 from cache import open_cache
 from cache.file.settings import MelSettings
 from featurize import build
-from featurize.features import buffers, llvm, reference, row
+from featurize.features import llvm, reference, row
 from featurize.features.check import compare
 from featurize.features.kernel import compile_kernel
 from tests import ROOT
@@ -63,8 +63,8 @@ def without_kernel(monkeypatch):
 
 
 def forget():
-    buffers._kernel.cache_clear()
-    buffers._PER_THREAD.buffers.clear()
+    row._kernel.cache_clear()
+    row._PER_THREAD.buffers.clear()
 
 
 def test_the_toy_example_compiles_and_adds_two_vectors():

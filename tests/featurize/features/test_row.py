@@ -9,8 +9,9 @@ from cache.shared.errors import UserError
 from featurize.audio.audio import ClipError
 from featurize.features import row
 from featurize.features.check import librosa_row
+from featurize.features.profiles import computable
 from featurize.features.reference import mel_filterbank
-from featurize.features.row import computable, energy, n_frames_of, write_spectrogram
+from featurize.features.row import energy, n_frames_of, write_spectrogram
 from tests.helpers.oracle import NOTEBOOK, row_of
 
 SETTING = MelSettings()
