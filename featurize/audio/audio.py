@@ -116,6 +116,19 @@ class Audio(NamedTuple):
                 return
 
 
+def audio_of(samples: Float32, sr: int, format: str) -> Audio:
+    """Return samples in memory, shape (n, n_channels) with full scale at 1, as an open clip."""
+    n_samples, n_channels = samples.shape
+
+    def blocks() -> Blocks:
+        step = max(1, BLOCK_SAMPLES // n_channels)
+        for start in range(0, n_samples, step):
+            yield samples[start : start + step]
+        return Decoded(n_samples)
+
+    return Audio(sr, n_channels, n_samples, format, blocks)
+
+
 def check_sr(sr: int, stated: str = "its header states a sample rate of") -> None:
     """Raise a ClipError if no recorder writes such a sample rate; `stated` is what the message says before it."""
     if not _LOWEST_SR <= sr <= _HIGHEST_SR:

@@ -4,13 +4,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from cache.file.reader import Cache, open_cache
-from cache.file.settings import MelSettings, Setting
+from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from cache.shared.segment import Segment, segment_of
 from cache.shared.text import printable
+from cache.shared.types import Float32
 
 TOLERANCE = 1e-4
 
@@ -47,20 +47,17 @@ def _difference(data: Path, cache: Cache, i: int) -> float:
         raise UserError(f"{path}: {error.strerror}; give the folder the cache was made from") from None
     if (status.st_size, status.st_mtime_ns) != (cache.columns["size"][i], cache.columns["mtime_ns"][i]):
         raise UserError(f"{path} changed since the cache was made; bring the cache up to date first")
-    expected = librosa_spectrogram(path, cache.settings, segment)
+    expected = librosa_spectrogram(path, MelSettings(**cache.settings), segment)  # type: ignore[arg-type]
     return float(np.abs(cache.X[i, :, :, 0].astype(np.float32) - expected).max())
 
 
-def librosa_spectrogram(
-    path: Path, settings: dict[str, Setting] | None = None, segment: Segment | None = None
-) -> npt.NDArray[np.float32]:
+def librosa_spectrogram(path: Path, s: MelSettings, segment: Segment | None = None) -> Float32:
     """Compute the normalised mel spectrogram of a file or a segment of it with librosa's own calls, step by step.
 
-    The result has the shape (128, 128). Without `settings` it is by the project's contract.
+    The result has the shape (128, 128).
     """
     import librosa
 
-    s = MelSettings(**settings) if settings else MelSettings()  # type: ignore[arg-type]
     part: dict[str, float] = {}
     channel = 0
     if segment is not None:
@@ -72,7 +69,7 @@ def librosa_spectrogram(
     return librosa_row(np.atleast_2d(y)[channel - 1] if channel else y, s)
 
 
-def librosa_row(y: npt.NDArray[np.float32], s: MelSettings) -> npt.NDArray[np.float32]:
+def librosa_row(y: Float32, s: MelSettings) -> Float32:
     """Compute the normalised mel spectrogram of a mono waveform at `s.sr`, see `librosa_spectrogram`."""
     import librosa
 
@@ -102,5 +99,5 @@ def librosa_row(y: npt.NDArray[np.float32], s: MelSettings) -> npt.NDArray[np.fl
     else:
         S_db = np.pad(S_db, ((0, 0), (0, s.n_frames - n_frames)), constant_values=S_db.min())
     lowest, highest = S_db.min(), S_db.max()
-    normalised: npt.NDArray[np.float32] = ((S_db - lowest) / (highest - lowest + 1e-8)).astype(np.float32)
+    normalised: Float32 = ((S_db - lowest) / (highest - lowest + 1e-8)).astype(np.float32)
     return normalised

@@ -1,6 +1,5 @@
 """The row of one clip, a file or samples in memory, to the bit as it would be in a cache."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
 from cache.shared.types import Float32
-from featurize.audio.audio import BLOCK_SAMPLES, Audio, Blocks, ClipError, Decoded, check_sr
+from featurize.audio.audio import ClipError, audio_of, check_sr
 from featurize.audio.pieces import open_clip
 from featurize.workers.rows import write_row
 
@@ -40,15 +39,6 @@ def row_of_samples(y: npt.NDArray[np.floating], sr: int | None, settings: MelSet
     check_sr(sr, "the sample rate is")
     with np.errstate(over="ignore"):  # a sample that is too large is refused when the row is finished
         samples = np.ascontiguousarray(np.atleast_2d(y).T, np.float32)
-    n_samples, n_channels = samples.shape
-    audio = Audio(sr, n_channels, n_samples, y.dtype.name, partial(_blocks, samples))
     out = np.empty(ROW_SHAPE, np.float32)
-    write_row(audio, settings, out)
+    write_row(audio_of(samples, sr, y.dtype.name), settings, out)
     return out
-
-
-def _blocks(samples: Float32) -> Blocks:
-    n_samples = max(1, BLOCK_SAMPLES // samples.shape[1])
-    for start in range(0, len(samples), n_samples):
-        yield samples[start : start + n_samples]
-    return Decoded(len(samples))

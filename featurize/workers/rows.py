@@ -11,7 +11,7 @@ from cache.file.columns import ROW_SHAPE, Row
 from cache.file.settings import MelSettings
 from cache.shared.segment import Crop, Grid, Segment, grid
 from cache.shared.types import Float32
-from featurize.audio.audio import Audio, Blocks, Decoded, Reading
+from featurize.audio.audio import Audio, Reading, audio_of
 from featurize.audio.find import Clip
 from featurize.audio.pieces import Loudest, cut_windows
 from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
@@ -127,11 +127,7 @@ class _Windows:
                 yield first, y
 
     def _window(self, y: Float32) -> Audio:
-        def blocks() -> Blocks:
-            yield y
-            return Decoded(len(y))
-
-        return Audio(self._audio.sr, y.shape[1], len(y), self._audio.format, blocks)
+        return audio_of(y, self._audio.sr, self._audio.format)
 
     def _n_resampled(self, y: Float32) -> int:
         return n_resampled(len(y), self._audio.sr, self._settings.sr)

@@ -118,7 +118,7 @@ def in_range_of(profile: str, by_librosa: bool) -> Callable[[Path], object]:
     from featurize.features.profiles import PROFILES
 
     settings = PROFILES[profile]
-    return lambda path: librosa_spectrogram(path, settings.as_dict()) if by_librosa else featurize_clip(path, settings)
+    return lambda path: librosa_spectrogram(path, settings) if by_librosa else featurize_clip(path, settings)
 
 
 RIVALS = {

@@ -42,7 +42,7 @@ def row_of(y: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def notebook(path: Path) -> npt.NDArray[np.float32]:
     """One clip as the notebook makes it, shape (128, 128, 1), float32."""
-    return librosa_spectrogram(path, NOTEBOOK.as_dict())[..., np.newaxis]
+    return librosa_spectrogram(path, NOTEBOOK)[..., np.newaxis]
 
 
 def by_ffmpeg(path: Path) -> npt.NDArray[np.float32]:

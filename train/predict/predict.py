@@ -17,8 +17,7 @@ from cache.file.settings import MelSettings
 from cache.shared.cli import signal_came
 from cache.shared.errors import UserError
 from cache.shared.segment import grid
-from cache.shared.types import Float32
-from featurize.audio.audio import Audio, Blocks, ClipError, Decoded, Reading
+from featurize.audio.audio import ClipError, Reading, audio_of
 from featurize.audio.decode import open_audio
 from featurize.audio.pieces import Loudest
 from featurize.audio.resample import mono_blocks, n_resampled
@@ -180,20 +179,12 @@ def _open(source: Source) -> AbstractContextManager[Any]:
     if source.reason:
         raise ClipError(source.reason)
     if source.samples is not None:
-        return nullcontext(_in_memory(source.samples, source.sr))
+        return nullcontext(audio_of(source.samples[:, None], source.sr, ""))
     if source.is_stdin:
         return nullcontext(open_stream(0, signal_came))
     if not stat.S_ISREG(source.path.stat().st_mode):
         raise ClipError("it is not a file; a WAV in a pipe goes to standard input, as `predict RUN -`")
     return open_audio(str(source.path))
-
-
-def _in_memory(y: Float32, sr: int) -> Audio:
-    def blocks() -> Blocks:
-        yield y[:, None]
-        return Decoded(len(y))
-
-    return Audio(sr, 1, len(y), "", blocks)
 
 
 def _loudest(
@@ -205,7 +196,7 @@ def _loudest(
     for cut in of_cuts:
         if cut.whole:
             return [featurized(cut)]
-        blocks = mono_blocks(_in_memory(cut.y, sr), settings.sr)
+        blocks = mono_blocks(audio_of(cut.y[:, None], sr, ""), settings.sr)
         at, first = energy(blocks, n_resampled(len(cut.y), sr, settings.sr), settings), round(cut.start * sr)
         if loudest.may_have(at, first):
             part = featurized(cut)

@@ -40,7 +40,7 @@ def test_a_profile_has_a_filter_in_every_band_and_rows_that_are_librosas(name, t
     assert mel_filterbank(settings).any(axis=1).all()
     soundfile.write(tmp_path / "clip.wav", tone(settings.fmax / 2, settings.sr, 9), settings.sr)
     row = featurize_clip(tmp_path / "clip.wav", name)
-    expected = librosa_spectrogram(tmp_path / "clip.wav", settings.as_dict())
+    expected = librosa_spectrogram(tmp_path / "clip.wav", settings)
     np.testing.assert_allclose(row[..., 0], expected, rtol=0, atol=1e-4)
 
 

@@ -288,7 +288,7 @@ def test_a_recording_that_is_cut_short_is_classified_with_what_is_missing(
             yield y[:, None]
             return Decoded(len(y), missing)  # known at its end only
 
-        audio = Audio(16000, 1, 160_000, "WAV/PCM_16", blocks, digest=lambda: "")
+        audio = Audio(16000, 1, 160_000, "WAV/PCM_16", blocks)
         monkeypatch.setattr("train.predict.predict._open", lambda _, audio=audio: nullcontext(audio))
         *windows, last = predict(opened, find_sources([tmp_path / "cut.wav"]))
         assert (last.kind, last.label, last.note) == (
