@@ -183,13 +183,8 @@ def first_frame(file: int, size: int) -> int | None:
     # It nearly always begins right there.
     if _frames_at(file, start):
         return start
-    data = os.pread(file, _JUNK_BYTES, start)
-    at = data.find(b"\xff")
-    while at >= 0:
-        if _frames_at(file, start + at):
-            return start + at
-        at = data.find(b"\xff", at + 1)
-    return None
+    places = (start + found.start() for found in re.finditer(b"\xff", os.pread(file, _JUNK_BYTES, start)))
+    return next((at for at in places if _frames_at(file, at)), None)
 
 
 def n_stated_mp3(file: int, size: int) -> int:
@@ -223,15 +218,15 @@ def _after_tags(file: int, size: int) -> int:
 
 
 def _frames_at(file: int, at: int) -> bool:
-    kind = None
+    kinds = set()
     for _ in range(_FRAMES_IN_A_ROW):
         head = os.pread(file, 4, at)
         n_bytes = _frame_bytes(head)
-        if not n_bytes or kind not in (None, (head[1] & 0xFE, head[2] & 0x0C)):
+        if not n_bytes:
             return False
-        kind = head[1] & 0xFE, head[2] & 0x0C
+        kinds.add((head[1] & 0xFE, head[2] & 0x0C))
         at += n_bytes
-    return True
+    return len(kinds) == 1
 
 
 def _frame_bytes(head: bytes) -> int:

@@ -30,9 +30,6 @@ N_FRAMES = 64
 # The window lengths that there is machine code for.
 COMPILED = tuple(2**i for i in range(6, 14))
 
-# For clips of a second, from the file to the row, on one core.
-_COST = "which takes about four times as long"
-
 _NOT_FINITE = "it has samples that are NaN, infinite or too large to square"
 
 # A line of the processor's cache.
@@ -223,9 +220,9 @@ def _kernel(settings: MelSettings) -> Kernel:
             reason = f"LLVM makes no code for this processor ({str(error).partition(chr(10))[0]})"
     import multiprocessing
 
-    # A worker's main process says so for all.
+    # A worker's main process says so for all. Four times is for clips of a second, from the file to the row.
     if multiprocessing.parent_process() is None:
-        notice(f"{reason}; numpy computes the rows, {_COST}")
+        notice(f"{reason}; numpy computes the rows, which takes about four times as long")
     return reference_kernel(window, filterbank, *shape)
 
 

@@ -17,7 +17,7 @@ from cache.file.settings import MelSettings
 from cache.shared.cli import signal_came
 from cache.shared.errors import UserError
 from cache.shared.segment import grid
-from featurize.audio.audio import ClipError, Reading, audio_of
+from featurize.audio.audio import Audio, ClipError, Reading, audio_of
 from featurize.audio.decode import open_audio
 from featurize.audio.pieces import Loudest
 from featurize.audio.resample import mono_blocks, n_resampled
