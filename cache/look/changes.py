@@ -10,7 +10,7 @@ from cache.file.reader import Cache
 from cache.labels.read import tables
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
-from cache.shared.tree import Tree, class_places, joined, look_at, walk
+from cache.shared.tree import Places, Tree, class_places, look_at, walk
 
 # The most folders to look into, in addition to one for each clip.
 MOST_FOLDERS = 10_000
@@ -48,21 +48,24 @@ def changes(cache: Cache) -> Changes:
     known = dict(zip(cache.clip_paths, zip(*stamps, strict=True), strict=True))
     known |= {clip.path: (clip.size, clip.mtime_ns) for clip in cache.rejected_clips}
     recordings = {file for path in known if (file := recording_of(path)) != path}
-    classes = _class_folders(data, cache)
-    if not (any(classes) or any(os.path.exists(f"{data}/{file}") for file in recordings)):  # noqa: PTH110
+    try:
+        places = class_places(data)
+    except OSError:
+        places = Places([], {}, [])
+    folders = [folder for name in cache.header.folders for folder in places.folders.get(name, {}).values()]
+    if not (folders or any(os.path.exists(f"{data}/{file}") for file in recordings)):  # noqa: PTH110
         return Changes(data, reason="the class folders are not there; DATA or the cache was moved")
     found: dict[str, tuple[int, ...]] = {}
     others: Counter[str] = Counter()
     # A cache from elsewhere may name any folder for DATA and for its tables.
     most = MOST_FOLDERS + len(known)
     try:
-        trees = iter(walk(data, [folder for folders in classes for folder in folders], most=most))
+        trees = dict(zip(folders, walk(data, folders, most=most), strict=True))
         n_tables = _n_newer(cache, most)
     except UserError as error:
         return Changes(data, reason=str(error))
-    for folders in classes:
-        tree = joined([next(trees) for _ in folders])
-        if unreadable := [f"{data}/{folder}: {reason}" for folder, reason in tree.unreadable if folder in folders]:
+    for tree in (tree for members in cache.header.members.values() for tree in places.of_class(members, trees)):
+        if unreadable := [f"{data}/{folder}: {reason}" for folder, reason in tree.unreadable if folder in trees]:
             return Changes(data, reason=unreadable[0])
         tree.audio = [path for path in tree.audio if path not in recordings]
         looked = look_at(data, tree, cache.header.max_per_class or None)
@@ -90,20 +93,6 @@ def _n_newer(cache: Cache, most: int) -> int:
     except OSError:
         newer = 1
     return newer + len(cache.header.tables) - len(there)
-
-
-def _class_folders(data: str, cache: Cache) -> list[list[str]]:
-    """Return the folders of each class, together where they lie in the same of train, val and test or in none."""
-    try:
-        places = class_places(data)
-    except OSError:
-        return []
-    found: dict[tuple[str, str], list[str]] = {}
-    for name, members in cache.header.members.items():
-        for member in members:
-            for subset, folder in places.folders.get(member, {}).items():
-                found.setdefault((name, subset), []).append(folder)
-    return [*found.values()]
 
 
 def as_json(found: Changes) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import math
 import os
 import stat
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -29,16 +29,8 @@ CLASS_NAMES = ("dog", "cat", "bird")
 BACKGROUND = "background"
 _BACKGROUND_NAMES = frozenset({BACKGROUND, "noise", "other", "silence"})
 
-# Folders that hold a subset of a split that was made before.
-SUBSETS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "eval": "val",
-    "test": "test",
-}
+# Folders that hold a subset of a split that was made before, and the subset.
+SUBSETS = {"train": "train", "test": "test", **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val")}
 
 
 @dataclass
@@ -212,6 +204,15 @@ class Places(NamedTuple):
     folders: dict[str, dict[str, str]]
     # Audio files in DATA, and in train, val and test, that are beside the class folders, relative to DATA.
     loose: list[str]
+
+    def of_class(self, members: Iterable[str], trees: Mapping[str, Tree]) -> list[Tree]:
+        """Return the content of the folders of a class, given by path in `trees`, joined for each subset."""
+        found: dict[str, list[Tree]] = defaultdict(list)
+        for name in members:
+            for subset, folder in self.folders.get(name, {}).items():
+                if folder in trees:
+                    found[subset].append(trees[folder])
+        return [joined(found[subset]) for subset in sorted(found)]
 
 
 def class_places(data: str | os.PathLike[str]) -> Places:
