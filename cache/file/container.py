@@ -18,7 +18,8 @@ import io
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -124,6 +125,20 @@ def lay_out(
         if offset is not None and offset < x_end:
             raise CacheError(f"HDF5 put {name!r} before the end of X; please report this with the version of h5py")
     return datasets
+
+
+@contextmanager
+def open_hdf5(raw: BinaryIO) -> Iterator[h5py.File]:
+    """Open the HDF5 structure of an open file; raise a DamagedCache if it is not whole."""
+    # Through a Python file object HDF5 takes no lock, and X is mapped from the inode that was checked.
+    try:
+        with h5py.File(raw, "r") as h5:
+            yield h5
+    except CacheError:
+        raise
+    # Each layer of HDF5 and h5py has an exception of its own for damage.
+    except Exception:
+        raise DamagedCache("it is not a whole HDF5 file") from None
 
 
 def mapped(h5: h5py.File, name: str, raw: BinaryIO) -> npt.NDArray[Any]:

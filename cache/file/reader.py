@@ -2,19 +2,16 @@
 
 import os
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from cache.file.columns import COLUMNS, CUT_SHORT, REJECTED, Columns, Rejected
-from cache.file.container import is_sealed, mapped
+from cache.file.container import is_sealed, mapped, open_hdf5
 from cache.file.header import Header, format_version_of, lacking
 from cache.file.settings import MelSettings, Setting
 from cache.file.validate import check_arrays
@@ -292,7 +289,7 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
         raise CacheError("it is not an HDF5 file; give the cache that `python -m featurize` wrote")
     # A file without a seal may be another program's.
     has_seal = is_sealed(raw.fileno())
-    with _hdf5(raw) as h5:
+    with open_hdf5(raw) as h5:
         missing = lacking(format_version_of(h5.attrs))
         wanted = {"X", "y", *COLUMNS, *REJECTED} - {*missing}
         if odd := {*h5} ^ wanted:
@@ -308,16 +305,3 @@ def _read(path: Path, raw: BinaryIO) -> Cache:
     check_arrays(header, X, arrays)
     columns, rejected = ({name: arrays[name] for name in names} for names in (COLUMNS, REJECTED))
     return Cache(path, X, arrays["y"], columns, rejected, header, stamp_of(os.fstat(raw.fileno())))
-
-
-@contextmanager
-def _hdf5(raw: BinaryIO) -> Iterator[h5py.File]:
-    # Through a Python file object HDF5 takes no lock, and X is mapped from the inode that was checked.
-    try:
-        with h5py.File(raw, "r") as h5:
-            yield h5
-    except CacheError:
-        raise
-    # Each layer of HDF5 and h5py has an exception of its own for damage.
-    except Exception:
-        raise DamagedCache("it is not a whole HDF5 file") from None
