@@ -141,12 +141,13 @@ class ClipDesk(Desk[Clip, Correction]):
         self.cache, self.data, self.run = cache, data, run
         self.decided.update(read_corrections(file, notify))
 
-    def times(self, index: int, view: int) -> dict[str, object]:
-        """Return which seconds of a clip are shown and heard, and the clips most like it."""
+    def item(self, index: int, view: int = 0) -> dict[str, object]:
+        """Return what the page shows of one clip; times in seconds within it."""
         clip = self.items[index]
         starts, ends = seconds_shown(self.cache, clip.row)
         duration = self._duration(clip.row)
         return {
+            **super().item(index, view),
             "starts": starts,
             "ends": ends,
             "sound_starts": starts_at(duration, (starts + ends) / 2),

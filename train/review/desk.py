@@ -82,7 +82,7 @@ class Desk(ABC, Generic[ItemT, Decided]):
         return {"done": done, "n_suspects_done": sum(self.items[i].suspect for i in done)}
 
     def item(self, index: int, view: int = 0) -> dict[str, object]:
-        """Return what the page shows of one item; times are seconds in the clip, or in the finding's recording."""
+        """Return what the page shows of one item, of whichever kind."""
         item = self.items[index]
         was = self.decided.get(item.key)
         return {
@@ -92,12 +92,7 @@ class Desk(ABC, Generic[ItemT, Decided]):
             "why": printable(item.why),
             "suspect": item.suspect,
             "decision": was and {"decision": was.decision, "new": printable(was.new)},
-            **self.times(index, view),
         }
-
-    @abstractmethod
-    def times(self, index: int, view: int) -> dict[str, object]:
-        """Return from when to when picture and sound of an item go, and what else the page shows of its kind alone."""
 
     @abstractmethod
     def picture(self, index: int, view: int = 0) -> bytes:
@@ -118,9 +113,11 @@ class Desk(ABC, Generic[ItemT, Decided]):
         choice, new = self._answered(item, decision, new)
         when = datetime.now(UTC).isoformat(timespec="microseconds")
         with self._writing:
-            self.decided[item.key] = self.write(item, choice, new, span, when)
+            line = self.write(item, choice, new, span, when)
             if choice == "undo":
-                del self.decided[item.key]
+                self.decided.pop(item.key, None)
+            else:
+                self.decided[item.key] = line
             self.follow(item)
         return self.progress()
 

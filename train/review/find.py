@@ -83,7 +83,7 @@ def note_replaced(
             status = one.path.stat()
             now[path(one)] = [status.st_size, status.st_mtime_ns]
     known: dict[str, list[int]] = {}
-    with suppress(UserError, ValueError, RecursionError):
+    with suppress(UserError, ValueError, TypeError, RecursionError):  # not there yet, or damaged
         known = dict(json.loads(read_text(stamps)))
     replaced = set[str]()
     if table.exists():
@@ -94,6 +94,7 @@ def note_replaced(
         replaced = {name for one in read_rows(run, table) if (name := str(one.path)) in doubted} if doubted else set()
     if is_own and replaced:
         with replacing(table) as beside, beside.open("wb") as out:
+            # Without labels, which follow from the thresholds of each review.
             out.write(csv_header(run))
             out.writelines(as_csv(run, one) for one in read_rows(run, table) if str(one.path) not in replaced)
     for name in sorted(replaced):

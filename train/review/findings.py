@@ -124,12 +124,13 @@ class FindingDesk(Desk[Finding, Ruling]):
         """Return the indices of the findings that are decided, and a note for the reviewer."""
         return {**super().progress(), "note": printable(self._error or self.tables.note)}
 
-    def times(self, index: int, view: int) -> dict[str, object]:
-        """Return which seconds of a recording a view shows, and where in them the finding is."""
+    def item(self, index: int, view: int = 0) -> dict[str, object]:
+        """Return what the page shows of one finding; times in seconds within its recording."""
         finding = self.items[index]
         start, end = self._seconds(index, view)
         was = self.decided.get(finding.key)
         return {
+            **super().item(index, view),
             "starts": start,
             "ends": end,
             "sound_starts": start,

@@ -2,17 +2,15 @@
 
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import read_predictions, read_split
-
-Key = TypeVar("Key", bound=Hashable)
 
 SORTS = ("accuracy", "seconds", "run")
 
@@ -29,22 +27,16 @@ class McNemar(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tested:
-    """Whether a run was right about each clip that it was tested on."""
-
-    by_path: dict[str, bool]  # where two runs have the same cache, equal paths are equal clips
-    # By the clip's sha256, class and number among the clips of that content and class: the same clips in any cache.
-    # Empty for a cross-validation, which keeps no digests.
-    by_content: dict[tuple[str, str, int], bool]
-
-
-@dataclass(frozen=True)
 class Entry:
     """One run of a comparison."""
 
     folder: Path
     record: Record
-    tested: Tested | None = None
+    # Whether the run was right about each clip that it was tested on. With the same cache, equal paths are equal clips.
+    # In any cache, a clip is its sha256, its class and its number among the clips of that content and class; a
+    # cross-validation keeps no digests.
+    by_path: Mapping[Hashable, bool] = field(default_factory=dict)
+    by_content: Mapping[Hashable, bool] = field(default_factory=dict)
     clips: int = 0  # entries of equal number, from 1, were tested on the same clips; 0 without a test
     # McNemar's test of the best run on these clips (first) and this one (second); None for the best itself.
     difference: McNemar | None = None
@@ -93,7 +85,7 @@ def compare(paths: str | Path | list[Path] | list[str] | tuple[str | Path, ...],
         try:
             record = read_record(folder)
             if record.state == FINISHED:
-                entries.append(Entry(folder, record, _tested(folder, record) if record.metrics else None))
+                entries.append(Entry(folder, record, *(_tested(folder, record) if record.metrics else ())))
             else:
                 warnings.append(f"{folder} is unfinished; skipped")
         except UserError as error:
@@ -152,11 +144,12 @@ def _below(path: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _tested(folder: Path, record: Record) -> Tested:
-    """Read the tests of a finished run; of a cross-validation its first repeat, so that each clip counts once."""
+def _tested(folder: Path, record: Record) -> tuple[dict[Hashable, bool], dict[Hashable, bool]]:
+    """Read the tests of a finished run, by path and by content; of a cross-validation the first repeat alone."""
     first = read_predictions(folder, record.class_names).first_repeat
-    correct = dict(zip((first.paths[i] for i in first.clip.tolist()), first.correct.tolist(), strict=True))
-    by_content: dict[tuple[str, str, int], bool] = {}
+    paths = (first.paths[i] for i in first.clip.tolist())
+    correct: dict[Hashable, bool] = dict(zip(paths, first.correct.tolist(), strict=True))
+    by_content: dict[Hashable, bool] = {}
     if record.command == "fit":
         sha256 = {clip.path: clip.sha256 for clip in read_split(folder)}
         if missing := next((path for path in first.paths if path not in sha256), None):
@@ -166,7 +159,7 @@ def _tested(folder: Path, record: Record) -> Tested:
             key = sha256[path], record.class_names[label]
             by_content[*key, n_before[key]] = correct[path]
             n_before[key] += 1
-    return Tested(correct, by_content)
+    return correct, by_content
 
 
 def _in_sets(entries: Sequence[Entry]) -> list[Entry]:
@@ -174,7 +167,7 @@ def _in_sets(entries: Sequence[Entry]) -> list[Entry]:
     firsts: list[Entry] = []
     compared = []
     for entry in entries:
-        if entry.tested is None:
+        if not entry.by_path:
             compared.append(entry)
             continue
         for number, first in enumerate(firsts, start=1):
@@ -190,15 +183,9 @@ def _in_sets(entries: Sequence[Entry]) -> list[Entry]:
 
 def _answers(first: Entry, second: Entry) -> list[tuple[bool, bool]] | None:
     """Return for every clip whether each of two runs was right; None if they were not tested on the same clips."""
-    if first.tested is None or second.tested is None:
-        return None
-    if first.record.cache.fingerprint == second.record.cache.fingerprint:
-        return _pairs(first.tested.by_path, second.tested.by_path)
-    return _pairs(first.tested.by_content, second.tested.by_content) if first.tested.by_content else None
-
-
-def _pairs(first: dict[Key, bool], second: dict[Key, bool]) -> list[tuple[bool, bool]] | None:
-    return [(right, second[clip]) for clip, right in first.items()] if first.keys() == second.keys() else None
+    is_same = first.record.cache.fingerprint == second.record.cache.fingerprint
+    a, b = (entry.by_path if is_same else entry.by_content for entry in (first, second))
+    return [(right, b[clip]) for clip, right in a.items()] if a and a.keys() == b.keys() else None
 
 
 def _differing(entries: Sequence[Entry]) -> list[str]:

@@ -61,7 +61,9 @@ def what_changed(folder: Path, record: Record, cache: Cache) -> Changed | None:
         return None
     changed = Changed(printable(run), len(relabelled), n_rejected)
     by_path = {
-        path: relabelled[digest] for path, digest in zip(cache.clip_paths, sha256, strict=True) if digest in relabelled
+        printable(path): relabelled[digest]
+        for path, digest in zip(cache.clip_paths, sha256, strict=True)
+        if digest in relabelled
     }
     try:
         before, after = _named(_folder_of(run, folder)), _named(folder)
@@ -113,9 +115,8 @@ def _pairs(
 ) -> dict[bool, list[tuple[bool, bool]]]:
     """Return whether each run was right, for the clips that got another class (True) and those of the same (False)."""
     pairs: dict[bool, list[tuple[bool, bool]]] = {True: [], False: []}
-    corrections = {printable(path): one for path, one in relabelled.items()}
     for path, now in after.items():
-        one = corrections.get(path)
+        one = relabelled.get(path)
         # A clip that was moved had another path then.
         was = before.get(path) or (one and before.get(one.path))
         if was and (one or was.true == now.true):
