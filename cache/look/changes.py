@@ -52,7 +52,7 @@ def changes(cache: Cache) -> Changes:
         places = class_places(data)
     except OSError:
         places = Places([], {}, [])
-    folders = [folder for name in cache.header.folders for folder in places.folders.get(name, {}).values()]
+    folders = places.folders_of(cache.header.folders)
     if not (folders or any(os.path.exists(f"{data}/{file}") for file in recordings)):  # noqa: PTH110
         return Changes(data, reason="the class folders are not there; DATA or the cache was moved")
     found: dict[str, tuple[int, ...]] = {}

@@ -45,6 +45,13 @@ class Tree:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     hollow: list[str] = field(default_factory=list)  # folders with an audio extension that hold no audio
 
+    def add(self, other: "Tree") -> None:
+        """Add the content of another folder."""
+        self.audio += other.audio
+        self.others += other.others
+        self.unreadable += other.unreadable
+        self.hollow += other.hollow
+
 
 class Stamp(NamedTuple):
     """Size, time and number of a file, by which it is recognised without reading it."""
@@ -205,14 +212,18 @@ class Places(NamedTuple):
     # Audio files in DATA, and in train, val and test, that are beside the class folders, relative to DATA.
     loose: list[str]
 
+    def folders_of(self, members: Iterable[str]) -> list[str]:
+        """Return the folders of these names, relative to DATA."""
+        return [folder for name in members for folder in self.folders.get(name, {}).values()]
+
     def of_class(self, members: Iterable[str], trees: Mapping[str, Tree]) -> list[Tree]:
         """Return the content of the folders of a class, given by path in `trees`, joined for each subset."""
-        found: dict[str, list[Tree]] = defaultdict(list)
+        found: dict[str, Tree] = defaultdict(Tree)
         for name in members:
             for subset, folder in self.folders.get(name, {}).items():
                 if folder in trees:
-                    found[subset].append(trees[folder])
-        return [joined(found[subset]) for subset in sorted(found)]
+                    found[subset].add(trees[folder])
+        return [found[subset] for subset in sorted(found)]
 
 
 def class_places(data: str | os.PathLike[str]) -> Places:
@@ -235,17 +246,6 @@ def _entries(top: str | os.PathLike[str], folder: str) -> tuple[list[str], list[
     names = sorted(is_folder)
     audio = [f"{folder}{name}" for name in names if not is_folder[name] and _extension(name) in AUDIO_EXTENSIONS]
     return [name for name in names if is_folder[name]], audio
-
-
-def joined(trees: Iterable[Tree]) -> Tree:
-    """Return the content of several folders as that of one."""
-    whole = Tree()
-    for tree in trees:
-        whole.audio += tree.audio
-        whole.others += tree.others
-        whole.unreadable += tree.unreadable
-        whole.hollow += tree.hollow
-    return whole
 
 
 def subset_and_folder(path: str, folders: Collection[str]) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The clips in DATA: one walk over its folders, and the files and segments that belong to each class, in order."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -10,7 +10,7 @@ from cache.file.columns import Rejected
 from cache.shared.errors import UserError
 from cache.shared.segment import Segment, in_turn
 from cache.shared.text import files_by_kind, human_count, human_list, printable
-from cache.shared.tree import Places, Tree, joined, look_at, walk
+from cache.shared.tree import Places, Tree, look_at, walk
 
 # Folders that an error names.
 _N_SHOWN = 12
@@ -72,19 +72,6 @@ class Walked(NamedTuple):
                 found[name].append(path)
         return found
 
-    def folders_of(self, one: Class) -> list[str]:
-        """Return the folders of a class, relative to DATA."""
-        return [folder for name in one.members for folder in self.places.folders.get(name, {}).values()]
-
-    def of_class(self, one: Class) -> list[Tree]:
-        """Return the content of the folders of a class, joined for each subset that they lie in."""
-        found: dict[str, list[Tree]] = defaultdict(list)
-        for name in one.members:
-            for subset, folder in self.places.folders.get(name, {}).items():
-                if folder in self.trees:
-                    found[subset].append(self.trees[folder])
-        return [joined(found[subset]) for subset in sorted(found)]
-
 
 class Found(NamedTuple):
     """The clips in DATA, and everything else that was found there."""
@@ -99,7 +86,7 @@ class Found(NamedTuple):
 
 def walk_data(data: Path, places: Places, members: Iterable[str], with_rest: bool = False) -> Walked:
     """Walk the class folders of these names, and everything else in DATA, too, if `with_rest`; nothing is opened."""
-    folders = [folder for name in dict.fromkeys(members) for folder in places.folders.get(name, {}).values()]
+    folders = places.folders_of(dict.fromkeys(members))
     trees = walk(data, folders, with_rest=with_rest)
     return Walked(data, places, dict(zip([*folders, ""], trees, strict=False)))
 
@@ -122,7 +109,7 @@ def find_clips(
     found = Found([], [], [], Counter(), [path for path in walked.places.loose if path not in recordings], [])
     n_files = [0] * len(classes)
     for label, one in enumerate(classes):
-        for tree in walked.of_class(one):
+        for tree in walked.places.of_class(one.members, walked.trees):
             tree.audio = [path for path in tree.audio if path not in recordings]
             looked = look_at(walked.data, tree, max_per_class or None)
             found.clips.extend(Clip(path, label, *stamp) for path, stamp in looked.clips.items())
@@ -130,7 +117,7 @@ def find_clips(
             found.ignored.extend(looked.ignored.items())
             found.others.update(tree.others)
             n_files[label] += len(looked.clips)
-        found.folders.extend(walked.folders_of(one))
+        found.folders.extend(walked.places.folders_of(one.members))
     if segments:
         found.folders.append("")
         if max_per_class:
@@ -142,10 +129,10 @@ def find_clips(
 
 def nothing_found(one: Class, walked: Walked, found: Found, has_labels: bool) -> UserError:
     """Return the error that says what there is instead of the clips of a class."""
-    folders = walked.folders_of(one)
+    folders = walked.places.folders_of(one.members)
     if not folders:
         return missing(one.members[0], walked.data, walked.places, has_labels)
-    others = sum((tree.others for tree in walked.of_class(one)), Counter[str]())
+    others = sum((tree.others for folder, tree in walked.trees.items() if folder in folders), Counter[str]())
     holds = [files_by_kind(others)] if others else []
     bad = [clip for clip in found.rejected if any(f"{clip.path}/".startswith(f"{folder}/") for folder in folders)]
     if bad:
