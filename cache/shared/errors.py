@@ -24,3 +24,8 @@ class Interrupted(BaseException):
         super().__init__(signum)
         self.signum = signum
         self.kept = kept
+
+
+def reason_in(error: Exception) -> str:
+    """Return what another library says in its exception, on one line; its type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from cache import Cache
 from cache.file.settings import MelSettings
-from cache.shared.errors import UserError
+from cache.shared.errors import UserError, reason_in
 from cache.shared.files import as_path, refuse_existing
 from cache.shared.types import Float32
 from train.backend.types import Model, Tensor
@@ -150,9 +150,8 @@ def _write(writer: Format, exportable: Exportable, file: Path) -> None:
             raise
         # Each converter has exceptions of its own for models that it does not know or has no room for.
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
-                f"the model cannot be written as {file.suffix[1:]} ({reason}); try another --format"
+                f"the model cannot be written as {file.suffix[1:]} ({reason_in(error)}); try another --format"
             ) from None
 
 

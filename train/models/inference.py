@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from cache import Cache
 from cache.shared.cli import notice
+from cache.shared.errors import reason_in
 from cache.shared.files import replacing
 from cache.shared.types import Float32, Rows
 from train.backend.types import Model
@@ -158,8 +159,7 @@ def _session(graph: bytes) -> Any:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     # onnxruntime has an exception for each kind of damage, and none is public.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise NoNetwork(f"{FILE} is damaged ({reason})") from None
+        raise NoNetwork(f"{FILE} is damaged ({reason_in(error)})") from None
 
 
 def _forward(session: Any, n_columns: int = N_COLUMNS) -> Forward:

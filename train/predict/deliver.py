@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from cache.shared.cli import complain, is_watched, notice, signals_held
+from cache.shared.cli import complain, notice, progress_bar, signals_held
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
 from train.predict.results import LABELS, Kind, Recording, Window
@@ -104,18 +104,18 @@ def _write(found: Iterable[Found], sinks: Sequence[Sink], n_sources: int) -> int
     """Write what is found, show the progress, name the files that are bad, and return how many there are."""
     n_done = n_bad = 0
     detections = Detections()
-    with _bar(n_sources) as bar:
+    bar_format = "{percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
+    with progress_bar(n_sources, dynamic_ncols=True, bar_format=bar_format) as bar:
         for one in found:
             is_bad = one.kind is Kind.REJECTED
             if is_bad:
-                _complain(one, one.reason)
+                _tell(complain, one, one.reason)
             elif one.note:
-                with tqdm.external_write_mode(file=sys.stderr):
-                    notice(f"{one.path}: {one.note}")
+                _tell(notice, one, one.note)
             complete = detections.take(one)
             for sink in sinks:
                 if (reason := sink.write(one, complete)) and isinstance(one, Recording):
-                    _complain(one, reason)
+                    _tell(complain, one, reason)
                     is_bad = True
                     one = replace(one, note="; ".join(filter(None, (one.note, reason))))  # for the next sink
             n_bad += is_bad
@@ -131,20 +131,9 @@ def _write(found: Iterable[Found], sinks: Sequence[Sink], n_sources: int) -> int
     return n_bad
 
 
-def _complain(one: Found, reason: str) -> None:
+def _tell(say: Callable[[str], None], one: Found, text: str) -> None:
     with tqdm.external_write_mode(file=sys.stderr):
-        complain(f"{one.path}: {reason}")
-
-
-def _bar(n_sources: int) -> "tqdm[Any]":
-    return tqdm(
-        total=n_sources,
-        disable=not is_watched(),
-        leave=False,
-        file=sys.stderr,
-        dynamic_ncols=True,
-        bar_format="{percentage:3.0f}% |{bar}|{postfix}, {remaining} left",
-    )
+        say(f"{one.path}: {text}")
 
 
 def _kept(out: Path, format: str) -> str:

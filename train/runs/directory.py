@@ -29,7 +29,7 @@ from cache import Cache, open_cache
 from cache.file.columns import ROW_SHAPE
 from cache.file.settings import SETTINGS, Setting
 from cache.shared.cli import notice
-from cache.shared.errors import UserError
+from cache.shared.errors import UserError, reason_in
 from cache.shared.files import LFS_REMEDY, as_path, is_lfs_pointer, locked, own_folder
 from cache.shared.segment import Crop
 from train.backend.types import Model
@@ -197,8 +197,7 @@ def load_model(run: Run) -> Model:
         raise UserError(f"{file} {error}") from None
     # zipfile, JSON, HDF5 and Keras each fail with exceptions of their own over a damaged file.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{file} is damaged or not a Keras model ({reason}); train again") from None
+        raise UserError(f"{file} is damaged or not a Keras model ({reason_in(error)}); train again") from None
 
 
 def _load(archive: zipfile.ZipFile, config: dict[str, object]) -> Model:
