@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cache.file.columns import COLUMNS, Columns, Rejected
-from cache.file.header import Header
+from cache.file.header import FORMAT_VERSION, Header
 from cache.file.publish import publish_copies
 from cache.file.reader import Cache
 from cache.labels.corrections import FILE, Correction, Decision, every_correction, last_decisions, still_holds
@@ -30,7 +30,9 @@ class Chosen:
     """Clips of caches that become a cache of their own."""
 
     caches: Sequence[Cache]
-    header: Header  # that of the new cache
+    header: Header  # that of the new cache, but for what depends on its place
+    data: str  # the folder that holds the clips
+    tables: Sequence[Path]  # the tables of labels, and folders of them
     columns: Columns  # those of all rows of the caches, one cache behind the other
     labels: Rows  # the label index that each of these rows has in the new cache; -1 if its class is not there
     found_in: Rows  # that of the class of its folder or table, before corrections
@@ -39,7 +41,7 @@ class Chosen:
 
 
 def all_clips(caches: Sequence[Cache], class_names: Sequence[str]) -> Chosen:
-    """Return all clips of caches, with their label indices among some classes; the header is that of the first."""
+    """Return all clips of caches, with their label indices among some classes; header and data are the first's."""
     columns = {name: np.concatenate([cache.columns[name] for cache in caches]) for name in COLUMNS}
     number = {name: label for label, name in enumerate(class_names)}
     index = [np.array([number.get(name, -1) for name in cache.class_names]) for cache in caches]
@@ -49,7 +51,9 @@ def all_clips(caches: Sequence[Cache], class_names: Sequence[str]) -> Chosen:
     for row, path in enumerate(np.where(columns["clip"] == b"", columns["path"], columns["clip"]).tolist()):
         clips[path.decode()].append(row)
     rejected = {one.path: one for cache in reversed(caches) for one in cache.rejected_clips}
-    return Chosen(caches, caches[0].header, columns, labels, found_in, clips, [*rejected.values()])
+    tables = [*dict.fromkeys(path for cache in caches for path in cache.table_paths)]
+    header, data = caches[0].header, caches[0].data_folder
+    return Chosen(caches, header, data, tables, columns, labels, found_in, clips, [*rejected.values()])
 
 
 def place_of(out: str | os.PathLike[str]) -> Path:
@@ -72,6 +76,12 @@ def make(chosen: Chosen, out: Path, notify: Callable[[str], None]) -> Cache:
     there = {*chosen.labels[rows].tolist()}
     if empty := [name for label, name in enumerate(chosen.header.class_names) if label not in there]:
         raise UserError(f"no clip is left of {', '.join(map(printable, empty))}; leave the class out")
+    header = replace(
+        chosen.header,
+        data_dir=os.path.relpath(chosen.data, out.parent),
+        tables=tuple(os.path.relpath(path, out.parent) for path in chosen.tables),
+        format_version=FORMAT_VERSION,
+    )
     columns = {name: column[rows] for name, column in chosen.columns.items()}
     columns["corrected"] = ((columns["corrected"] > 0) * (1 + chosen.found_in[rows])).astype("<i4")
     try:
@@ -79,7 +89,7 @@ def make(chosen: Chosen, out: Path, notify: Callable[[str], None]) -> Cache:
             place_of(out)
             with _corrections_carried(chosen, out, notify):
                 return publish_copies(
-                    out, chosen.header, columns, chosen.labels[rows], rows, chosen.caches, chosen.rejected, notify
+                    out, header, columns, chosen.labels[rows], rows, chosen.caches, chosen.rejected, notify
                 )
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); nothing is left of it") from error

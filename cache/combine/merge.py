@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from cache.combine.make import N_SHOWN, Chosen, all_clips, make, place_of
-from cache.file.header import FORMAT_VERSION, Header
+from cache.file.header import Header
 from cache.file.reader import Cache, open_cache
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
@@ -49,17 +49,13 @@ def merge(
     class_names = _class_names([cache.class_names for cache in caches])
     with_tables = [cache.header for cache in caches if cache.header.tables]
     base = (with_tables or [caches[0].header])[0]
-    tables = dict.fromkeys(path for cache in caches for path in cache.table_paths)
     header = replace(
         base,
         class_names=class_names,
         class_members={name: of for name in class_names if (of := members[name]) != (name,)},
         versions=_versions(caches),
-        data_dir=os.path.relpath(folder, target.parent),
-        tables=tuple(os.path.relpath(path, target.parent) for path in tables),
-        format_version=FORMAT_VERSION,
     )
-    chosen, others = _once(replace(all_clips(caches, class_names), header=header))
+    chosen, others = _once(replace(all_clips(caches, class_names), header=header, data=folder))
     if reasons := [*_unlike(caches), *others, *_unlike_clips(chosen)]:
         raise UserError(f"the caches do not fit together: {'; '.join(dict.fromkeys(reasons))}")
     return make(chosen, target, notify)

@@ -5,11 +5,10 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from cache.combine.make import Chosen, all_clips, corrections_beside, make, place_of
 from cache.file.columns import Rejected
-from cache.file.header import FORMAT_VERSION, Header
+from cache.file.header import Header
 from cache.file.reader import Cache, open_cache
 from cache.labels.corrections import last_decisions
 from cache.shared.errors import UserError
@@ -55,7 +54,7 @@ def subset(
         names = tuple(name for name in names if name in there)
     if where is not None:
         notify(f"--where is not remembered: featurize would add the other clips of DATA to {target.name}")
-    whole = replace(all_clips([cache], names), header=_header(cache, target, names, max_per_class))
+    whole = replace(all_clips([cache], names), header=_header(cache, names, max_per_class))
     clips = {
         path: rows
         for path, rows in whole.clips.items()
@@ -90,7 +89,7 @@ def _regex(where: str | None) -> re.Pattern[str]:
         raise UserError(f"{where!r} is not a regular expression ({error})") from None
 
 
-def _header(cache: Cache, target: Path, names: tuple[str, ...], max_per_class: int | None) -> Header:
+def _header(cache: Cache, names: tuple[str, ...], max_per_class: int | None) -> Header:
     old = cache.header
     most = old.max_per_class if max_per_class is None else max_per_class
     if old.max_per_class and (most == 0 or most > old.max_per_class):
@@ -101,11 +100,8 @@ def _header(cache: Cache, target: Path, names: tuple[str, ...], max_per_class: i
         class_names=names,
         class_members={name: members for name, members in old.class_members.items() if name in names},
         max_per_class=most,
-        data_dir=os.path.relpath(cache.data_folder, target.parent),
-        tables=tuple(os.path.relpath(path, target.parent) for path in cache.table_paths),
         background=background,
         label_length=old.label_length if old.widen or background else 0.0,
-        format_version=FORMAT_VERSION,
     )
 
 

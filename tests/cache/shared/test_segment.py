@@ -1,9 +1,11 @@
 """Windows of a clip: where they lie, and which of them are the loudest."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from cache.shared.segment import Grid, Segment, grid, segment_of
+from cache.shared.segment import Grid, Segment, grid, in_turn, segment_of
 from featurize.audio.pieces import cut_windows
 
 RATES = (8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000, 250000, 384000, 999_999, 1_000_000)
@@ -49,3 +51,20 @@ def test_windows_that_overlap_by_half_may_all_be_among_the_loudest(length):
         windows = grid(float(seconds), 0.5, 1)
         starts = [i * windows.step for i in range(6)]
         assert windows.loudest(99, starts, [1.0] * len(starts)) == [*range(len(starts))]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_segments_are_taken_of_all_recordings_in_turn_up_to_the_limit_of_their_class(seed):
+    rng = np.random.default_rng(seed)
+    segments = [(int(label), "abc"[i]) for label, i in rng.integers(3, size=(rng.integers(25), 2))]
+    most, before = int(rng.integers(1, 8)), rng.integers(4, size=3).tolist()
+    taken = [(i, *segments[i]) for i in in_turn(segments, most, before)]
+    assert taken == sorted(taken)
+    for label in range(3):
+        there = Counter(recording for of, recording in segments if of == label)
+        n = Counter(recording for _, of, recording in taken if of == label)
+        assert n.total() == min(there.total(), max(0, most - before[label]))
+        assert all(n[one] >= min(there[one], n[other] - 1) for one in there for other in there)
+        for recording in there:
+            own = [i for i, segment in enumerate(segments) if segment == (label, recording)]
+            assert [i for i, *of in taken if of == [label, recording]] == own[: n[recording]]
