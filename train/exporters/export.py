@@ -114,8 +114,8 @@ def _metadata(run: Run, input: ExportInput) -> dict[str, object]:
     return {
         "class_names": list(run.class_names),
         "input": str(input),
-        "settings": run.settings,
-        "feature_version": run.feature_version,
+        "settings": run.record.settings,
+        "feature_version": run.record.feature_version,
         "temperature": run.temperature,
         "model": run.record.model,
         "cache_fingerprint": run.record.cache.fingerprint,

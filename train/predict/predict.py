@@ -98,7 +98,7 @@ def predict(
     longest = max(1.0, windows.longest_whole) * windows.seconds + 1e-3
     network = forward_of(run, n_frames_of(round(longest * settings.sr) + 1, settings))
     tally = Tally()
-    for batch in _batches(sources, windows, settings, run.dtype):
+    for batch in _batches(sources, windows, settings, run.record.cache.dtype):
         rows = [part.x for part in batch if part.x is not None]
         found = iter(calibrated(network(np.stack(rows)), run.temperature).tolist() if rows else ())
         for part in batch:

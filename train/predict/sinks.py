@@ -110,7 +110,7 @@ class Labels:
 
     def __init__(self, run: Run, format: str, files: dict[Path, Path | None]) -> None:
         self.format, self.files = LABELS[format], files
-        self.band = float(run.settings["fmin"]), float(run.settings["fmax"])
+        self.band = float(run.record.settings["fmin"]), float(run.record.settings["fmax"])
         self.path: Path | None = None
         self.lines: list[str] = []
         self.n_regions, self.n_labels, self.n_files = 0, 0, 0

@@ -73,12 +73,13 @@ def settings_of(run: Run, otherwise: str = "") -> MelSettings:
 
     Raises a UserError, which ends with another remedy, if this program computes other features.
     """
-    if run.feature_version != FEATURE_VERSION:
+    trained_on = run.record.feature_version
+    if trained_on != FEATURE_VERSION:
         raise UserError(
-            f"{run.folder} was trained on version {run.feature_version} of the features, and this program computes "
+            f"{run.folder} was trained on version {trained_on} of the features, and this program computes "
             f"version {FEATURE_VERSION}; run `python -m featurize` and train again{otherwise}"
         )
-    return computable(MelSettings(**run.settings))  # type: ignore[arg-type]  # their types were checked with the run
+    return computable(MelSettings(**run.record.settings))  # type: ignore[arg-type]  # their types were checked with the run
 
 
 def thresholds_of(run: Run, except_for: Collection[str] = ()) -> dict[str, float]:

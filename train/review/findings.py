@@ -105,7 +105,7 @@ class FindingDesk(Desk[Finding, Ruling]):
         self.background = next(filter(is_background, run.class_names), BACKGROUND)
         new = {region.label for one in rulings for region in one.regions} - {*run.class_names, self.background}
         items, classes = _undecided(findings, rulings, notify), [*run.class_names, *sorted(new)]
-        super().__init__(items, classes, run.settings, folder / FINDINGS)
+        super().__init__(items, classes, run.record.settings, folder / FINDINGS)
         self.run, self.folder, self.home = run, folder, recordings.folder
         self.decided.update({one.key: one for one in rulings})
         self.settings = settings_of(run)

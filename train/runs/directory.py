@@ -27,7 +27,6 @@ from tempfile import TemporaryDirectory
 
 from cache import Cache, open_cache
 from cache.file.columns import ROW_SHAPE
-from cache.file.settings import SETTINGS, Setting
 from cache.shared.cli import notice
 from cache.shared.errors import UserError, reason_in
 from cache.shared.files import LFS_REMEDY, as_path, is_lfs_pointer, locked, own_folder
@@ -52,21 +51,6 @@ class Run:
     def class_names(self) -> tuple[str, ...]:
         """The position is the index into the model's output."""
         return tuple(self.record.class_names)
-
-    @property
-    def settings(self) -> dict[str, Setting]:
-        """The feature settings the model was trained on, by the names in `cache.file.settings.SETTINGS`."""
-        return {name: self.record.settings[name] for name in SETTINGS}
-
-    @property
-    def feature_version(self) -> int:
-        """Version of the code that computed those features."""
-        return self.record.feature_version
-
-    @property
-    def dtype(self) -> str:
-        """Type of X in the cache: features are rounded to it before the model sees them."""
-        return self.record.cache.dtype
 
     @property
     def is_cropped(self) -> bool:
@@ -139,11 +123,11 @@ def cache_for(run: Run, file: Path | None, otherwise: str) -> Cache:
         )
     differ = [
         f"{name} {cache.settings[name]!r} instead of {own!r}"
-        for name, own in run.settings.items()
+        for name, own in run.record.settings.items()
         if cache.settings[name] != own
     ]
-    if cache.feature_version != run.feature_version:
-        differ.append(f"feature version {cache.feature_version} instead of {run.feature_version}")
+    if cache.feature_version != run.record.feature_version:
+        differ.append(f"feature version {cache.feature_version} instead of {run.record.feature_version}")
     if differ:
         raise UserError(f"{cache.file} has other features than {run.folder} was trained on: {', '.join(differ)}")
     return cache
@@ -230,17 +214,12 @@ def _refuse_larger_arrays(file: str) -> None:
 
 def _refuse_code(node: object) -> None:
     # Keras's safe_mode refuses marshalled lambdas only; this refuses everything that is not a layer of Keras itself.
-    if isinstance(node, list):
-        for item in node:
-            _refuse_code(item)
-    if not isinstance(node, dict):
-        return
-    if "class_name" in node:
+    if isinstance(node, dict) and "class_name" in node:
         module = node.get("module")
         if node["class_name"] == "Lambda":
             raise UserError("holds a Lambda layer, which could run any code; it is not loaded")
         foreign = module is not None and not (isinstance(module, str) and f"{module}.".startswith("keras."))
         if foreign or (module is None and node.get("registered_name") is not None):
             raise UserError(f"holds {node['class_name']!r}, which is not a part of Keras; it is not loaded")
-    for value in node.values():
-        _refuse_code(value)
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _refuse_code(part)
