@@ -6,29 +6,13 @@ another package called cache, train or featurize stands before ours.
 
 import runpy
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-_PACKAGES = ("cache", "featurize", "train")
-
-
-def featurize() -> None:
-    """Do as `python -m featurize`."""
-    _run("featurize")
-
-
-def train() -> None:
-    """Do as `python -m train`."""
-    _run("train")
-
-
-def cache() -> None:
-    """Do as `python -m cache`."""
-    _run("cache")
-
 
 def _run(package: str) -> None:
-    for name in _PACKAGES:
+    for name in ("cache", "featurize", "train"):
         if problem := _foreign(name):
             print(f"melcache-{package}: {problem}", file=sys.stderr)
             sys.exit(1)
@@ -46,3 +30,7 @@ def _foreign(name: str) -> str:
     if any(found == home / name / "__init__.py" for home in homes):
         return ""
     return f"another {name} is in the way, {found}; rename it, or take its folder out of PYTHONPATH"
+
+
+# The commands, as pyproject.toml names them: each does as `python -m` with its package.
+featurize, train, cache = partial(_run, "featurize"), partial(_run, "train"), partial(_run, "cache")

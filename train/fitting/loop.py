@@ -183,12 +183,13 @@ def train_model(
     weights = np.ones(model.output_shape[1], np.float32) if class_weights is None else class_weights
     checkpoint = None if run_dir is None else Checkpoint(run_dir)
     history, best_weights = ([], []) if checkpoint is None else checkpoint.restore(model, n_batches)
+    patience = options.patience or options.epochs
     logs = keras.callbacks.CallbackList(_logs(run_dir), model=model)
     logs.on_train_begin()
     # One bar for the whole fit, so that it shows how long that takes.
     with progress_bar(options.epochs * n_batches, unit="batch") as bar:
         bar.n = bar.initial = len(history) * n_batches
-        while len(history) < options.epochs and not _patience_is_over(history, options.patience):
+        while len(history) < options.epochs and (not history or len(history) - best_epoch(history) < patience):
             epoch, started = len(history), time.perf_counter()
             bar.set_description(f"{title} epoch {epoch + 1}/{options.epochs}".strip())
             batches.shuffle(options.seed, epoch)
@@ -241,10 +242,6 @@ def _validate(compiled: Compiled, validation: Validation) -> dict[str, float]:
     predicted = mean_by_clip(np.concatenate(probabilities), clip).argmax(axis=1)
     correct = predicted == labels[np.cumsum(n_windows) - 1]
     return {"val_loss": total / len(n_windows), "val_accuracy": float(correct.mean())}
-
-
-def _patience_is_over(history: History, patience: int | None) -> bool:
-    return patience is not None and bool(history) and len(history) - best_epoch(history) >= patience
 
 
 def balanced_weights(labels: Rows, n_classes: int) -> Float32:
