@@ -2,14 +2,13 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cache.shared.cli import be_quiet
-from train.fitting.options import KINDS, Options, argument_of, takes_options
+from train.fitting.options import KINDS, OPTIONS, argument_of, takes_options
 
 CACHE = Path("data/features.h5")
 CacheFile = Annotated[Path, typer.Argument(help="The file that `python -m featurize` wrote.")]
@@ -41,7 +40,7 @@ Quiet = Annotated[
 
 def option_of_fit(name: str) -> Any:
     """Return how an option of a fit is given on the command line."""
-    said = dict(next(one for one in fields(Options) if one.name == name).metadata)
+    said = dict(OPTIONS[name].metadata)
     # Not also --no-..
     names = [f"--{name}"] if KINDS[name] is bool else [said.pop("flag")] if "flag" in said else []
     return typer.Option(*names, **said)

@@ -10,6 +10,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
 from inspect import Parameter
 from numbers import Integral, Real
+from types import NoneType
 from typing import Any, TypeAlias, TypeVar, get_args, get_type_hints
 
 from cache.shared.errors import UserError
@@ -89,6 +90,7 @@ class Options:
     test_list: str | None = _option(None, "Text file with the path of a test clip a line.", metavar="FILE")
 
 
+OPTIONS: dict[str, Option] = {one.name: one for one in fields(Options)}
 KINDS: dict[str, Any] = get_type_hints(Options)
 
 
@@ -99,13 +101,14 @@ def checked(chosen: Mapping[str, object]) -> dict[str, Any]:
     """
     from train.models.recipes import recipe
 
-    of = {one.name: one for one in fields(Options)}
-    values = {
-        name: None
-        if value is None and default_of(of[name]) is None
-        else checked_value(name, value, _kind_of(name), of[name].metadata.get("min"), of[name].metadata.get("max"))
-        for name, value in chosen.items()
-    }
+    values: dict[str, Any] = {}
+    for name, value in chosen.items():
+        one = OPTIONS[name]
+        if value is None and default_of(one) is None:
+            values[name] = None
+        else:
+            kind = next(kind for kind in (*get_args(KINDS[name]), KINDS[name]) if kind is not NoneType)
+            values[name] = checked_value(name, value, kind, one.metadata.get("min"), one.metadata.get("max"))
     recipe(str(values.get("model", Options.model)))
     return values
 
@@ -163,11 +166,6 @@ def warn_caller(line: str) -> None:
     warnings.warn(line, UserWarning, stacklevel=4)
 
 
-def _kind_of(name: str) -> Any:
-    """Return the type of an option's values other than None."""
-    return next(kind for kind in (*get_args(KINDS[name]), KINDS[name]) if kind is not type(None))
-
-
 def default_of(one: Option) -> Any:
     """Return the value of an option that is not given; None also stands for a default of the model."""
     return None if one.default is MISSING else one.default
@@ -185,7 +183,7 @@ def takes_options(*without: str, annotate: Callable[[Option], Any] = argument_of
     """
     options = [
         Parameter(one.name, Parameter.KEYWORD_ONLY, default=default_of(one), annotation=annotate(one))
-        for one in fields(Options)
+        for one in OPTIONS.values()
         if one.name not in without
     ]
 
@@ -212,5 +210,5 @@ def takes_options(*without: str, annotate: Callable[[Option], Any] = argument_of
 
 def _described(without: Collection[str]) -> str:
     """Return the options as a section of a docstring."""
-    lines = [f"{one.name}\n    {one.metadata['help']}" for one in fields(Options) if one.name not in without]
+    lines = [f"{one.name}\n    {one.metadata['help']}" for one in OPTIONS.values() if one.name not in without]
     return "\n".join(["Options", "-------", *lines])
