@@ -31,14 +31,20 @@ T = TypeVar("T")
 
 
 class Decision(StrEnum):
-    """The decision of a reviewer about the label of a clip."""
+    """The decision of a reviewer about the label of a clip, or about a finding in a recording."""
 
     RIGHT = "right"
     CHANGE = "change"
     BOTH = "both"
     UNSURE = "unsure"
-    UNUSABLE = "unusable"
+    UNUSABLE = "unusable"  # a clip
+    REJECTED = "rejected"  # a finding, which becomes background
     UNDO = "undo"
+
+    @property
+    def names_class(self) -> bool:
+        """Whether a line with this decision names a class beside the old one."""
+        return self in (Decision.CHANGE, Decision.BOTH, Decision.REJECTED)
 
 
 class Correction(NamedTuple):
@@ -165,7 +171,7 @@ def read_decisions(
 def _correction(cells: Sequence[str]) -> Correction:
     sha256, path, old, decision, *others = cells
     correction = Correction(sha256, path, old, Decision(decision), *others)
-    needs_new = correction.decision in (Decision.CHANGE, Decision.BOTH)
-    if not (correction.sha256 and correction.when and bool(correction.new) == needs_new):
+    is_whole = correction.sha256 and correction.when and bool(correction.new) == correction.decision.names_class
+    if correction.decision is Decision.REJECTED or not is_whole:
         raise ValueError
     return correction

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 # The most confusions that a page shows.
 MAX_CONFUSIONS = 8
 
-# A confusion matrix of more classes takes the whole width of the page.
-WIDE_FROM = 8
-
 # The headings of the sections by their ids; a run without a test has only some of them.
 _SECTIONS = {
     "score": "Score",
@@ -93,7 +90,6 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
         "n_corrected": 0,
         "changed": None,
         "settings": sections.settings(record),
-        "wide_from": WIDE_FROM,
         "sections": {id: _SECTIONS[id] for id in _UNSCORED},
     }
     if cache is not None:

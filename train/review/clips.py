@@ -4,7 +4,6 @@ import mmap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +29,8 @@ from train.runs.tables import read_nearest, read_predictions
 class Clip(Item):
     """A clip to review; its key is the sha256 of its content, and its probabilities are the mean over its tests."""
 
-    row: int  # its row in the cache, the first if it has several
-    near: list[int]  # the rows of the clips most like it, the nearest first, and first those with its label
+    place: int  # among the clips of the cache
+    near: list[int]  # the places of the clips most like it, the nearest first, and first those with its label
 
 
 @contextmanager
@@ -76,10 +75,9 @@ def make_queue(
     tested = read_predictions(folder, names)
     suspects = find_suspects(tested).tolist()
     others = [*worst_mistakes(tested).tolist(), *least_certain(tested).tolist()]
-    rows = dict(zip(cache.clip_paths, cache.first_rows.tolist(), strict=True))
-    speakers = dict(zip(rows, group_names([*rows], record.group_by), strict=True))
-    sha256 = dict(zip(rows, cache.clip_sha256, strict=True))
-    n_windows = dict(zip(rows, np.bincount(cache.clips).tolist(), strict=True))
+    place_of = {path: place for place, path in enumerate(cache.clip_paths)}
+    speakers, sha256 = group_names([*place_of], record.group_by), cache.clip_sha256
+    labels, n_windows = cache.clip_labels, np.bincount(cache.clips)
     nearest = _nearest(folder, notify)
     mean, doubted = tested.mean, set(suspects)
     clips, n_gone = [], 0
@@ -87,22 +85,23 @@ def make_queue(
         path, true, p = tested.paths[clip], int(tested.labels[clip]), mean[clip].tolist()
         if class_name not in (None, names[true]):
             continue
-        if path not in rows or cache.class_names[cache.labels[rows[path]]] != names[true]:
+        place = place_of.get(path)
+        if place is None or cache.class_names[labels[place]] != names[true]:
             n_gone += 1
             continue
         best = int(mean[clip].argmax())
         why = verdict(names[best], p[best], names[true], p[true]) if best != true else "the network is not sure"
         clips.append(
             Clip(
-                key=sha256[path],
+                key=sha256[place],
                 path=path,
                 label=names[true],
                 probabilities=dict(sorted(zip(names, p, strict=True), key=lambda share: -share[1])),
-                why=f"{why[0].upper()}{why[1:]}. {note_on_windows(n_windows[path])}".rstrip(),
-                speaker=speakers[path] or "",
+                why=f"{why[0].upper()}{why[1:]}. {note_on_windows(n_windows[place])}".rstrip(),
+                speaker=speakers[place] or "",
                 suspect=clip in doubted,
-                row=rows[path],
-                near=[rows[other] for other in nearest.get(path, ()) if other in rows],
+                place=place,
+                near=[place_of[other] for other in nearest.get(path, ()) if other in place_of],
             )
         )
     if n_gone:
@@ -130,7 +129,7 @@ def _nearest(folder: Path, notify: Callable[[str], None]) -> dict[str, list[str]
 class ClipDesk(Desk[Clip, Correction]):
     """Clips of a run, and the table of corrections beside their cache, in which the run is called `run`."""
 
-    kind, decisions = "clip", Decision
+    kind, decisions = "clip", frozenset(Decision) - {Decision.REJECTED}
 
     def __init__(
         self, clips: Sequence[Clip], cache: Cache, data: Path, run: str, notify: Callable[[str], None]
@@ -139,13 +138,14 @@ class ClipDesk(Desk[Clip, Correction]):
         file = cache.file.resolve().with_name(FILE)
         super().__init__(clips, cache.class_names, cache.settings, file)
         self.cache, self.data, self.run = cache, data, run
+        self.paths, self.labels, self.durations = cache.clip_paths, cache.clip_labels, cache.clip_durations.tolist()
         self.decided.update(read_corrections(file, notify))
 
     def item(self, index: int, view: int = 0) -> dict[str, object]:
         """Return what the page shows of one clip; times in seconds within it."""
         clip = self.items[index]
-        starts, ends = seconds_shown(self.cache, clip.row)
-        duration = self._duration(clip.row)
+        starts, ends = self._seconds(clip.place)
+        duration = self.durations[clip.place]
         return {
             **super().item(index, view),
             "starts": starts,
@@ -153,27 +153,23 @@ class ClipDesk(Desk[Clip, Correction]):
             "sound_starts": starts_at(duration, (starts + ends) / 2),
             "duration": duration,
             "near": [
-                {"label": printable(self.cache.class_names[self.cache.labels[row]]), "path": printable(self._path(row))}
-                for row in clip.near
+                {"label": printable(self.classes[self.labels[place]]), "path": printable(self.paths[place])}
+                for place in clip.near
             ],
         }
 
-    def _path(self, row: int) -> str:
-        clip = self.cache.columns["clip"][row] or self.cache.columns["path"][row]
-        return str(clip.decode())
+    def _seconds(self, place: int) -> tuple[float, float]:
+        return seconds_shown(self.cache, int(self.cache.first_rows[place]))
 
-    def _duration(self, row: int) -> float:
-        return float(self.cache.columns["clip_duration"][row] or self.cache.columns["duration"][row])
-
-    def _row(self, index: int, view: int) -> int:
-        rows = [self.items[index].row, *self.items[index].near]
-        if not 0 <= view < len(rows):
+    def _place(self, index: int, view: int) -> int:
+        places = [self.items[index].place, *self.items[index].near]
+        if not 0 <= view < len(places):
             raise UserError("there is no such clip")
-        return rows[view]
+        return places[view]
 
     def picture(self, index: int, view: int = 0) -> bytes:
         """Return the spectrogram of a clip without its padding, as a PNG."""
-        row = self._row(index, view)
+        row = self.cache.first_rows[self._place(index, view)]
         n_shown = min(int(self.cache.columns["n_frames"][row]), self.cache.X.shape[2])
         x = np.array(self.cache.X[row, :, :n_shown, 0], np.float32)
         # The pages of the rows that were shown would count as this process's memory until it ends.
@@ -183,11 +179,11 @@ class ClipDesk(Desk[Clip, Correction]):
 
     def sound(self, index: int, view: int = 0) -> bytes:
         """Return the sound of a clip as a WAV."""
-        row = self._row(index, view)
-        return wav_of(self.data, self._path(row), self._duration(row), sum(seconds_shown(self.cache, row)) / 2)
+        place = self._place(index, view)
+        return wav_of(self.data, self.paths[place], self.durations[place], sum(self._seconds(place)) / 2)
 
-    def write(self, item: Clip, choice: StrEnum, new: str, span: object, when: str) -> Correction:
+    def write(self, item: Clip, choice: Decision, new: str, span: object, when: str) -> Correction:
         """Append a correction; a clip has no edges."""
-        one = Correction(str(item.key), item.path, item.label, Decision(choice), new, self.who, when, self.run)
+        one = Correction(str(item.key), item.path, item.label, choice, new, self.who, when, self.run)
         append_correction(self.file, one)
         return one

@@ -5,18 +5,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from threading import Lock
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from cache.file.header import is_folder_name
 from cache.file.settings import Setting, band
-from cache.labels.corrections import Correction
+from cache.labels.corrections import Correction, Decision
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
 from cache.shared.text import printable
-from train.review.rulings import Ruling
+
+if TYPE_CHECKING:
+    from train.review.rulings import Ruling
 
 # Frequencies beside the spectrogram, where they are within its range.
 _HZ = (250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
@@ -41,7 +42,7 @@ class Item:
 
 
 ItemT = TypeVar("ItemT", bound=Item)
-Decided = TypeVar("Decided", Correction, Ruling)
+Decided = TypeVar("Decided", Correction, "Ruling")
 
 
 class Desk(ABC, Generic[ItemT, Decided]):
@@ -52,7 +53,7 @@ class Desk(ABC, Generic[ItemT, Decided]):
     """
 
     kind: ClassVar[str]  # a word for an item
-    decisions: ClassVar[type[StrEnum]]  # those that a reviewer may make
+    decisions: ClassVar[frozenset[Decision]]  # those that a reviewer may make
 
     def __init__(
         self, items: Sequence[ItemT], classes: Sequence[str], settings: Mapping[str, Setting], file: Path
@@ -114,28 +115,28 @@ class Desk(ABC, Generic[ItemT, Decided]):
         when = datetime.now(UTC).isoformat(timespec="microseconds")
         with self._writing:
             line = self.write(item, choice, new, span, when)
-            if choice == "undo":
+            if choice is Decision.UNDO:
                 self.decided.pop(item.key, None)
             else:
                 self.decided[item.key] = line
             self.follow(item)
         return self.progress()
 
-    def _answered(self, item: ItemT, decision: object, new: object) -> tuple[StrEnum, str]:
+    def _answered(self, item: ItemT, decision: object, new: object) -> tuple[Decision, str]:
         """Return a decision of the page about an item, and the class that it names, "" for none."""
-        if not isinstance(decision, str) or decision not in list(self.decisions) or not isinstance(new, str):
+        if not isinstance(decision, str) or decision not in self.decisions or not isinstance(new, str):
             raise UserError("there is no such decision")
         # The page knows names as they are shown.
         new = next((name for name in self.classes if printable(name) == new), new.strip())
-        if decision in ("change", "both"):
+        if decision in (Decision.CHANGE, Decision.BOTH):
             if not is_folder_name(new) or len(new.encode()) > 255 or new == item.label:
                 raise UserError(f"{new!r} cannot be the new class of a {self.kind} of {item.label}")
         elif new:
             raise UserError(f"{decision} takes no class")
-        return self.decisions(decision), new
+        return Decision(decision), new
 
     @abstractmethod
-    def write(self, item: ItemT, choice: StrEnum, new: str, span: object, when: str) -> Decided:
+    def write(self, item: ItemT, choice: Decision, new: str, span: object, when: str) -> Decided:
         """Append the line of a decision to the table, and return it; nobody checked the span, its new edges, yet."""
 
     def follow(self, item: ItemT) -> None:  # not every kind has something that follows

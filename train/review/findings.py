@@ -4,13 +4,12 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
-from cache.labels.corrections import FINDINGS
+from cache.labels.corrections import FINDINGS, Decision
 from cache.shared.cli import notice
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import locked, own_folder
@@ -20,7 +19,7 @@ from train.predict.results import LABELS
 from train.predict.windows import settings_of
 from train.review.desk import Desk
 from train.review.find import Finding, Recordings, find, find_recordings, note_replaced
-from train.review.rulings import Ruling, Tables, Verdict, append_ruling, read_rulings, regions_of
+from train.review.rulings import Ruling, Tables, append_ruling, read_rulings, regions_of
 from train.review.server import Server, opened_server
 from train.review.view import View, seconds_viewed, view_of
 from train.runs.directory import Run
@@ -91,7 +90,7 @@ def _table_name(run: Run) -> str:
 class FindingDesk(Desk[Finding, Ruling]):
     """The findings in recordings, the table of decisions about them, and the labels in the same folder."""
 
-    kind, decisions = "finding", Verdict
+    kind, decisions = "finding", frozenset(Decision) - {Decision.UNUSABLE}
 
     def __init__(
         self,
@@ -159,12 +158,12 @@ class FindingDesk(Desk[Finding, Ruling]):
         finding = self.items[index]
         return seconds_viewed(finding.span, finding.duration, view, self.settings)
 
-    def write(self, item: Finding, choice: StrEnum, new: str, span: object, when: str) -> Ruling:
+    def write(self, item: Finding, choice: Decision, new: str, span: object, when: str) -> Ruling:
         """Append a ruling; edges that are not given, or undone, are those that were found."""
-        verdict, run = Verdict(choice), str(self.run.folder)
-        new = self.background if verdict is Verdict.REJECTED else new
-        edges = item.span if span is None or verdict is Verdict.UNDO else _edges(span, item)
-        one = Ruling(item.path, *item.span, item.label, verdict, new, *edges, self.who, when, run)
+        new = self.background if choice is Decision.REJECTED else new
+        edges = item.span if span is None or choice is Decision.UNDO else _edges(span, item)
+        run = str(self.run.folder)
+        one = Ruling(item.path, *item.span, item.label, choice, new, *edges, self.who, when, run)
         append_ruling(self.file, one)
         return one
 

@@ -10,13 +10,12 @@ tables. So a table of labels is replaced only if it is as the review left it, by
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 from cache.labels.annotation import Region
-from cache.labels.corrections import append_line, read_decisions
+from cache.labels.corrections import Decision, append_line, read_decisions
 from cache.shared.errors import UserError
 from cache.shared.files import own_folder, read_text, replacing
 from cache.shared.text import printable
@@ -26,17 +25,6 @@ from train.predict.sinks import label_text
 _WRITTEN = ".written.json"
 
 
-class Verdict(StrEnum):
-    """The decision of a reviewer about a finding."""
-
-    RIGHT = "right"
-    CHANGE = "change"
-    BOTH = "both"
-    UNSURE = "unsure"
-    REJECTED = "rejected"
-    UNDO = "undo"
-
-
 class Ruling(NamedTuple):
     """A line of the table; times are seconds in the recording."""
 
@@ -44,7 +32,7 @@ class Ruling(NamedTuple):
     start: float
     end: float
     found: str  # the class
-    decision: Verdict
+    decision: Decision
     new: str  # the right class for `change`, the second one for `both`, that of background for `rejected`, else ""
     new_start: float  # the right edges, which are the old ones if they were not moved
     new_end: float
@@ -61,10 +49,10 @@ class Ruling(NamedTuple):
     def regions(self) -> list[Region]:
         """The labels that it gives; a person is sure of them."""
         names = {
-            Verdict.RIGHT: [self.found],
-            Verdict.CHANGE: [self.new],
-            Verdict.BOTH: [self.found, self.new],
-            Verdict.REJECTED: [self.new],
+            Decision.RIGHT: [self.found],
+            Decision.CHANGE: [self.new],
+            Decision.BOTH: [self.found, self.new],
+            Decision.REJECTED: [self.new],
         }.get(self.decision, [])
         return [Region(self.new_start, self.new_end, name, 1.0) for name in names]
 
@@ -94,16 +82,16 @@ def read_rulings(file: Path, notify: Callable[[str], None]) -> list[Ruling]:
     """
     found = read_decisions(file, Ruling._fields, _ruling, "finding", notify)
     last = {one.key: one for one in sorted(found, key=lambda one: one.when)}
-    return [one for one in last.values() if one.decision is not Verdict.UNDO]
+    return [one for one in last.values() if one.decision is not Decision.UNDO]
 
 
 def _ruling(cells: Sequence[str]) -> Ruling:
     recording, start, end, found, decision, new, new_start, new_end, who, when, run = cells
     times = [float(cell) for cell in (start, end, new_start, new_end)]
-    one = Ruling(recording, times[0], times[1], found, Verdict(decision), new, times[2], times[3], who, when, run)
-    needs_new = one.decision in (Verdict.CHANGE, Verdict.BOTH, Verdict.REJECTED)
+    one = Ruling(recording, times[0], times[1], found, Decision(decision), new, times[2], times[3], who, when, run)
     is_span = all(map(math.isfinite, times)) and 0 <= one.new_start < one.new_end
-    if not (recording and found and when and is_span and bool(new) == needs_new):
+    is_whole = recording and found and when and bool(new) == one.decision.names_class
+    if one.decision is Decision.UNUSABLE or not (is_span and is_whole):
         raise ValueError
     return one
 

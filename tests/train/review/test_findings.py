@@ -16,6 +16,7 @@ import soundfile
 from matplotlib.image import imread
 
 from cache.file.settings import MelSettings
+from cache.labels.corrections import Decision
 from cache.labels.read import read_labels
 from cache.shared.errors import UserError
 from featurize import build
@@ -31,7 +32,7 @@ from train.predict.sources import Source
 from train.predict.windows import Detections, Windows
 from train.review.find import find, find_recordings
 from train.review.findings import FindingDesk, opened_findings
-from train.review.rulings import Ruling, Verdict, append_ruling, read_rulings
+from train.review.rulings import Ruling, append_ruling, read_rulings
 from train.review.view import spectrogram
 from train.runs.directory import open_run
 
@@ -200,7 +201,7 @@ def test_whatever_names_there_are_the_decision_comes_back(tmp_path: Path) -> Non
             1.5,
             2 + i,
             name,
-            Verdict.CHANGE,
+            Decision.CHANGE,
             names[i - 1],
             0.000001,
             1e5,

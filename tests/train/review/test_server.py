@@ -207,8 +207,7 @@ def test_of_a_long_recording_in_windows_what_the_picture_shows_is_sent(
         y = levels / 25 * np.sin(np.arange(320000) * (0.3 if name == "dog" else 0.5))
         soundfile.write(tmp_path / name / "long.wav", y, 16000)
     cache = build(tmp_path, tmp_path / "f.h5", classes="dog,cat", crop="loudest", n_jobs=1).cache
-    row = int(cache.first_rows[0])
-    item = Clip(key="", path="dog/long.wav", label="dog", probabilities={"dog": 1.0}, why="", row=row, near=[])
+    item = Clip(key="", path="dog/long.wav", label="dog", probabilities={"dog": 1.0}, why="", place=0, near=[])
     desk = ClipDesk([item], cache, tmp_path, "run", print)
     said, (heard, sr) = desk.item(0), soundfile.read(io.BytesIO(desk.sound(0)))
     assert (said["sound_starts"], len(heard)) == (14.0, 6 * sr)
@@ -249,13 +248,13 @@ def test_a_clip_of_several_windows_is_one_item_with_its_first_window_in_its_plac
     cache = open_cache(place / "features.h5")
     windows = in_windows(cache, tmp_path / "features.h5", [3] + [1] * 47)
     record, cache = read_record(place / "run"), open_cache(windows)
-    (item,) = [one for one in make_queue(place / "run", record, cache, pytest.fail) if one.row == 0]
+    (item,) = [one for one in make_queue(place / "run", record, cache, pytest.fail) if one.place == 0]
     shown = ClipDesk([item], cache, place / "data", "run", pytest.fail).item(0)
     assert (shown["path"], shown["duration"], shown["starts"]) == (cache.clip_paths[0], 2.0, 0.0)
     assert str(shown["why"]).endswith(
         ". The picture shows the first of its 3 windows; the probabilities are the mean of all."
     )
-    assert all("picture" not in one.why for one in make_queue(place / "run", record, cache, pytest.fail) if one.row)
+    assert all("picture" not in one.why for one in make_queue(place / "run", record, cache, pytest.fail) if one.place)
     assert [one["path"] for one in shown["near"]] == [cache.clip_paths[i] for i in (1, 2, 16)]
 
 
