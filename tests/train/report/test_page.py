@@ -2,15 +2,15 @@
 
 import io
 import shutil
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import soundfile
 from matplotlib.image import imread
 
-from tests.helpers.browser import DESKTOP, SCREENS, chromium
+from tests.helpers.browser import DESKTOP, SCREENS
 from tests.helpers.commands import featurize
 from tests.helpers.made_runs import FIGURES, made_crossval, made_fit
 from tests.helpers.sounds import FORMATS, encoded, noise
@@ -24,12 +24,6 @@ LONG = "cat/long & loud #1.wav"
 # The formats that Chromium decodes, by libsndfile's names; the others must be converted.
 PLAYED = {("WAV", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "ALAW", "ULAW")}
 PLAYED |= {("WAVEX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as opened:
-        yield opened
 
 
 def path_of(container: str, subtype: str) -> str:
@@ -82,9 +76,26 @@ class Opened:
         self.page.goto(file.as_uri())
 
 
+class Open(Protocol):
+    def __call__(self, file: Path, scheme: str = "light", viewport: dict[str, int] = DESKTOP) -> Opened: ...
+
+
 @pytest.fixture(scope="module")
-def fit_opened(browser: Any, fit_page: Path) -> Opened:
-    return Opened(browser, fit_page, DESKTOP)
+def opened(started: Any) -> Open:
+    """Opens a page once in every scheme: the screen changes its size from one test to the next."""
+    once = cache(lambda file, scheme: Opened(started, file, DESKTOP, scheme))
+
+    def open_page(file: Path, scheme: str = "light", viewport: dict[str, int] = DESKTOP) -> Opened:
+        found: Opened = once(file, scheme)
+        found.page.set_viewport_size(viewport)
+        return found
+
+    return open_page
+
+
+@pytest.fixture
+def fit_opened(opened: Open, fit_page: Path) -> Opened:
+    return opened(fit_page)
 
 
 def test_every_figure_and_every_spectrogram_is_seen(fit_opened: Opened) -> None:
@@ -119,10 +130,10 @@ def test_clips_of_every_format_play_and_what_browsers_do_not_decode_is_converted
     page.wait_for_function("audio => audio.currentTime > 0", arg=long.element_handle())
 
 
-def test_a_file_that_is_gone_is_told_in_words(browser: Any, fit_page: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_told_in_words(opened: Open, fit_page: Path, tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     moved = shutil.copy(fit_page, tmp_path / "a" / "b")
-    page = Opened(browser, Path(moved), DESKTOP).page
+    page = opened(Path(moved)).page
     card = page.locator("li.clip").filter(has=page.get_by_text(LONG, exact=True))
     card.get_by_text("this browser cannot play the file, or it is not there any more").wait_for()
     assert card.locator("audio").count() == 0
@@ -150,31 +161,31 @@ def test_a_column_is_sorted_by_click_and_by_key_and_says_so(fit_opened: Opened) 
     assert head.get_attribute("aria-sort") is None
 
 
-def test_a_name_that_is_markup_does_nothing_and_nothing_leaves_the_page(browser: Any, page_file: Path) -> None:
-    opened = Opened(browser, page_file, DESKTOP)
-    page = opened.page
+def test_a_name_that_is_markup_does_nothing_and_nothing_leaves_the_page(opened: Open, page_file: Path) -> None:
+    found = opened(page_file)
+    page = found.page
     page.wait_for_load_state("networkidle")
     page.get_by_text(HOSTILE, exact=True).first.wait_for()
     assert page.get_by_text(HOSTILE_CLASS, exact=True).count() > 0
     assert page.locator("[onerror], [onload], img[src=x]").count() == 0
     assert page.locator("script").count() == 1
-    assert opened.said == []
+    assert found.said == []
     home = page_file.parent.parent.parent.as_uri()
-    assert [url for url in opened.requests if not url.startswith(("data:", f"{home}/"))] == []
+    assert [url for url in found.requests if not url.startswith(("data:", f"{home}/"))] == []
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_a_phone_scrolls_in_one_direction_only(browser: Any, page_file: Path, width: int) -> None:
-    page = Opened(browser, page_file, {"width": width, "height": 844}).page
+def test_a_phone_scrolls_in_one_direction_only(opened: Open, page_file: Path, width: int) -> None:
+    page = opened(page_file, viewport={"width": width, "height": 844}).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     inside = "[...document.querySelectorAll('.scroll')].every((e) => e.getBoundingClientRect().right <= innerWidth)"
     assert page.evaluate(inside)
 
 
 @pytest.mark.parametrize(("scheme", "viewport"), SCREENS)
-def test_axe_finds_nothing_serious(browser: Any, page_file: Path, scheme: str, viewport: dict[str, int]) -> None:
+def test_axe_finds_nothing_serious(opened: Open, page_file: Path, scheme: str, viewport: dict[str, int]) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    results = axe.Axe().run(Opened(browser, page_file, viewport, scheme).page)
+    results = axe.Axe().run(opened(page_file, scheme, viewport).page)
     assert len(results.response["passes"]) > 10
     serious = [one for one in results.response["violations"] if one["impact"] in ("serious", "critical")]
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious] == []
@@ -191,10 +202,11 @@ def test_every_control_has_a_name(fit_opened: Opened) -> None:
     assert len(set(labels)) == len(labels)
 
 
-def test_in_the_dark_the_page_and_its_figures_are_dark(browser: Any, fit_page: Path) -> None:
+def test_in_the_dark_the_page_and_its_figures_are_dark(opened: Open, fit_page: Path) -> None:
     brightness = {}
     for scheme in ("light", "dark"):
-        page = Opened(browser, fit_page, DESKTOP, scheme).page
+        page = opened(fit_page, scheme).page
+        page.evaluate("scrollTo(0, 0)")
         shots = [page.screenshot(), *(figure.screenshot() for figure in page.locator("figure img").all())]
         brightness[scheme] = [imread(io.BytesIO(shot))[..., :3].mean() for shot in shots]
     assert all(mean > 0.7 for mean in brightness["light"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from featurize import build
-from tests.helpers.browser import PHONE, SCREENS, chromium
+from tests.helpers.browser import PHONE, SCREENS
 from tests.helpers.made_runs import made_fit
 from tests.helpers.recordings import Call, write_predictions, write_recording
 from tests.helpers.review_page import WATCH, Opened, assert_accessible, review, served
@@ -22,12 +22,6 @@ HOSTILE = "<img src=x onerror=alert(1)> \N{RIGHT-TO-LEFT OVERRIDE}.wav"
 HOUR = 3600.0
 # Twelve calls, one every five minutes, each a little surer than the one before.
 CALLS = [Call(300.0 * i + 7, ["dog", "cat", "bird"][i % 3], 0.55 + 0.03 * i, 1 + i % 3) for i in range(12)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 
 from cache import open_cache
 from featurize import build
-from tests.helpers.browser import PHONE, SCREENS, chromium
+from tests.helpers.browser import PHONE, SCREENS
 from tests.helpers.made_runs import made_crossval
 from tests.helpers.review_page import WATCH, Opened, assert_accessible, review, served
 from tests.helpers.sounds import noise
@@ -28,12 +28,6 @@ from train.review.view import wav_of
 HOSTILE = "dog/<img src=x onerror=alert(1)> \N{RIGHT-TO-LEFT OVERRIDE}.wav"
 HOSTILE_CLASS = "<svg onload=alert(3)>"
 CLASSES = ["dog", "cat", HOSTILE_CLASS]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
