@@ -77,8 +77,8 @@ def places_of(file, n, size, shapes):
 
 
 def test_all_that_grows_with_the_number_of_clips_lies_behind_x(tmp_path):
-    # Every third number with one of the sizes, and every one with all of them under `make fuzz`.
-    n_sizes, step = amount(1, len(SIZES)), amount(3, 1)
+    # Every seventh number with one of the sizes, and every one with all of them under `make fuzz`.
+    n_sizes, step = amount(1, len(SIZES)), amount(7, 1)
     shapes = [{name: (a.shape, a.dtype) for name, a in filled(1, size).items()}.items() for size in SIZES]
     for n in range(1, 5001, step):
         for i in range(n, n + n_sizes):

@@ -15,7 +15,7 @@ from tests.helpers.sounds import FFMPEG_FORMATS, FORMATS, encoded, ffmpeg_encode
 
 # By default the same mutations every time, so that `make test` means the same every time.
 BOUND = settings(
-    max_examples=amount(25, FUZZ_EXAMPLES),
+    max_examples=amount(15, FUZZ_EXAMPLES),
     derandomize=not FUZZ_EXAMPLES,
     database=None,
     deadline=None,
