@@ -50,6 +50,11 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return open_cache(data / "f.h5")
 
 
+@pytest.fixture(scope="module")
+def odd_figure(odd: Cache, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return draw(odd, tmp_path_factory.mktemp("sheet") / "sheet.png")[0]
+
+
 @pytest.mark.parametrize("hz", [0.0, 1.0, 440.0, 999.0, 1000.0, 1001.0, 4000.0, 8000.0])
 def test_the_mel_scale_is_librosas(hz: float) -> None:
     assert hz_to_mel(hz) == pytest.approx(librosa.hz_to_mel(hz))
@@ -85,9 +90,8 @@ def test_a_sheet_shows_clips_of_every_class_on_axes_in_seconds_and_kilohertz(ton
     assert "each clip's own range" in foot.axes[0].get_xlabel()
 
 
-def test_the_histograms_count_every_clip_of_the_class(odd: Cache, tmp_path: Path) -> None:
-    figure, _, _ = draw(odd, tmp_path / "sheet.png")
-    for row, n, rates in ((figure.subfigs[0], 9, [5, 4]), (figure.subfigs[1], 1, [1, 0])):
+def test_the_histograms_count_every_clip_of_the_class(odd_figure: Any) -> None:
+    for row, n, rates in ((odd_figure.subfigs[0], 9, [5, 4]), (odd_figure.subfigs[1], 1, [1, 0])):
         durations, sample_rates = row.axes[-2:]
         assert sum(bar.get_height() for bar in durations.patches) == n
         assert [label.get_text() for label in sample_rates.get_yticklabels()] == ["8 kHz", "16 kHz"]
@@ -106,9 +110,8 @@ def test_odd_names_are_shown_as_they_are_and_nothing_warns(suffix: str, odd: Cac
     assert titles[5:8] == [r"\U0001f408", r"line\nend", r"\x1b[2J"]
 
 
-def test_a_clip_that_is_longer_than_its_row_says_so(odd: Cache, tmp_path: Path) -> None:
-    figure, _, _ = draw(odd, tmp_path / "sheet.png")
-    assert figure.subfigs[1].axes[0].get_title() == "long.wav\n3 min 20 s, the middle 4.1 s"
+def test_a_clip_that_is_longer_than_its_row_says_so(odd_figure: Any) -> None:
+    assert odd_figure.subfigs[1].axes[0].get_title() == "long.wav\n3 min 20 s, the middle 4.1 s"
 
 
 def test_the_seed_chooses_the_clips(odd: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,14 +55,20 @@ def model(request):
     return made, RECIPES[request.param].variable_width
 
 
-@pytest.fixture
-def folder(model, tmp_path):
-    """A run directory with a model and its network."""
+@pytest.fixture(scope="module")
+def written(model, tmp_path_factory):
+    """A run directory with a model and its network; treat it as read-only."""
     made, adapts = model
-    (tmp_path / MODEL_FILE).write_bytes(b"the bytes of a model")
-    x = rows(3)
-    write_network(tmp_path, made, adapts, x, lambda x: keras_says(made, x))
-    return tmp_path
+    run = tmp_path_factory.mktemp("network")
+    (run / MODEL_FILE).write_bytes(b"the bytes of a model")
+    write_network(run, made, adapts, rows(3), lambda x: keras_says(made, x))
+    return run
+
+
+@pytest.fixture
+def folder(written, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(written, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.mark.parametrize("name", RECIPES)
