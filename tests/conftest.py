@@ -8,7 +8,7 @@ import pytest
 from cache.shared.cli import be_quiet
 from tests import ROOT
 from tests.helpers.commands import featurize
-from tests.helpers.tiny import OF_FIT, build_tiny
+from tests.helpers.tiny import FEW_TREES, OF_FIT, build_tiny
 from tests.helpers.tones import write_clips
 from train import fit
 from train.models import recipes as models
@@ -88,8 +88,8 @@ def tones_cache(tones: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_trees() -> int:
-    """Grow a tenth of the baselines' trees: all take longer than the rest of a tiny fit. Returns how many all are."""
-    n_trees, baselines.N_TREES = baselines.N_TREES, baselines.N_TREES // 10
+    """Grow few of the baselines' trees, and return how many all are."""
+    n_trees, baselines.N_TREES = baselines.N_TREES, FEW_TREES
     return n_trees
 
 

@@ -15,11 +15,21 @@ from tests.helpers.tables import table
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
+# The processes in which a worker fits do not know it.
+KNOWING_TINY = """
+from functools import partial
+from tests.helpers.tiny import knowing_tiny
+def new(needs, function, job): return was(needs, partial(knowing_tiny, function), job)
+"""
+
+
 @pytest.fixture(scope="module")
 def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
     """A scheduler and a worker, which has more threads than one."""
     processes = DaskProcesses(tmp_path_factory.mktemp("dask"))
-    processes.add_worker("", "--no-nanny", "--nthreads", "2")
+    processes.add_worker(changing("train.fitting.dask._work", KNOWING_TINY), "--no-nanny", "--nthreads", "2")
     yield processes
     processes.stop()
 
@@ -29,10 +39,9 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
     return kept | {"folds": [{**fold, "seconds": 0} for fold in record.get("folds", ())]}
 
 
-OF_FIT = ("--epochs", "1", "--batch-size", "16", "--val", "0.2", "--deterministic")
+OF_FIT = ("--model", "tiny", "--epochs", "1", "--batch-size", "16", "--val", "0.2", "--deterministic")
 
 
-@pytest.mark.usefixtures("all_trees")
 def test_a_cross_validation_on_a_cluster_is_the_local_one_to_the_bit(
     dask: DaskProcesses, tones_cache: Path, tmp_path: Path
 ) -> None:
