@@ -1,9 +1,10 @@
 """The fixtures of several files: clips, their cache, made by the command itself, and a run; and the order of files."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from cache.shared.cli import be_quiet
 from tests import ROOT
@@ -75,15 +76,31 @@ def aloud() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def common(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """The folder of all processes that run these tests at the same time."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if hasattr(request.config, "workerinput") else own
+
+
+def made_once(path: Path, make: Callable[[Path], object]) -> Path:
+    """Have the first process that asks make it for all."""
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(path.parent.with_suffix(f".{path.name}.lock")):
+        if not path.exists():
+            make(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tones(common: Path) -> Path:
     """48 tones of three pitches by 8 speakers; treat it as read-only."""
-    return write_clips(tmp_path_factory.mktemp("tones") / "data", seed=1)
+    return made_once(common / "tones" / "data", lambda data: write_clips(data, seed=1))
 
 
 @pytest.fixture(scope="session")
 def tones_cache(tones: Path) -> Path:
-    """The cache of `tones`."""
-    return featurize(tones, tones.parent / "features.h5")
+    """The cache of `tones`; treat it as read-only."""
+    return made_once(tones.parent / "features.h5", lambda file: featurize(tones, file))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -109,7 +126,6 @@ def tiny() -> str:
 
 
 @pytest.fixture(scope="session")
-def run(tiny: str, tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tiny: str, tones_cache: Path, common: Path) -> Path:
     """A finished run of `tiny` on the tones; treat it as read-only."""
-    folder, _ = fit(tones_cache, tmp_path_factory.mktemp("runs") / "run", **OF_FIT)
-    return folder
+    return made_once(common / "runs" / "run", lambda folder: fit(tones_cache, folder, **OF_FIT))
