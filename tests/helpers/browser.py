@@ -16,6 +16,8 @@ SCREENS = [("light", DESKTOP), ("dark", PHONE), ("light", PHONE), ("dark", DESKT
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 ARGUMENTS += ["--disable-component-update", "--disable-sync"]
+# For every window it would start two more renderers, which take longer than most pages.
+ARGUMENTS += ["--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup"]
 
 
 @contextmanager
