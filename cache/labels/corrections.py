@@ -121,7 +121,7 @@ def last_decisions(corrections: Iterable[Correction]) -> dict[str, Correction]:
 
 
 def still_holds(corrections: Mapping[str, Correction], class_names: Collection[str]) -> Callable[[str, str], bool]:
-    """Return a function that tells whether a path is still rejected for a reason: that may be of a correction."""
+    """Return a function that tells whether a path is still rejected for a reason, which may be that of a correction."""
     reasons = {one.path: one.why_rejected(class_names) for one in corrections.values()}
     return lambda path, reason: not reason.startswith(_REVIEWED) or reasons.get(printable(path)) == reason
 

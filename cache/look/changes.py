@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -37,6 +38,12 @@ class Changes(NamedTuple):
         found = self.n_changed or self.n_gone or self.n_new or self.n_tables
         return "unknown" if self.reason else "changed" if found else "unchanged"
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry `data` of `info --json`."""
+        names = ("n_changed", "n_gone", "n_new", "n_tables")
+        counts = {name: None if self.reason else getattr(self, name) for name in names}
+        return {"folder": self.data, "state": self.state, **counts, "reason": self.reason or None}
+
 
 def changes(cache: Cache) -> Changes:
     """Compare the class folders of DATA with a cache.
@@ -64,7 +71,7 @@ def changes(cache: Cache) -> Changes:
         n_tables = _n_newer(cache, most)
     except UserError as error:
         return Changes(data, reason=str(error))
-    for tree in (tree for members in cache.header.members.values() for tree in places.of_class(members, trees)):
+    for tree in chain.from_iterable(places.of_class(members, trees) for members in cache.header.members.values()):
         if unreadable := [f"{data}/{folder}: {reason}" for folder, reason in tree.unreadable if folder in trees]:
             return Changes(data, reason=unreadable[0])
         tree.audio = [path for path in tree.audio if path not in recordings]
@@ -93,11 +100,3 @@ def _n_newer(cache: Cache, most: int) -> int:
     except OSError:
         newer = 1
     return newer + len(cache.header.tables) - len(there)
-
-
-def as_json(found: Changes) -> dict[str, Any]:
-    """Return the entry `data` of `info --json`."""
-    unknown = found.reason != ""
-    names = ("n_changed", "n_gone", "n_new", "n_tables")
-    counts = {name: None if unknown else getattr(found, name) for name in names}
-    return {"folder": found.data, "state": found.state, **counts, "reason": found.reason or None}

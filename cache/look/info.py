@@ -9,7 +9,7 @@ import numpy as np
 
 from cache.file.columns import ABOVE, ROW_SHAPE
 from cache.file.reader import Cache
-from cache.look import changes
+from cache.look.changes import Changes, changes
 from cache.shared.errors import CacheError
 from cache.shared.segment import grid, segment_of
 from cache.shared.text import files_by_kind, human_count, human_seconds, human_size, printable
@@ -31,7 +31,7 @@ def as_json(cache: Cache) -> dict[str, Any]:
         "feature_version": cache.feature_version,
         "fingerprint": cache.fingerprint,
         "versions": cache.header.versions,
-        "data": changes.as_json(changes.changes(cache)),
+        "data": changes(cache).as_json(),
         "max_per_class": cache.header.max_per_class,
         "tables": [str(path) for path in cache.table_paths],
         **{f"{role}_column": name for role, name in cache.header.columns._asdict().items()},
@@ -52,7 +52,7 @@ def as_json(cache: Cache) -> dict[str, Any]:
 def as_text(cache: Cache, width: int | None = None) -> str:
     """Return the screen that `python -m cache info` shows, no line wider than `width` where it can be broken."""
     status = cache.file.stat()
-    found = changes.changes(cache)
+    found = changes(cache)
     n, total = len(cache), float(cache.clip_durations.sum())
     shortest, median, longest = np.quantile(cache.clip_durations, (0, 0.5, 1))
     rates, n_clips = np.unique(cache.columns["sr"][cache.first_rows], return_counts=True)
@@ -166,7 +166,7 @@ def n_silent_windows(cache: Cache) -> int:
     return n_windows - int(np.count_nonzero(cache.columns["clip"] != b""))
 
 
-def _since(found: changes.Changes) -> str:
+def _since(found: Changes) -> str:
     if found.state == "unknown":
         return f"{found.data}: not compared ({found.reason})"
     if found.state == "unchanged":
