@@ -66,8 +66,8 @@ def open_pyav(file: int, size: int) -> Audio | None:
         again = _opened(file, size)
         assert again is not None
         with again:
-            parts = _trimmed(_samples(_frames(again, _stream(again), kind in _BARE), sr, n_channels), end)
-            for block in _joined(parts, BLOCK_SAMPLES // n_channels):
+            parts = _samples(_frames(again, _stream(again), kind in _BARE), sr, n_channels)
+            for block in _joined(_trimmed(parts, end) if end else parts, BLOCK_SAMPLES // n_channels):
                 n_read += len(block)
                 yield block
         if n_read == 0:
@@ -162,19 +162,17 @@ def _samples(frames: Iterator[Any], sr: int, n_channels: int) -> Iterator[Float3
 
 
 def _trimmed(parts: Iterator[Float32], end: int) -> Iterator[Float32]:
-    """Drop the samples behind `end`, unless there are too many for padding; 0 means that there is no padding."""
-    n_read, held, n_held = 0, [], 0
+    """Drop the samples behind `end`, unless there are too many for padding."""
+    n_left = end
+    behind: list[Float32] = []
     for part in parts:
-        n_kept = len(part) if not end or n_held > _MOST_PADDING else min(len(part), max(0, end - n_read))
-        n_read += n_kept
-        if n_kept:
-            yield part[:n_kept]
-        if n_kept < len(part):
-            held.append(part[n_kept:].copy())
-            n_held += len(held[-1])
-            if n_held > _MOST_PADDING:
-                yield from held
-                held = []
+        n_kept = max(0, min(n_left, len(part)))
+        yield part[:n_kept]
+        behind.append(part[n_kept:])
+        n_left -= len(part)
+        if -n_left > _MOST_PADDING:
+            yield from behind
+            behind.clear()
 
 
 def _joined(parts: Iterator[Float32], n_samples: int) -> Iterator[Float32]:

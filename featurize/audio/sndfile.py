@@ -157,8 +157,7 @@ def _blocks(
             n = len(stream.read(out=room))
         except soundfile.LibsndfileError as error:
             # The samples before the error are in the block, but libsndfile does not count those of an MP3.
-            n = len(room) - int(np.isnan(room[::-1, 0]).argmin()) if is_mp3 else stream.tell() - n_read
-            n = 0 if is_mp3 and np.isnan(room[0, 0]) else min(max(0, n), len(room))
+            n = int((~np.isnan(room[:, 0])).sum()) if is_mp3 else min(max(0, stream.tell() - n_read), len(room))
             if n:
                 yield room[:n]
             return n_read + n, _words(error)
