@@ -121,8 +121,9 @@ class _Walk:
             except OSError as error:
                 tree.unreadable.append((folder, f"the folder cannot be read ({error.strerror})"))
                 continue
+            prefix = f"{folder}/" if folder else ""
             for entry in visible:
-                path, extension = f"{folder}/{entry.name}" if folder else entry.name, _extension(entry.name)
+                path, extension = prefix + entry.name, _extension(entry.name)
                 if not _is_folder(entry):
                     if extension in self._endings:
                         tree.audio.append(path)
