@@ -24,6 +24,9 @@ _HEAD_BYTES = 4096
 # Encodings of WAV that browsers decode, by the tag in its header: PCM, float, A-law, mu-law.
 _WAV_TAGS = (1, 3, 6, 7)
 _WAV_EXTENSIBLE = 0xFFFE
+# Seconds that a page gets of a longer clip or finding.
+LONGEST = 60.0
+_MOST_CHANNELS = 2
 # Browsers decode nothing below 3 kHz, and some nothing below 8.
 _LOWEST_SR = 8_000
 
@@ -113,6 +116,11 @@ def _converted(original: Path, segment: Segment | None) -> bytes | None:
     if not samples.size:
         raise UserError("there is no sound in it")
     return encoded(samples, audio.sr) if len(samples) <= room else None
+
+
+def playable(block: Float32) -> Float32:
+    """Return a block of samples, (n, n_channels), with as many channels as a browser plays."""
+    return block if block.shape[1] <= _MOST_CHANNELS else block.mean(axis=1, keepdims=True)
 
 
 def encoded(samples: Float32, sr: int) -> bytes:

@@ -56,9 +56,7 @@ class Bar(NamedTuple):
     kind: str
     name: str
     what: str
-    accuracy: float
-    low: float
-    high: float
+    score: Score | LeakProbe
 
 
 class Clips(NamedTuple):
@@ -108,12 +106,12 @@ def hint(record: Record) -> str:
 
 def scores(record: Record, metrics: Score) -> list[Bar]:
     """Return the network's accuracy with its interval, then the baselines'."""
-    found: list[tuple[str, str, str, Score | LeakProbe]] = [("network", "this network", "", metrics)]
-    found += [("baseline", name, _WHAT.get(name, ""), score) for name, score in record.sanity.items()]
+    bars = [Bar("network", "this network", "", metrics)]
+    bars += [Bar("baseline", name, _WHAT.get(name, ""), score) for name, score in record.sanity.items()]
     if record.leak_probe:
         what = "from duration, sample rate and file format, over all clips"
-        found.append(("baseline", "without sound", what, record.leak_probe))
-    return [Bar(kind, name, what, score.accuracy, *score.interval) for kind, name, what, score in found]
+        bars.append(Bar("baseline", "without sound", what, record.leak_probe))
+    return bars
 
 
 def tested(record: Record, metrics: Score) -> str:

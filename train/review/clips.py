@@ -1,4 +1,4 @@
-"""ClipDesk: the clips of a run to review, the most doubtful labels first."""
+"""ClipDesk: the clips of a run to review, the most doubtful labels first, with their sound."""
 
 import mmap
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +13,14 @@ from cache.labels.corrections import FILE, Correction, Decision, append_correcti
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, printable
+from featurize.audio.pieces import open_clip
 from train.dataset.rows import seconds_shown
 from train.dataset.splits import group_names
 from train.report.figures import spectrogram_png
 from train.report.mistakes import find_suspects, least_certain, note_on_windows, verdict, worst_mistakes
+from train.report.players import LONGEST, encoded, original_of, playable
 from train.review.desk import Desk, Item
 from train.review.server import Server, opened_server
-from train.review.view import starts_at, wav_of
 from train.runs.directory import data_folder
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import read_nearest, read_predictions
@@ -124,6 +125,26 @@ def _nearest(folder: Path, notify: Callable[[str], None]) -> dict[str, list[str]
     if not nearest:
         notify(f"{folder} does not know which clips are alike (an earlier version trained it), so none are shown")
     return nearest
+
+
+def wav_of(data: Path, path: str, duration: float, middle: float | None = None) -> bytes:
+    """Decode a clip, which may be a segment, by its path in the cache; of a long one `LONGEST` as starts_at() says.
+
+    Raises a UserError for the page if the path leads out of DATA, or the clip cannot be read.
+    """
+    with open_clip(str(original_of(data, path))) as audio:
+        start = starts_at(duration, middle)
+        first, last = round(start * audio.sr), round((start + min(duration, LONGEST)) * audio.sr) + audio.sr
+        blocks = [playable(block) for _, block in audio.pieces([(first, last)])]
+        if not blocks:
+            raise UserError("it holds no samples")
+        return encoded(np.concatenate(blocks)[: round(LONGEST * audio.sr)], audio.sr)
+
+
+def starts_at(duration: float, middle: float | None = None) -> float:
+    """Return where in a clip its WAV begins, in seconds, given the middle of what its row shows; None: its own."""
+    middle = duration / 2 if middle is None else middle
+    return max(0.0, min(middle - LONGEST / 2, duration - LONGEST))
 
 
 class ClipDesk(Desk[Clip, Correction]):

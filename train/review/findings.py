@@ -1,4 +1,4 @@
-"""FindingDesk: the findings of a run in recordings to review, and the labels that follow from the decisions."""
+"""FindingDesk: the findings of a run in recordings to review, with some seconds around each, and their labels."""
 
 import math
 import os
@@ -8,21 +8,43 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
+import numpy as np
+
+from cache.file.settings import MelSettings
 from cache.labels.corrections import FINDINGS, Decision
 from cache.shared.cli import notice
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import locked, own_folder
+from cache.shared.segment import samples_of
 from cache.shared.text import human_count, printable
 from cache.shared.tree import BACKGROUND, is_background
+from cache.shared.types import Float32
+from featurize.audio.audio import ClipError
+from featurize.audio.decode import open_audio
+from featurize.audio.resample import resampled
+from featurize.features.reference import floors_of, hann_window, mel_filterbank, mel_power, normalise
+from featurize.features.row import n_frames_of
 from train.predict.results import LABELS
 from train.predict.windows import settings_of
+from train.report.figures import spectrogram_png
+from train.report.players import LONGEST, encoded, playable
 from train.review.desk import Desk
 from train.review.find import Finding, Recordings, find, find_recordings, note_replaced
 from train.review.rulings import Ruling, Tables, append_ruling, read_rulings, regions_of
 from train.review.server import Server, opened_server
-from train.review.view import View, seconds_viewed, view_of
 from train.runs.directory import Run
+
+# A view of a finding shows at most so many rows of the features, one of them before the finding and one behind it.
+_MOST_ROWS = 16
+
+
+class View(NamedTuple):
+    """A part of a recording: a WAV, and a spectrogram as a PNG."""
+
+    sound: bytes
+    picture: bytes
 
 
 @contextmanager
@@ -152,11 +174,22 @@ class FindingDesk(Desk[Finding, Ruling]):
             return self._view(index, view)
 
     def _cut(self, index: int, view: int) -> View:
-        return view_of(self.items[index].file, *self._seconds(index, view), self.settings)
+        start, end = self._seconds(index, view)
+        with open_audio(str(self.items[index].file)) as audio:
+            blocks = [playable(block) for block in audio.span(*samples_of(start, end, audio.sr))]
+            if not blocks:
+                raise ClipError("the recording ends before")
+            samples = np.concatenate(blocks)
+            picture = spectrogram_png(spectrogram(samples, audio.sr, self.settings))
+            return View(encoded(samples, audio.sr), picture)
 
     def _seconds(self, index: int, view: int) -> tuple[float, float]:
-        finding = self.items[index]
-        return seconds_viewed(finding.span, finding.duration, view, self.settings)
+        """Return the seconds around a finding that a view shows; never more than `LONGEST`, however long it is."""
+        finding, around = self.items[index], self.settings.row_seconds
+        length = min(finding.end - finding.start + 2 * around, LONGEST, _MOST_ROWS * around, finding.duration)
+        last = finding.duration - length
+        start = min(max(0.0, min(max(0.0, finding.start - around), last) + view * length / 2), last)
+        return start, start + length
 
     def write(self, item: Finding, choice: Decision, new: str, span: object, when: str) -> Ruling:
         """Append a ruling; edges that are not given, or undone, are those that were found."""
@@ -194,6 +227,16 @@ def _undecided(findings: Sequence[Finding], rulings: Sequence[Ruling], notify: C
     if n := len(findings) - len(kept):
         notify(f"{human_count(n, 'finding')} skipped because decided findings cover the same sound")
     return kept
+
+
+def spectrogram(samples: Float32, sr: int, settings: MelSettings) -> Float32:
+    """Return a spectrogram like that of a row, of any length: (n, n_channels) to (n_mels, n_frames) in [0, 1]."""
+    y = np.nan_to_num(resampled(samples.mean(axis=1), sr, settings.sr), posinf=0.0, neginf=0.0)
+    half = np.zeros(settings.n_fft // 2, np.float32)
+    filled = np.concatenate((half, y, half, half))  # at least one frame
+    mel = mel_power(filled, settings.hop_length, hann_window(settings), mel_filterbank(settings))
+    mel = mel[:, : n_frames_of(len(y), settings)]
+    return normalise(mel, float(mel.max()), floors_of(settings))
 
 
 def _edges(span: object, finding: Finding) -> tuple[float, float]:

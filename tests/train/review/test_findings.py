@@ -31,9 +31,8 @@ from train.predict.rows import as_csv, csv_header, read_rows
 from train.predict.sources import Source
 from train.predict.windows import Detections, Windows
 from train.review.find import find, find_recordings
-from train.review.findings import FindingDesk, opened_findings
+from train.review.findings import FindingDesk, opened_findings, spectrogram
 from train.review.rulings import Ruling, append_ruling, read_rulings
-from train.review.view import spectrogram
 from train.runs.directory import open_run
 
 NIGHT, SITE = "night.wav", "site1/dusk.wav"

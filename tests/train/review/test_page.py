@@ -22,8 +22,7 @@ from tests.helpers.review_page import WATCH, Opened, assert_accessible, review, 
 from tests.helpers.sounds import noise
 from tests.helpers.tables import table
 from tests.helpers.tones import write_clips
-from train.review.clips import opened_review
-from train.review.view import wav_of
+from train.review.clips import opened_review, wav_of
 
 HOSTILE = "dog/<img src=x onerror=alert(1)> \N{RIGHT-TO-LEFT OVERRIDE}.wav"
 HOSTILE_CLASS = "<svg onload=alert(3)>"
