@@ -312,6 +312,7 @@ def test_no_decoder_speaks_to_the_terminal(spoken):
 ODD_NUMBERS = (0, 1, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3"])
 def test_any_number_in_a_header_makes_a_row_or_an_error_of_words(tmp_path, container):
     subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(container, "PCM_16")

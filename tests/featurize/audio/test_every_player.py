@@ -41,6 +41,7 @@ def read(path):
         return y, audio, blocks.result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_channels", [1, 2])
 @pytest.mark.parametrize(("container", "codec", "sr"), FFMPEG_FORMATS)
 def test_what_libsndfile_does_not_read_is_the_row_of_ffmpegs_own_decode(tmp_path, container, codec, sr, n_channels):
