@@ -53,11 +53,11 @@ def choose_split(
     paths = cache.clip_paths
     subset = np.full(cache.n_clips, -1, np.int8)
     if table is not None and table != RANDOM:
-        _assign(subset, paths, _read_table(Path(table)), Path(table), remarks)
+        remarks += _assign(subset, paths, _read_table(Path(table)), Path(table))
     for name, file in (("val", val_list), ("test", test_list)):
         if file is not None:
             listed = [line.strip().strip('"') for line in read_lines(Path(file))]
-            _assign(subset, paths, [(path, name) for path in listed if path], Path(file), remarks)
+            remarks += _assign(subset, paths, [(path, name) for path in listed if path], Path(file))
     if table is None and val_list is None and test_list is None:
         for clip, found in enumerate(subsets_of(paths, cache.header.folders)):
             subset[clip] = -1 if found is None else SPLITS.index(found)
@@ -102,10 +102,8 @@ def _complete(cache: Cache, groups: Rows, subset: Subsets) -> list[str]:
     return remarks
 
 
-def _assign(
-    subset: Subsets, paths: Sequence[str], named: Sequence[tuple[str, str]], file: Path, remarks: list[str]
-) -> None:
-    """Put the clips that a file names into their subsets."""
+def _assign(subset: Subsets, paths: Sequence[str], named: Sequence[tuple[str, str]], file: Path) -> list[str]:
+    """Put the clips that a file names into their subsets, and return a line about paths that no clip has."""
     unknown = []
     # The name of a recording stands for all of its segments.
     files = [recording_of(path) for path in paths]
@@ -128,8 +126,9 @@ def _assign(
             if named
             else f"{file} names no clip"
         )
-    if unknown:
-        remarks.append(f"{file}: no clip has {len(unknown)} of the {len(named)} paths, such as {unknown[0]}")
+    if not unknown:
+        return []
+    return [f"{file}: no clip has {len(unknown)} of the {len(named)} paths, such as {unknown[0]}"]
 
 
 def match_paths(names: Sequence[str], paths: Sequence[str]) -> list[list[int]]:

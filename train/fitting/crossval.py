@@ -15,7 +15,7 @@ import numpy as np
 from cache import Cache, open_cache
 from cache.shared.cli import complain, is_watched
 from cache.shared.errors import UserError
-from cache.shared.files import as_path, replacing
+from cache.shared.files import replacing
 from cache.shared.text import human_percent, human_seconds
 from cache.shared.types import Float32, Rows
 from train.dataset.splits import Fold, groups_of, make_folds, refuse_one_class, shared_by_folds
@@ -108,7 +108,7 @@ def crossval(
     n_repeats = 1 if fold_by else n_repeats
     folding = Folding(cache.file.absolute(), cache.fingerprint, options, n_folds, n_repeats, fold_by)
     _, groups, folds = _folds_of(folding)
-    folder = new_run(None if run is None else as_path(run, "run"), f"crossval-{options.model}")
+    folder = new_run(run, f"crossval-{options.model}")
     asked = {**asdict(options), "folds": max(fold.number for fold in folds), "repeats": n_repeats}
     record = replace(
         start_record("crossval", cache, asked | ({"fold_by": fold_by} if fold_by else {})),

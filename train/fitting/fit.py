@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cache import Cache, open_cache
 from cache.shared.errors import UserError
-from cache.shared.files import as_path, own_folder, replacing
+from cache.shared.files import own_folder, replacing
 from cache.shared.text import human_count
 from cache.shared.types import Float32, Rows
 from train.backend.types import Model
@@ -89,7 +89,7 @@ def fit(
     groups = groups_of(cache, options.group_by)
     given = options.split_file, options.val_list, options.test_list
     split, remarks = choose_split(cache, groups, options.val, options.test, options.seed, *given)
-    folder = new_run(None if run is None else as_path(run, "run"), options.model)
+    folder = new_run(run, options.model)
     record = replace(
         start_record("fit", cache, asdict(options)),
         split=describe_split(cache, groups, split),

@@ -63,7 +63,7 @@ class Run:
         return 1.0 if self.record.temperature is None else self.record.temperature
 
 
-def new_run(run: Path | None, name: str) -> Path:
+def new_run(run: str | Path | None, name: str) -> Path:
     """Make a run directory: `run`, which must be empty if it exists; or else `runs/<date>-<time>-<name>`.
 
     Raises a UserError if there is something there already, and a ModuleNotFoundError, before a directory is made, if
@@ -72,13 +72,14 @@ def new_run(run: Path | None, name: str) -> Path:
     if find_spec("tensorflow") is None:
         raise ModuleNotFoundError("TensorFlow is not installed", name="tensorflow")
     if run is not None:
-        if (run / CHECKPOINT / "lock").exists():
-            with held(run):
+        folder = as_path(run, "run")
+        if (folder / CHECKPOINT / "lock").exists():
+            with held(folder):
                 pass
-        if run.exists() and (not run.is_dir() or any(run.iterdir())):
-            raise UserError(f"{run} exists already; give another --run, or delete it first")
-        run.mkdir(parents=True, exist_ok=True)
-        return run
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} exists already; give another --run, or delete it first")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
     base = Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
     for folder in (base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 100))):
         try:
