@@ -44,6 +44,10 @@ _MISSING = frozenset({"na", "nan", "n/a"})
 # `predict --format csv` writes these columns.
 _PREDICTIONS = frozenset({"run", "kind", "path", "start", "end", "class"})
 
+# Faults of lines.
+_UNCLOSED = "a quotation mark is not closed in this line, or stands in the middle of a quoted cell"
+_DECIMAL_COMMA = "numbers with a decimal comma need quotation marks"
+
 _DELIMITERS = ",;\t"
 # Characters of a cell or a line that a message shows.
 _SHOWN = 80
@@ -133,13 +137,12 @@ def rows_of(lines: Sequence[str], header: Header) -> Iterator[Row]:
         try:
             cells = _cells(line, header.delimiter)
         except csv.Error as error:
-            yield Row(number, [], _fault(error))
-            continue
-        if not any(cells):
+            yield Row(number, [], "one of its cells is too long" if "field larger" in str(error) else _UNCLOSED)
             continue
         if any(cells[n:]):
-            yield Row(number, [], _too_many(len(cells), n, header.delimiter))
-        else:
+            fault = f"it has {len(cells)} cells, and the header has {n}"
+            yield Row(number, [], f"{fault}; {_DECIMAL_COMMA}" if header.delimiter == "," else fault)
+        elif any(cells):
             yield Row(number, cells[:n] + [""] * (n - len(cells)))
 
 
@@ -164,17 +167,6 @@ def _unquoted(cell: str) -> str:
     if cell.startswith('"') and cell.count('"') % 2:
         raise csv.Error("unclosed quotation mark")
     return cell
-
-
-def _fault(error: csv.Error) -> str:
-    if "field larger" in str(error):
-        return "one of its cells is too long"
-    return "a quotation mark is not closed in this line, or stands in the middle of a quoted cell"
-
-
-def _too_many(n_cells: int, n_columns: int, delimiter: str) -> str:
-    fault = f"it has {n_cells} cells, and the header has {n_columns}"
-    return f"{fault}; numbers with a decimal comma need quotation marks" if delimiter == "," else fault
 
 
 def recognises(lines: Sequence[str], named: ColumnNames) -> bool:

@@ -99,10 +99,8 @@ def _named(clips: list[tuple[str, str]]) -> list[str]:
 
 
 def _age(made: float) -> str:
-    seconds = time.time() - made
-    return (
-        f"{human_seconds(seconds)} ago" if seconds >= 0 else f"{human_seconds(-seconds)} ahead of this machine's clock"
-    )
+    ago = time.time() - made
+    return f"{human_seconds(ago)} ago" if ago >= 0 else f"{human_seconds(-ago)} ahead of this machine's clock"
 
 
 def _labels(cache: Cache) -> str:
