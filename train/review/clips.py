@@ -127,7 +127,7 @@ def _nearest(folder: Path, notify: Callable[[str], None]) -> dict[str, list[str]
     return nearest
 
 
-def wav_of(data: Path, path: str, duration: float, middle: float | None = None) -> bytes:
+def wav_of(data: Path, path: str, duration: float, middle: float) -> bytes:
     """Decode a clip, which may be a segment, by its path in the cache; of a long one `LONGEST` as starts_at() says.
 
     Raises a UserError for the page if the path leads out of DATA, or the clip cannot be read.
@@ -141,9 +141,8 @@ def wav_of(data: Path, path: str, duration: float, middle: float | None = None) 
         return encoded(np.concatenate(blocks)[: round(LONGEST * audio.sr)], audio.sr)
 
 
-def starts_at(duration: float, middle: float | None = None) -> float:
-    """Return where in a clip its WAV begins, in seconds, given the middle of what its row shows; None: its own."""
-    middle = duration / 2 if middle is None else middle
+def starts_at(duration: float, middle: float) -> float:
+    """Return where in a clip its WAV begins, in seconds, given the middle of what its row shows."""
     return max(0.0, min(middle - LONGEST / 2, duration - LONGEST))
 
 

@@ -33,9 +33,7 @@ def majority_class(cache: Cache, train: Rows, test: Rows, seed: int) -> Rows:
 
 def random_forest(cache: Cache, train: Rows, test: Rows, seed: int) -> Rows:
     """Predict by a random forest on each mel band's mean and standard deviation."""
-    clips = train
-    if len(clips) > MAX_FOREST_CLIPS:
-        clips = np.sort(np.random.default_rng(seed).choice(clips, MAX_FOREST_CLIPS, replace=False))
+    clips = _few_enough(train, seed)
     forest = _forest(seed).fit(band_statistics(cache, clips), cache.clip_labels[clips])
     return np.asarray(forest.predict(band_statistics(cache, test)))
 
@@ -74,9 +72,7 @@ def leak_probe(cache: Cache, groups: Rows, seed: int) -> LeakProbe | None:
     n_groups = min(len(np.unique(groups[labels == label])) for label in range(len(cache.class_names)))
     if n_groups < 2:
         return None
-    clips = np.arange(cache.n_clips)
-    if len(clips) > MAX_FOREST_CLIPS:
-        clips = np.sort(np.random.default_rng(seed).choice(clips, MAX_FOREST_CLIPS, replace=False))
+    clips = _few_enough(np.arange(cache.n_clips), seed)
     folds = StratifiedGroupKFold(min(PROBE_FOLDS, n_groups), shuffle=True, random_state=seed)
     predicted = cross_val_predict(_forest(seed), _facts(cache)[clips], labels[clips], groups=groups[clips], cv=folds)
     correct = (predicted == labels[clips]).astype(float)
@@ -100,6 +96,12 @@ def warnings(metrics: Score | None, sanity: Mapping[str, Score], probe: LeakProb
             " come from how they were recorded"
         )
     return lines
+
+
+def _few_enough(clips: Rows, seed: int) -> Rows:
+    if len(clips) <= MAX_FOREST_CLIPS:
+        return clips
+    return np.sort(np.random.default_rng(seed).choice(clips, MAX_FOREST_CLIPS, replace=False))
 
 
 def _facts(cache: Cache) -> npt.NDArray[np.float64]:

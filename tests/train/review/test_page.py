@@ -191,7 +191,7 @@ def test_a_bat_at_45_khz_is_heard_at_a_quarter_of_that_and_so_is_a_whale(
     page = Opened(browser, address).page
     for hz, sr in ((45000, 250000), (1000, 8000), (120, 1000)):
         soundfile.write(tmp_path / "x.wav", 0.5 * np.sin(2 * np.pi * hz * np.arange(sr) / sr), sr)
-        heard, duration, level = a_quarter_as_fast(page, wav_of(tmp_path, "x.wav", 1.0))
+        heard, duration, level = a_quarter_as_fast(page, wav_of(tmp_path, "x.wav", 1.0, 0.5))
         assert (heard, duration, level) == (
             pytest.approx(hz / 4, 0.02),
             pytest.approx(4, 0.01),

@@ -191,10 +191,10 @@ def test_a_damaged_table_of_clips_like_it_costs_itself_alone(
 def test_of_a_long_recording_only_the_middle_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips, "LONGEST", 2.0)
     soundfile.write(tmp_path / "long.wav", np.repeat(np.arange(10) / 16, 8000), 8000)
-    heard, sr = soundfile.read(io.BytesIO(clips.wav_of(tmp_path, "long.wav", 10.0)))
+    heard, sr = soundfile.read(io.BytesIO(clips.wav_of(tmp_path, "long.wav", 10.0, 5.0)))
     assert len(heard) == 2 * sr
     np.testing.assert_allclose(heard[[0, -1]], [4 / 16, 5 / 16], atol=1e-3)
-    assert clips.starts_at(10.0) == 4.0
+    assert clips.starts_at(10.0, 5.0) == 4.0
 
 
 def test_of_a_long_recording_in_windows_what_the_picture_shows_is_sent(
@@ -226,7 +226,7 @@ def test_whatever_the_format_the_browser_gets_a_plain_wav(container: str, subtyp
     soundfile.write(tmp_path / "x", 0.5 * np.sin(np.arange(8000) / 9), 8000, subtype, format=container)
     (tmp_path / "x").rename(tmp_path / f"x.{container.lower()}")
     expected = soundfile.read(tmp_path / f"x.{container.lower()}")[0]
-    sent = clips.wav_of(tmp_path, f"x.{container.lower()}", len(expected) / 8000)
+    sent = clips.wav_of(tmp_path, f"x.{container.lower()}", len(expected) / 8000, len(expected) / 16000)
     assert (soundfile.info(io.BytesIO(sent)).format, soundfile.info(io.BytesIO(sent)).subtype) == ("WAV", "PCM_16")
     np.testing.assert_allclose(soundfile.read(io.BytesIO(sent))[0], expected, atol=1e-3)
 
@@ -234,14 +234,14 @@ def test_whatever_the_format_the_browser_gets_a_plain_wav(container: str, subtyp
 def test_what_browsers_do_not_play_and_what_is_too_loud_for_16_bits_is_decoded_for_them(tmp_path: Path) -> None:
     y = np.sin(np.arange(8000) / 9) * 3
     soundfile.write(tmp_path / "loud.aiff", np.stack([y, y / 2, y / 4], axis=1), 8000, subtype="FLOAT")
-    heard, _ = soundfile.read(io.BytesIO(clips.wav_of(tmp_path, "loud.aiff", 1.0)))
+    heard, _ = soundfile.read(io.BytesIO(clips.wav_of(tmp_path, "loud.aiff", 1.0, 0.5)))
     np.testing.assert_allclose(heard, y * 7 / 12 / np.abs(y * 7 / 12).max(), atol=1e-3)
 
 
 @pytest.mark.parametrize("path", ["../secret.wav", "/etc/passwd", "dog/../../secret.wav", "dog/a\0b.wav"])
 def test_a_path_that_leads_out_of_data_is_not_opened(path: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="leads out of the folder of clips"):
-        clips.wav_of(tmp_path / "data", path, 1.0)
+        clips.wav_of(tmp_path / "data", path, 1.0, 0.5)
 
 
 def test_a_clip_of_several_windows_is_one_item_with_its_first_window_in_its_place(place: Path, tmp_path: Path) -> None:
