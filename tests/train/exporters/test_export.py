@@ -268,18 +268,6 @@ def test_what_a_converter_cannot_do_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_overwritten(run: Path, tmp_path: Path) -> None:
-    file, folder, link = tmp_path / "file", tmp_path / "folder", tmp_path / "link"
-    file.write_text("mine")
-    folder.mkdir()
-    link.symlink_to(tmp_path / "nowhere")
-    for out in (file, folder, link):
-        with pytest.raises(UserError, match="exists already"):
-            export(run, out, ExportFormat.onnx, WAVEFORM)
-    assert file.read_text() == "mine"
-    assert list(folder.iterdir()) == []
-
-
 def test_clips_and_caches_that_are_gone_are_named_with_what_to_do(run: Path, tones_cache: Path, tmp_path: Path) -> None:
     alone = tmp_path / "features.h5"
     shutil.copy(tones_cache, alone)
@@ -303,22 +291,6 @@ def test_a_clip_that_has_changed_since_is_not_checked_on(run: Path, tones: Path,
     assert 0 < said.n_checked < 32
 
 
-@pytest.mark.parametrize(
-    ("format", "module", "package"),
-    [
-        ("onnx", "tf2onnx", "tf2onnx"),
-        ("onnx", "onnxruntime", "onnxruntime"),
-        ("tflite", "ai_edge_litert", "ai-edge-litert"),
-    ],
-)
-def test_a_missing_package_is_one_line_that_says_how_to_install_it(
-    format: str, module: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=rf"--format {format} needs {package}, .*pip install 'melcache\[export\]'"):
-        export(tmp_path / "run", tmp_path / "out", ExportFormat(format), WAVEFORM)
-
-
 def test_what_is_no_finished_fit_is_refused(run: Path, tones_cache: Path, tmp_path: Path) -> None:
     crossval = made_crossval(tmp_path / "crossval", tones_cache)
     unfinished = changed_run(run, tmp_path / "unfinished", lambda record: record.update(state="unfinished"))
@@ -332,14 +304,6 @@ def test_what_is_no_finished_fit_is_refused(run: Path, tones_cache: Path, tmp_pa
     for folder, complaint in complaints.items():
         with pytest.raises(UserError, match=complaint):
             export(folder, tmp_path / "out", ExportFormat.onnx, WAVEFORM)
-
-
-def test_an_unknown_format_is_bad_usage_that_lists_the_known_ones(run: Path, tmp_path: Path) -> None:
-    from train.__main__ import app
-
-    done = typer.testing.CliRunner().invoke(app, ["export", str(run), str(tmp_path / "out"), "--format", "torch"])
-    assert done.exit_code == 2
-    assert all(format in done.output for format in FORMATS)
 
 
 def test_without_a_format_the_ending_says_it(run: Path, tmp_path: Path) -> None:
