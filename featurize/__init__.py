@@ -181,7 +181,7 @@ def featurize_clip(
         The clip cannot be used; the message says why, and names the file.
     """
     from featurize.features.profiles import asked_settings, resolved_settings
-    from featurize.workers.clip import row_of_file, row_of_samples
+    from featurize.workers.rows import row_of_file, row_of_samples
 
     wanted = resolved_settings(asked_settings(settings))
     return (

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from cache.file.columns import COLUMNS, ROW_SHAPE, WIDTHS, Columns, Rejected, Row
 from cache.file.container import ALIGNMENT
+from cache.file.reader import Cache
 from cache.shared.files import open_regular, write_all
 
 PARTIAL_VERSION = 1
@@ -30,7 +31,7 @@ PARTIAL_VERSION = 1
 _PATHS = ("path", "clip")
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Journal:
     """The rows that are finished so far."""
 
@@ -264,6 +265,23 @@ def _columns(n_slots: int) -> Columns:
 def _reject(journal: Journal, clip: Rejected) -> None:
     journal.rejected[clip.path] = clip
     journal.slots.pop(clip.path, None)
+
+
+def recorded(name: str, source: npt.NDArray[np.int64], old: Cache | None, journal: Journal | None) -> npt.NDArray[Any]:
+    """Return a column of rows by their origin, see `cache.file.publish.publish`; not their paths."""
+    is_new = source < 0
+    if old is None:
+        assert journal is not None
+        return journal.columns[name][-1 - source]
+    if journal is None or not is_new.any():
+        return old.columns[name][source]
+    computed = journal.columns[name][-1 - source[is_new]]
+    if is_new.all():
+        return computed
+    reused = old.columns[name][source[~is_new]]
+    column = np.empty(len(source), np.promote_types(reused.dtype, computed.dtype))
+    column[~is_new], column[is_new] = reused, computed
+    return column
 
 
 def close_journal(journal: Journal) -> None:

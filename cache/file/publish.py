@@ -13,7 +13,7 @@ from cache.file.columns import COLUMNS, REJECTED, X_DTYPES, Columns, Rejected, f
 from cache.file.container import write_around_rows
 from cache.file.gather import gather_rows
 from cache.file.header import Header
-from cache.file.journal import Journal, close_journal, gathered_path, journal_paths
+from cache.file.journal import Journal, close_journal, gathered_path, journal_paths, recorded
 from cache.file.reader import Cache, open_cache
 from cache.shared.files import sync_directory
 
@@ -130,21 +130,6 @@ def _columns(clips: Columns, source: npt.NDArray[np.int64], old: Cache | None, j
         column = clips[name] if name in clips else recorded(name, source, old, journal)
         columns[name] = _narrow(column) if kind == "S" else column
     return columns
-
-
-def recorded(name: str, source: npt.NDArray[np.int64], old: Cache | None, journal: Journal | None) -> npt.NDArray[Any]:
-    """Return a column of rows by their origin, see `publish`; not their paths."""
-    is_new = source < 0
-    if journal is None or not is_new.any():
-        assert old is not None
-        return old.columns[name][source]
-    computed = journal.columns[name][-1 - source[is_new]]
-    if old is None or is_new.all():
-        return computed
-    reused = old.columns[name][source[~is_new]]
-    column = np.empty(len(source), np.promote_types(reused.dtype, computed.dtype))
-    column[~is_new], column[is_new] = reused, computed
-    return column
 
 
 def _rejected(rejected: Sequence[Rejected]) -> Columns:

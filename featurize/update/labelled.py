@@ -13,8 +13,6 @@ from cache.labels.annotation import Annotation, Problem
 from cache.labels.read import Labels, read_labels
 from cache.labels.table import USUAL, ColumnNames
 from cache.shared.text import is_utf8, plain, printable
-from featurize.audio.audio import ClipError
-from featurize.audio.decode import open_audio
 from featurize.audio.find import Walked
 
 # The seconds and the channels of a recording, by its path relative to DATA; zeros if they are not known.
@@ -73,6 +71,10 @@ def shapes(data: Path) -> Shapes:
 
     @cache
     def shape_of(recording: str) -> tuple[float, int]:
+        # A run without labels need not load this.
+        from featurize.audio.audio import ClipError
+        from featurize.audio.decode import open_audio
+
         try:
             with open_audio(str(data / recording)) as audio:
                 return audio.n_samples / audio.sr, audio.n_channels

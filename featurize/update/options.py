@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cache.file.columns import X_DTYPES
 from cache.file.settings import Setting
@@ -26,8 +26,7 @@ MOST_OVERLAP = 0.99
 MOST_POINT = 3600
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(NamedTuple):
     """The options of one run, see `featurize.build`; None and empty mean: as the cache remembers it."""
 
     data: Path
@@ -53,7 +52,8 @@ class Options:
     notify: Callable[[str], None]  # takes what the user has to know, a line each
     announce: Callable[[str], None]  # takes what is going to happen, a line each
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise a UserError if an option has a value that it cannot have."""
         if self.dtype is not None and self.dtype not in X_DTYPES:
             raise UserError(f"dtype is {self.dtype!r}; give one of {', '.join(X_DTYPES)}")
         _check_number("n_jobs", self.n_jobs, 1)

@@ -1,34 +1,35 @@
 """Plan of a run: which rows it can reuse, which clips it must compute, which are known to be bad."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.columns import Columns, Rejected
+from cache.file.columns import COLUMNS, Columns, Rejected
 from cache.file.header import Header
-from cache.file.journal import Journal
-from cache.file.publish import recorded
+from cache.file.journal import Journal, recorded
 from cache.file.reader import Cache
 from cache.labels.corrections import FILE, Correction, Decision, read_corrections, still_holds
 from cache.shared.segment import MIDDLE, Crop, Segment
 from cache.shared.text import human_count
 from featurize.audio.find import Clip, Found
-from featurize.workers.batch import Task
+
+if TYPE_CHECKING:
+    from featurize.workers.batch import Task
 
 # The source of a row, in `Plan.source`: i >= 0 is row i of the old cache, -1 - i is slot i of the file of rows.
 _PENDING = np.iinfo(np.int64).min
 
 
-@dataclass(frozen=True)
-class Corrections:
+class Corrections(NamedTuple):
     """The decisions of reviewers, by the content's sha256, for a cache with these classes."""
 
-    by_content: Mapping[str, Correction] = field(default_factory=dict)
+    by_content: Mapping[str, Correction] = MappingProxyType({})
     class_names: Sequence[str] = ()
 
     def of(self, clip: Clip, sha256: str) -> Clip | Rejected:
@@ -57,13 +58,13 @@ def corrections_of(cache_file: Path, class_names: Sequence[str], notify: Callabl
     return Corrections(read_corrections(cache_file.with_name(FILE), notify), class_names)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Plan:
     """The clips of a cache, each with the rows that it has or the task that makes them."""
 
     clips: list[Clip]  # all clips, in final order
     source: npt.NDArray[np.int64]  # the source of each clip's first row, as `cache.file.publish.publish` takes it
-    tasks: list[Task]  # the clips that must be read
+    tasks: "list[Task]"  # the clips that must be read
     rejected: dict[str, Rejected]  # the clips that are known to be unusable, by path
     crop: Crop  # how long clips become rows
 
@@ -104,25 +105,37 @@ def make_plan(
     If contents are compared (`rehash`), every clip is read, and only those of new content are computed. A clip that was
     rejected for a correction is computed when that no longer holds.
     """
-    pending, unreadable = np.full(len(found.clips), _PENDING, np.int64), {clip.path: clip for clip in found.rejected}
-    plan = Plan(found.clips, pending, [], unreadable, crop)
     sources = _sources(old, journal, crop)
-    stamp = [_recorded(name, old, journal) for name in ("size", "mtime_ns", "inode")]
-    sha256 = _recorded("sha256", old, journal)
+    source = np.array([sources.get(clip.path, _PENDING) for clip in found.clips], np.int64)
+    there = np.flatnonzero(source != _PENDING)
+    has_size, has_time, has_inode = (
+        _of_clips(name, found.clips)[there] == recorded(name, source[there], old, journal)
+        for name in ("size", "mtime_ns", "inode")
+    )
+    is_known = has_size & has_time & has_inode & (not rehash)
+    # A file of another number is another file, which an unpacked archive gives the size and time of this one.
+    alike = there[~is_known & (has_size & has_time | rehash)]
+    sha256 = dict(zip(alike.tolist(), recorded("sha256", source[alike], old, journal).tolist(), strict=True))
+    source[there[~is_known]] = _PENDING
+    rejected = {clip.path: clip for clip in found.rejected}
     bad = {} if rehash else corrections.still_bad(_known_bad(old, journal))
-    for i, clip in enumerate(found.clips):
-        source, found_stamp = sources.get(clip.path), (clip.size, clip.mtime_ns, clip.inode)
-        known = None if source is None else tuple(value(source) for value in stamp)
-        if source is not None and known == found_stamp and not rehash:
-            plan.source[i] = source
-        elif clip.path in bad and (*bad[clip.path][1:3], bad[clip.path].inode) == found_stamp:
-            plan.rejected[clip.path] = bad[clip.path]
+    tasks = []
+    for i in np.flatnonzero(source == _PENDING).tolist():
+        # A run that finds nothing to do need not load this.
+        from featurize.workers.batch import Task
+
+        clip = found.clips[i]
+        one = bad.get(clip.path)
+        if one is not None and (one.size, one.mtime_ns, one.inode) == (clip.size, clip.mtime_ns, clip.inode):
+            rejected[clip.path] = one
         else:
-            # A file of another number is another file, which an unpacked archive gives the size and time of this one.
-            looks_the_same = known is not None and known[:2] == found_stamp[:2]
-            known_sha256 = sha256(source).decode() if source is not None and (rehash or looks_the_same) else ""
-            plan.tasks.append(Task(clip, known_sha256, crop))
-    return plan
+            tasks.append(Task(clip, sha256.get(i, b"").decode(), crop))
+    return Plan(found.clips, source, tasks, rejected, crop)
+
+
+def _of_clips(name: str, clips: Sequence[Clip]) -> npt.NDArray[Any]:
+    """Return a column of the cache that the walk gives, a value for each clip."""
+    return np.array([getattr(clip, name) for clip in clips], COLUMNS[name])
 
 
 def _sources(old: Cache | None, journal: Journal | None, crop: Crop) -> dict[str, int]:
@@ -134,19 +147,6 @@ def _sources(old: Cache | None, journal: Journal | None, crop: Crop) -> dict[str
     if journal is not None:
         sources.update((path, -1 - slot) for path, slot in journal.slots.items())
     return sources
-
-
-def _recorded(name: str, old: Cache | None, journal: Journal | None) -> Callable[[int], Any]:
-    """Return a function that looks up a column by a row's source."""
-    of_old = None if old is None else old.columns[name]
-    of_journal = None if journal is None else journal.columns[name]
-
-    def value(source: int) -> Any:
-        column, row = (of_old, source) if source >= 0 else (of_journal, -1 - source)
-        assert column is not None
-        return column[row]
-
-    return value
 
 
 def _known_bad(old: Cache | None, journal: Journal | None) -> dict[str, Rejected]:
@@ -172,9 +172,9 @@ def correct(plan: Plan, corrections: Corrections, old: Cache | None, journal: Jo
     if not corrections.by_content:
         return plan
     clips, source, rejected = list(plan.clips), plan.source.copy(), dict(plan.rejected)
-    sha256 = _recorded("sha256", old, journal)
-    for i in np.flatnonzero(source != _PENDING).tolist():
-        decided = corrections.of(clips[i], sha256(source[i]).decode())
+    there = np.flatnonzero(source != _PENDING)
+    for i, sha256 in zip(there.tolist(), recorded("sha256", source[there], old, journal).tolist(), strict=True):
+        decided = corrections.of(clips[i], sha256.decode())
         if isinstance(decided, Rejected):
             source[i], rejected[decided.path] = _PENDING, decided
         else:
@@ -195,8 +195,7 @@ def is_published(plan: Plan, old: Cache | None, header: Header) -> bool:
         return False
     # A clip of the same content may have a new time, which the cache has to take, or every run would compare it again.
     return all(
-        np.array_equal([getattr(clip, name) for clip in clips], old.columns[name][first])
-        for name in ("corrected", "mtime_ns", "inode")
+        np.array_equal(_of_clips(name, clips), old.columns[name][first]) for name in ("corrected", "mtime_ns", "inode")
     )
 
 
@@ -257,8 +256,7 @@ def rows_of(
         paths = paths.astype(f"S{max(paths.itemsize, *map(len, windows))}")
         paths[of_window] = windows
     columns: Columns = {"path": paths, "start": spans[:, 0], "end": spans[:, 1], "clip": of_clip}
-    for name, kind in (("size", "<i8"), ("mtime_ns", "<i8"), ("inode", "<u8"), ("corrected", "<i4")):
-        columns[name] = np.array([getattr(clip, name) for clip in clips], kind)[which]
+    columns |= {name: _of_clips(name, clips)[which] for name in ("size", "mtime_ns", "inode", "corrected")}
     return source, columns, np.array([clip.label for clip in clips], np.intp)[which]
 
 

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from cache.file.header import Header
 from cache.file.reader import Cache, open_cache
@@ -25,8 +25,7 @@ from featurize.update.options import ALL, NONE, Options, check_background, resol
 from featurize.update.segments import Segments, segments_of, usual_length
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """The content that a cache is to have, resolved once, with all that was found on the way."""
 
     options: Options  # the options as they were given
@@ -84,6 +83,7 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     The old cache is opened once, each table is read once, and DATA is walked once. Raises a UserError if DATA has no
     such class folder, or none at all; nothing can be made of the labels; or the file that is there is not a cache.
     """
+    options.check()
     data = options.data
     if not data.is_dir():
         raise UserError(f"{data} is not a folder; give the folder that holds a folder of clips per class")
@@ -248,4 +248,4 @@ def without_classes(request: Request, reasons: Mapping[int, str], notify: Callab
     kept = [label for label in range(len(request.classes)) if label not in reasons]
     clips = [clip._replace(label=kept.index(clip.label)) for clip in request.found.clips if clip.label in kept]
     classes = [request.classes[label] for label in kept]
-    return replace(request, classes=classes, found=request.found._replace(clips=clips))
+    return request._replace(classes=classes, found=request.found._replace(clips=clips))

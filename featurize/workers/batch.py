@@ -14,8 +14,7 @@ from featurize.audio.audio import ClipError
 from featurize.audio.decode import open_audio
 from featurize.audio.find import Clip
 from featurize.audio.pieces import cut
-from featurize.workers.room import Room
-from featurize.workers.rows import add_rows
+from featurize.workers.rows import Room, add_rows
 
 # Segments of a recording beyond this number, which fill 34 MB of rows, are another work item.
 _MOST_SEGMENTS = 512

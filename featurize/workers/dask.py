@@ -18,7 +18,7 @@ from cache.shared.errors import UserError
 from featurize.audio.decode import read_ahead
 from featurize.features.row import FEATURE_VERSION
 from featurize.workers.batch import Done, Task, featurize_batch, files_of
-from featurize.workers.room import Room
+from featurize.workers.rows import Room
 from featurize.workers.schedule import Pool
 
 # Larger than on one machine, because handing over takes longer; 8 MB of rows.

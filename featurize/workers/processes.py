@@ -34,7 +34,7 @@ from cache.shared.process import keep_freed_memory
 from featurize.audio.decode import read_ahead
 from featurize.features.row import prepare
 from featurize.workers.batch import Done, Task, featurize_batch, files_of, work_items
-from featurize.workers.room import Room, rows_in
+from featurize.workers.rows import Room, rows_in
 from featurize.workers.schedule import Pool
 
 # Small enough to share the work evenly, large enough that handing a batch over costs little beside computing it.

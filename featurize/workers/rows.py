@@ -1,7 +1,10 @@
-"""The rows of a clip: one of the clip as a whole, or of a long one a row for each of some windows."""
+"""The rows of a clip: one of it as a whole, or of a long one a row for each of some windows; Room, where they go."""
 
+import os
 import zlib
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +12,98 @@ import numpy.typing as npt
 
 from cache.file.columns import ROW_SHAPE, Row
 from cache.file.settings import MelSettings
-from cache.shared.segment import Crop, Grid, Segment, grid
+from cache.shared.errors import UserError
+from cache.shared.files import write_all
+from cache.shared.segment import Crop, Grid, Segment, grid, recording_of
 from cache.shared.types import Float32
-from featurize.audio.audio import Audio, Reading, audio_of
+from featurize.audio.audio import Audio, ClipError, Reading, audio_of, check_sr
 from featurize.audio.find import Clip
-from featurize.audio.pieces import Loudest, cut_windows
+from featurize.audio.pieces import Loudest, cut_windows, open_clip
 from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
 from featurize.features.row import check_reach, energy, n_frames_of, write_spectrogram
-from featurize.workers.room import Room
+
+Rows = npt.NDArray[Any]
 
 # The end of a span that has no other end: more samples than a clip has.
 _ALL = 1 << 62
+
+
+class Room:
+    """Room for rows, which are added one by one; without a file it grows in memory."""
+
+    def __init__(self, block: Rows, file: Path | None = None) -> None:
+        self.block = block  # shape (some rows, 128, 128, 1)
+        self.error: OSError | None = None  # the file's error, not raised: decoders would take it for the clip's
+        self._path = file
+        self._file = -1
+        self._kept: list[Rows] = []
+        self._n_kept = self._n_block = 0  # rows that have left the block, and rows in it
+
+    @property
+    def n(self) -> int:
+        """How many rows there are."""
+        return self._n_kept + self._n_block
+
+    @property
+    def in_file(self) -> bool:
+        """Whether the rows are in the file."""
+        return self._file >= 0
+
+    def next(self) -> Rows:
+        """Return the place of the next row, which counts once it is added."""
+        if self._n_block == len(self.block):
+            self._empty_block()
+        place: Rows = self.block[self._n_block]
+        return place
+
+    def add(self) -> None:
+        """Count the row that was written to the place of the next one."""
+        self._n_block += 1
+
+    def cut(self, n: int) -> None:
+        """Forget all rows behind the first n."""
+        if n >= self._n_kept:
+            self._n_block = n - self._n_kept
+            return
+        if self._file >= 0:
+            os.ftruncate(self._file, n * self.block[0].nbytes)
+        else:
+            rows = np.concatenate(self._kept)[:n]
+            self._kept = [rows] if n else []
+        self._n_kept, self._n_block = n, 0
+
+    def close(self) -> Rows:
+        """Return the rows if they are in memory; otherwise they are all in the file."""
+        if not self.in_file:
+            return np.concatenate([*self._kept, self.block[: self._n_block]]) if self._kept else self.block[: self.n]
+        self._empty_block()
+        os.close(self._file)
+        return self.block[:0]
+
+    def _empty_block(self) -> None:
+        rows = self.block[: self._n_block]
+        if not len(rows):
+            return
+        if self._path is None:
+            self._kept.append(rows.copy())
+        else:
+            try:
+                if self._file < 0:
+                    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+                    self._file = os.open(self._path, flags, 0o666)
+                write_all(self._file, rows.data, self._n_kept * self.block[0].nbytes)
+            except OSError as error:
+                self.error = error
+                raise
+        self._n_kept, self._n_block = self.n, 0
+
+
+def rows_in(file: Path, block: Rows) -> Iterator[Rows]:
+    """Yield the rows of a file that a Room filled, as many at a time as a block holds, and delete it."""
+    with file.open("rb", buffering=0) as rows:
+        file.unlink()
+        while len(part := np.fromfile(rows, block.dtype, block.size)):
+            yield part.reshape(-1, *block.shape[1:])
 
 
 def add_rows(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, crop: Crop, room: Room) -> list[Row]:
@@ -48,7 +132,7 @@ def _add_row(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, room:
     return row
 
 
-def row_of(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: npt.NDArray[Any]) -> Row:
+def row_of(clip: Clip, audio: Audio, sha256: str, settings: MelSettings, x: Rows) -> Row:
     """Write the row of a clip as a whole, and return its entry."""
     out = x if x.dtype == np.float32 else np.empty(ROW_SHAPE, np.float32)
     n_samples, sound = write_row(audio, settings, out)
@@ -106,7 +190,7 @@ class _Windows:
 
     def add_loudest(self, n: int, room: Room) -> list[Row]:
         """Add the rows of the n windows with the most energy of which none overlaps another by more than half."""
-        loudest = Loudest[tuple[Row, npt.NDArray[Any]]](n, self._grid)
+        loudest = Loudest[tuple[Row, Rows]](n, self._grid)
         for first, y in self._cut():
             at = energy(mono_blocks(self._window(y), self._settings.sr), self._n_resampled(y), self._settings)
             if loudest.may_have(at, first):
@@ -132,7 +216,7 @@ class _Windows:
     def _n_resampled(self, y: Float32) -> int:
         return n_resampled(len(y), self._audio.sr, self._settings.sr)
 
-    def _row(self, first: int, y: Float32, x: npt.NDArray[Any]) -> Row:
+    def _row(self, first: int, y: Float32, x: Rows) -> Row:
         sr, segment = self._audio.sr, self._clip.segment
         first += segment.samples(sr)[0] if segment else 0
         channel = segment.channel if segment else 0
@@ -151,3 +235,32 @@ class _Windows:
         seconds = decoded.n_samples / self._audio.sr
         first, *others = (row._replace(clip=self._clip.path, clip_duration=seconds, remark="") for row in rows)
         return [first._replace(remark="; ".join(filter(None, remarks))), *others]
+
+
+def row_of_file(path: str, settings: MelSettings) -> Float32:
+    """Compute the row of a clip by its path, which may be that of a segment; see `featurize.featurize_clip`."""
+    out = np.empty(ROW_SHAPE, np.float32)
+    try:
+        with open_clip(path) as audio:
+            write_row(audio, settings, out)
+    except ClipError as error:
+        gone = not Path(recording_of(path)).exists() and not Path(path).exists()
+        raise ClipError(f"{path}: {'there is no such file' if gone else error}", error.passing) from None
+    return out
+
+
+def row_of_samples(y: npt.NDArray[np.floating], sr: int | None, settings: MelSettings) -> Float32:
+    """Compute the row of samples, shape (n,) or (n_channels, n); see `featurize.featurize_clip`."""
+    if sr is None:
+        raise UserError("samples need their sample rate; give it as featurize_clip(y, sr=22050)")
+    y = np.asarray(y)
+    if y.dtype.kind != "f":
+        raise UserError(f"samples are {y.dtype}; give floats, of which 1.0 is full scale")
+    if y.ndim not in (1, 2) or y.size == 0:
+        raise UserError(f"samples have the shape {y.shape}; give (n,) or (n_channels, n)")
+    check_sr(sr, "the sample rate is")
+    with np.errstate(over="ignore"):  # a sample that is too large is refused when the row is finished
+        samples = np.ascontiguousarray(np.atleast_2d(y).T, np.float32)
+    out = np.empty(ROW_SHAPE, np.float32)
+    write_row(audio_of(samples, sr, y.dtype.name), settings, out)
+    return out

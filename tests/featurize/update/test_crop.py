@@ -218,7 +218,7 @@ def test_a_clip_counts_as_finished_when_all_its_rows_are_there(data: Path, tmp_p
     fresh = made(data, tmp_path / "fresh.h5", crop="segments")
     file = tmp_path / "features.h5"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featurize.update.update.publish", None)
+        patch.setattr("featurize.update.compute.publish", None)
         with pytest.raises(TypeError):
             made(data, file, crop="segments")
     rows, journal = (path.read_bytes() for path in journal_paths(file))

@@ -151,7 +151,7 @@ def test_a_bad_clip_is_named_left_out_and_not_decoded_again_until_it_changes(dat
     def no_reading(*_):
         raise AssertionError("a clip was read")
 
-    monkeypatch.setattr("featurize.update.compute.compute", no_reading)
+    monkeypatch.setattr("featurize.update.compute.run_batches", no_reading)
     again = run(data)
     assert again["rejected"] == report["rejected"]
     monkeypatch.undo()

@@ -20,7 +20,7 @@ from cache.shared.errors import UserError
 from featurize import build
 from featurize.workers.batch import Task, featurize_batch
 from featurize.workers.dask import cluster_workers
-from featurize.workers.room import Room
+from featurize.workers.rows import Room
 from tests import ROOT
 from tests.helpers.clips import find_clips
 from tests.helpers.commands import complaints, start, wait_for_rows

@@ -14,7 +14,7 @@ from featurize import build
 from featurize.audio.find import Clip
 from featurize.features.profiles import PROFILES
 from featurize.workers.batch import Task, featurize_batch
-from featurize.workers.room import Room, rows_in
+from featurize.workers.rows import Room, rows_in
 
 
 @pytest.mark.parametrize("has_file", [False, True])
