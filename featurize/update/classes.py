@@ -1,15 +1,16 @@
 """Which classes a cache has: those that are asked for, those it remembers, or those that are found in DATA."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from cache.file.header import Header, is_folder_name
+from cache.labels.annotation import Annotation
 from cache.labels.read import Labels
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, human_list, is_utf8, plain, printable
 from cache.shared.tree import BACKGROUND, CLASS_NAMES, Places, is_background
 from featurize.audio.find import Class, Walked, loose_words, missing, walk_data
-from featurize.update.labelled import label_names
 from featurize.update.options import ALL, Options
 
 # Folders that a line names.
@@ -39,6 +40,15 @@ def classes_of(
     if has_background and BACKGROUND not in (one.name for one in classes):
         classes = [*classes, Class(BACKGROUND, (BACKGROUND,))]
     return walked, classes
+
+
+def label_names(named: Iterable[Annotation]) -> list[str]:
+    """Return the names of all labels in alphabetical order; of several ways to write one, the most frequent."""
+    counts = Counter(one.label for one in named)
+    ways: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        ways[plain(name)].append(name)
+    return sorted(names[0] for names in ways.values())
 
 
 def recordings_of(labels: Labels) -> set[str]:

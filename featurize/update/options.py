@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cache.file.columns import X_DTYPES
+from cache.file.reader import Cache
 from cache.file.settings import Setting
-from cache.labels.table import ColumnNames
+from cache.labels.table import USUAL, ColumnNames
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.segment import CROPS, MIDDLE, Crop
@@ -70,6 +71,57 @@ class Options(NamedTuple):
             raise UserError("only a cluster has a dashboard; name the cluster's scheduler")
         if self.point is not None and not (isinstance(self.point, int | float) and 0 <= self.point <= MOST_POINT):
             raise UserError(f"point is {self.point!r}; give a number of seconds, {MOST_POINT} at most, or 0")
+
+
+class Labelling(NamedTuple):
+    """Which labels are asked for."""
+
+    tables: tuple[Path, ...] = ()  # tables of labels, and folders of them
+    columns: ColumnNames = USUAL  # the columns that the user named
+    point: float = 0.0  # the length in seconds to give to labels of a point in time; 0: skip them
+    widen: bool = False  # whether labels shorter than the median are widened to it around their middle
+    background: int = 0  # how many segments without a label to take of each labelled recording
+    length: float = 0.0  # the median in seconds, as it was when segments were first made of it; 0 if it is not known
+
+    @property
+    def has_length(self) -> bool:
+        """Whether the median length of the labels matters."""
+        return bool(self.tables) and (self.widen or self.background > 0)
+
+
+def resolved_labelling(options: Options, old: Cache | None) -> Labelling:
+    """Return which labels are asked for; options that are not given stay as the cache remembers them."""
+    forgets = [str(path) for path in options.labels[:1]] == [NONE]
+    remembered = [] if old is None or forgets else old.table_paths
+    for path in remembered:
+        if not path.exists():
+            raise UserError(
+                f"{path} is not there, and the cache has labels of it; put it back, or forget it with --labels none and"
+                " give the others again"
+            )
+    given = [path.absolute() for path in options.labels[1 if forgets else 0 :]]
+    tables = tuple(dict.fromkeys([*remembered, *given]))
+    if not tables:
+        if any(options.columns) or options.point or options.widen or options.background:
+            raise UserError(
+                "--file-column, --start-column, --end-column, --label-column, --point, --widen and --background are"
+                " about labels; give a table with --labels"
+            )
+        return Labelling()
+    before = Labelling()
+    if old is not None:
+        kept = old.header
+        # Columns belong to the tables, and are forgotten with them.
+        before = Labelling((), USUAL if forgets else kept.columns, kept.point, kept.widen, kept.background)
+    background = before.background if options.background is None else options.background
+    check_background(background)
+    return Labelling(
+        tables,
+        ColumnNames(*(b if a is None else a for a, b in zip(options.columns, before.columns, strict=True))),
+        before.point if options.point is None else float(options.point),
+        before.widen if options.widen is None else options.widen,
+        background,
+    )
 
 
 def resolved_crop(options: Options, remembered: Crop) -> Crop:

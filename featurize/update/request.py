@@ -10,7 +10,6 @@ from cache.file.reader import Cache, open_cache
 from cache.file.settings import MelSettings
 from cache.labels.annotation import Problem, told
 from cache.labels.read import Labels
-from cache.labels.table import USUAL, ColumnNames
 from cache.shared.errors import DamagedCache, MissingCache, UserError
 from cache.shared.files import Stamp, stamp_of
 from cache.shared.segment import MIDDLE, Crop
@@ -19,10 +18,9 @@ from cache.shared.tree import Places, class_places
 from featurize.audio.find import Class, Found, Walked, find_clips, nothing_found, walk_data
 from featurize.features.profiles import resolved_settings
 from featurize.features.row import FEATURE_VERSION
-from featurize.update.classes import classes_of, recordings_of
-from featurize.update.labelled import Labelling, Shapes, label_names, labels_in, shapes
-from featurize.update.options import ALL, NONE, Options, check_background, resolved_crop
-from featurize.update.segments import Segments, segments_of, usual_length
+from featurize.update.classes import classes_of, label_names, recordings_of
+from featurize.update.options import ALL, Labelling, Options, resolved_crop, resolved_labelling
+from featurize.update.segments import Segments, Shapes, labels_in, segments_of, shapes, usual_length
 
 
 class Request(NamedTuple):
@@ -94,7 +92,7 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     header = None if old is None else old.header
     settings = resolved_settings(options.settings, None if old is None else old.settings)
     crop = resolved_crop(options, MIDDLE if header is None else header.cropping)
-    labelling = _labelling(options, old)
+    labelling = resolved_labelling(options, old)
     shape_of = shapes(data)
     places = class_places(data)
     walked, labels = _walked_for_labels(data, places, labelling, shape_of, notify)
@@ -147,41 +145,6 @@ def _opened(cache_file: Path) -> tuple[Cache | None, str]:
         return None, ""
     except DamagedCache as error:
         return None, str(error).split("; make it again")[0]
-
-
-def _labelling(options: Options, old: Cache | None) -> Labelling:
-    """Return which labels are asked for; options that are not given stay as the cache remembers them."""
-    forgets = [str(path) for path in options.labels[:1]] == [NONE]
-    remembered = [] if old is None or forgets else old.table_paths
-    for path in remembered:
-        if not path.exists():
-            raise UserError(
-                f"{path} is not there, and the cache has labels of it; put it back, or forget it with --labels none and"
-                " give the others again"
-            )
-    given = [path.absolute() for path in options.labels[1 if forgets else 0 :]]
-    tables = tuple(dict.fromkeys([*remembered, *given]))
-    if not tables:
-        if any(options.columns) or options.point or options.widen or options.background:
-            raise UserError(
-                "--file-column, --start-column, --end-column, --label-column, --point, --widen and --background are"
-                " about labels; give a table with --labels"
-            )
-        return Labelling()
-    before = Labelling()
-    if old is not None:
-        kept = old.header
-        # Columns belong to the tables, and are forgotten with them.
-        before = Labelling((), USUAL if forgets else kept.columns, kept.point, kept.widen, kept.background)
-    background = before.background if options.background is None else options.background
-    check_background(background)
-    return Labelling(
-        tables,
-        ColumnNames(*(b if a is None else a for a, b in zip(options.columns, before.columns, strict=True))),
-        before.point if options.point is None else float(options.point),
-        before.widen if options.widen is None else options.widen,
-        background,
-    )
 
 
 def _walked_for_labels(

@@ -1,9 +1,10 @@
-"""The segments that are clips of a run: those that labels name, and background, in which nothing is labelled."""
+"""The labels of the recordings in DATA, and the segments that are clips: what they name, and background without any."""
 
+import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -11,13 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cache.file.header import is_folder_name
 from cache.labels.annotation import Annotation, Problem, told
-from cache.labels.read import Labels
+from cache.labels.read import Labels, read_labels
 from cache.shared.segment import Segment
-from cache.shared.text import human_count, human_list, plain, printable
+from cache.shared.text import human_count, human_list, is_utf8, plain, printable
 from cache.shared.tree import BACKGROUND
-from featurize.audio.find import Class, Clip
-from featurize.update.labelled import Labelling, Shapes, overlapping
+from featurize.audio.find import Class, Clip, Walked
+from featurize.update.options import Labelling
 
 # The median may change by this share before all segments that depend on it are recomputed.
 _TOLERATED_CHANGE = 0.1
@@ -30,6 +32,9 @@ _N_SHOWN = 12
 
 Span = tuple[float, float]
 
+# The seconds and the channels of a recording, by its path relative to DATA; zeros if they are not known.
+Shapes = Callable[[str], tuple[float, int]]
+
 
 class Segments(NamedTuple):
     """The segments of recordings."""
@@ -38,6 +43,99 @@ class Segments(NamedTuple):
     # By label index, why a label of the class gives no clip: another class has the same segment.
     doubles: Mapping[int, Sequence[str]]
     problems: Sequence[Problem]  # remarks on single labels: these doubles, and sounds that are in two classes
+
+
+def labels_in(walked: Walked, labelling: Labelling, shape_of: Shapes) -> Labels:
+    """Read the labels of the recordings in DATA, to which their paths become relative.
+
+    Raises a UserError if a table is not there, or nothing can be made of one that was named.
+    """
+    data = walked.data
+    read = read_labels(labelling.tables, data, labelling.columns, labelling.point, walked.audio)
+    relative = {path: _within(data, Path(path)) for path in {*(one.file for one in read.annotations), *read.empty}}
+    problems = [
+        one._replace(reason=f"{one.reason}, which --point gives it") if one.kind == "point" else one
+        for one in read.problems
+    ]
+    is_mono = cache(partial(_is_mono, data, shape_of))
+    labels = Labels([], [path for file in read.empty if (path := relative[file])], problems)
+    for one in read.annotations:
+        if not (path := relative[one.file]):
+            reason, kind = f"{printable(one.file)} {_outside(data, Path(one.file))}", "outside"
+        elif not is_folder_name(one.label):
+            reason, kind = f'"{printable(one.label)}" cannot be the name of a class', "class name"
+        elif one.end == math.inf and not shape_of(path)[0]:
+            reason, kind = f"it is the label of a whole file, and {printable(path)} does not tell its length", "whole"
+        else:
+            end = round(shape_of(path)[0], 6) if one.end == math.inf else one.end
+            # The only channel of a recording is the recording.
+            channel = 0 if one.channel == 1 and is_mono(path) else one.channel
+            labels.annotations.append(one._replace(file=path, end=end, channel=channel))
+            continue
+        labels.problems.append(Problem(one.table, one.line, reason, kind))
+    return labels
+
+
+def shapes(data: Path) -> Shapes:
+    """Return a function that looks up the shape of a recording in its header, once for each."""
+
+    @cache
+    def shape_of(recording: str) -> tuple[float, int]:
+        # A run without labels need not load this.
+        from featurize.audio.audio import ClipError
+        from featurize.audio.decode import open_audio
+
+        try:
+            with open_audio(str(data / recording)) as audio:
+                return audio.n_samples / audio.sr, audio.n_channels
+        except ClipError:
+            return 0.0, 0
+
+    return shape_of
+
+
+def _is_mono(data: Path, shape_of: Shapes, recording: str) -> bool:
+    """Whether a recording has one channel, which libsndfile tells without reading a short file to its end."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(data / recording) as header:
+            return bool(header.channels == 1)
+    except (soundfile.LibsndfileError, OSError):
+        return shape_of(recording)[1] == 1
+
+
+def _within(data: Path, recording: Path) -> str:
+    """Return the path of a recording relative to DATA, with "/"; "" if it is not a file in it."""
+    for of in (os.path.abspath, os.path.realpath):
+        path = os.path.relpath(of(recording), of(data)).replace(os.sep, "/")
+        if not path.startswith("../") and is_utf8(path) and recording.is_file():
+            return path
+    return ""
+
+
+def _outside(data: Path, recording: Path) -> str:
+    """Return why _within() does not find a recording."""
+    if not recording.is_file():
+        return "is not a file"
+    return "lies outside of " + str(data) if is_utf8(str(recording)) else "has a name that is not UTF-8; rename it"
+
+
+def overlapping(used: Iterable[tuple[Annotation, int]]) -> Iterator[Problem]:
+    """Yield each label, given with its class, that overlaps one of another class by more than half of both."""
+    before: list[tuple[Annotation, int]] = []
+    for one, label in sorted(used, key=lambda pair: (pair[0].file, pair[0].channel, pair[0].start)):
+        place = (one.file, one.channel)
+        before = [(other, i) for other, i in before if (other.file, other.channel) == place and other.end > one.start]
+        for other, its_label in before:
+            longer = max(one.end - one.start, other.end - other.start)
+            is_same = (one.start, one.end) == (other.start, other.end)
+            if label != its_label and not is_same and min(one.end, other.end) - one.start > longer / 2:
+                names = f'"{printable(one.label)}" overlaps "{printable(other.label)}"'
+                reason = f"{names} in {other.where} by more than half, so one sound is in two classes"
+                yield Problem(one.table, one.line, reason, "overlap", skipped=False)
+                break
+        before.append((one, label))
 
 
 def segments_of(
