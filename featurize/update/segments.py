@@ -4,7 +4,7 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -154,7 +154,7 @@ def segments_of(
     _tell_unknown(Counter(one.label for one in labels.annotations if class_of(one.label) is None), notify)
     used = [(one, label) for one in labels.annotations if (label := class_of(one.label)) is not None]
     widened = [
-        _segment(one, _widened(one, labelling.length, shape_of) if labelling.widen else (one.start, one.end))
+        Segment(one.file, *_widened(one, labelling.length if labelling.widen else 0, shape_of), one.channel)
         for one, _ in used
     ]
     chosen: dict[Segment, tuple[Annotation, int]] = {}
@@ -172,7 +172,9 @@ def segments_of(
     if labelling.background:
         background = next(i for i, one in enumerate(classes) if one.name == BACKGROUND)
         clips += [(segment, background, "") for segment in _background(labels, widened, labelling, shape_of, notify)]
-    reasons = {label: [_told(problem) for problem in found] for label, found in doubles.items()}
+    reasons = {
+        label: [f"{one.table.name}:{one.line}: {one.reason}" for one in found] for label, found in doubles.items()
+    }
     return Segments(_clips(data, clips), reasons, problems)
 
 
@@ -222,10 +224,6 @@ def _tell_unknown(unknown: Counter[str], notify: Callable[[str], None]) -> None:
     notify(f"{labels} skipped because {why}; --classes all includes every label")
 
 
-def _segment(one: Annotation, span: Span) -> Segment:
-    return Segment(one.file, *span, one.channel)
-
-
 def _widened(one: Annotation, length: float, shape_of: Shapes) -> Span:
     """Return the span of a label, widened around its middle if it is short, and moved to lie within its recording."""
     if one.end - one.start >= length:
@@ -273,12 +271,8 @@ def _short_of_room(short: Mapping[str, int], labelling: Labelling) -> str:
     return f"fewer than {segments} fit between the labels of {human_count(len(short), 'recording')}: {shown}"
 
 
-def _told(problem: Problem) -> str:
-    return f"{problem.table.name}:{problem.line}: {problem.reason}"
-
-
 def _clips(data: Path, segments: Iterable[tuple[Segment, int, str]]) -> list[Clip]:
-    status = lru_cache(maxsize=None)(lambda recording: os.stat(data / recording))  # noqa: PTH116
+    status = cache(lambda recording: os.stat(data / recording))  # noqa: PTH116
     clips = []
     for segment, label, where in segments:
         known = status(segment.recording)

@@ -19,7 +19,6 @@ from cache.shared.errors import CacheError, UserError
 from cache.shared.text import human_size
 from featurize import build
 from featurize.update import compute
-from featurize.update import update as update_module
 from tests.helpers.caches import assert_same
 from tests.helpers.tones import write_tiny_clips
 
@@ -53,7 +52,7 @@ def unpublished(data, cache_file, monkeypatch):
 def leave_unpublished(data, cache_file, monkeypatch, **options):
     cache_file.parent.mkdir(exist_ok=True)
     with monkeypatch.context() as patched:
-        patched.setattr(update_module, "publish", full_disk)
+        patched.setattr(compute, "publish", full_disk)
         with pytest.raises(UserError, match="No space left on device"):
             build(data, cache_file, **options)
     return journal.journal_paths(cache_file)
@@ -333,13 +332,13 @@ def test_a_cache_that_another_program_replaced_meanwhile_lends_no_rows(data, cac
     build(data, cache_file, max_per_class=2)
     other = cache_file.with_name("other.h5")
     build(data, other, max_per_class=3)
-    publish = update_module.publish
+    publish = compute.publish
 
     def replaced_meanwhile(*arguments):
         os.replace(other, cache_file)  # noqa: PTH105
         return publish(*arguments)
 
-    monkeypatch.setattr(update_module, "publish", replaced_meanwhile)
+    monkeypatch.setattr(compute, "publish", replaced_meanwhile)
     with pytest.raises(UserError, match="was replaced by another program meanwhile; run it again"):
         build(data, cache_file, max_per_class=0)
     monkeypatch.undo()
