@@ -18,6 +18,8 @@ from featurize.workers.rows import Room, add_rows
 
 # Segments of a recording beyond this number, which fill 34 MB of rows, are another work item.
 _MOST_SEGMENTS = 512
+# Rows, as much memory, that may wait for a long segment before them.
+MOST_HELD = 512
 
 
 class Task(NamedTuple):
@@ -144,7 +146,10 @@ def _compute_segments(data: str, tasks: Sequence[Task], settings: MelSettings, r
 
 
 class _InOrder:
-    """The rows of segments, which reach a room in the order of the segments although a long one is finished late."""
+    """The rows of segments, which reach a room in the order of the segments although a long one is finished late.
+
+    If too many wait for it, they go first, which costs a copy when the cache is published.
+    """
 
     def __init__(self, room: Room) -> None:
         self.rows: list[Row] = []
@@ -166,6 +171,8 @@ class _InOrder:
             self._held[which] = (rows, room.close()) if rows and not is_next else ([], room.block[:0])
             while self._next in self._held:
                 self._release(self._next)
+            if sum(len(held) for held, _ in self._held.values()) > MOST_HELD:
+                self.finish()
 
     def forget(self) -> None:
         """Take all rows back."""

@@ -136,7 +136,12 @@ def test_the_loudest_windows_overlap_by_half_at_most_and_are_fewer_where_there_a
             assert {*map(tuple, of_clip.tolist())} <= {*candidates}
 
 
-def test_segments_of_labels_are_cut_as_files_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most_held", [512, 0])
+def test_segments_of_labels_are_cut_as_files_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_held: int
+) -> None:
+    """The first of two segments that overlap is the longer one; the rows of the other wait for it, or do not."""
+    monkeypatch.setattr("featurize.workers.batch.MOST_HELD", most_held)
     y = write(tmp_path / "data/night.wav", 10 * LENGTH, n_channels=2)
     seconds = LENGTH / 8000
     labels = [(0.5, 0.9, "owl"), (1.0, 3.5, "frog"), (1.2, 1.6, "owl"), (4.0, 6.0, "owl"), (4.0, 5.9, "frog")]

@@ -5,7 +5,7 @@ from threading import Barrier
 
 import pytest
 
-from featurize.workers.threads import joined, mapped
+from train.predict.threads import joined, mapped
 
 
 def counted(n, error):
