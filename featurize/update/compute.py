@@ -20,9 +20,6 @@ from cache.shared.cli import progress_bar
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.segment import Crop, grid
 from cache.shared.text import human_count, human_size
-from featurize.audio.audio import ClipError
-from featurize.audio.decode import open_audio
-from featurize.audio.find import Clip
 from featurize.update.plan import (
     Plan,
     correct,
@@ -39,6 +36,7 @@ from featurize.update.plan import (
     without,
 )
 from featurize.update.request import Request, without_classes
+from featurize.update.segments import shapes
 from featurize.workers.batch import Task, n_bytes_of
 from featurize.workers.processes import processes
 from featurize.workers.schedule import Pool, run_batches
@@ -211,23 +209,15 @@ def _estimated_rows(data: Path, tasks: Sequence[Task], settings: MelSettings) ->
     """Return how many rows clips will have at most, by their headers; of many clips by the headers of some."""
     if not tasks or tasks[0].crop.crop == "middle":
         return len(tasks)
-    some = tasks[:: -(-len(tasks) // _MOST_HEADERS)]
-    return round(sum(_n_rows(_seconds(data, task.clip), task.crop, settings) for task in some) / len(some) * len(tasks))
+    some, shape_of = tasks[:: -(-len(tasks) // _MOST_HEADERS)], shapes(data)
+    seconds = [one.segment.end - one.segment.start if one.segment else shape_of(one.path)[0] for one, *_ in some]
+    n_rows = [_n_rows(length, task.crop, settings) for length, task in zip(seconds, some, strict=True)]
+    return round(sum(n_rows) / len(some) * len(tasks))
 
 
 def _n_rows(seconds: float, crop: Crop, settings: MelSettings) -> int:
     n = grid(settings.row_seconds, crop.overlap, _MICRO).n_windows(round(_MICRO * seconds))
     return min(n, crop.n_windows) if crop.crop == "loudest" else n
-
-
-def _seconds(data: Path, clip: Clip) -> float:
-    if clip.segment is not None:
-        return clip.segment.end - clip.segment.start
-    try:
-        with open_audio(str(data / clip.path)) as audio:
-            return audio.n_samples / audio.sr
-    except ClipError:
-        return 0.0
 
 
 @contextmanager

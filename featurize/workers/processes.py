@@ -186,15 +186,16 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str, rows
     """
     if n_jobs > 1:
         prepare(settings)
-        # The objects of now stay, so the garbage collector need not look at them again, here or in a worker.
-        gc.freeze()
     keep_freed_memory()
+    # The objects of now stay, so the garbage collector need not look at them again, here or in a worker.
+    gc.freeze()
     with _start_in_words():
         pool = _Processes(n_jobs, max(1, min(_BATCH_CLIPS, math.ceil(n_tasks / (4 * n_jobs)))), dtype, rows_path)
     try:
         yield pool
     finally:
         pool.end()
+        gc.unfreeze()
 
 
 @contextmanager
