@@ -195,7 +195,6 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str, rows
         yield pool
     finally:
         pool.end()
-        gc.unfreeze()
 
 
 @contextmanager
