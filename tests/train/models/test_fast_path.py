@@ -1,6 +1,5 @@
 """The fast path is the same function of the same weights as the model that is saved, and is trained as it."""
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,6 @@ def trained(name: str) -> Any:
     return model
 
 
-trained_once = cache(trained)
-
-
 def gradients(model: Any, variables: Any, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     import tensorflow as tf
 
@@ -49,7 +45,7 @@ def by_column(kernel: np.ndarray, n_mels: int, n_filters: int) -> np.ndarray:
 @pytest.mark.parametrize("n_frames", [1, 31, 32, 33, 61, 90, 128, 900])
 def test_function_and_gradients_are_the_plain_models(name: str, n_frames: int) -> None:
     X, y = clips(3, n_frames)
-    plain = trained_once(name)
+    plain = trained(name)
     pools = [layer for layer in plain.layers if isinstance(layer, keras.layers.MaxPooling2D)]
     _, n_mels, _, n_filters = pools[-1].output.shape
     expected, expected_gradients = gradients(plain, [v.value for v in plain.trainable_variables], X, y)
