@@ -66,7 +66,7 @@ def test_a_tone_of_45_khz_is_at_its_band_in_the_row_and_on_the_axis_of_a_plot(ba
 
 
 def test_a_run_carries_the_settings_into_its_record_and_its_report(run: Path, bats: Cache) -> None:
-    assert open_run(run).settings == bats.settings
+    assert open_run(run).record.settings == bats.settings
     assert json.loads((run / "run.json").read_text())["settings"]["sr"] == SR
     write_report(run)
     assert re.search(r"120,?000", (run / "report.html").read_text())
