@@ -1,4 +1,4 @@
-"""augment() and overlay(): spectrograms as other speakers, rooms and microphones might have given them.
+"""augment(), overlay() and mix(): spectrograms as other speakers, rooms and microphones might have given them.
 
 They work on the cached features, a batch at a time, in NumPy, and only in training. Levels are in units of the
 features: 1 is the whole range after power_to_db, 80 dB unless the cache has another `top_db`.
@@ -33,8 +33,13 @@ class Augmentation:
     noise: float = 0.35  # highest level above silence, which is 0, of coloured noise
     noise_share: float = 0.7  # share of the clips that noise is added to
     gain: float = 0.1  # contrast changes by up to this share, and brightness by up to half of it
+    n_masks: int = 2  # how many bands of silence there are on each axis (SpecAugment, Park et al. 2019)
+    mel_mask: float = 8.0  # the most mel bands that one covers
+    time_mask: float = 0.1  # the largest share of a clip's frames that one covers
     background: float = 0.4  # how far below a clip's own level a clip of the background class is mixed in at most
     background_share: float = 0.5  # share of the other clips that a background is mixed into
+    mixup: float = 0.3  # both parameters of the beta distribution of another clip's share (Zhang et al. 2018)
+    mixup_share: float = 0.5  # share of the clips that another one is mixed into
     # The `top_db` of the cache: how many decibels lie between the levels 0 and 1. Amounts that are levels are those for
     # 80 dB, and change as many decibels in another range.
     range_db: float = _USUAL_DB
@@ -66,7 +71,9 @@ def augment(
     Y *= 1 + contrast
     Y += brightness / 2
     np.clip(Y, 0, 1, out=Y)
-    Y *= is_clip[:, None, :]
+    mel_mask, time_mask = _masks(Y.shape, frames, rng, settings)
+    Y *= mel_mask[:, :, None]
+    Y *= (time_mask & is_clip)[:, None, :]
     return Y[..., None]
 
 
@@ -102,6 +109,20 @@ def _sum_of_levels(a: Float32, b: Float32, log_energy: float) -> Float32:
     apart *= -log_energy
     both: Float32 = np.maximum(a, b) + np.log1p(np.exp(apart)) / log_energy
     return both
+
+
+def mix(X: Float32, y: Float32, rng: np.random.Generator, settings: Augmentation) -> tuple[Float32, Float32]:
+    """Mix some rows, and their labels, with other rows of the batch (mixup, Zhang et al. 2018).
+
+    Each row keeps at least half of itself, and each label, shape (n, n_classes), still sums to one.
+    """
+    if not settings.mixup:
+        return X, y
+    share = rng.beta(settings.mixup, settings.mixup, len(X)).astype(np.float32)
+    own = np.where(rng.random(len(X)) < settings.mixup_share, np.maximum(share, 1 - share), np.float32(1))
+    other = rng.permutation(len(X))
+    X_own, y_own = own[:, None, None, None], own[:, None]
+    return X * X_own + X[other] * (1 - X_own), y * y_own + y[other] * (1 - y_own)
 
 
 def _warp(
@@ -160,3 +181,24 @@ def _rescale(Y: Float32, is_clip: npt.NDArray[np.bool_]) -> None:
     low = np.where(np.isfinite(low), low, 0)
     Y -= low
     Y /= np.maximum(np.where(np.isfinite(high), high, 1) - low, 1e-3)
+
+
+def _masks(
+    shape: tuple[int, ...], frames: Float32, rng: np.random.Generator, settings: Augmentation
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which mel bands, shape (n, n_mels), and which columns, shape (n, n_columns), stay visible."""
+    n, n_mels, n_columns = shape
+    bands, columns = np.ones((n, n_mels), np.bool_), np.ones((n, n_columns), np.bool_)
+    for _ in range(settings.n_masks):
+        bands &= _outside(n_mels, rng.uniform(0, settings.mel_mask, (n, 1)), np.full((n, 1), n_mels), rng)
+        columns &= _outside(n_columns, rng.uniform(0, settings.time_mask, (n, 1)) * frames, frames, rng)
+    return bands, columns
+
+
+def _outside(
+    n: int, width: npt.NDArray[np.floating], end: npt.NDArray[np.floating], rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Return which of n positions lie outside of a span of that width, placed at random before `end`."""
+    start = rng.uniform(0, 1, width.shape) * (end - width)
+    position = np.arange(n)
+    return (position < start) | (position >= start + width)

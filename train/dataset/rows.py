@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cache import Cache
 from cache.shared.segment import segment_of
 from cache.shared.types import Rows
-from train.dataset.augment import Augmentation, augment, overlay
+from train.dataset.augment import Augmentation, augment, mix, overlay
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 _Float = TypeVar("_Float", bound=np.floating)
@@ -116,7 +116,7 @@ class Batches:
         rng = np.random.default_rng([*self.seeds, index + 1])
         if len(self.backgrounds):
             X = self._with_backgrounds(X, rows, rng, self.augmentation)
-        return augment(X, self.n_frames[rows], rng, self.augmentation), y
+        return mix(augment(X, self.n_frames[rows], rng, self.augmentation), y, rng, self.augmentation)
 
     def _with_backgrounds(
         self,

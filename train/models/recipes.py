@@ -111,8 +111,8 @@ RECIPES: dict[str, Recipe] = {
     # The schedule ends at a learning rate of 0, so the last epoch is the one to keep and all clips can train.
     "compact": Recipe(
         compact,
-        epochs=16,
-        epochs_of_few=880,
+        epochs=24,
+        epochs_of_few=1_200,
         n_steps=8_000,
         val=0.0,
         augmentation=Augmentation(),

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from cache import open_cache
 from cache.shared.errors import UserError
-from train.dataset.augment import Augmentation, augment, overlay
+from train.dataset.augment import Augmentation, augment, mix, overlay
 from train.dataset.rows import Batches
 from train.report import preview
 
@@ -45,7 +45,7 @@ def test_values_stay_in_range_and_padding_stays_padding(
     usual = Augmentation()
     more = {
         name: getattr(usual, name) * strength
-        for name in ("time_stretch", "time_shift", "mel_shift", "equalizer", "noise", "gain")
+        for name in ("time_stretch", "time_shift", "mel_shift", "equalizer", "noise", "gain", "mel_mask", "time_mask")
     }
     X = clips(seed % 1000, n_frames, n_columns)
     before = X.copy()
@@ -76,6 +76,10 @@ def test_the_same_seed_varies_alike_and_another_one_differently() -> None:
 def test_with_everything_switched_off_clips_pass_unchanged() -> None:
     X, n_frames = some_clips()
     np.testing.assert_allclose(augment(X, n_frames, np.random.default_rng(0), OFF), X, atol=1e-6)
+    y = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]
+    mixed, labels = mix(X, y, np.random.default_rng(0), OFF)
+    assert np.array_equal(mixed, X)
+    assert np.array_equal(labels, y)
 
 
 def test_a_shift_in_time_moves_the_clip_and_nothing_else() -> None:
@@ -101,6 +105,20 @@ def test_noise_fills_gaps_and_leaves_the_loudest_where_it_is() -> None:
     noisy = augment(X, np.full(50, 64), np.random.default_rng(0), replace(OFF, noise=0.5, noise_share=1.0))
     assert (noisy.reshape(50, -1).argmax(axis=1) // 64 // 4 == 15).all()
     assert np.median(noisy) > 0.02
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+def test_mixed_labels_sum_to_one_and_say_how_much_of_each_clip_is_there(n_classes: int) -> None:
+    # Each clip is a constant of its own class's number, so that the mixture can be read off it.
+    labels = np.random.default_rng(0).integers(n_classes, size=64)
+    y = np.eye(n_classes, dtype=np.float32)[labels]
+    X = np.broadcast_to(labels[:, None, None, None], (64, 4, 4, 1)).astype(np.float32)
+    mixed, shares = mix(X, y, np.random.default_rng(1), replace(Augmentation(), mixup=1.0, mixup_share=0.5))
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(mixed[:, 0, 0, 0], shares @ np.arange(n_classes), atol=1e-5)
+    assert (shares.max(axis=1) >= 0.5).all()
+    assert (shares[np.arange(64), labels] >= 0.5 - 1e-6).all()
+    assert 0 < (shares.max(axis=1) < 1).mean() < 0.7
 
 
 def test_batches_vary_with_seed_epoch_and_place_and_only_in_training(tones_cache: Path) -> None:
