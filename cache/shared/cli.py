@@ -1,6 +1,7 @@
 """Commands at the terminal: errors of one line, signals, notices, progress and `--quiet`."""
 
 import atexit
+import gc
 import io
 import os
 import signal
@@ -96,6 +97,8 @@ def run(app: "typer.Typer", name: str, kept: str = "") -> NoReturn:
         with suppress(OSError):
             sys.stdout.flush()
         _leave(name, error.signum, error.kept or kept)
+    # The interpreter would look for garbage among all objects once more before they go.
+    gc.freeze()
     sys.exit(code)
 
 

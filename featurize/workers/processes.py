@@ -195,6 +195,7 @@ def processes(n_jobs: int, n_tasks: int, settings: MelSettings, dtype: str, rows
         yield pool
     finally:
         pool.end()
+        gc.unfreeze()
 
 
 @contextmanager
