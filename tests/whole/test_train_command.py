@@ -30,7 +30,7 @@ def test_json_is_one_object_on_stdout_and_nothing_but_our_warnings_is_on_stderr(
     assert len(fitted.stderr.splitlines()) == len(result["warnings"])
 
 
-def test_a_fit_ends_with_its_report_which_can_be_written_anew(
+def test_a_fit_ends_with_its_report_which_can_be_written_again(
     fitted: "subprocess.CompletedProcess[str]",
 ) -> None:
     page = Path(json.loads(fitted.stdout)["run"]) / "report.html"

@@ -48,7 +48,7 @@ class FoldJob(NamedTuple):
 
     folding: Folding
     which: int
-    work: int = 0  # clips that its training goes through, each epoch anew
+    work: int = 0  # clips that its training goes through, each counted once an epoch
 
 
 class FoldResult(NamedTuple):

@@ -29,7 +29,7 @@ class Job(NamedTuple):
     options: Options
     tensorboard: bool
     title: str  # its name in the progress bar
-    work: int = 0  # clips that its training goes through, each epoch anew
+    work: int = 0  # clips that its training goes through, each counted once an epoch
 
 
 class Outcome(NamedTuple):

@@ -112,7 +112,7 @@ def local_map(n_jobs: int | None, deterministic: bool) -> Iterator[Map[Any, Any]
 def suitable(jobs: Sequence[Any]) -> int:
     """Return how many processes are worth their start for some jobs, and have a core and memory each.
 
-    The `work` of a job is how many clips its training goes through, each epoch anew.
+    The `work` of a job is how many clips its training goes through, each counted once an epoch.
     """
     by_work: int = sum(job.work for job in jobs) // _WORK_OF_A_START
     return max(1, min(by_work, len(jobs), _n_cores(), free_memory() // _MEMORY))
