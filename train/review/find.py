@@ -101,7 +101,7 @@ def note_replaced(
         then = "it is classified again" if is_own else f"take its rows out of {table} to have it classified again"
         notify(f"warning: {name} has changed since it was classified; {then}, and decisions about it stay")
     with replacing(stamps) as beside:
-        # What is wrong in a table of somebody else is told again.
+        # Faults in a table that somebody else made are named at every start.
         beside.write_text(json.dumps({**known, **now, **{name: [] for name in replaced if not is_own}}))
 
 
