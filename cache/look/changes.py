@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cache.file.reader import Cache
 from cache.labels.read import tables
@@ -38,7 +38,7 @@ class Changes(NamedTuple):
         found = self.n_changed or self.n_gone or self.n_new or self.n_tables
         return "unknown" if self.reason else "changed" if found else "unchanged"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the entry `data` of `info --json`."""
         names = ("n_changed", "n_gone", "n_new", "n_tables")
         counts = {name: None if self.reason else getattr(self, name) for name in names}

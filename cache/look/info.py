@@ -3,7 +3,6 @@
 import textwrap
 import time
 import zlib
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from cache.shared.text import files_by_kind, human_count, human_seconds, human_s
 _N_SHOWN = 10
 
 
-def as_json(cache: Cache) -> dict[str, Any]:
+def as_json(cache: Cache) -> dict[str, object]:
     """Return everything about a cache but its rows."""
     return {
         "cache": str(cache.file),

@@ -3,7 +3,6 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from cache.file.columns import ABOVE, ROW_SHAPE
 from cache.look.info import clips_and_rows, long_clips, n_segments, n_silent_windows
@@ -19,7 +18,7 @@ _N_SHOWN = 20
 _MANY = 3
 
 
-def as_json(result: Result) -> dict[str, Any]:
+def as_json(result: Result) -> dict[str, object]:
     """Return everything a program may want to know of a run."""
     cache, found = result.cache, result.found
     where = _lines_of_tables(result)
