@@ -5,6 +5,7 @@ values that can be computed in `profiles`, `FEATURE_VERSION`, its loops in `kern
 its steps by librosa in `check`, and its layer in `train.exporters.frontend`.
 """
 
+import ctypes
 import math
 import threading
 from collections.abc import Iterable
@@ -34,6 +35,9 @@ _NOT_FINITE = "it has samples that are NaN, infinite or too large to square"
 
 # A line of the processor's cache.
 _LINE_FLOATS = 16
+
+# A type of no size, for the address of an array.
+_NO_BYTES = ctypes.c_char * 0
 
 
 def n_frames_of(n_samples: int, settings: MelSettings) -> int:
@@ -141,7 +145,7 @@ class _Buffers:
         """Take a clip to the powers of its bands, and return the number of samples that there were."""
         segment, silence, n_fft, hop = self._segment, self._silence, self._settings.n_fft, self._settings.hop_length
         column = -max(0, (n_frames_of(n_samples, self._settings) - self._settings.n_frames) // 2)
-        self._peak[:] = 0
+        self._peak.fill(0)
         # Frames are centred, so the first and the last one lie half over silence.
         filled, n_read = len(silence), -len(silence)
         segment[:filled] = 0
@@ -238,5 +242,4 @@ def _aligned(n: int) -> Float32:
 
 
 def _address(array: np.ndarray) -> int:
-    address: int = array.__array_interface__["data"][0]  # twice as fast as array.ctypes.data
-    return address
+    return ctypes.addressof(_NO_BYTES.from_buffer(array.data))  # in less than half of the time of numpy's own ways
