@@ -20,7 +20,7 @@ from data.synthesize import CALLS
 from tests import ROOT
 from train.predict.results import LABELS
 from train.predict.sinks import label_text
-from train.recordings.match import overlapping
+from train.recordings.score import overlapping
 
 SR, SECONDS, N_CALLS = 16000, 600, 30
 ENDING = LABELS["audacity"].ENDING

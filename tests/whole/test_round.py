@@ -18,7 +18,7 @@ from train.predict.results import LABELS
 from train.predict.sinks import label_text
 from train.predict.sources import Source
 from train.recordings.evaluate import evaluate_recordings
-from train.recordings.match import overlapping
+from train.recordings.score import overlapping
 from train.runs.directory import open_run
 
 SECONDS = 40

@@ -22,8 +22,7 @@ from train.dataset.splits import Fold, groups_of, make_folds, refuse_one_class, 
 from train.fitting.checkpoint import resumed, unfinished
 from train.fitting.options import Options, checked, checked_value, idle_patience, options_of, takes_options, warn_caller
 from train.fitting.worker import Map
-from train.models.inference import forward, predict_clips
-from train.models.nearest import nearest_clips
+from train.models.inference import forward, nearest_clips, predict_clips
 from train.runs.directory import CHECKPOINT, new_run
 from train.runs.record import FINISHED, Record, start_record, versions, write_record
 from train.runs.results import FoldSummary, Score, typed

@@ -22,8 +22,16 @@ from train.fitting.checkpoint import resumed, unfinished
 from train.fitting.options import Options, checked, idle_patience, options_of, takes_options, warn_caller
 from train.models.calibration import FEW_CLIPS, best_thresholds, calibrated, fit_temperature
 from train.models.graph import NoNetwork
-from train.models.inference import FILE, MODEL_FILE, Forward, forward, predict_clips, predict_rows, write_network
-from train.models.nearest import nearest_clips
+from train.models.inference import (
+    FILE,
+    MODEL_FILE,
+    Forward,
+    forward,
+    nearest_clips,
+    predict_clips,
+    predict_rows,
+    write_network,
+)
 from train.models.recipes import recipe
 from train.runs.directory import LOGS, new_run
 from train.runs.record import (

@@ -21,8 +21,7 @@ from train.predict.predict import predict
 from train.predict.results import Kind, by_recording
 from train.predict.sources import find_sources
 from train.predict.windows import windows_of
-from train.recordings.match import detections, match, overlapping
-from train.recordings.score import ClassScore, Heard, event_seconds, score
+from train.recordings.score import ClassScore, Heard, detections, event_seconds, match, overlapping, score
 from train.runs.directory import Run, open_run
 from train.runs.record import write_record
 

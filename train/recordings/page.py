@@ -19,8 +19,7 @@ from train.predict.windows import settings_of
 from train.recordings.evaluate import Error, RecordingsScore
 from train.recordings.score import ClassScore
 from train.report.figures import Picture, Thresholds, as_picture, as_png, drawing, picture_of, thresholds_figure
-from train.report.page import render, save
-from train.report.players import Player, players
+from train.report.page import Player, players, render, save
 from train.runs.directory import Run, open_run
 
 # A page shows at most so many errors and classes, so that it stays a page.

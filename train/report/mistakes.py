@@ -13,7 +13,7 @@ from cache.shared.text import csv_line, human_percent
 from cache.shared.types import Rows
 from train.dataset.rows import seconds_shown
 from train.report.figures import Picture, picture_of
-from train.report.players import Player, players
+from train.report.page import Player, players
 from train.report.sections import Shown
 from train.runs.record import Record, read_record
 from train.runs.tables import Predictions, read_predictions, read_split

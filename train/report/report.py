@@ -14,7 +14,7 @@ from train.report.page import render, save
 from train.runs.directory import data_folder
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import Predictions, read_history, read_predictions
-from train.score.corrected import what_changed
+from train.score.compare import what_changed
 from train.score.metrics import Calibration, calibration, confusions
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from train.dataset.rows import seconds_shown
 from train.dataset.splits import group_names
 from train.report.figures import spectrogram_png
 from train.report.mistakes import find_suspects, least_certain, note_on_windows, verdict, worst_mistakes
-from train.report.players import LONGEST, encoded, original_of, playable
+from train.report.page import LONGEST, encoded, original_of, playable
 from train.review.desk import Desk, Item
 from train.review.server import Server, opened_server
 from train.runs.directory import data_folder

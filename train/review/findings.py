@@ -29,7 +29,7 @@ from featurize.features.row import n_frames_of
 from train.predict.results import LABELS
 from train.predict.windows import settings_of
 from train.report.figures import spectrogram_png
-from train.report.players import LONGEST, encoded, playable
+from train.report.page import LONGEST, encoded, playable
 from train.review.desk import Desk
 from train.review.find import Finding, Recordings, find, find_recordings, note_replaced
 from train.review.rulings import Ruling, Tables, append_ruling, read_rulings, regions_of

@@ -166,7 +166,7 @@ def read_predictions(folder: Path, class_names: Sequence[str]) -> Predictions:
 
 
 def write_nearest(folder: Path, cache: Cache, clips: Rows, nearest: Iterable[Iterable[int]]) -> None:
-    """Write `nearest.csv`: for each tested clip the clips most like it, a line each; see train.models.nearest.
+    """Write `nearest.csv`: for each tested clip the clips most like it, a line each; see train.models.inference.
 
     `nearest` has clips, or -1 for none, for each of `clips` or only for the first of them.
     """

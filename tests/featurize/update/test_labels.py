@@ -340,7 +340,7 @@ def test_a_cache_of_whole_clips_has_no_segment(tones_cache: Path) -> None:
 def test_a_report_plays_the_segment(field: Path, tmp_path: Path) -> None:
     import base64
 
-    from train.report.players import players
+    from train.report.page import players
 
     cache, _, _ = made(field, field)
     digests = [digest.decode() for digest in cache.columns["sha256"].tolist()]

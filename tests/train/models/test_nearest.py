@@ -11,7 +11,7 @@ from cache import open_cache
 from cache.shared.errors import UserError
 from tests.helpers.tables import predictions, table
 from tests.helpers.tiny import build_tiny
-from train.models.nearest import N_NEAREST, nearest_clips
+from train.models.inference import N_NEAREST, nearest_clips
 from train.models.recipes import build_model
 from train.runs.tables import read_nearest
 

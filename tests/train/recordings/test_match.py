@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from train.recordings.match import covered, detections, labelled, match, overlapping
+from train.recordings.score import covered, detections, labelled, match, overlapping
 
 NOTHING = np.empty((0, 2))
 

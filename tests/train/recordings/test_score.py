@@ -8,8 +8,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 
 from tests.helpers.recordings import heard as predicted
 from train.predict.windows import Detections
-from train.recordings.match import detections, overlapping
-from train.recordings.score import THRESHOLDS, Counts, Heard, score
+from train.recordings.score import THRESHOLDS, Counts, Heard, detections, overlapping, score
 
 NOTHING = np.empty((0, 2))
 

@@ -26,8 +26,8 @@ from tests.helpers.sounds import encoded, ffmpeg_encoded, noise
 from tests.helpers.tables import predictions
 from tests.helpers.tones import write_clips
 from train.report import mistakes, report
-from train.report import players as originals
-from train.report.players import players
+from train.report import page as pages
+from train.report.page import players
 from train.report.report import report_finished, write_report
 
 HOSTILE_CLASS = "<svg onload=alert(3)>"
@@ -311,7 +311,7 @@ def test_a_folder_of_clips_whose_name_is_no_utf8_is_linked_to_by_its_bytes(
     (data / "dog").mkdir(parents=True)
     soundfile.write(str(tmp_path / "a.wav"), noise(800), 16000)
     (tmp_path / "a.wav").rename(data / "dog" / "a.wav")
-    monkeypatch.setattr(originals, "MAX_PAGE_BYTES", 0)
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 0)
     (player,) = players(data, tmp_path, [("dog/a.wav", None)])
     assert player.source == "d%E9j%E0/dog/a.wav"
 
@@ -421,7 +421,7 @@ def test_a_small_clip_is_embedded_to_the_byte_and_a_large_one_is_linked_relative
     names = ["dog/#1 50% & <b>.wav", "dog/large.wav", "dog/after the budget.wav"]
     for name, n in zip(names, (800, 300_000, 800), strict=True):
         soundfile.write(tmp_path / "data" / name, noise(n), 16000)
-    monkeypatch.setattr(originals, "MAX_PAGE_BYTES", 2000)
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 2000)
     small, large, late = players(tmp_path / "data", tmp_path / "runs" / "first", [(name, None) for name in names])
     content = base64.b64encode((tmp_path / "data" / names[0]).read_bytes()).decode()
     assert small.source == f"data:audio/wav;base64,{content}"

@@ -14,7 +14,7 @@ from tests.helpers.made_runs import made_crossval
 from train.report.report import write_report
 from train.runs.record import read_record
 from train.runs.tables import write_predictions
-from train.score.corrected import BeforeAfter, Changed, what_changed
+from train.score.compare import BeforeAfter, Changed, what_changed
 
 NAMES = ("dog", "bird", "cat", "cat", "dog")
 A, B, C, D, E = (f"{name}/1s{i}_nohash_0.wav" for i, name in enumerate(NAMES))
