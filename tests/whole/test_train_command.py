@@ -110,7 +110,7 @@ def test_a_fit_that_is_told_to_stop_says_in_one_line_what_it_kept_and_how_to_go_
     command = [sys.executable, "-m", "train", "fit", tones_cache, "--run", run, "--epochs", "1000"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not (run / "checkpoint" / "latest.weights.h5").exists() and time.monotonic() < deadline:
+    while not (run / "checkpoint" / "latest.npz").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.terminate()
     stdout, stderr = process.communicate(timeout=60)

@@ -30,7 +30,6 @@ class Model(Protocol):
     get_weights: Callable[[], Weights]
     set_weights: Callable[[Weights], None]
     load_weights: Callable[..., None]
-    save_weights: Callable[..., None]
     save: Callable[..., None]
     export: Callable[..., None]
     summary: Callable[..., None]

@@ -1,6 +1,7 @@
 """Checkpoint: the epochs that an unfinished fit keeps, and how a run is interrupted and goes on."""
 
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from train.runs.directory import CHECKPOINT, held, own_cache
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import History, read_history, write_history
 
+_LATEST, _BEST = "latest.npz", "best.npz"
+_LATEST_BEFORE = "latest.weights.h5"  # in checkpoints of earlier versions
+
 
 def best_epoch(history: History) -> int:
     """Return the best epoch, from 1: by validation accuracy, then by validation loss; without validation the last."""
@@ -28,23 +32,24 @@ class Checkpoint:
     """The state of a fit after its last whole epoch, in a run directory.
 
     Each file is replaced by a rename, so a kill at any moment leaves the old or the new file (Keras's BackupAndRestore
-    overwrites in place, and keeps neither history nor best weights). The history is written first, then the model with
-    its optimiser, then the best weights. The optimiser's step count says which epoch the model has finished, and
-    restore() brings the other two files in line with it.
+    overwrites in place, and keeps neither history nor best weights). The history is written first, then the best
+    weights, if the model of this epoch takes the place of theirs, then the model with its optimiser. The optimiser's
+    step count says which epoch the model has finished, and restore() brings the other two files in line with it.
+
+    The arrays are in archives of NumPy, which are written in an eighth of the time of Keras's own files of weights: a
+    tenth of an epoch of a few hundred clips.
     """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.folder = own_folder(run_dir / CHECKPOINT)
 
-    def save(self, model: Model, history: History, best_weights: Weights | None) -> None:
-        """Keep an epoch; `best_weights` are its weights if it is the best epoch so far, else None."""
+    def save(self, model: Model, history: History, best_weights: Weights) -> None:
+        """Keep an epoch, and the weights of the best epoch so far."""
         write_history(self.run_dir, history)
-        with replacing(self.folder / "latest.weights.h5", sync=True) as file:
-            model.save_weights(file)
-        if best_weights is not None:
-            with replacing(self.folder / "best.npz", sync=True) as file:
-                np.savez(file, *best_weights)
+        if best_epoch(history) == len(history) - 1:
+            self._write(_BEST, best_weights)
+        self._write(_LATEST, [*model.get_weights(), *(variable.numpy() for variable in model.optimizer.variables)])
 
     def restore(self, model: Model, n_batches: int) -> tuple[History, Weights]:
         """Load the last kept epoch into a model, which was compiled as in the interrupted fit.
@@ -52,20 +57,36 @@ class Checkpoint:
         Returns the history and the best weights up to that epoch; both are empty if no epoch was kept. An epoch has
         `n_batches` optimiser steps.
         """
-        latest = self.folder / "latest.weights.h5"
-        if not latest.exists():
+        if not any((self.folder / name).exists() for name in (_LATEST, _LATEST_BEFORE)):
             return [], []
         try:
             model.optimizer.build(model.trainable_variables)
-            model.load_weights(latest)
+            self._load_latest(model)
             n_epochs = int(model.optimizer.iterations) // n_batches
             history = read_history(self.run_dir)[:n_epochs]
             if best_epoch(history) == n_epochs:
                 return history, model.get_weights()
-            with np.load(self.folder / "best.npz", allow_pickle=False) as best:
-                return history, [best[name] for name in best.files]
-        except (OSError, UserError, ValueError, KeyError, IndexError) as error:
+            return history, self._read(_BEST)
+        except (OSError, UserError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{self.folder} is damaged, so this fit cannot go on ({error}); start a new one") from None
+
+    def _load_latest(self, model: Model) -> None:
+        if not (self.folder / _LATEST).exists():
+            model.load_weights(self.folder / _LATEST_BEFORE)
+            return
+        values = self._read(_LATEST)
+        n_weights = len(model.get_weights())
+        model.set_weights(values[:n_weights])
+        for variable, value in zip(model.optimizer.variables, values[n_weights:], strict=True):
+            variable.assign(value)
+
+    def _write(self, name: str, values: Weights) -> None:
+        with replacing(self.folder / name, sync=True) as file:
+            np.savez(file, *values)
+
+    def _read(self, name: str) -> Weights:
+        with np.load(self.folder / name, allow_pickle=False) as found:
+            return [found[key] for key in found.files]
 
 
 @contextmanager

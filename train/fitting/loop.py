@@ -198,11 +198,10 @@ def train_model(
             if validation is not None:
                 row |= _validate(compiled, validation)
             history.append(row)
-            is_best = best_epoch(history) == len(history)
-            if is_best:
+            if best_epoch(history) == len(history):
                 best_weights = model.get_weights()
             if checkpoint is not None:
-                checkpoint.save(model, history, best_weights if is_best else None)
+                checkpoint.save(model, history, best_weights)
             logs.on_epoch_end(epoch, {name: row[name] for name in row if name != "epoch"})
             if not bar.disable and not title:
                 bar.write(_line(row, options.epochs, time.perf_counter() - started), sys.stderr)

@@ -13,8 +13,9 @@ from cache import open_cache
 from cache.look import plot
 from cache.shared.errors import UserError
 from tests import ROOT
+from tests.helpers.counting import Counting
 from tests.helpers.made_runs import made_fit
-from train.fitting.checkpoint import Checkpoint
+from train.fitting.checkpoint import Checkpoint, best_epoch
 from train.fitting.crossval import FoldResult, keep_fold
 from train.predict.results import Kind, Recording
 from train.predict.rows import rows_file
@@ -39,15 +40,10 @@ def made(tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_fit(tmp_path_factory.mktemp("made") / "run", tones_cache)
 
 
-class Weights:
-    """A model that has nothing but weights to save."""
-
-    def save_weights(self, file: Path) -> None:
-        file.write_bytes(b"weights")
-
-
 def save_checkpoint(folder: Path) -> None:
-    Checkpoint(folder).save(Weights(), read_history(folder), [np.zeros(3, np.float32)])
+    history = read_history(folder)
+    # The epoch after the best one is kept with the weights of both.
+    Checkpoint(folder).save(Counting(), history[: best_epoch(history) + 1], [np.zeros(3, np.float32)])
 
 
 def save_fold(folder: Path) -> None:
