@@ -30,8 +30,8 @@ DEMO = data/synthetic
 TESTERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # All files that try more of the same where FUZZ_EXAMPLES is set.
 FUZZED = $(addprefix tests/,cache/file/test_bad_caches.py cache/file/test_container.py featurize/audio/test_fuzz.py \
-	featurize/audio/test_odd_audio.py train/report/test_page.py train/review/test_findings_page.py \
-	train/review/test_page.py whole/test_crash.py)
+	featurize/audio/test_odd_audio.py train/fitting/test_fit_dask.py train/report/test_page.py \
+	train/review/test_findings_page.py train/review/test_page.py whole/test_crash.py)
 FEATURIZE = $(strip $(PY) -m featurize "$(DATA)" --cache "$(CACHE)" $(if $(CLASSES),--classes "$(CLASSES)"))
 FIT_OPTIONS = $(strip $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model $(MODEL)) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS))

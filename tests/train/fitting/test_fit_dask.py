@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.amounts import amount
 from tests.helpers.commands import train_here
 from tests.helpers.dask_processes import DaskProcesses, changing
 from tests.helpers.tables import table
@@ -39,13 +40,16 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
     return kept | {"folds": [{**fold, "seconds": 0} for fold in record.get("folds", ())]}
 
 
-OF_FIT = ("--model", "tiny", "--epochs", "1", "--batch-size", "16", "--val", "0.2", "--deterministic")
+MODELS = ("tiny", "compact")[: amount(1, 2)]
+OF_FIT = ("--epochs", "1", "--batch-size", "16", "--val", "0.2", "--deterministic")
+TINY = ("--model", "tiny", *OF_FIT)
 
 
+@pytest.mark.parametrize("model", MODELS)
 def test_a_cross_validation_on_a_cluster_is_the_local_one_to_the_bit(
-    dask: DaskProcesses, tones_cache: Path, tmp_path: Path
+    dask: DaskProcesses, tones_cache: Path, tmp_path: Path, model: str
 ) -> None:
-    command = ("crossval", tones_cache, "--folds", "2", *OF_FIT, "--json", "--run")
+    command = ("crossval", tones_cache, "--folds", "2", "--model", model, *OF_FIT, "--json", "--run")
     here = train_here(*command, tmp_path / "here")
     there = train_here(*command, tmp_path / "there", "--scheduler", dask.file, "--dashboard")
     assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr + dask.log("worker0")
@@ -61,7 +65,7 @@ def test_a_sweep_on_a_cluster_leaves_whole_runs_where_it_was_told(
 ) -> None:
     # Relative to a working directory that the worker does not have.
     runs = os.path.relpath(tmp_path / "sweep")
-    done = train_here("sweep", tones_cache, "--grid", "seed=5", *OF_FIT, "--runs", runs, "--scheduler", dask.address)
+    done = train_here("sweep", tones_cache, "--grid", "seed=5", *TINY, "--runs", runs, "--scheduler", dask.address)
     assert done.returncode == 0, done.stderr + dask.log("worker0")
     (run,) = (tmp_path / "sweep").glob("*/model.keras")
     record = json.loads((run.parent / "run.json").read_text())
@@ -89,7 +93,7 @@ def test_a_worker_that_cannot_see_the_cache_or_has_other_code_is_named_before_wo
         ),
     ):
         with dask.changed(name, code):
-            done = train_here("crossval", tones_cache, *OF_FIT, "--run", tmp_path / "run", "--scheduler", dask.address)
+            done = train_here("crossval", tones_cache, *TINY, "--run", tmp_path / "run", "--scheduler", dask.address)
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"python -m train: worker {dask.address_of(0)} {complaint}")
@@ -112,7 +116,7 @@ def test_a_fold_that_ends_its_process_or_its_workers_and_a_scheduler_that_goes_a
                 dask.add_worker()
             dask.run(changing(name, code))
             done = train_here(
-                "crossval", tones_cache, *OF_FIT, "--run", tmp_path / complaint[-7:], "--scheduler", dask.file
+                "crossval", tones_cache, *TINY, "--run", tmp_path / complaint[-7:], "--scheduler", dask.file
             )
             assert done.returncode == 1
             assert complaint in done.stderr
