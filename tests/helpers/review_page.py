@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +15,21 @@ from tests import ROOT
 from tests.helpers.browser import DESKTOP
 from train.review.server import Server
 
-# Notes, for every key, the milliseconds until the page plays.
+# Notes how often the page began to play after a key, and which sounds it has received.
 WATCH = """() => {
-  window.waits = [];
-  let pressed = null;
-  addEventListener("keydown", () => { pressed = performance.now(); }, true);
+  let [isPressed, nHeard] = [false, 0];
+  const received = new Set();
+  addEventListener("keydown", () => { isPressed = true; }, true);
   new MutationObserver(() => {
-    if (pressed === null || document.body.dataset.playing === undefined) return;
-    document.body.dataset.heard = waits.push(performance.now() - pressed);
-    pressed = null;
+    if (!isPressed || document.body.dataset.playing === undefined) return;
+    isPressed = false;
+    nHeard += 1;
+    document.body.dataset.heard = nHeard;
   }).observe(document.body, { attributes: true });
+  new PerformanceObserver((entries) => {
+    for (const entry of entries.getEntries()) received.add(new URL(entry.name).pathname);
+    document.body.dataset.received = [...received].join(" ");
+  }).observe({ type: "resource", buffered: true });
 }"""
 
 
@@ -51,6 +57,15 @@ class Opened:
     def shows(self, n: int, what: str = "Clip") -> None:
         """Wait until the page is at a clip, counted from 1."""
         self.page.get_by_text(f"{what} {n} of", exact=False).wait_for()
+
+    def has_next(self, n: int) -> None:
+        """Wait until the page, at clip `n`, has received the sound of the next one, before any key asks for it."""
+        self.page.locator(f"body[data-received~='/sound/{n}']").wait_for()
+
+    def assert_each_sound_is_sent_once(self) -> None:
+        """No key made the page ask for a sound again, which would be heard too late."""
+        sounds = Counter(url for url in self.requests if "/sound/" in url)
+        assert [url for url, n in sounds.items() if n > 1] == []
 
 
 @contextmanager

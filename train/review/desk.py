@@ -91,7 +91,6 @@ class Desk(ABC, Generic[ItemT, Decided]):
             "label": printable(item.label),
             "probabilities": [[printable(name), p] for name, p in list(item.probabilities.items())[:4]],
             "why": printable(item.why),
-            "suspect": item.suspect,
             "decision": was and {"decision": was.decision, "new": printable(was.new)},
         }
 

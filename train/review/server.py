@@ -13,7 +13,6 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -67,8 +66,6 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.desk, self.style, self.token = desk, styles(), secrets.token_urlsafe(24)
         self.hosts = tuple(f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost"))
-        # Decoded sounds, of which a browser may ask for parts; a minute at 384 kHz is 92 MB.
-        self.sound: Callable[[int, int], bytes] = lru_cache(maxsize=2)(desk.sound)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say in a line what went wrong with a request; a browser that hung up is nothing to speak of."""
@@ -155,18 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             return _json(self.server.desk.item(index, view))
         if what == "picture":
             return Reply(HTTPStatus.OK, self.server.desk.picture(index, view), "image/png")
-        return self._sound(index, view)
-
-    def _sound(self, index: int, view: int) -> Reply:
-        content = self.server.sound(index, view)
-        span = _span(self.headers.get("Range", ""), len(content))
-        if span is None:
-            return Reply(HTTPStatus.OK, content, "audio/wav")
-        first, last = span
-        if first >= len(content):
-            return Reply(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", "audio/wav")
-        self.span = f"bytes {first}-{last - 1}/{len(content)}"
-        return Reply(HTTPStatus.PARTIAL_CONTENT, content[first:last], "audio/wav")
+        return Reply(HTTPStatus.OK, self.server.desk.sound(index, view), "audio/wav")
 
     def _post(self) -> Reply:
         size = self.headers.get("Content-Length", "")
@@ -193,10 +179,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.kind)
         self.send_header("Content-Length", str(len(reply.content)))
-        if reply.kind == "audio/wav":
-            self.send_header("Accept-Ranges", "bytes")
-            if reply.status == HTTPStatus.PARTIAL_CONTENT:
-                self.send_header("Content-Range", self.span)
         for name, value in _HEADERS.items():
             self.send_header(name, value)
         self.end_headers()
@@ -205,16 +187,3 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _json(content: dict[str, object], status: HTTPStatus = HTTPStatus.OK) -> Reply:
     return Reply(status, json.dumps(content).encode())
-
-
-def _span(asked: str, size: int) -> tuple[int, int] | None:
-    """Return the first byte of a Range header and the one behind its last; None for another form, and so for all."""
-    unit, _, span = asked.partition("=")
-    first, dash, last = span.partition("-")
-    digits = first + last
-    if unit != "bytes" or not dash or not (digits.isascii() and digits.isdecimal()) or len(digits) > 30:
-        return None
-    if not first:
-        return max(0, size - int(last)), size
-    end = min(size, int(last) + 1) if last else size
-    return (int(first), end) if not last or int(last) >= int(first) else None

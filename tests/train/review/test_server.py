@@ -83,8 +83,8 @@ def test_the_most_doubtful_labels_come_first_with_the_reason(server: Server, pla
     assert {*MISTAKEN} <= {item["path"] for item in first}
     tested = read_predictions(place / "run", ["dog", "cat", "bird"])
     mean = dict(zip(tested.paths, tested.mean, strict=True))
+    assert all(item.suspect for item in server.desk.items[: len(first)])
     for item in first:
-        assert item["suspect"]
         assert item["probabilities"][0][1] == pytest.approx(mean[item["path"]].max())
         assert f"{100 * mean[item['path']].max():.1f} %" in item["why"]
 
@@ -127,21 +127,14 @@ def test_nothing_else_is_served(server: Server, path: str) -> None:
     assert ask(server, path)[0] == 404
 
 
-def test_the_sound_is_that_of_the_clip_and_comes_in_ranges(server: Server, place: Path) -> None:
+def test_the_sound_is_that_of_the_clip(server: Server, place: Path) -> None:
     path = json.loads(ask(server, "/item/0")[1])["path"]
     status, whole, headers = ask(server, "/sound/0")
-    assert (status, headers["Content-Type"], headers["Accept-Ranges"]) == (200, "audio/wav", "bytes")
+    assert (status, headers["Content-Type"]) == (200, "audio/wav")
     heard, sr = soundfile.read(io.BytesIO(whole))
     expected, _ = soundfile.read(place / "data" / path)
     assert sr == 16000
     np.testing.assert_allclose(heard, expected, atol=2 / 32768)
-    for span, part in (("0-99", whole[:100]), ("100-", whole[100:]), ("-50", whole[-50:]), ("5-999999999", whole[5:])):
-        status, content, headers = ask(server, "/sound/0", Range=f"bytes={span}")
-        assert (status, content) == (206, part)
-        assert headers["Content-Range"].endswith(f"/{len(whole)}")
-    assert ask(server, "/sound/0", Range=f"bytes={len(whole)}-")[0] == 416
-    for odd in ("bytes=9-5", "bytes=0-1,5-6", "lines=0-5", "bytes=a-b", "bytes=-", f"bytes={'9' * 40}-"):
-        assert ask(server, "/sound/0", Range=odd)[:2] == (200, whole)
 
 
 def test_the_clips_most_like_it_are_sent_as_its_views_and_no_others(server: Server, place: Path) -> None:
