@@ -18,7 +18,7 @@ from cache.labels.annotation import Region
 from cache.labels.read import read_labels
 from data.synthesize import CALLS
 from tests import ROOT
-from train.predict.results import LABELS
+from train.predict.recordings import LABELS
 from train.predict.sinks import label_text
 from train.recordings.score import overlapping
 

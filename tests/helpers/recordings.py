@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from train.predict.results import Kind, Recording, Window
+from train.predict.recordings import Kind, Recording, Window
 from train.predict.rows import as_csv, csv_header
 from train.runs.directory import open_run
 

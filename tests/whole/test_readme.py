@@ -23,7 +23,7 @@ from tests import ROOT
 from train.dataset.augment import Augmentation
 from train.exporters.formats import ExportFormat
 from train.models.recipes import RECIPES
-from train.predict.results import LABELS
+from train.predict.recordings import LABELS
 
 OURS = ("cache", "featurize", "train")
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,9 +14,8 @@ from tests.helpers.tones import PITCHES, tone
 from train import fit
 from train.predict.deliver import Output, deliver
 from train.predict.predict import predict
-from train.predict.results import LABELS
+from train.predict.recordings import LABELS, Source
 from train.predict.sinks import label_text
-from train.predict.sources import Source
 from train.recordings.evaluate import evaluate_recordings
 from train.recordings.score import overlapping
 from train.runs.directory import open_run

@@ -15,7 +15,7 @@ from featurize import build
 from tests.helpers.made_runs import made_fit
 from train.dataset.given import choose_split
 from train.dataset.splits import clip_groups
-from train.predict.results import Kind, Recording
+from train.predict.recordings import Kind, Recording
 from train.predict.rows import as_csv, csv_header, rows_file
 from train.report.mistakes import write_suspects
 from train.runs.directory import open_run

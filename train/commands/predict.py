@@ -13,7 +13,7 @@ from cache.shared.errors import UserError
 from cache.shared.process import silence_libraries
 from train.commands import options
 from train.exporters.formats import FORMATS, ExportFormat, ExportInput, endings, format_named
-from train.predict.results import PredictFormat
+from train.predict.recordings import PredictFormat
 
 if TYPE_CHECKING:
     from train.runs.directory import Run
@@ -103,7 +103,7 @@ def predict(
     silence_libraries()
     from train.predict.deliver import Output, deliver
     from train.predict.predict import predict as find
-    from train.predict.sources import find_sources
+    from train.predict.recordings import find_sources
     from train.predict.windows import gap, settings_of, windows_as_scored, windows_of
     from train.runs.directory import open_run
 

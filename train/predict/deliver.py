@@ -12,10 +12,9 @@ from tqdm import tqdm
 from cache.shared.cli import complain, notice, progress_bar, signals_held
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
-from train.predict.results import LABELS, Kind, Recording, Window
+from train.predict.recordings import LABELS, Kind, Recording, Source, Window
 from train.predict.rows import CLASSIFIED_BUT, as_csv, as_json, as_text, clock, csv_header, path, rows_file
 from train.predict.sinks import Found, Labels, Out, Regions, Rows, Segments, Sink, label_files, to_file, to_stdout
-from train.predict.sources import Source
 from train.predict.windows import Detections
 from train.runs.directory import Run
 
@@ -29,7 +28,7 @@ class UnusableFiles(UserError):
 class Output(NamedTuple):
     """Where predictions go."""
 
-    format: str = "text"  # one of `train.predict.results.PredictFormat`
+    format: str = "text"  # one of `train.predict.recordings.PredictFormat`
     out: Path | None = None  # a file, or for labels of several recordings a folder; None: standard output
     resume: bool = False  # skip the recordings that `out` has already
     single: bool = False  # whether the user named a file, and not a folder or several

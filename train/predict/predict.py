@@ -25,8 +25,7 @@ from featurize.audio.sndfile import open_stream
 from featurize.features.row import check_reach, energy, n_frames_of, reach_remark, spectrogram
 from train.models.calibration import calibrated
 from train.models.inference import BATCH_SIZE, forward_of
-from train.predict.results import Kind, Recording, Tally, Window
-from train.predict.sources import Clip, Source, find_sources
+from train.predict.recordings import Clip, Kind, Recording, Source, Tally, Window, find_sources
 from train.predict.threads import joined, mapped
 from train.predict.windows import Cut, Windows, cuts, settings_of, thresholds_of, windows_as_scored
 from train.runs.directory import Run, open_run

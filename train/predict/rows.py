@@ -11,8 +11,7 @@ from typing import IO
 from cache.labels.annotation import Region
 from cache.shared.errors import UserError
 from cache.shared.text import csv_line, human_percent, human_seconds, plain_cell, printable
-from train.predict.results import Kind, Recording, Window
-from train.predict.sources import Source
+from train.predict.recordings import Kind, Recording, Source, Window
 from train.runs.directory import Run
 
 # In words, a window or a clip whose probabilities do not reach a threshold.

@@ -22,9 +22,8 @@ from cache.shared.text import human_count, printable
 from cache.shared.types import Float32
 from featurize.audio.audio import Audio, ClipError
 from featurize.audio.decode import open_audio
-from train.predict.results import LABELS, Kind, Recording, Window
+from train.predict.recordings import LABELS, Kind, Recording, Source, Window
 from train.predict.rows import CLASSIFIED_BUT, as_text, region_as_text
-from train.predict.sources import Source
 from train.runs.directory import Run
 
 Found = Window | Recording

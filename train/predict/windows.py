@@ -20,7 +20,7 @@ from cache.shared.types import Float32, Float64
 from featurize.audio.pieces import cut_windows
 from featurize.features.profiles import computable
 from featurize.features.row import FEATURE_VERSION
-from train.predict.results import Kind, Recording, Window
+from train.predict.recordings import Kind, Recording, Window
 from train.runs.directory import Run
 
 

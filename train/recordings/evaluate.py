@@ -18,8 +18,7 @@ from cache.shared.text import human_count, plain, printable
 from cache.shared.tree import is_background
 from cache.shared.types import Float64
 from train.predict.predict import predict
-from train.predict.results import Kind, by_recording
-from train.predict.sources import find_sources
+from train.predict.recordings import Kind, by_recording, find_sources
 from train.predict.windows import windows_of
 from train.recordings.score import ClassScore, Heard, detections, event_seconds, match, overlapping, score
 from train.runs.directory import Run, open_run

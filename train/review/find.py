@@ -16,9 +16,8 @@ from cache.shared.text import as_utf8, human_percent, printable
 from cache.shared.tree import is_background
 from train.predict.deliver import Output, UnusableFiles, deliver
 from train.predict.predict import label_of, predict
-from train.predict.results import Kind, Recording, Window, by_recording
+from train.predict.recordings import STDIN, Kind, Recording, Source, Window, by_recording, find_sources
 from train.predict.rows import as_csv, clock, csv_header, path, read_rows
-from train.predict.sources import STDIN, Source, find_sources
 from train.predict.windows import gap, joined, settings_of, windows_of
 from train.review.desk import Item
 from train.review.rulings import key_of

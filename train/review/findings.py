@@ -26,7 +26,7 @@ from featurize.audio.decode import open_audio
 from featurize.audio.resample import resampled
 from featurize.features.reference import floors_of, hann_window, mel_filterbank, mel_power, normalise
 from featurize.features.row import n_frames_of
-from train.predict.results import LABELS
+from train.predict.recordings import LABELS
 from train.predict.windows import settings_of
 from train.report.figures import spectrogram_png
 from train.report.page import LONGEST, encoded, playable

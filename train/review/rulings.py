@@ -19,7 +19,7 @@ from cache.labels.corrections import Decision, append_line, read_decisions
 from cache.shared.errors import UserError
 from cache.shared.files import own_folder, read_text, replacing
 from cache.shared.text import printable
-from train.predict.results import LABELS
+from train.predict.recordings import LABELS
 from train.predict.sinks import label_text
 
 _WRITTEN = ".written.json"

@@ -14,7 +14,7 @@ from tests.helpers.tones import tone
 from train import classify, evaluate, fit
 from train.models.calibration import calibrated
 from train.models.inference import forward_of, predict_rows
-from train.predict.results import Kind, Recording, Window
+from train.predict.recordings import Kind, Recording, Window
 from train.report.report import write_report
 from train.runs.directory import open_run
 from train.runs.tables import read_predictions

@@ -26,9 +26,8 @@ from tests.helpers.recordings import heard
 from tests.helpers.tones import tone
 from train.predict.deliver import Output, deliver
 from train.predict.predict import predict
-from train.predict.results import Kind, Recording, Window
+from train.predict.recordings import Kind, Recording, Source, Window, find_sources
 from train.predict.rows import as_csv, as_json, as_text, clock, csv_header
-from train.predict.sources import Source, find_sources
 from train.predict.windows import Detections
 from train.runs.directory import open_run
 

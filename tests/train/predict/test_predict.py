@@ -19,9 +19,8 @@ from featurize import featurize_clip
 from tests.helpers.tables import predictions
 from train.models.inference import forward_of
 from train.predict.predict import classify, predict
-from train.predict.results import Recording, Window
+from train.predict.recordings import Recording, Window, find_sources
 from train.predict.rows import as_json
-from train.predict.sources import find_sources
 from train.runs.directory import Run, load_model, open_run
 
 DROPOUT = '"module": "keras.layers", "class_name": "Dropout"'

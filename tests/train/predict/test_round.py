@@ -12,9 +12,8 @@ from cache.labels.read import read_labels
 from tests.helpers.tones import tone
 from train.predict.deliver import Output, deliver
 from train.predict.predict import predict
-from train.predict.results import LABELS
+from train.predict.recordings import LABELS, find_sources
 from train.predict.sinks import label_text
-from train.predict.sources import find_sources
 from train.predict.windows import Detections
 from train.runs.directory import open_run
 

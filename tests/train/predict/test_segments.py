@@ -14,9 +14,8 @@ from tests.helpers.recordings import heard
 from tests.helpers.tones import tone
 from train.__main__ import app
 from train.predict.deliver import Output, deliver
-from train.predict.results import Recording, Window
+from train.predict.recordings import Recording, Source, Window
 from train.predict.sinks import Segments
-from train.predict.sources import Source
 from train.predict.windows import Detections
 from train.runs.directory import Run, open_run
 

@@ -22,9 +22,8 @@ from tests import ROOT
 from tests.helpers.sounds import noise, wav
 from tests.helpers.tones import tone
 from train.predict.predict import classify, predict
-from train.predict.results import Kind, Recording, Window
+from train.predict.recordings import Kind, Recording, Window, find_sources
 from train.predict.rows import as_csv, as_json, as_text
-from train.predict.sources import find_sources
 from train.predict.windows import Detections, Windows, cuts, gap, windows_as_scored, windows_of
 from train.runs.directory import Run, open_run
 

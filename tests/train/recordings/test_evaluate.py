@@ -20,8 +20,7 @@ from tests.helpers.commands import train_here
 from tests.helpers.tones import tone
 from train.__main__ import app
 from train.commands.screen import recordings_summary
-from train.predict.results import Kind, Recording, Window
-from train.predict.sources import Source
+from train.predict.recordings import Kind, Recording, Source, Window
 from train.predict.windows import thresholds_of
 from train.recordings.evaluate import RecordingsScore, evaluate_recordings
 from train.recordings.page import write_page

@@ -26,9 +26,8 @@ from tests.helpers.recordings import Call, write_predictions, write_recording
 from tests.helpers.review_page import served
 from tests.helpers.tables import table
 from train.predict.predict import label_of
-from train.predict.results import Kind, Recording, Window
+from train.predict.recordings import Kind, Recording, Source, Window
 from train.predict.rows import as_csv, csv_header, read_rows
-from train.predict.sources import Source
 from train.predict.windows import Detections, Windows
 from train.review.find import find, find_recordings
 from train.review.findings import FindingDesk, opened_findings, spectrogram

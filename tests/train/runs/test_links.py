@@ -17,10 +17,9 @@ from tests.helpers.counting import Counting
 from tests.helpers.made_runs import made_fit
 from train.fitting.checkpoint import Checkpoint, best_epoch
 from train.fitting.crossval import FoldResult, keep_fold
-from train.predict.results import Kind, Recording
+from train.predict.recordings import Kind, Recording, find_sources
 from train.predict.rows import rows_file
 from train.predict.sinks import Labels, Segments
-from train.predict.sources import find_sources
 from train.predict.windows import Detections
 from train.recordings import page
 from train.recordings.evaluate import RecordingsScore
