@@ -27,5 +27,6 @@ class Interrupted(BaseException):
 
 
 def reason_in(error: Exception) -> str:
-    """Return what another library says in its exception, on one line; its type if it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return what the system or another library says in its exception, on one line; its type if it says nothing."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip()
+    return (said or type(error).__name__).splitlines()[0]

@@ -13,7 +13,10 @@ from train.commands import options
 from train.fitting.options import Options
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from cache.labels.table import ColumnNames
+    from train.review.server import Server
 
 
 def _column(what: str) -> Any:
@@ -224,6 +227,7 @@ def review(
         options.refuse(of_page, "it is for the page, and moving opens none")
         _move(run, cache, data, undo_move)
         return
+    review: AbstractContextManager[Server]
     if recordings:
         from train.commands.predict import given_thresholds, thresholds_by_class
         from train.review.findings import opened_findings

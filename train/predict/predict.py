@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cache.file.settings import MelSettings
 from cache.shared.cli import signal_came
-from cache.shared.errors import UserError
+from cache.shared.errors import UserError, reason_in
 from cache.shared.segment import grid
 from featurize.audio.audio import Audio, ClipError, Reading, audio_of
 from featurize.audio.decode import open_audio
@@ -164,10 +164,8 @@ def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str, 
                 part = _Part(source.path, Kind.RECORDING, end=end)
             yield part._replace(note=note)
         return
-    except ClipError as error:
-        reason = str(error)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (ClipError, OSError) as error:
+        reason = reason_in(error)
     except Exception as error:
         # A file of unknown origin may make a decoder fail in any way; that must cost this file only.
         reason = f"it cannot be decoded ({type(error).__name__}: {error})"

@@ -128,6 +128,21 @@ def cuts(blocks: Iterable[Float32], sr: int, windows: Windows) -> Iterator[Cut]:
         yield Cut(first / sr, (first + len(y)) / sr, is_whole, y)
 
 
+class Detection(NamedTuple):
+    """Neighbouring windows of one label, and the seconds of the recording that they stand for."""
+
+    start: float
+    end: float
+    label: str
+    windows: list[Window | Recording]
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """The mean probability of each class."""
+        names, n = self.windows[0].probabilities, len(self.windows)
+        return {name: sum(one.probabilities[name] for one in self.windows) / n for name in names}
+
+
 class Detections:
     """The detections of one recording after another, each given out as soon as its last window is known."""
 
@@ -137,11 +152,15 @@ class Detections:
         self._start = 0.0
 
     def take(self, one: Window | Recording) -> list[Region]:
+        """Take the next prediction; return what is complete with it as annotations, see complete()."""
+        return [Region(*its[:3], its.probabilities[its.label]) for its in self.complete(one)]
+
+    def complete(self, one: Window | Recording) -> list[Detection]:
         """Take the next prediction; return what is complete with it, a class that means "none of them" aside.
 
         Where two windows overlap, each has the half that is nearer to it.
         """
-        complete: list[Region] = []
+        complete: list[Detection] = []
         if one.kind in (Kind.WINDOW, Kind.CLIP):
             if not self._windows:
                 self._start = one.start
@@ -156,14 +175,11 @@ class Detections:
             complete += self._ended(self._windows[-1].end)
         return complete
 
-    def _ended(self, end: float) -> list[Region]:
+    def _ended(self, end: float) -> list[Detection]:
         """Return the detection of the label that ends there."""
         windows, self._windows = self._windows, []
         label = windows[0].label
-        if not label or is_background(label):
-            return []
-        values = [one.probabilities[label] for one in windows]
-        return [Region(self._start, end, label, sum(values) / len(values))]
+        return [Detection(self._start, end, label, windows)] if label and not is_background(label) else []
 
 
 def joined(windows: Float64, labels: npt.NDArray[np.integer]) -> tuple[Float64, list[slice]]:

@@ -14,7 +14,7 @@ from cache.labels.read import read_labels
 from cache.labels.table import ColumnNames
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
-from cache.shared.text import human_count, plain, printable
+from cache.shared.text import human_count, human_list, plain, printable
 from cache.shared.tree import is_background
 from cache.shared.types import Float64
 from train.predict.predict import predict
@@ -112,10 +112,9 @@ def _labels_of(
     labels = [label._replace(label=class_of.get(plain(printable(label.label)), label.label)) for label in labels]
     others = Counter(label.label for label in labels if label.label not in run.class_names)
     if others:
-        listed = ", ".join(f"{printable(name)} {n}" for name, n in others.most_common(8))
-        rest = f" and {len(others) - 8} more" if len(others) > 8 else ""
+        listed = human_list([f"{name} {n}" for name, n in others.most_common()], 8)
         n = human_count(others.total(), "label")
-        notice(f"{n} not scored, because {run.folder} has no such classes: {listed}{rest}")
+        notice(f"{n} not scored, because {run.folder} has no such classes: {listed}")
     labels = [label for label in labels if label.label in names]
     if not labels:
         raise UserError(

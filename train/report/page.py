@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from cache.shared.errors import UserError
+from cache.shared.errors import UserError, reason_in
 from cache.shared.files import own_folder, replacing
 from cache.shared.segment import Segment, segment_of
 from cache.shared.text import human_seconds, human_size, printable
@@ -137,8 +137,7 @@ def players(data: Path, page_folder: Path, clips: Iterable[tuple[str, str | None
             how = "" if data.is_dir() else "; give its place with report --data"
             found.append(Player("", f"{lost} is gone{how}"))
         except (OSError, UserError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            found.append(Player("", f"the original clip cannot be played here: {reason}"))
+            found.append(Player("", f"the original clip cannot be played here: {reason_in(error)}"))
         else:
             if content is not None and len(content) <= budget:
                 budget -= len(content)

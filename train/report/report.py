@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cache import Cache, open_cache
 from cache.shared.cli import complain
-from cache.shared.errors import CacheError, Interrupted, UserError
+from cache.shared.errors import CacheError, Interrupted, UserError, reason_in
 from cache.shared.files import as_path
 from train.models.calibration import calibrated
 from train.report import figures, sections
@@ -64,8 +64,9 @@ def report_finished(folder: Path) -> Path | None:
         stop.kept = f"the run is finished and kept; write its report with {later}"
         raise
     except Exception as error:  # of any kind: it must not look as if the run had failed
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        complain(f"warning: the report could not be written ({reason}); the run is whole, write it with {later}")
+        complain(
+            f"warning: the report could not be written ({reason_in(error)}); the run is whole, write it with {later}"
+        )
         return None
 
 

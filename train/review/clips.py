@@ -1,14 +1,14 @@
 """ClipDesk: the clips of a run to review, the most doubtful labels first, with their sound."""
 
 import mmap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cache import Cache, open_cache
+from cache import Cache
 from cache.labels.corrections import FILE, Correction, Decision, append_correction, read_corrections
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
@@ -21,7 +21,7 @@ from train.report.mistakes import find_suspects, least_certain, note_on_windows,
 from train.report.page import LONGEST, encoded, original_of, playable
 from train.review.desk import Desk, Item
 from train.review.server import Server, opened_server
-from train.runs.directory import data_folder
+from train.runs.directory import data_folder, own_cache
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import read_nearest, read_predictions
 
@@ -34,33 +34,27 @@ class Clip(Item):
     near: list[int]  # the places of the clips most like it, the nearest first, and first those with its label
 
 
-@contextmanager
 def opened_review(
     run: Path, cache_file: Path | None, data: Path | None, class_name: str | None, port: int = 0
-) -> Iterator[Server]:
-    """Yield a server that is ready to serve a review of a finished run, or only of the clips with one label.
+) -> AbstractContextManager[Server]:
+    """Return a server that is ready to serve a review of a finished run, or only of the clips with one label.
 
     The cache and its clips may be elsewhere now; a port of 0 is a free one. Raises a UserError if the run or the cache
     cannot be used, there is nothing to review, or the port is taken.
     """
     cache, data = reviewed(run, cache_file, data)
-    clips = make_queue(run, read_record(run), cache, notice, class_name)
-    with opened_server(ClipDesk(clips, cache, data, str(run), notice), port) as server:
-        yield server
+    clips = make_queue(run, read_record(run), cache, class_name)
+    return opened_server(ClipDesk(clips, cache, data, str(run)), port)
 
 
 def reviewed(run: Path, cache_file: Path | None, data: Path | None) -> tuple[Cache, Path]:
     """Return the cache of a run and the folder of its clips, where they are now."""
-    own = Path(read_record(run).cache.file)
-    if cache_file is None and not own.exists():
-        raise UserError(f"{own}, on which {run} was trained, is gone; give its place with --cache")
-    cache = open_cache(cache_file or own)
-    return cache, data or data_folder(cache, own)
+    record = read_record(run)
+    cache = own_cache(run, record, cache_file, "so say where it is with --cache")
+    return cache, data or data_folder(cache, Path(record.cache.file))
 
 
-def make_queue(
-    folder: Path, record: Record, cache: Cache, notify: Callable[[str], None], class_name: str | None = None
-) -> list[Clip]:
+def make_queue(folder: Path, record: Record, cache: Cache, class_name: str | None = None) -> list[Clip]:
     """Order the clips that a run tested: suspects, then other mistakes, then the least certain of the others.
 
     A cross-validation, which tests all clips, is better for that than a fit. Clips that the cache does not have any
@@ -79,7 +73,7 @@ def make_queue(
     place_of = {path: place for place, path in enumerate(cache.clip_paths)}
     speakers, sha256 = group_names([*place_of], record.group_by), cache.clip_sha256
     labels, n_windows = cache.clip_labels, np.bincount(cache.clips)
-    nearest = _nearest(folder, notify)
+    nearest = _nearest(folder)
     mean, doubted = tested.mean, set(suspects)
     clips, n_gone = [], 0
     for clip in dict.fromkeys([*suspects, *others]):
@@ -106,7 +100,7 @@ def make_queue(
             )
         )
     if n_gone:
-        notify(
+        notice(
             f"{human_count(n_gone, 'clip')} skipped, because {cache.file} does not have them any more or has them"
             " under another label"
         )
@@ -115,15 +109,15 @@ def make_queue(
     return clips
 
 
-def _nearest(folder: Path, notify: Callable[[str], None]) -> dict[str, list[str]]:
+def _nearest(folder: Path) -> dict[str, list[str]]:
     """Return the clips most like each one, none with a notice if the run does not know or its table is damaged."""
     try:
         nearest = read_nearest(folder)
     except UserError as error:
-        notify(f"warning: {error}; until then, clips that are alike are not shown")
+        notice(f"warning: {error}; until then, clips that are alike are not shown")
         return {}
     if not nearest:
-        notify(f"{folder} does not know which clips are alike (an earlier version trained it), so none are shown")
+        notice(f"{folder} does not know which clips are alike (an earlier version trained it), so none are shown")
     return nearest
 
 
@@ -151,15 +145,13 @@ class ClipDesk(Desk[Clip, Correction]):
 
     kind, decisions = "clip", frozenset(Decision) - {Decision.REJECTED}
 
-    def __init__(
-        self, clips: Sequence[Clip], cache: Cache, data: Path, run: str, notify: Callable[[str], None]
-    ) -> None:
+    def __init__(self, clips: Sequence[Clip], cache: Cache, data: Path, run: str) -> None:
         # featurize follows a link to the cache, and looks for the table in the folder that the link leads to.
         file = cache.file.resolve().with_name(FILE)
         super().__init__(clips, cache.class_names, cache.settings, file)
         self.cache, self.data, self.run = cache, data, run
         self.paths, self.labels, self.durations = cache.clip_paths, cache.clip_labels, cache.clip_durations.tolist()
-        self.decided.update(read_corrections(file, notify))
+        self.decided.update(read_corrections(file, notice))
 
     def item(self, index: int, view: int = 0) -> dict[str, object]:
         """Return what the page shows of one clip; times in seconds within it."""
@@ -190,8 +182,7 @@ class ClipDesk(Desk[Clip, Correction]):
     def picture(self, index: int, view: int = 0) -> bytes:
         """Return the spectrogram of a clip without its padding, as a PNG."""
         row = self.cache.first_rows[self._place(index, view)]
-        n_shown = min(int(self.cache.columns["n_frames"][row]), self.cache.X.shape[2])
-        x = np.array(self.cache.X[row, :, :n_shown, 0], np.float32)
+        x = np.array(self.cache.X[row, :, : int(self.cache.columns["n_frames"][row]), 0], np.float32)
         # The pages of the rows that were shown would count as this process's memory until it ends.
         if isinstance(self.cache.X.base, mmap.mmap):
             self.cache.X.base.madvise(mmap.MADV_DONTNEED)

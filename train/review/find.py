@@ -2,23 +2,21 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
+from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
 from cache.shared.text import as_utf8, human_percent, printable
-from cache.shared.tree import is_background
 from train.predict.deliver import Output, UnusableFiles, deliver
 from train.predict.predict import label_of, predict
-from train.predict.recordings import STDIN, Kind, Recording, Source, Window, by_recording, find_sources
+from train.predict.recordings import STDIN, Kind, Recording, Source, Window, find_sources
 from train.predict.rows import as_csv, clock, csv_header, path, read_rows
-from train.predict.windows import gap, joined, settings_of, windows_of
+from train.predict.windows import Detection, Detections, gap, settings_of, windows_of
 from train.review.desk import Item
 from train.review.rulings import key_of
 from train.runs.directory import Run
@@ -68,9 +66,7 @@ def find_recordings(given: Sequence[str]) -> Recordings:
     return Recordings(folder, sources, {of: printable(as_utf8(name)) for of, name in relative.items()})
 
 
-def note_replaced(
-    run: Run, sources: Sequence[Source], table: Path, stamps: Path, is_own: bool, notify: Callable[[str], None]
-) -> None:
+def note_replaced(run: Run, sources: Sequence[Source], table: Path, stamps: Path, is_own: bool) -> None:
     """Find recordings that are other files than those in a table of predictions, by their sizes and times in `stamps`.
 
     Their rows are taken out of a table that is the review's own, for them to be classified again. A table of somebody
@@ -98,19 +94,13 @@ def note_replaced(
             out.writelines(as_csv(run, one) for one in read_rows(run, table) if str(one.path) not in replaced)
     for name in sorted(replaced):
         then = "it is classified again" if is_own else f"take its rows out of {table} to have it classified again"
-        notify(f"warning: {name} has changed since it was classified; {then}, and decisions about it stay")
+        notice(f"warning: {name} has changed since it was classified; {then}, and decisions about it stay")
     with replacing(stamps) as beside:
         # Faults in a table that somebody else made are named at every start.
         beside.write_text(json.dumps({**known, **now, **{name: [] for name in replaced if not is_own}}))
 
 
-def find(
-    run: Run,
-    recordings: Recordings,
-    thresholds: Mapping[str, float],
-    table: Path,
-    notify: Callable[[str], None],
-) -> list[Finding]:
+def find(run: Run, recordings: Recordings, thresholds: Mapping[str, float], table: Path) -> list[Finding]:
     """Classify the recordings that are not in a table of predictions yet, and return the findings in all of them.
 
     The table is what `predict --format csv` wrote with the run, or a file to make; it goes on where it was interrupted.
@@ -120,54 +110,37 @@ def find(
     def classify(sources: Sequence[Source]) -> Iterable[Window | Recording]:
         windows = windows_of(run)
         if missed := gap(windows, settings_of(run)):
-            notify(f"warning: {missed}")
+            notice(f"warning: {missed}")
         return predict(run, sources, windows)
 
     try:
         deliver(run, recordings.sources, classify, Output(format="csv", out=table, resume=True))
     except UnusableFiles as error:
-        notify(f"{error}; the reasons are in {table}")
-    found = []
+        notice(f"{error}; the reasons are in {table}")
+    found, detections = [], Detections()
     file_of = {path(one): one.path for one in recordings.sources}
-    for recording, windows in by_recording(read_rows(run, table)):
-        text = str(recording.path)
-        # A damaged recording has no findings, as `predict` writes no labels for it.
-        if text not in file_of or not windows or recording.kind is Kind.REJECTED:
-            continue
-        name, file = recordings.names[text], file_of[text]
-        labels = [label_of(one.probabilities, thresholds) for one in windows]
-        codes = np.unique(labels, return_inverse=True)[1]
-        spans, members = joined(np.array([(one.start, one.end) for one in windows]), codes)
-        for span, its in zip(spans.tolist(), members, strict=True):
-            if (label := labels[its.start]) and not is_background(label):
-                mean = _mean([one.probabilities for one in windows[its]])
-                found.append(_finding(name, file, recording.end, span, label, mean, thresholds[label]))
+    complete: list[Detection] = []
+    for one in read_rows(run, table):
+        complete += detections.complete(replace(one, label=label_of(one.probabilities, thresholds)))
+        if isinstance(one, Recording):
+            text = str(one.path)
+            # A damaged recording has no findings, as `predict` writes no labels for it.
+            if text in file_of and one.kind is not Kind.REJECTED:
+                found += [_finding(recordings.names[text], file_of[text], one.end, its, thresholds) for its in complete]
+            complete = []
     # The least sure first.
     return sorted(found, key=lambda one: one.probabilities[one.label] - one.threshold)
 
 
-def _mean(of_each: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean probability of each class, the highest first."""
-    mean = {name: sum(one[name] for one in of_each) / len(of_each) for name in of_each[0]}
-    return dict(sorted(mean.items(), key=lambda share: -share[1]))
-
-
-def _finding(
-    name: str,
-    file: Path,
-    duration: float,
-    span: Sequence[float],
-    label: str,
-    probabilities: Mapping[str, float],
-    threshold: float,
-) -> Finding:
-    start, end = (round(edge, 6) for edge in span)
+def _finding(name: str, file: Path, duration: float, its: Detection, thresholds: Mapping[str, float]) -> Finding:
+    start, end, label, probabilities = round(its.start, 6), round(its.end, 6), its.label, its.probabilities
+    threshold = thresholds[label]
     above = f", and its threshold is {human_percent(threshold)}" if threshold else ""
     return Finding(
         key=key_of(name, start, end, label),
         path=name,
         label=label,
-        probabilities=probabilities,
+        probabilities=dict(sorted(probabilities.items(), key=lambda share: -share[1])),
         why=f"The network says {printable(label)} with {human_percent(probabilities[label])}{above}; "
         f"{clock(start)} to {clock(end)}.",
         file=file,

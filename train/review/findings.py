@@ -86,16 +86,16 @@ def opened_findings(
     with locked(folder / ".lock", doing, remedy, notice):
         table = predictions or folder / _table_name(run)
         stamps = folder / f".{table.name.lstrip('.')}.recordings.json"
-        note_replaced(run, recordings.sources, table, stamps, predictions is None, notice)
+        note_replaced(run, recordings.sources, table, stamps, predictions is None)
         try:
-            found = find(run, recordings, thresholds, table, notice)
+            found = find(run, recordings, thresholds, table)
         except Interrupted as stop:
             stop.kept = f"the finished recordings are in {table}; the same command goes on"
             raise
         if not (found := [one for one in found if class_name in (None, one.label)]):
             what = f"no {printable(class_name)}" if class_name else "nothing"
             raise UserError(f"{what} is found in the recordings; --threshold 0.3, for example, finds more")
-        desk = FindingDesk(run, recordings, found, folder, notice)
+        desk = FindingDesk(run, recordings, found, folder)
         if not desk.items:
             raise UserError(f"every finding is decided already; the labels are in {folder}")
         notice(f"decisions go into {desk.file}, and labels beside it into the folders {' and '.join(LABELS)}")
@@ -114,23 +114,16 @@ class FindingDesk(Desk[Finding, Ruling]):
 
     kind, decisions = "finding", frozenset(Decision) - {Decision.UNUSABLE}
 
-    def __init__(
-        self,
-        run: Run,
-        recordings: Recordings,
-        findings: Sequence[Finding],
-        folder: Path,
-        notify: Callable[[str], None],
-    ) -> None:
-        rulings = read_rulings(folder / FINDINGS, notify)
+    def __init__(self, run: Run, recordings: Recordings, findings: Sequence[Finding], folder: Path) -> None:
+        rulings = read_rulings(folder / FINDINGS)
         self.background = next(filter(is_background, run.class_names), BACKGROUND)
         new = {region.label for one in rulings for region in one.regions} - {*run.class_names, self.background}
-        items, classes = _undecided(findings, rulings, notify), [*run.class_names, *sorted(new)]
+        items, classes = _undecided(findings, rulings), [*run.class_names, *sorted(new)]
         super().__init__(items, classes, run.record.settings, folder / FINDINGS)
         self.run, self.folder, self.home = run, folder, recordings.folder
         self.decided.update({one.key: one for one in rulings})
         self.settings = settings_of(run)
-        self.tables = Tables(folder, (self.settings.fmin, self.settings.fmax), notify)
+        self.tables = Tables(folder, (self.settings.fmin, self.settings.fmax))
         self._cutting, self._error = Lock(), ""
         self._view: Callable[[int, int], View] = lru_cache(maxsize=4)(self._cut)
         for finding in {one.path: one for one in findings}.values():
@@ -213,7 +206,7 @@ class FindingDesk(Desk[Finding, Ruling]):
             self._error = str(error)
 
 
-def _undecided(findings: Sequence[Finding], rulings: Sequence[Ruling], notify: Callable[[str], None]) -> list[Finding]:
+def _undecided(findings: Sequence[Finding], rulings: Sequence[Ruling]) -> list[Finding]:
     """Return the findings that no ruling on another finding, such as one of an earlier run, has labelled."""
     keys = {one.key for one in rulings}
     of: dict[str, list[Ruling]] = {}
@@ -225,7 +218,7 @@ def _undecided(findings: Sequence[Finding], rulings: Sequence[Ruling], notify: C
         if one.key in keys or not any(ruling.covers(*one.span) for ruling in of.get(one.path, ()))
     ]
     if n := len(findings) - len(kept):
-        notify(f"{human_count(n, 'finding')} skipped because decided findings cover the same sound")
+        notice(f"{human_count(n, 'finding')} skipped because decided findings cover the same sound")
     return kept
 
 

@@ -9,13 +9,14 @@ tables. So a table of labels is replaced only if it is as the review left it, by
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 from cache.labels.annotation import Region
 from cache.labels.corrections import Decision, append_line, read_decisions
+from cache.shared.cli import notice
 from cache.shared.errors import UserError
 from cache.shared.files import own_folder, read_text, replacing
 from cache.shared.text import printable
@@ -75,12 +76,12 @@ def append_ruling(file: Path, ruling: Ruling) -> None:
     append_line(file, Ruling._fields, {**ruling._asdict(), **times, "run": printable(ruling.run)}.values())
 
 
-def read_rulings(file: Path, notify: Callable[[str], None]) -> list[Ruling]:
+def read_rulings(file: Path) -> list[Ruling]:
     """Return the last ruling about each finding, except those that were undone, by their times.
 
     Lines that are not rulings are skipped, with a notice. Raises a UserError if the file is something else.
     """
-    found = read_decisions(file, Ruling._fields, _ruling, "finding", notify)
+    found = read_decisions(file, Ruling._fields, _ruling, "finding", notice)
     last = {one.key: one for one in sorted(found, key=lambda one: one.when)}
     return [one for one in last.values() if one.decision is not Decision.UNDO]
 
@@ -107,8 +108,8 @@ class Tables:
     A selection has the frequencies of a band in Hz.
     """
 
-    def __init__(self, folder: Path, band: tuple[float, float], notify: Callable[[str], None]) -> None:
-        self.folder, self.band, self.notify = folder, band, notify
+    def __init__(self, folder: Path, band: tuple[float, float]) -> None:
+        self.folder, self.band = folder, band
         # While a table is replaced, it has both the old digest and the new one: a kill may come before or after.
         self.written: dict[str, list[str]] = {}
         self.left: set[str] = set()
@@ -134,7 +135,7 @@ class Tables:
             self.written[name] = [wanted]
         elif there not in self.written.get(name, ()):
             if name not in self.left:
-                self.notify(f"{file} is left as it is, because somebody changed it; move it away to have it written")
+                notice(f"{file} is left as it is, because somebody changed it; move it away to have it written")
             self.left.add(name)
             return
         self.left.discard(name)

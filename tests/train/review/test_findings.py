@@ -89,7 +89,7 @@ def labels_in(nights: Path, format: str) -> set[tuple[str, float, float, str]]:
 
 def test_a_finding_is_what_predict_writes_as_a_label_and_the_least_sure_comes_first(made: Path, nights: Path) -> None:
     opened, recordings = open_run(made), find_recordings([str(nights)])
-    found = find(opened, recordings, THRESHOLDS, nights / "found.csv", print)
+    found = find(opened, recordings, THRESHOLDS, nights / "found.csv")
     assert [(one.path, one.start) for one in found] == ORDER
     detections, labelled = Detections(), []
     for one in read_rows(opened, nights / "found.csv"):
@@ -99,7 +99,7 @@ def test_a_finding_is_what_predict_writes_as_a_label_and_the_least_sure_comes_fi
     assert sorted(labelled) == sorted((file, *map(str, _rounded(region))) for file, *region in mine)
     assert (found[0].end, found[0].label) == (40.75, "bird")
     assert found[0].why == ("The network says bird with 55.0 %, and its threshold is 50.0 %; 0:40.25 to 0:40.75.")
-    assert find(opened, recordings, THRESHOLDS | {"cat": 0.7}, nights / "found.csv", print)[0].start == 40.25
+    assert find(opened, recordings, THRESHOLDS | {"cat": 0.7}, nights / "found.csv")[0].start == 40.25
 
 
 def _rounded(region: Iterable[Any]) -> list[Any]:
@@ -211,7 +211,7 @@ def test_whatever_names_there_are_the_decision_comes_back(tmp_path: Path) -> Non
     ]
     for one in rulings:
         append_ruling(tmp_path / "findings.csv", one)
-    assert read_rulings(tmp_path / "findings.csv", print) == rulings
+    assert read_rulings(tmp_path / "findings.csv") == rulings
 
 
 def test_a_table_that_a_person_wrote_or_changed_stays(
@@ -411,7 +411,7 @@ def test_the_state_has_what_the_page_shows(made: Path, nights: Path) -> None:
 
 
 def test_recordings_are_classified_once_and_those_that_cannot_be_used_are_counted(
-    made: Path, nights: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, nights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (nights / "note.wav").write_bytes(b"not a sound")
     asked: list[str] = []
@@ -426,12 +426,12 @@ def test_recordings_are_classified_once_and_those_that_cannot_be_used_are_counte
 
     monkeypatch.setattr("train.review.find.predict", classify)
     monkeypatch.setattr("train.review.find.windows_of", lambda run: Windows(0.5))
-    said: list[str] = []
     for file, names in (("new.csv", [NIGHT, "note.wav", SITE]), ("new.csv", []), ("found.csv", ["note.wav"])):
         asked.clear()
-        found = find(open_run(made), find_recordings([str(nights)]), THRESHOLDS, nights / file, said.append)
+        found = find(open_run(made), find_recordings([str(nights)]), THRESHOLDS, nights / file)
         assert asked == names
-        assert said.pop() == f"1 of 3 files could not be used; the reasons are in {nights / file}"
+        (*_, said) = capsys.readouterr().err.splitlines()
+        assert said == f"1 of 3 files could not be used; the reasons are in {nights / file}"
         if file == "new.csv":
             assert [(one.path, one.start, one.end, one.label) for one in found] == [
                 (NIGHT, 0, 60, "cat"),
@@ -503,7 +503,7 @@ def test_windows_that_lie_apart_are_findings_apart_and_a_damaged_recording_has_n
         Recording(dusk, Kind.REJECTED, reason="it ends in the middle"),
     ]
     (nights / "loudest.csv").write_bytes(csv_header(opened) + b"".join(as_csv(opened, one) for one in rows))
-    found = find(opened, find_recordings([str(nights)]), THRESHOLDS, nights / "loudest.csv", lambda line: None)
+    found = find(opened, find_recordings([str(nights)]), THRESHOLDS, nights / "loudest.csv")
     assert [(one.path, one.start, one.end) for one in found] == [(NIGHT, 10, 13), (NIGHT, 50, 52)]
 
 

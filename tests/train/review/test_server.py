@@ -201,7 +201,7 @@ def test_of_a_long_recording_in_windows_what_the_picture_shows_is_sent(
         soundfile.write(tmp_path / name / "long.wav", y, 16000)
     cache = build(tmp_path, tmp_path / "f.h5", classes="dog,cat", crop="loudest", n_jobs=1).cache
     item = Clip(key="", path="dog/long.wav", label="dog", probabilities={"dog": 1.0}, why="", place=0, near=[])
-    desk = ClipDesk([item], cache, tmp_path, "run", print)
+    desk = ClipDesk([item], cache, tmp_path, "run")
     said, (heard, sr) = desk.item(0), soundfile.read(io.BytesIO(desk.sound(0)))
     assert (said["sound_starts"], len(heard)) == (14.0, 6 * sr)
     assert 14 <= said["starts"] < said["ends"] <= 20
@@ -237,18 +237,21 @@ def test_a_path_that_leads_out_of_data_is_not_opened(path: str, tmp_path: Path) 
         clips.wav_of(tmp_path / "data", path, 1.0, 0.5)
 
 
-def test_a_clip_of_several_windows_is_one_item_with_its_first_window_in_its_place(place: Path, tmp_path: Path) -> None:
+def test_a_clip_of_several_windows_is_one_item_with_its_first_window_in_its_place(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cache = open_cache(place / "features.h5")
     windows = in_windows(cache, tmp_path / "features.h5", [3] + [1] * 47)
     record, cache = read_record(place / "run"), open_cache(windows)
-    (item,) = [one for one in make_queue(place / "run", record, cache, pytest.fail) if one.place == 0]
-    shown = ClipDesk([item], cache, place / "data", "run", pytest.fail).item(0)
+    (item,) = [one for one in make_queue(place / "run", record, cache) if one.place == 0]
+    shown = ClipDesk([item], cache, place / "data", "run").item(0)
     assert (shown["path"], shown["duration"], shown["starts"]) == (cache.clip_paths[0], 2.0, 0.0)
     assert str(shown["why"]).endswith(
         ". The picture shows the first of its 3 windows; the probabilities are the mean of all."
     )
-    assert all("picture" not in one.why for one in make_queue(place / "run", record, cache, pytest.fail) if one.place)
+    assert all("picture" not in one.why for one in make_queue(place / "run", record, cache) if one.place)
     assert [one["path"] for one in shown["near"]] == [cache.clip_paths[i] for i in (1, 2, 16)]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_clip_that_is_gone_is_told_in_words(server: Server, place: Path) -> None:
