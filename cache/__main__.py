@@ -1,6 +1,6 @@
 """python -m cache: show what is in a cache, verify it, and make caches of others."""
 
-from cache.shared.cli import be_quiet, called, leave_on_signals, notice, once, run, summarise
+from cache.shared.cli import be_quiet, called, leave_on_signals, notice, run, summarise
 from cache.shared.text import human_count, printable
 
 if __name__ == "__main__":
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from cache.shared.options import once
 
 if TYPE_CHECKING:
     from cache import Cache

@@ -4,12 +4,11 @@ import os
 import sys
 
 try:
-    from cache.shared.cli import be_quiet, called, leave_on_signals, notice, once, run, summarise
+    from cache.shared.cli import be_quiet, called, leave_on_signals, notice, run, silence_libraries, summarise
 except ModuleNotFoundError:
     import cache
 
     sys.exit(f"python -m featurize: another cache is in the way, {cache.__file__}; rename it, or run this elsewhere")
-from cache.shared.process import silence_libraries
 
 KEPT = "finished clips are kept; run the same command again to go on"
 if __name__ == "__main__":
@@ -22,11 +21,13 @@ for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-_REMEMBERED = "as the cache has them, else speech"
+from cache.shared.options import in_command, once, takes_options
+from featurize.update.options import Options, class_list
+
 _OR = "as the cache has it, else {}"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -42,22 +43,8 @@ class Profile(StrEnum):
     whales = "whales"
 
 
-class CropName(StrEnum):
-    """Ways to make rows of a long clip, as `cache.shared.segment.CROPS` has them."""
-
-    middle = "middle"
-    segments = "segments"
-    loudest = "loudest"
-
-
-class Dtype(StrEnum):
-    """Element types of X."""
-
-    float32 = "float32"
-    float16 = "float16"
-
-
 @app.command(cls=once())
+@takes_options(Options, annotate=in_command)
 def featurize(
     data: Annotated[
         Path, typer.Argument(help="Folder that holds a folder of clips per class, or recordings that have labels.")
@@ -82,97 +69,13 @@ def featurize(
             show_default="as the cache has them",
         ),
     ] = None,
-    file_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The column of the tables of labels that names the recording.",
-            show_default="Begin File, file, filename or the like",
-        ),
-    ] = None,
-    start_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The column that holds the start of a label in its recording, in seconds.",
-            show_default="Begin Time (s), start, onset or the like",
-        ),
-    ] = None,
-    end_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The column that holds its end.",
-            show_default="End Time (s), end, offset or the like",
-        ),
-    ] = None,
-    label_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The column that holds the label.",
-            show_default="Species, Annotation, Label or the like",
-        ),
-    ] = None,
-    point: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=3600,
-            metavar="SECONDS",
-            help="Make clips of this length around labels of a point in time; 0: skip such labels.",
-            show_default="as the cache has it, else 0",
-        ),
-    ] = None,
-    widen: Annotated[
-        bool | None,
-        typer.Option(
-            "--widen/--no-widen",
-            help="Widen labels that are shorter than the median to it, around their middle.",
-            show_default="as the cache has it, else off",
-        ),
-    ] = None,
-    background: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="Take N unlabelled segments of each labelled recording as the class background.",
-            show_default="as the cache has it, else 0",
-        ),
-    ] = None,
-    max_per_class: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Take at most so many clips of each class, files by name, labels of all recordings in turn; 0: all.",
-            show_default="as the cache has it, else 0",
-        ),
-    ] = None,
-    crop: Annotated[
-        CropName | None,
-        typer.Option(
-            help="How a clip longer than a row becomes rows: its middle, all its windows, or the loudest of them.",
-            show_default=_OR.format("middle"),
-        ),
-    ] = None,
-    overlap: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=0.99,
-            metavar="SHARE",
-            help="How much of a window the next one overlaps.",
-            show_default=_OR.format(0.5),
-        ),
-    ] = None,
-    n_windows: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="How many windows --crop loudest takes.", show_default=_OR.format(1)),
-    ] = None,
+    *,
     profile: Annotated[
         Profile | None,
-        typer.Option(help="Settings for a kind of sound; the options below change some.", show_default=_REMEMBERED),
+        typer.Option(
+            help="Settings for a kind of sound; the options below change some.",
+            show_default="as the cache has them, else speech",
+        ),
     ] = None,
     sr: Annotated[
         int | None,
@@ -195,24 +98,6 @@ def featurize(
         typer.Option(metavar="DB", help="Range below the loudest part of a clip.", show_default=_OR.format(80)),
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes.", show_default="all cores")] = None,
-    dtype: Annotated[
-        Dtype | None,
-        typer.Option(
-            help="Element type of X; float16 halves the file.", show_default="as the cache has it, else float32"
-        ),
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at a clip that cannot be used.")] = False,
-    rehash: Annotated[bool, typer.Option("--rehash", help="Compare contents, not sizes and times.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this cache.")] = False,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS|FILE", help="Compute on a Dask cluster: tcp://host:8786, tls://.., or a scheduler file."
-        ),
-    ] = None,
-    dashboard: Annotated[
-        bool, typer.Option("--dashboard", help="Print the address of the cluster's dashboard.")
-    ] = False,
     check: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only compare N random rows with librosa's own.")
     ] = None,
@@ -220,6 +105,7 @@ def featurize(
         bool, typer.Option("--quiet", help="Show only errors and what was asked for.", callback=be_quiet)
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")] = False,
+    **asked: Any,
 ) -> None:
     """Turn every clip in DATA's class folders into a mel spectrogram, and keep them all in one HDF5 cache.
 
@@ -240,9 +126,9 @@ def featurize(
     Example: python -m featurize --check 20
     """
     silence_libraries()
-    if scheduler is not None and jobs:
+    if asked["scheduler"] is not None and jobs:
         raise typer.BadParameter("a cluster has its own workers; leave out --jobs", param_hint="--scheduler")
-    if dashboard and scheduler is None:
+    if asked["dashboard"] and asked["scheduler"] is None:
         raise typer.BadParameter(
             "only a cluster has a dashboard; name the cluster with --scheduler", param_hint="--dashboard"
         )
@@ -255,7 +141,6 @@ def featurize(
     from cache.shared.errors import UserError
     from featurize import build
     from featurize.features.profiles import asked_settings
-    from featurize.update.options import class_list
 
     try:
         names = class_list(classes[0] if classes and len(classes) == 1 else classes or ())
@@ -265,32 +150,8 @@ def featurize(
         "sr": sr, "n_fft": n_fft, "hop_length": hop_length, "fmin": fmin, "fmax": fmax, "top_db": top_db,
     }  # fmt: skip
     settings = asked_settings(profile) | {name: value for name, value in given.items() if value is not None}
-    result = build(
-        data,
-        file,
-        names,
-        labels=labels or (),
-        file_column=file_column,
-        start_column=start_column,
-        end_column=end_column,
-        label_column=label_column,
-        point=point,
-        widen=widen,
-        background=background,
-        max_per_class=max_per_class,
-        crop=crop.value if crop else None,
-        overlap=overlap,
-        n_windows=n_windows,
-        dtype=dtype.value if dtype else None,
-        n_jobs=jobs or os.cpu_count() or 1,
-        strict=strict,
-        rehash=rehash,
-        wait=wait,
-        scheduler=scheduler,
-        dashboard=dashboard,
-        settings=settings,
-        notify=notice,
-    )
+    n_jobs = jobs or os.cpu_count() or 1
+    result = build(data, file, names, labels=labels or (), settings=settings, n_jobs=n_jobs, notify=notice, **asked)
     from featurize.update import summary
 
     print(json.dumps(summary.as_json(result))) if as_json else summarise(summary.as_text(result))

@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from cache.shared.cli import called, leave_on_signals, once, run
+    from cache.shared.cli import called, leave_on_signals, run
 except ModuleNotFoundError:
     import cache
 
@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import typer
 
+from cache.shared.options import once
 from train.commands import fit, many, predict, runs
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)

@@ -1,16 +1,17 @@
-"""Commands at the terminal: errors of one line, signals, notices, progress and `--quiet`."""
+"""The process of a command: errors of one line, signals, notices, progress, `--quiet`, memory, and what C prints."""
 
 import atexit
+import ctypes
+import faulthandler
 import gc
 import io
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache, partial
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cache.shared.errors import Interrupted, UserError
@@ -19,7 +20,6 @@ from cache.shared.text import printable
 if TYPE_CHECKING:
     import typer
     from tqdm import tqdm
-    from typer.core import TyperCommand
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -34,6 +34,11 @@ _COMPLETE = "_MELCACHE_COMPLETE"
 
 # Which extra of melcache brings a library that not every installation has.
 _EXTRAS = dict.fromkeys(("jinja2", "keras", "librosa", "onnx", "scipy", "sklearn", "tensorflow"), "train")
+
+# The parameters of glibc's mallopt(), from malloc.h, and their value in bytes: more than a clip that is read whole, or
+# a batch of clips, takes.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 << 20
 
 # Whether --quiet was given.
 _quiet = False
@@ -249,52 +254,33 @@ def progress_bar(total: int, **settings: Any) -> "tqdm[Any]":
     return tqdm(total=total, leave=False, disable=not is_watched(), file=sys.stderr, **settings)
 
 
-def _processed(param: Any, by_typer: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
-    """Process a value of the command line as typer does, but texts, paths and defaults without asking pydantic.
+def keep_freed_memory() -> None:
+    """Let malloc keep freed memory: new memory from the system takes as long as the computation in it."""
+    with suppress(OSError, AttributeError):  # only glibc has it
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
 
-    Typer asks it about every option, given or not, which takes a quarter of the processor time of a run that has
-    nothing to do.
+
+def silence_libraries() -> None:
+    """Send file descriptors 1 and 2 nowhere, while `sys.stdout` and `sys.stderr` write where they did before.
+
+    mpg123 reports damaged frames on descriptor 2, and libsndfile prints parts of a Sample Dump file on descriptor 1.
+    Streams that a notebook or a test put in place of Python's own are not changed.
     """
-    known = getattr(param, "type_descriptor", None)  # other versions of typer may not have it
-    if known is None or known.parameter_info.parser is not None:
-        return by_typer(ctx, value)
-    kind, is_list = known.annotation, param.multiple or param.nargs == -1
-    values = value if is_list and value is not None else [value]
-    are_texts = bool(values) and all(isinstance(one, str | Path) for one in values)
-    if value is None and not param.required:
-        value = () if is_list else None
-    elif are_texts and kind in (str, list[str]):
-        value = list(values) if is_list else value
-    elif are_texts and kind in (Path, list[Path]) and _may_be_any(known.parameter_info, values):
-        value = [Path(one) for one in values] if is_list else Path(value)
-    elif type(value) is not kind or value != param.default:
-        return by_typer(ctx, value)
-    return value if param.callback is None else param.callback(ctx, param, value)
-
-
-def _may_be_any(known: Any, paths: Iterable[str | Path]) -> bool:
-    """Whether nothing is asked of paths but that they can be read if they are there, and that is so."""
-    return (
-        (known.file_okay and known.dir_okay)
-        and not (known.exists or known.writable or known.resolve_path)
-        and all(os.access(path, os.R_OK) or not os.path.exists(path) for path in paths)  # noqa: PTH110
-    )
-
-
-@cache
-def once() -> "type[TyperCommand]":
-    """Return the class of commands that refuse an option given twice, whose first value would be lost."""
-    import typer
-    from typer.core import TyperCommand
-
-    class Once(TyperCommand):
-        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            for param in self.get_params(ctx):
-                param.process_value = partial(_processed, param, param.process_value)  # type: ignore[method-assign]
-            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-            for option in order:
-                if option.param_type_name == "option" and order.count(option) > 1 and not option.multiple:
-                    raise typer.BadParameter("it is given twice; give it once", ctx=ctx, param_hint=option.opts[-1])
-            return super().parse_args(ctx, args)
-
-    return Once
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        try:
+            if stream is None or stream.fileno() != descriptor:
+                continue
+        except OSError:  # such a stream has no descriptor
+            continue
+        stream.flush()
+        buffering = 1 if stream.line_buffering else -1
+        ours = os.fdopen(os.dup(descriptor), "w", buffering, stream.encoding, stream.errors, "\n")
+        setattr(sys, name, ours)
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+    if faulthandler.is_enabled():
+        faulthandler.enable()

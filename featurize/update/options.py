@@ -1,18 +1,22 @@
-"""Options: what one run of featurize is asked for, as it is given, and checked before anything is opened."""
+"""Options: all that a run of featurize is asked for. Type, default, help and bounds of each option stand here alone."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from cache.file.columns import X_DTYPES
-from cache.file.reader import Cache
-from cache.file.settings import Setting
 from cache.labels.table import USUAL, ColumnNames
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
-from cache.shared.segment import CROPS, MIDDLE, Crop
+from cache.shared.options import checked_value, option
+from cache.shared.segment import MIDDLE, Crop
 from cache.shared.text import printable
+
+if TYPE_CHECKING:
+    from cache.file.reader import Cache
+    from cache.file.settings import Setting
 
 # Instead of names: every folder that has audio in it, and every label.
 ALL = "all"
@@ -21,56 +25,120 @@ NONE = "none"
 
 # More segments than this are hardly wanted of one recording, and looking for them would take gigabytes.
 MOST_BACKGROUND = 10_000
-# Beyond this share, one window hardly differs from the next.
-MOST_OVERLAP = 0.99
-# Seconds: a longer label is not that of a point in time.
-MOST_POINT = 3600
 
 
-class Options(NamedTuple):
-    """The options of one run, see `featurize.build`; None and empty mean: as the cache remembers it."""
+class CropName(StrEnum):
+    """Ways to make rows of a long clip, as `cache.shared.segment.CROPS` has them."""
 
+    middle = "middle"
+    segments = "segments"
+    loudest = "loudest"
+
+
+class Dtype(StrEnum):
+    """Element types of X, as `cache.file.columns.X_DTYPES` has them."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+_REMEMBERED = "as the cache has it, else {}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of one run; None and empty mean: as the cache remembers it.
+
+    A new option is a field here: it becomes an argument of build() and an option of `python -m featurize`.
+    """
+
+    # Arguments of build() that the command gives in its own way.
     data: Path
     cache_file: Path
     classes: tuple[str, ...]
     labels: tuple[Path, ...]
-    columns: ColumnNames
-    point: float | None
-    widen: bool | None
-    background: int | None
-    max_per_class: int | None
-    crop: str | None
-    overlap: float | None
-    n_windows: int | None
-    dtype: str | None
+    settings: "Mapping[str, Setting]"  # the feature settings that are asked for, by name
     n_jobs: int
-    strict: bool
-    rehash: bool
-    wait: bool
-    scheduler: str | None
-    dashboard: bool
-    settings: Mapping[str, Setting]  # the feature settings that are asked for, by name
     notify: Callable[[str], None]  # takes what the user has to know, a line each
     announce: Callable[[str], None]  # takes what is going to happen, a line each
 
-    def check(self) -> None:
-        """Raise a UserError if an option has a value that it cannot have."""
-        if self.dtype is not None and self.dtype not in X_DTYPES:
-            raise UserError(f"dtype is {self.dtype!r}; give one of {', '.join(X_DTYPES)}")
-        _check_number("n_jobs", self.n_jobs, 1)
-        _check_number("max_per_class", self.max_per_class, 0)
-        check_background(self.background)
-        if self.crop is not None and self.crop not in CROPS:
-            raise UserError(f"crop is {self.crop!r:.40}; give one of {', '.join(CROPS)}")
-        _check_number("n_windows", self.n_windows, 1)
-        if self.overlap is not None and not (
-            isinstance(self.overlap, int | float) and 0 <= self.overlap <= MOST_OVERLAP
-        ):
-            raise UserError(f"overlap is {self.overlap!r:.40}; give a share of a window, from 0 to {MOST_OVERLAP}")
-        if self.dashboard and self.scheduler is None:
-            raise UserError("only a cluster has a dashboard; name the cluster's scheduler")
-        if self.point is not None and not (isinstance(self.point, int | float) and 0 <= self.point <= MOST_POINT):
-            raise UserError(f"point is {self.point!r}; give a number of seconds, {MOST_POINT} at most, or 0")
+    file_column: str | None = option(
+        None,
+        "The column of the tables of labels that names the recording.",
+        metavar="NAME",
+        show_default="Begin File, file, filename or the like",
+    )
+    start_column: str | None = option(
+        None,
+        "The column that holds the start of a label in its recording, in seconds.",
+        metavar="NAME",
+        show_default="Begin Time (s), start, onset or the like",
+    )
+    end_column: str | None = option(
+        None, "The column that holds its end.", metavar="NAME", show_default="End Time (s), end, offset or the like"
+    )
+    label_column: str | None = option(
+        None, "The column that holds the label.", metavar="NAME", show_default="Species, Annotation, Label or the like"
+    )
+    point: float | None = option(
+        None,
+        "Make clips of this length around labels of a point in time; 0: skip such labels.",
+        min=0,
+        max=3600,
+        metavar="SECONDS",
+        show_default=_REMEMBERED.format(0),
+    )
+    widen: bool | None = option(
+        None,
+        "Widen labels that are shorter than the median to it, around their middle.",
+        flag="--widen/--no-widen",
+        show_default=_REMEMBERED.format("off"),
+    )
+    background: int | None = option(
+        None,
+        "Take N unlabelled segments of each labelled recording as the class background.",
+        min=0,
+        max=MOST_BACKGROUND,
+        metavar="N",
+        show_default=_REMEMBERED.format(0),
+    )
+    max_per_class: int | None = option(
+        None,
+        "Take at most so many clips of each class, files by name, labels of all recordings in turn; 0: all.",
+        min=0,
+        show_default=_REMEMBERED.format(0),
+    )
+    crop: CropName | None = option(  # noqa: RUF009 - it makes a field
+        None,
+        "How a clip longer than a row becomes rows: its middle, all its windows, or the loudest of them.",
+        show_default=_REMEMBERED.format("middle"),
+    )
+    overlap: float | None = option(
+        None,
+        "How much of a window the next one overlaps.",
+        min=0,
+        max=0.99,
+        metavar="SHARE",
+        show_default=_REMEMBERED.format(0.5),
+    )
+    n_windows: int | None = option(
+        None, "How many windows --crop loudest takes.", min=1, metavar="N", show_default=_REMEMBERED.format(1)
+    )
+    dtype: Dtype | None = option(  # noqa: RUF009 - it makes a field
+        None, "Element type of X; float16 halves the file.", show_default=_REMEMBERED.format("float32")
+    )
+    strict: bool = option(False, "Stop at a clip that cannot be used.")
+    rehash: bool = option(False, "Compare contents, not sizes and times.")
+    wait: bool = option(False, "Wait while another run writes this cache.")
+    scheduler: str | None = option(
+        None, "Compute on a Dask cluster: tcp://host:8786, tls://.., or a scheduler file.", metavar="ADDRESS|FILE"
+    )
+    dashboard: bool = option(False, "Print the address of the cluster's dashboard.")
+
+    @property
+    def columns(self) -> ColumnNames:
+        """The columns of tables of labels that are named."""
+        return ColumnNames(self.file_column, self.start_column, self.end_column, self.label_column)
 
 
 class Labelling(NamedTuple):
@@ -89,7 +157,7 @@ class Labelling(NamedTuple):
         return bool(self.tables) and (self.widen or self.background > 0)
 
 
-def resolved_labelling(options: Options, old: Cache | None) -> Labelling:
+def resolved_labelling(options: Options, old: "Cache | None") -> Labelling:
     """Return which labels are asked for; options that are not given stay as the cache remembers them."""
     forgets = [str(path) for path in options.labels[:1]] == [NONE]
     remembered = [] if old is None or forgets else old.table_paths
@@ -114,11 +182,11 @@ def resolved_labelling(options: Options, old: Cache | None) -> Labelling:
         # Columns belong to the tables, and are forgotten with them.
         before = Labelling((), USUAL if forgets else kept.columns, kept.point, kept.widen, kept.background)
     background = before.background if options.background is None else options.background
-    check_background(background)
+    checked_value("background", background, int, 0, MOST_BACKGROUND)
     return Labelling(
         tables,
         ColumnNames(*(b if a is None else a for a, b in zip(options.columns, before.columns, strict=True))),
-        before.point if options.point is None else float(options.point),
+        before.point if options.point is None else options.point,
         before.widen if options.widen is None else options.widen,
         background,
     )
@@ -129,27 +197,15 @@ def resolved_crop(options: Options, remembered: Crop) -> Crop:
 
     Raises a UserError if something is asked for that the crop has no use for.
     """
-    crop = options.crop or remembered.crop
+    crop = str(options.crop or remembered.crop)
     if crop == "middle" and options.overlap is not None:
         raise UserError("--overlap is about windows of long clips; ask for them with --crop segments or loudest")
     if crop != "loudest" and options.n_windows is not None:
         raise UserError("--n-windows is about the loudest windows of long clips; ask for them with --crop loudest")
     if crop == "middle":
         return MIDDLE
-    overlap = remembered.overlap if options.overlap is None else float(options.overlap)
+    overlap = remembered.overlap if options.overlap is None else options.overlap
     return Crop(crop, overlap, (options.n_windows or remembered.n_windows) if crop == "loudest" else 1)
-
-
-def check_background(n: int | None) -> None:
-    """Raise a UserError if so many background segments cannot be taken of each recording."""
-    _check_number("background", n, 0)
-    if n is not None and n > MOST_BACKGROUND:
-        raise UserError(f"background is {n}; give the number of segments of each recording, {MOST_BACKGROUND} at most")
-
-
-def _check_number(name: str, value: object, least: int) -> None:
-    if value is not None and (type(value) is not int or value < least):
-        raise UserError(f"{name} is {value!r}; give a whole number, {least} or more")
 
 
 def table_list(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[Path, ...]:

@@ -81,7 +81,6 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     The old cache is opened once, each table is read once, and DATA is walked once. Raises a UserError if DATA has no
     such class folder, or none at all; nothing can be made of the labels; or the file that is there is not a cache.
     """
-    options.check()
     data = options.data
     if not data.is_dir():
         raise UserError(f"{data} is not a folder; give the folder that holds a folder of clips per class")
@@ -115,7 +114,7 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
         classes=classes,
         max_per_class=max_per_class,
         crop=crop,
-        dtype=options.dtype or ("float32" if header is None else header.dtype),
+        dtype=str(options.dtype or ("float32" if header is None else header.dtype)),
         labelling=labelling,
         found=find_clips(walked, classes, max_per_class, segments.clips, recordings_of(labels)),
         problems=[*labels.problems, *segments.problems],

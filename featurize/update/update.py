@@ -1,8 +1,11 @@
-"""update(): bring a cache up to date: resolve the request, plan, compute what is new, publish."""
+"""build(): bring a cache up to date: resolve the request, plan, compute what is new, publish."""
 
 import errno
+import os
+import sys
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +13,11 @@ from cache.file.journal import journal_paths
 from cache.file.reader import Cache
 from cache.labels.annotation import Problem
 from cache.shared.errors import UserError
-from cache.shared.files import locked
+from cache.shared.files import as_path, locked
+from cache.shared.options import checked, checked_value, takes_options
 from featurize.audio.find import Found
-from featurize.update.options import Options
+from featurize.features.profiles import Wish, asked_settings
+from featurize.update.options import Options, class_list, table_list
 from featurize.update.plan import Corrections, correct, corrections_of, is_published, make_plan, why_recompute
 from featurize.update.request import Request, resolve
 
@@ -36,12 +41,70 @@ class Result:
         return f"<Result: {counts}, {self.cache!r}>"
 
 
-def update(options: Options) -> Result:
-    """Make the cache hold exactly the clips that are asked for, and compute no more than that takes.
+@takes_options(Options)
+def build(
+    data: str | os.PathLike[str] = "data",
+    cache_file: str | os.PathLike[str] | None = None,
+    classes: str | Sequence[str] = (),
+    *,
+    labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    settings: Wish = None,
+    n_jobs: int = 1,
+    notify: Callable[[str], None] | None = None,
+    **chosen: object,
+) -> Result:
+    """Bring a cache up to date with the clips in DATA, and compute no more than that takes.
 
-    Raises a UserError if the clips or the cache cannot be used as they are. The old cache is as it was, and finished
-    rows are kept for the next run.
+    Its other arguments are the options of `python -m featurize`. Arguments that are None or empty stay as the cache
+    remembers them; a column that is "" is one of the usual ones. Raises a UserError if the clips or the cache cannot be
+    used as they are. The old cache is as it was then, and finished rows are kept for the next run.
+
+    Parameters
+    ----------
+    data
+        The folder that holds a folder of clips per class, or recordings that have labels.
+    cache_file
+        The HDF5 file to make or to bring up to date; None: `features.h5` in DATA.
+    classes
+        Names of class folders or labels, in the order of their label index; "all": every folder with audio in it and
+        every label; "dog=rex+fido": the folders or labels rex and fido as the class dog. Without a cache to remember
+        them, the classes are the labels, if there are any; otherwise dog, cat and bird where they are all there, and
+        else every folder.
+    labels
+        Label tables and folders of them, in addition to those of the cache; "none" first: instead of them.
+    settings
+        The feature settings: some by name, such as {"sr": 48000, "fmax": 24000}, all of them as MelSettings, or the
+        name of a profile, such as "bats". Without a cache to remember them they are the project's contract.
+    n_jobs
+        Worker processes.
+    notify
+        Takes notices for the user, a line each; None: they are warnings.
     """
+    folder = as_path(data, "data")
+    caller = sys._getframe(2)  # behind the one that takes_options() makes
+    options = Options(
+        data=folder,
+        cache_file=folder / "features.h5" if cache_file is None else as_path(cache_file, "cache_file"),
+        classes=class_list(classes),
+        labels=table_list(labels),
+        settings=asked_settings(settings),
+        n_jobs=checked_value("n_jobs", n_jobs, int, 1),
+        notify=notify or _warning_for(caller.f_code.co_filename, caller.f_lineno),
+        announce=notify or (lambda line: None),
+        **checked(Options, chosen),
+    )
+    if options.dashboard and options.scheduler is None:
+        raise UserError("only a cluster has a dashboard; name the cluster's scheduler")
+    return _updated(options)
+
+
+def _warning_for(file: str, line: int) -> Callable[[str], None]:
+    """Return what gives a notice as a warning of a line of the caller's code, at every call again."""
+    return lambda text: warnings.warn_explicit(text, UserWarning, file, line)
+
+
+def _updated(options: Options) -> Result:
+    """Make the cache hold exactly the clips that are asked for."""
     started = time.perf_counter()
     request = resolve(options, options.notify)
     corrections = corrections_of(request.cache_file, request.header.class_names, options.notify)

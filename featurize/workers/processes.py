@@ -29,8 +29,8 @@ import numpy.typing as npt
 from cache.file.columns import ROW_SHAPE, X_DTYPES
 from cache.file.journal import room_path
 from cache.file.settings import MelSettings
+from cache.shared.cli import keep_freed_memory
 from cache.shared.errors import UserError
-from cache.shared.process import keep_freed_memory
 from featurize.audio.decode import read_ahead
 from featurize.features.row import prepare
 from featurize.workers.batch import Done, Task, featurize_batch, files_of, work_items

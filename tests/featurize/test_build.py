@@ -1,5 +1,6 @@
 """The public face: what `build` and `featurize_clip` take, refuse, and say."""
 
+import inspect
 import subprocess
 import sys
 import warnings
@@ -9,12 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import typer
 
+from cache.file.columns import X_DTYPES
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
+from cache.shared.options import options_in
+from cache.shared.segment import CROPS
 from featurize import build, featurize_clip
+from featurize.__main__ import app
 from featurize.audio.audio import ClipError
 from featurize.update import summary
+from featurize.update.options import CropName, Dtype, Options
 from tests import ROOT
 from tests.helpers.sounds import noise
 
@@ -74,7 +81,7 @@ def test_a_clip_that_cannot_be_used_is_an_error_for_users(tmp_path: Path) -> Non
         ({"max_per_class": -1}, "max_per_class is -1; give a whole number, 0 or more"),
         ({"max_per_class": True}, "max_per_class is True"),
         ({"background": -1}, "background is -1"),
-        ({"background": 1_000_000_000}, "background is 1000000000; .* 10000 at most"),
+        ({"background": 1_000_000_000}, "background is 1000000000; .* from 0 to 10000"),
         ({"classes": "dog,,cat"}, "cannot be the name of a class"),
         ({"classes": "dog,dog"}, "a class is named twice"),
         ({"classes": [1, 2]}, "cannot be the name of a class"),
@@ -92,6 +99,29 @@ def test_an_argument_that_makes_no_sense_is_named_before_anything_is_made(
     with pytest.raises(UserError, match=words):
         build(**{"data": data, **arguments})
     assert sorted(file.name for file in data.iterdir()) == ["bird", "cat", "dog"]
+
+
+def test_help_names_every_option_as_the_command_does() -> None:
+    command: Any = typer.main.get_command(app)
+    taken = {one.name: one for one in command.params}
+    parameters = inspect.signature(build).parameters
+    assert {"data", "labels", "n_jobs", "notify", "crop", "dashboard"} <= parameters.keys()
+    for name, one in options_in(Options).items():
+        assert taken[name].default == parameters[name].default
+        assert taken[name].help == one.metadata["help"]
+        assert one.metadata["help"] in (build.__doc__ or "")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'job'"):
+        build(job=3)
+
+
+def test_the_names_of_an_option_are_those_that_a_cache_can_have() -> None:
+    assert ([*CropName], [*Dtype]) == ([*CROPS], [*X_DTYPES])
+
+
+def test_numbers_of_numpy_are_taken_as_they_are_meant(data: Path) -> None:
+    made = build(data, max_per_class=np.int64(1), overlap=np.float32(0.5), crop="segments", n_jobs=np.int8(1)).cache
+    assert (made.header.max_per_class, made.header.overlap, made.header.crop) == (1, 0.5, "segments")
+    assert type(made.header.crop) is str
 
 
 def test_classes_and_labels_may_be_one_text(data: Path) -> None:
@@ -112,7 +142,7 @@ def test_a_background_that_a_cache_remembers_is_held_to_the_limit(data: Path, mo
     build(data, labels=data / "n.txt", background=3, notify=said.append)
     assert "n.wav: 2 of the 3 background segments of 0.5 s fit between its labels" in said
     monkeypatch.setattr("featurize.update.options.MOST_BACKGROUND", 2)
-    with pytest.raises(UserError, match=r"background is 3; .* 2 at most"):
+    with pytest.raises(UserError, match=r"background is 3; .* from 0 to 2"):
         build(data)
 
 

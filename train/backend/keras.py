@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from cache.shared.process import keep_freed_memory
+from cache.shared.cli import keep_freed_memory
 from train.backend.types import Model
 
 # TensorFlow and Keras read both while they load. Level 3 silences the C++ side (missing CUDA, CPU features); errors

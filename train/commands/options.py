@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from cache.shared.cli import be_quiet
-from train.fitting.options import KINDS, OPTIONS, argument_of, takes_options
+from cache.shared.options import in_command, takes_options
+from train.fitting.options import Options
 
 CACHE = Path("data/features.h5")
 CacheFile = Annotated[Path, typer.Argument(help="The file that `python -m featurize` wrote.")]
@@ -38,14 +39,6 @@ Quiet = Annotated[
 ]
 
 
-def option_of_fit(name: str) -> Any:
-    """Return how an option of a fit is given on the command line."""
-    said = dict(OPTIONS[name].metadata)
-    # Not also --no-..
-    names = [f"--{name}"] if KINDS[name] is bool else [said.pop("flag")] if "flag" in said else []
-    return typer.Option(*names, **said)
-
-
 def threshold(default: str) -> Any:
     """Return the option for the probability from which a prediction gets a class."""
     return typer.Option(
@@ -57,9 +50,7 @@ def threshold(default: str) -> Any:
     )
 
 
-with_options_of_fit = functools.partial(
-    takes_options, annotate=lambda one: Annotated[argument_of(one), option_of_fit(one.name)]
-)
+with_options_of_fit = functools.partial(takes_options, Options, annotate=in_command)
 
 
 def given(context: typer.Context) -> set[str]:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cache.shared.cli import notice, summarise
+from cache.shared.cli import notice, silence_libraries, summarise
 from cache.shared.errors import UserError
-from cache.shared.process import silence_libraries
 from train.commands import options
 from train.exporters.formats import FORMATS, ExportFormat, ExportInput, endings, format_named
 from train.predict.recordings import PredictFormat

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache.shared.cli import complain, notice, summarise
-from cache.shared.process import silence_libraries
+from cache.shared.cli import complain, notice, silence_libraries, summarise
+from cache.shared.options import options_in, typer_option
 from cache.shared.text import human_count, printable
 from train.commands import options
 from train.fitting.options import Options
@@ -266,9 +266,7 @@ def _move(run: Path, cache: Path | None, data: Path | None, undo: bool) -> None:
         summarise(printable(f"next: python -m featurize {data}"))
 
 
-def summary(
-    model: Annotated[str, options.option_of_fit("model")] = Options.model,
-) -> None:
+def summary(model: Annotated[str, typer_option(options_in(Options)["model"])] = Options.model) -> None:
     """Show a model's layers and parameters, for three classes.
 
     Example: python -m train summary --model compact

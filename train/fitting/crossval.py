@@ -16,11 +16,12 @@ from cache import Cache, open_cache
 from cache.shared.cli import complain, is_watched
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
+from cache.shared.options import checked_value, takes_options
 from cache.shared.text import human_percent, human_seconds
 from cache.shared.types import Float32, Rows
 from train.dataset.splits import Fold, groups_of, make_folds, refuse_one_class, shared_by_folds
 from train.fitting.checkpoint import resumed, unfinished
-from train.fitting.options import Options, checked, checked_value, idle_patience, options_of, takes_options, warn_caller
+from train.fitting.options import Options, checked, idle_patience, options_of, warn_caller
 from train.fitting.worker import Map
 from train.models.inference import forward, nearest_clips, predict_clips
 from train.runs.directory import CHECKPOINT, new_run
@@ -60,7 +61,7 @@ class FoldResult(NamedTuple):
     predicted: dict[str, Rows]
 
 
-@takes_options("test", "split_file", "val_list", "test_list")
+@takes_options(Options, "test", "split_file", "val_list", "test_list")
 def crossval(
     cache_file: str | Path,
     run: str | Path | None = None,

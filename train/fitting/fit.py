@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cache import Cache, open_cache
 from cache.shared.errors import UserError
 from cache.shared.files import own_folder, replacing
+from cache.shared.options import takes_options
 from cache.shared.text import human_count
 from cache.shared.types import Float32, Rows
 from train.backend.types import Model
@@ -19,7 +20,7 @@ from train.dataset.given import choose_split
 from train.dataset.rows import mean_by_clip, rows_of
 from train.dataset.splits import SPLITS, Subsets, groups_of, refuse_one_class
 from train.fitting.checkpoint import resumed, unfinished
-from train.fitting.options import Options, checked, idle_patience, options_of, takes_options, warn_caller
+from train.fitting.options import Options, checked, idle_patience, options_of, warn_caller
 from train.models.calibration import FEW_CLIPS, best_thresholds, calibrated, fit_temperature
 from train.models.graph import NoNetwork
 from train.models.inference import (
@@ -61,7 +62,7 @@ class _Fit(NamedTuple):
     title: str  # see fit()
 
 
-@takes_options()
+@takes_options(Options)
 def fit(
     cache_file: str | Path,
     run: str | Path | None = None,

@@ -1,22 +1,13 @@
 """Options: all that decides a fit but the cache. Type, default, help and bounds of each option stand here alone."""
 
-import functools
-import inspect
-import math
-import os
 import warnings
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
 from enum import StrEnum
-from inspect import Parameter
-from numbers import Integral, Real
-from types import NoneType
-from typing import Any, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import Any
 
-from cache.shared.errors import UserError
-
-Option: TypeAlias = "Field[Any]"
-_Function = TypeVar("_Function", bound=Callable[..., object])
+from cache.shared import options
+from cache.shared.options import option
 
 
 class ClassWeight(StrEnum):
@@ -31,54 +22,49 @@ def _model_names() -> list[str]:
     return list(RECIPES)
 
 
-def _option(default: Any, help: str, **how: Any) -> Any:
-    return field(default=default, metadata={"help": help, **how})
-
-
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """All that decides a fit, besides the cache.
 
     A new option is a field here: it becomes an argument of fit() and crossval(), an option of `fit`, `crossval` and
-    `sweep`, a key of a sweep's grid, and an entry of `run.json`. A field's metadata are the arguments of typer.Option,
-    and `flag` where the option is not called as the field. A field without a default has that of the model.
+    `sweep`, a key of a sweep's grid, and an entry of `run.json`. A field without a default has that of the model.
     """
 
-    model: str = _option(
+    model: str = option(
         "baseline",
         "Which model; `python -m train summary` shows its layers.",
         autocompletion=_model_names,
     )
-    epochs: int = _option(
+    epochs: int = option(
         MISSING,
         "How often to go through all training clips.",
         min=1,
         show_default="the model's: 15 for baseline; for compact 54 for 500 clips, 12 for 20,000",
     )
-    batch_size: int = _option(32, "Clips per optimiser step.", min=1)
-    learning_rate: float | None = _option(None, "Learning rate of the optimiser.", min=0, show_default="the model's")
+    batch_size: int = option(32, "Clips per optimiser step.", min=1)
+    learning_rate: float | None = option(None, "Learning rate of the optimiser.", min=0, show_default="the model's")
     # NumPy takes no larger seed.
-    seed: int = _option(0, "Decides the split, the order of clips, the first weights.", min=0, max=2**32 - 1)
-    val: float = _option(
+    seed: int = option(0, "Decides the split, the order of clips, the first weights.", min=0, max=2**32 - 1)
+    val: float = option(
         MISSING,
         "Share of clips that choose the epoch to keep.",
         min=0,
         max=0.9,
         show_default="the model's: 0.15 for baseline, 0 for compact",
     )
-    test: float = _option(0.15, "Share of clips for the final score.", min=0, max=0.9)
-    group_by: str | None = _option(
+    test: float = option(0.15, "Share of clips for the final score.", min=0, max=0.9)
+    group_by: str | None = option(
         None,
         "Clips for which the (group) captures the same text stay in the same subset of the split.",
         metavar="REGEX",
         show_default="speaker or recording where the file names tell it",
     )
-    class_weight: ClassWeight | None = _option(  # noqa: RUF009 - it makes a field
+    class_weight: ClassWeight | None = option(  # noqa: RUF009 - it makes a field
         None, "`balanced`: a rare class counts as much as a frequent one."
     )
-    patience: int | None = _option(None, "Stop after N epochs without a better one.", min=1, metavar="N")
-    deterministic: bool = _option(False, "The same weights to the bit from the same seed; slower.")
-    split_file: str | None = _option(
+    patience: int | None = option(None, "Stop after N epochs without a better one.", min=1, metavar="N")
+    deterministic: bool = option(False, "The same weights to the bit from the same seed; slower.")
+    split_file: str | None = option(
         None,
         "CSV with `path` and `split` that says where each clip goes, such as a run's split.csv; `random`: ignore "
         "folders called train, val and test.",
@@ -86,12 +72,8 @@ class Options:
         metavar="FILE",
         show_default="train, val, test folders if DATA has them",
     )
-    val_list: str | None = _option(None, "Text file with the path of a validation clip a line.", metavar="FILE")
-    test_list: str | None = _option(None, "Text file with the path of a test clip a line.", metavar="FILE")
-
-
-OPTIONS: dict[str, Option] = {one.name: one for one in fields(Options)}
-KINDS: dict[str, Any] = get_type_hints(Options)
+    val_list: str | None = option(None, "Text file with the path of a validation clip a line.", metavar="FILE")
+    test_list: str | None = option(None, "Text file with the path of a test clip a line.", metavar="FILE")
 
 
 def checked(chosen: Mapping[str, object]) -> dict[str, Any]:
@@ -101,47 +83,15 @@ def checked(chosen: Mapping[str, object]) -> dict[str, Any]:
     """
     from train.models.recipes import recipe
 
-    values: dict[str, Any] = {}
-    for name, value in chosen.items():
-        one = OPTIONS[name]
-        if value is None and default_of(one) is None:
-            values[name] = None
-        else:
-            kind = next(kind for kind in (*get_args(KINDS[name]), KINDS[name]) if kind is not NoneType)
-            values[name] = checked_value(name, value, kind, one.metadata.get("min"), one.metadata.get("max"))
+    values = options.checked(Options, chosen)
     recipe(str(values.get("model", Options.model)))
     return values
-
-
-def checked_value(name: str, value: Any, kind: Any, least: float | None = None, most: float | None = None) -> Any:
-    """Return an argument as its type; a UserError if it is not one, or outside of its bounds."""
-    if issubclass(kind, StrEnum):
-        if value in list(kind):
-            return kind(value)
-        expected = " or ".join(repr(str(one)) for one in kind)
-    elif kind is str:
-        text = os.fspath(value) if isinstance(value, os.PathLike) else value
-        if isinstance(text, str):
-            return text
-        expected = "text"
-    elif kind is bool:
-        if isinstance(value, bool):
-            return value
-        expected = "True or False"
-    else:
-        is_number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-        low, high = (-math.inf if least is None else least), (math.inf if most is None else most)
-        if is_number and math.isfinite(value) and low <= value <= high:
-            return kind(value)
-        bounds = f" from {least} to {most}" if most is not None else "" if least is None else f" of at least {least}"
-        expected = f"a {'whole number' if kind is int else 'number'}{bounds}"
-    raise UserError(f"{name} is {value!r}; it must be {expected}")
 
 
 def options_of(n_clips: int, **chosen: object) -> Options:
     """Return the options of a fit on so many clips; `epochs` and `val` are the model's own if they are missing or None.
 
-    Raises a UserError as checked() does, and a TypeError if there is no such option.
+    Raises a UserError as checked() does, and a KeyError if there is no such option.
     """
     from train.models.recipes import default_epochs, recipe
 
@@ -164,51 +114,3 @@ def idle_patience(options: Options, has_validation: bool) -> list[str]:
 def warn_caller(line: str) -> None:
     """Give a warning of Python at the line that called fit() or crossval()."""
     warnings.warn(line, UserWarning, stacklevel=4)
-
-
-def default_of(one: Option) -> Any:
-    """Return the value of an option that is not given; None also stands for a default of the model."""
-    return None if one.default is MISSING else one.default
-
-
-def argument_of(one: Option) -> Any:
-    """Return the type of an option as an argument: None, too, where that stands for a default."""
-    return KINDS[one.name] | None if default_of(one) is None else KINDS[one.name]
-
-
-def takes_options(*without: str, annotate: Callable[[Option], Any] = argument_of) -> Callable[[_Function], _Function]:
-    """Put the options of a fit, except some, into a function's signature, behind its positional arguments.
-
-    The annotation of an argument is made by `annotate`; a command's are typer's.
-    """
-    options = [
-        Parameter(one.name, Parameter.KEYWORD_ONLY, default=default_of(one), annotation=annotate(one))
-        for one in OPTIONS.values()
-        if one.name not in without
-    ]
-
-    def decorate(function: _Function) -> _Function:
-        own = inspect.signature(function)
-        kept = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
-        n = sum(one.kind is not Parameter.KEYWORD_ONLY for one in kept)
-        signature = own.replace(parameters=[*kept[:n], *options, *kept[n:]])
-
-        @functools.wraps(function)
-        def called(*arguments: object, **named: object) -> object:
-            signature.bind(*arguments, **named)  # its TypeError names an argument that does not exist
-            return function(*arguments, **named)
-
-        if annotate is argument_of:
-            called.__doc__ = f"{inspect.getdoc(function)}\n\n{_described(without)}"
-        # inspect and typer read the one, typer the other.
-        called.__signature__ = signature  # type: ignore[attr-defined]
-        called.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
-        return called  # type: ignore[return-value]
-
-    return decorate
-
-
-def _described(without: Collection[str]) -> str:
-    """Return the options as a section of a docstring."""
-    lines = [f"{one.name}\n    {one.metadata['help']}" for one in OPTIONS.values() if one.name not in without]
-    return "\n".join(["Options", "-------", *lines])

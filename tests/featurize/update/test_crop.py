@@ -371,8 +371,8 @@ def test_where_clips_are_longer_than_a_row_and_nothing_is_asked_the_way_to_use_a
         ({"n_windows": 2}, "--n-windows is about the loudest windows"),
         ({"crop": "segments", "n_windows": 2}, "--n-windows is about the loudest windows"),
         ({"crop": "all"}, "crop is 'all'; give one of middle, segments, loudest"),
-        ({"crop": "segments", "overlap": 1}, "overlap is 1; give a share of a window, from 0 to 0.99"),
-        ({"crop": "segments", "overlap": float("nan")}, "overlap is nan; give a share"),
+        ({"crop": "segments", "overlap": 1}, "overlap is 1; give a number from 0 to 0.99"),
+        ({"crop": "segments", "overlap": float("nan")}, "overlap is nan; give a number"),
         ({"crop": "loudest", "n_windows": 0}, "n_windows is 0; give a whole number"),
     ],
 )

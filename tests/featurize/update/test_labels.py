@@ -418,7 +418,7 @@ def test_points_get_the_length_that_is_asked_for_and_the_cache_remembers_it(fiel
     cache, _, _ = made(field, classes=["owl"], point=0)
     assert cache.paths == ["night.wav#9.000000-9.800000"]
     for point in (-1, float("nan"), 1e9, "1"):
-        with pytest.raises(UserError, match="give a number of seconds"):
+        with pytest.raises(UserError, match="give a number from 0 to 3600"):
             made(field, point=point)
 
 
