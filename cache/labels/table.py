@@ -157,6 +157,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
         if tight == line:
             raise
         cells = next(csv.reader([tight], delimiter=delimiter, strict=True, skipinitialspace=True), [])
+    # Only a CSV is written by csv_line().
     return [plain_cell(cell.strip()) for cell in cells]
 
 
@@ -219,11 +220,11 @@ def annotations(table: Path, lines: Sequence[str], named: ColumnNames) -> tuple[
     found = []
     for number, cells, _ in rows:
         span = (0.0, math.inf) if start is None or end is None else (seconds(cells[start]), seconds(cells[end]))
-        name = "" if file is None else plain_cell(cells[file])
+        name = "" if file is None else cells[file]
         if file is not None and not name:
             problems.append(Problem(table, number, "it does not name its recording", "file"))
         else:
-            found.append(Annotation(name, *span, plain_cell(label_in(cells[label])), table, number))
+            found.append(Annotation(name, *span, label_in(cells[label]), table, number))
     return found, problems
 
 

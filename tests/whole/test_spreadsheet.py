@@ -22,7 +22,7 @@ from train.runs.directory import open_run
 from train.runs.record import read_record
 from train.runs.tables import read_predictions, read_split
 
-CLASSES = ("@SUM(A1)", "-dog", "\uff1dcat")
+CLASSES = ("@SUM(A1)", "-dog", "\uff1dcat", "'=owl")
 NAMES = ("=cmd", "+cmd", "-cmd", "@cmd", "'=cmd", "plain", "-1", "\uff1dx")
 
 
@@ -81,13 +81,16 @@ def test_predictions_hold_no_formula_and_go_on_behind_the_last_one(odd: Path, tm
         assert list(finished) == [f"{name}.wav" for name in NAMES]
 
 
-def test_a_table_of_labels_may_be_written_so(tmp_path: Path) -> None:
-    recording = tmp_path / "=night.wav"
+@pytest.mark.parametrize("name", ["=night.wav", "'=night.wav", "''=night.wav", "'night.wav"])
+def test_a_table_of_labels_may_be_written_so(name: str, tmp_path: Path) -> None:
+    recording = tmp_path / name
     soundfile.write(recording, np.zeros(64000), 16000)
-    rows = [(recording.name, i, i + 1, name) for i, name in enumerate(CLASSES)]
-    (tmp_path / "labels.csv").write_text("".join(map(csv_line, [("file", "start", "end", "label"), *rows])))
-    assert runs_nothing(tmp_path / "labels.csv")
-    found = read_labels([tmp_path / "labels.csv"], None).annotations
-    assert [(one.file, one.start, one.label) for one in found] == [
-        (str(recording), float(i), name) for i, name in enumerate(CLASSES)
-    ]
+    rows = [(recording.name, i, i + 1, label) for i, label in enumerate(CLASSES)]
+    table = tmp_path / "labels.csv"
+    table.write_text("".join(map(csv_line, [("file", "start", "end", "label"), *rows])))
+    assert runs_nothing(table)
+    expected = [(str(recording), float(i), label) for i, label in enumerate(CLASSES)]
+    assert [(one.file, one.start, one.label) for one in read_labels([table], None).annotations] == expected
+    # Only a CSV is written so: between tabs an apostrophe is one.
+    table.write_text("".join("\t".join(map(str, cells)) + "\n" for cells in [("file", "start", "end", "label"), *rows]))
+    assert [(one.file, one.start, one.label) for one in read_labels([table], None).annotations] == expected

@@ -11,7 +11,7 @@ from cache.labels.table import columns_of, file_column, header_of, rows_of, show
 from cache.shared.errors import UserError
 from cache.shared.files import read_lines
 from cache.shared.segment import recording_of
-from cache.shared.text import human_count, plain_cell
+from cache.shared.text import human_count
 from cache.shared.tree import SUBSETS, subsets_of
 from cache.shared.types import Rows
 from train.dataset.splits import SPLITS, Subsets, groups_apart, refuse_few_groups, split_clips
@@ -167,7 +167,7 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
         if fault := row.fault or _fault(row.cells[path], row.cells[split]):
             faults.append(f"line {row.number}: {fault}")
         else:
-            named.append((plain_cell(row.cells[path]), SUBSETS[row.cells[split].lower()]))
+            named.append((row.cells[path], SUBSETS[row.cells[split].lower()]))
     if faults:
         more = f"; and {human_count(len(faults) - _N_NAMED, 'more line')}" if len(faults) > _N_NAMED else ""
         raise UserError(f"{file}, {'; '.join(faults[:_N_NAMED])}{more}")
