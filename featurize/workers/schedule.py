@@ -14,9 +14,9 @@ from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
 from featurize.workers.batch import Done, Task, work_items
 
-# A batch that may hold n clips ends at n times so many bytes, four seconds of 16 bits at 16 kHz: long clips come in
+# A batch that may hold n clips ends at n times so many bytes, two seconds of 16 bits at 16 kHz: long clips come in
 # smaller batches, and a recording of minutes has a batch of its own.
-_USUAL_BYTES = 128 << 10
+_USUAL_BYTES = 64 << 10
 
 # Once rows are out of order, publishing may have to copy them all, at so many seconds a row. A batch may keep those
 # behind it waiting for as long as that would take, within limits; once rows are out of order, the least is enough.
