@@ -1,5 +1,6 @@
 """The pages: what they show exists, and what they say of the file format is what the code says."""
 
+import ast
 import os
 import re
 import shlex
@@ -17,7 +18,7 @@ import soundfile
 import typer.testing
 
 from cache.file.columns import COLUMNS, REJECTED, X_DTYPES
-from cache.file.header import ATTRIBUTES
+from cache.file.header import ATTRIBUTES, FORMAT_VERSION
 from cache.file.settings import SETTINGS, MelSettings
 from tests import ROOT
 from train.dataset.augment import Augmentation
@@ -121,6 +122,60 @@ def test_a_command_that_does_not_exist_would_be_found(command: str) -> None:
         test_every_command_shown_exists_with_every_option_shown(command)
 
 
+# Names of classes, and a setting that a message names.
+DATA_WORDS = {"frog", "owl", "wren", "horseshoe", "myotis", "crop"}
+
+
+@cache
+def texts_of_the_code() -> list[str]:
+    """Every literal text in the code that has a word in it, line by line."""
+    files = [file for folder in (*OURS, "data") for file in (ROOT / folder).rglob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return sorted({line for text in texts for line in text.split("\n") if re.search("[a-z]{2}", line)})
+
+
+def foreign_words(line: str) -> list[str]:
+    """The words of a line of output that no text of the code has there; a noun may have the s of its plural."""
+    is_ours = [False] * len(line)
+    for text in texts_of_the_code():
+        for found in re.finditer(re.escape(text), line) if text in line else ():
+            start, end = found.span()
+            end += text[-1].isalpha() and line[end : end + 1] == "s"
+            starts_in_word = text[0].isalpha() and line[:start][-1:].isalpha()
+            if not starts_in_word and not (text[-1].isalpha() and line[end : end + 1].isalpha()):
+                is_ours[start:end] = [True] * (end - start)
+    words = re.finditer(r"(?<![\w/.-])[a-z][a-z-]{2,}(?![\w/.-])", line)
+    return [word[0] for word in words if not all(is_ours[slice(*word.span())]) and word[0] not in DATA_WORDS]
+
+
+def shown_output() -> list[str]:
+    """Every line that a console block shows below a command; pytest's and make's are not ours."""
+    lines = []
+    for _, block in (pair for pair in BLOCKS if pair[0] == "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *output = part.splitlines()
+            lines += [line for line in output if line.strip("[. ]") and line[0] != "." and command != "make test"]
+    return lines
+
+
+def test_the_output_shown_is_in_the_words_of_the_code() -> None:
+    assert len(shown_output()) > 100
+    assert {line: words for line in shown_output() if (words := foreign_words(line))} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "27 of 60 clips are too long for the row; --crop segments uses all of them",
+        "checked with 32 clips of features.h5 in onnxruntime 1.32.0",
+        "2 clips ignored because they lie beside the class folders: a.wav and b.wav",
+    ],
+)
+def test_output_in_other_words_would_be_found(line: str) -> None:
+    assert foreign_words(line)
+
+
 def table(first_column: str) -> list[list[str]]:
     """Rows of the table whose first column has this title, cells stripped of backticks."""
     match = re.search(rf"^\| {first_column} \|.*\n\| ---.*\n((?:\|.*\n)+)", CACHE_PAGE, re.MULTILINE)
@@ -162,6 +217,10 @@ def test_the_table_of_settings_is_the_contract() -> None:
 
 def test_every_other_attribute_of_the_cache_is_named() -> None:
     assert [name for name in ATTRIBUTES if f"`{name}`" not in CACHE_PAGE] == []
+
+
+def test_the_version_of_the_format_is_the_one_that_is_written() -> None:
+    assert f"The format has version {FORMAT_VERSION}." in CACHE_PAGE
 
 
 def test_the_table_of_what_training_varies_is_the_recipe_of_compact() -> None:
