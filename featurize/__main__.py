@@ -46,6 +46,7 @@ class Profile(StrEnum):
 @app.command(cls=once())
 @takes_options(Options, annotate=in_command)
 def featurize(
+    context: typer.Context,
     data: Annotated[
         Path, typer.Argument(help="Folder that holds a folder of clips per class, or recordings that have labels.")
     ] = Path("data"),
@@ -138,6 +139,7 @@ def featurize(
 
         print(compare(data, file, check))
         return
+    from cache.file.settings import SETTINGS
     from cache.shared.errors import UserError
     from featurize import build
     from featurize.features.profiles import asked_settings
@@ -146,10 +148,9 @@ def featurize(
         names = class_list(classes[0] if classes and len(classes) == 1 else classes or ())
     except UserError as error:
         raise typer.BadParameter(str(error), param_hint="--classes") from None
-    given = {
-        "sr": sr, "n_fft": n_fft, "hop_length": hop_length, "fmin": fmin, "fmax": fmax, "top_db": top_db,
-    }  # fmt: skip
-    settings = asked_settings(profile) | {name: value for name, value in given.items() if value is not None}
+    # An option that is called as a setting is that setting.
+    given = {name: value for name, value in context.params.items() if name in SETTINGS and value is not None}
+    settings = asked_settings(profile) | given
     n_jobs = jobs or os.cpu_count() or 1
     result = build(data, file, names, labels=labels or (), settings=settings, n_jobs=n_jobs, notify=notice, **asked)
     from featurize.update import summary

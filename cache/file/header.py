@@ -9,7 +9,7 @@ from typing import Any, Self, get_type_hints
 from cache.file.settings import SETTINGS, Setting
 from cache.labels.table import ColumnNames
 from cache.shared.errors import CacheError, DamagedCache
-from cache.shared.segment import CROPS, MIDDLE, Crop
+from cache.shared.segment import MIDDLE, Crop, CropName
 from cache.shared.text import is_utf8
 
 FORMAT = "melcache"
@@ -106,7 +106,7 @@ class Header:
         default_factory=dict, metadata={"check": _are_members, "is_json": True}
     )
     # How clips that are longer than a row become rows, see `cropping`.
-    crop: str = _stored(MIDDLE.crop, CROPS.__contains__)
+    crop: str = _stored(MIDDLE.crop, lambda name: name in list(CropName))
     overlap: float = _stored(MIDDLE.overlap, lambda share: 0 <= share < 1)
     n_windows: int = _stored(MIDDLE.n_windows, lambda n: n > 0)
     format_version: int = FORMAT_VERSION  # that of the file

@@ -10,9 +10,8 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
-
-CROPS = ("middle", "segments", "loudest")
 
 _PATH = re.compile(r"(.+)#(\d+\.\d{6})-(\d+\.\d{6})(?:@ch([1-9]\d{0,4}))?", re.DOTALL)
 
@@ -99,10 +98,18 @@ def grid(seconds: float, overlap: float, sr: int) -> Grid:
     return Grid(max(1, round(seconds * sr)), max(1, round(seconds * (1 - overlap) * sr)))
 
 
+class CropName(StrEnum):
+    """The windows of a long clip that become rows."""
+
+    middle = "middle"  # one, in its middle
+    segments = "segments"  # all of them
+    loudest = "loudest"  # those with the most energy
+
+
 class Crop(NamedTuple):
     """How a clip that is longer than a row becomes rows."""
 
-    crop: str = "middle"  # one of CROPS: its middle, all of its windows, or those with the most energy
+    crop: str = CropName.middle.value  # a CropName
     overlap: float = 0.5  # share of a window that the next one overlaps
     n_windows: int = 1  # how many windows `loudest` takes
 

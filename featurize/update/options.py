@@ -11,7 +11,7 @@ from cache.labels.table import USUAL, ColumnNames
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.options import checked_value, option
-from cache.shared.segment import MIDDLE, Crop
+from cache.shared.segment import MIDDLE, Crop, CropName
 from cache.shared.text import printable
 
 if TYPE_CHECKING:
@@ -25,14 +25,6 @@ NONE = "none"
 
 # More segments than this are hardly wanted of one recording, and looking for them would take gigabytes.
 MOST_BACKGROUND = 10_000
-
-
-class CropName(StrEnum):
-    """Ways to make rows of a long clip, as `cache.shared.segment.CROPS` has them."""
-
-    middle = "middle"
-    segments = "segments"
-    loudest = "loudest"
 
 
 class Dtype(StrEnum):
@@ -111,7 +103,7 @@ class Options:
     crop: CropName | None = option(  # noqa: RUF009 - it makes a field
         None,
         "How a clip longer than a row becomes rows: its middle, all its windows, or the loudest of them.",
-        show_default=_REMEMBERED.format("middle"),
+        show_default=_REMEMBERED.format(MIDDLE.crop),
     )
     overlap: float | None = option(
         None,
@@ -119,10 +111,14 @@ class Options:
         min=0,
         max=0.99,
         metavar="SHARE",
-        show_default=_REMEMBERED.format(0.5),
+        show_default=_REMEMBERED.format(MIDDLE.overlap),
     )
     n_windows: int | None = option(
-        None, "How many windows --crop loudest takes.", min=1, metavar="N", show_default=_REMEMBERED.format(1)
+        None,
+        "How many windows --crop loudest takes.",
+        min=1,
+        metavar="N",
+        show_default=_REMEMBERED.format(MIDDLE.n_windows),
     )
     dtype: Dtype | None = option(  # noqa: RUF009 - it makes a field
         None, "Element type of X; float16 halves the file.", show_default=_REMEMBERED.format("float32")

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import soundfile
+import typer
 
 from cache import open_cache
-from cache.file.settings import MelSettings, band
+from cache.file.settings import SETTINGS, MelSettings, band
 from cache.shared.errors import UserError
 from featurize import build, featurize_clip
-from featurize.__main__ import Profile
+from featurize.__main__ import Profile, app
 from featurize.features.check import compare, librosa_spectrogram
 from featurize.features.profiles import PROFILES
 from featurize.features.reference import mel_filterbank
@@ -79,6 +80,14 @@ def test_the_command_takes_a_profile_and_options_that_change_it(bats):
     assert (process.returncode, complaints(err)) == (0, [])
     cache = open_cache(bats / "features.h5")
     assert cache.settings == PROFILES["bats"].as_dict() | {"top_db": 60.0, "hop_length": 256}
+
+
+def test_the_help_has_the_default_of_each_setting():
+    options = {one.name: one for one in typer.main.get_command(app).params}
+    settings = [name for name in SETTINGS if name in options]
+    assert len(settings) == 6
+    for name in settings:
+        assert options[name].show_default == f"as the cache has it, else {getattr(MelSettings(), name):g}"
 
 
 def test_the_command_refuses_a_setting_in_a_line(bats):
