@@ -11,7 +11,7 @@ import numpy as np
 
 from cache.file.columns import COLUMNS, Columns, Rejected
 from cache.file.header import FORMAT_VERSION, Header
-from cache.file.publish import publish_copies
+from cache.file.publish import publish
 from cache.file.reader import Cache
 from cache.labels.corrections import FILE, Correction, Decision, every_correction, last_decisions, still_holds
 from cache.shared.errors import UserError
@@ -88,8 +88,8 @@ def make(chosen: Chosen, out: Path, notify: Callable[[str], None]) -> Cache:
         with locked(out.with_name(out.name + ".lock"), f"is writing {out}", "give another --out", notify):
             place_of(out)
             with _corrections_carried(chosen, out, notify):
-                return publish_copies(
-                    out, header, columns, chosen.labels[rows], rows, chosen.caches, chosen.rejected, notify
+                return publish(
+                    out, header, columns, chosen.labels[rows], rows, chosen.caches, None, chosen.rejected, notify
                 )
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); nothing is left of it") from error

@@ -175,8 +175,10 @@ def _publish(request: Request, plan: Plan, reusable: Cache | None, journal: Jour
         request.options.announce(f"{human_count(n_corrected, 'label')} corrected, by corrections.csv")
     header = replace(request.header, versions={name: version(name) for name in _VERSIONS_OF})
     rejected = [plan.rejected[path] for path in sorted(plan.rejected)]
-    announce = request.options.announce
-    return publish(request.cache_file, header, columns, labels, source, reusable, journal, rejected, announce)
+    olds = [] if reusable is None else [reusable]
+    return publish(
+        request.cache_file, header, columns, labels, source, olds, journal, rejected, request.options.announce
+    )
 
 
 def _compute_by(

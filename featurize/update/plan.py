@@ -238,7 +238,7 @@ def usable(plan: Plan) -> tuple[list[Clip], npt.NDArray[np.int64]]:
 def rows_of(
     clips: Sequence[Clip], source: npt.NDArray[np.int64], old: Cache | None, journal: Journal
 ) -> tuple[npt.NDArray[np.int64], Columns, npt.NDArray[np.intp]]:
-    """Return all rows of clips: where each comes from, the columns that the walk gives, and the label indices.
+    """Return all rows of clips: where each comes from, the columns, and the label indices.
 
     The source of a clip is that of its first row; the others follow it.
     """
@@ -257,6 +257,7 @@ def rows_of(
         paths[of_window] = windows
     columns: Columns = {"path": paths, "start": spans[:, 0], "end": spans[:, 1], "clip": of_clip}
     columns |= {name: _of_clips(name, clips)[which] for name in ("size", "mtime_ns", "inode", "corrected")}
+    columns |= {name: recorded(name, source, old, journal) for name in COLUMNS.keys() - columns.keys()}
     return source, columns, np.array([clip.label for clip in clips], np.intp)[which]
 
 

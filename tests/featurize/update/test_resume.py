@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cache import open_cache
-from cache.file import gather, journal
+from cache.file import journal, publish
 from cache.file.container import ALIGNMENT
 from cache.shared.errors import CacheError, UserError
 from cache.shared.text import human_size
@@ -298,7 +298,7 @@ def test_rows_are_copied_where_the_kernel_cannot_do_it(data, cache_file, whole, 
         monkeypatch.delattr(os, "copy_file_range")
     else:
         monkeypatch.setattr(os, "copy_file_range", copy)
-    monkeypatch.setattr(gather, "COPY_BYTES", 50_000)
+    monkeypatch.setattr(publish, "COPY_BYTES", 50_000)
     assert_same(build(data, cache_file, max_per_class=0).cache, whole)
 
 
@@ -307,7 +307,7 @@ def test_rows_that_stay_are_shared_where_the_file_system_can_and_their_copy_is_a
 ):
     whole = build(data, cache_file.parent.parent / "whole.h5").cache
     row_bytes = whole.X.nbytes // len(whole)
-    monkeypatch.setattr(gather, "COPY_BYTES", row_bytes)
+    monkeypatch.setattr(publish, "COPY_BYTES", row_bytes)
 
     def share(origin, target, origin_offset, target_offset, n_bytes):
         # A file system shares whole blocks only.
@@ -321,7 +321,7 @@ def test_rows_that_stay_are_shared_where_the_file_system_can_and_their_copy_is_a
         cache_file.unlink(missing_ok=True)
         cache_file.parent.mkdir(exist_ok=True)
         build(data, cache_file, max_per_class=2)
-        monkeypatch.setattr(gather, "share_blocks", can)
+        monkeypatch.setattr(publish, "share_blocks", can)
         assert_same(build(data, cache_file, max_per_class=0, notify=said.append).cache, whole)
         assert [line.split(", which")[0] for line in said if line.startswith("copying")] == expected
         assert sum(shared) == (0 if expected else len(whole) * row_bytes)
