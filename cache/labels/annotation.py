@@ -1,9 +1,9 @@
-"""Annotation, a label of a part of a recording; Problem, why a line is not one; Region, an annotation to write."""
+"""Annotation, a label of a part of a recording; Problem, why a line is not one; Region, one to write."""
 
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cache.shared.text import human_count, printable
 
@@ -52,6 +52,18 @@ class Region(NamedTuple):
     end: float
     label: str
     probability: float
+
+
+class LabelFormat(Protocol):
+    """A module that writes labels for another program: `audacity` or `raven`."""
+
+    KIND: str  # what its files are called, "a label track"
+    ENDING: str  # how their names end
+    HEADER: str  # their first line; "" for none
+    TO_OPEN: str  # what to do with them, in words that go on with "and correct them"
+
+    def line(self, number: int, region: Region, recording: str, band: tuple[float, float]) -> str:
+        """Return the line of a region, the one of this number, over a band of frequencies in Hz."""
 
 
 def seconds(text: str | None) -> float:

@@ -9,6 +9,9 @@ from cache.labels.annotation import FREQUENCIES, Annotation, Problem, Region, se
 from cache.labels.table import USUAL, ColumnNames
 from cache.shared.text import printable
 
+EXPECTED = "a label track of Audacity (start, end and label with tabs between them)"
+
+KIND = "a label track"
 ENDING = ".labels.txt"
 HEADER = ""
 TO_OPEN = "import them in Audacity (File, Import, Labels)"

@@ -23,6 +23,9 @@ from cache.labels.table import (
 from cache.shared.errors import UserError
 from cache.shared.text import printable
 
+EXPECTED = "a header with the columns of Raven (Begin Time (s), End Time (s), Species)"
+
+KIND = "a selection table"
 ENDING = ".selections.txt"
 _REQUIRED = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
 _WRITTEN = (*_REQUIRED, "Begin File", "Class", "Probability")

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cache.labels import audacity, raven, table
 from cache.labels.annotation import Annotation, Problem
@@ -19,8 +18,22 @@ from cache.shared.errors import UserError
 from cache.shared.files import read_lines
 from cache.shared.tree import walk
 
-# A module for each, which recognises the lines of its tables and reads their annotations.
-FORMATS = (raven, table, audacity)
+
+class TableFormat(Protocol):
+    """A module that reads tables of labels."""
+
+    EXPECTED: str  # what such a table has to have, in words
+
+    def recognises(self, lines: Sequence[str], named: ColumnNames) -> bool:
+        """Whether these are the lines of such a table."""
+
+    def annotations(
+        self, table: Path, lines: Sequence[str], named: ColumnNames
+    ) -> tuple[list[Annotation], list[Problem]]:
+        """Return the labels in such a table, and what is wrong with others."""
+
+
+FORMATS: tuple[TableFormat, ...] = (raven, table, audacity)
 
 # The files that are looked at in a folder.
 ENDINGS = frozenset({".txt", ".csv", ".tsv"})
@@ -143,7 +156,8 @@ def _read(file: Path, top: Path | None, named: ColumnNames) -> _Table:
         if not any(map(str.strip, lines)):
             return _Table(file, top, lines, [], [])
         first = next(line for line in lines if line.strip())
-        raise UserError(f"it is not a table of labels: its first line is {shown(first)!r}; expected is {_EXPECTED}")
+        expected = ", or ".join(kind.EXPECTED for kind in reversed(FORMATS))
+        raise UserError(f"it is not a table of labels: its first line is {shown(first)!r}; expected is {expected}")
     except UserError as error:
         reason = re.sub(f"^{re.escape(str(file))} ", "it ", str(error))
         if top is None:
@@ -151,14 +165,8 @@ def _read(file: Path, top: Path | None, named: ColumnNames) -> _Table:
         return _Table(file, top, lines, [], [Problem(file, 0, reason, "table")])
 
 
-def _format_of(lines: Sequence[str], named: ColumnNames) -> ModuleType | None:
+def _format_of(lines: Sequence[str], named: ColumnNames) -> TableFormat | None:
     return next((kind for kind in FORMATS if kind.recognises(lines, named)), None)
-
-
-_EXPECTED = (
-    "a label track of Audacity (start, end and label with tabs between them), or a header with the columns of Raven"
-    " (Begin Time (s), End Time (s), Species), or file, start, end and label, or file and label for whole files"
-)
 
 
 def _check_columns(read: Iterable[_Table], named: ColumnNames) -> None:

@@ -15,6 +15,8 @@ from cache.shared.errors import UserError
 from cache.shared.text import plain, plain_cell, printable
 from cache.shared.tree import AUDIO_EXTENSIONS
 
+EXPECTED = "a header with file, start, end and label (file and label for whole files)"
+
 # The usual names of the columns, as column_name() gives them, those first that say the most.
 FILE = (
     *("begin path", "begin file", "file", "path", "filename", "file name", "filepath", "file path", "fname", "audio"),

@@ -12,10 +12,12 @@ from cache.shared.cli import notice, silence_libraries, summarise
 from cache.shared.errors import UserError
 from train.commands import options
 from train.exporters.formats import FORMATS, ExportFormat, ExportInput, endings, format_named
-from train.predict.recordings import PredictFormat
+from train.predict.recordings import LABELS, PredictFormat
 
 if TYPE_CHECKING:
     from train.runs.directory import Run
+
+_LABELS = " and ".join(f"{name} ({kind.KIND})" for name, kind in LABELS.items())
 
 
 def predict(
@@ -35,7 +37,9 @@ def predict(
         typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats.", show_default="0.5"),
     ] = None,
     threshold: Annotated[list[str] | None, options.threshold("0")] = None,
-    format: Annotated[PredictFormat, typer.Option(help="Format of the output.")] = PredictFormat["text"],
+    format: Annotated[PredictFormat, typer.Option(help=f"Format of the output; {_LABELS} are labels.")] = PredictFormat[
+        "text"
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
     every_window: Annotated[
         bool, typer.Option("--windows", help="Print a line for every window of a long recording.")
@@ -69,9 +73,9 @@ def predict(
     A file that cannot be used is named on stderr, the others go on, and the exit code is 1.
 
     --format csv and json (one JSON object per line) have a row for each file and window; --resume drops the rows of the
-    file that was interrupted and goes on with it. audacity (a label track) and raven (a selection table) write one file
-    per recording with its detections; with --resume, a recording whose file exists is finished. --segments writes the
-    same detections as files of sound, and with --resume those of the interrupted recording once more.
+    file that was interrupted and goes on with it. Labels are one file per recording with its detections; with --resume,
+    a recording whose file exists is finished. --segments writes the same detections as files of sound, and with
+    --resume those of the interrupted recording once more.
 
     Example: python -m train predict runs/first clip.wav folder
 

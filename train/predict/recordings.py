@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from cache.labels import audacity, raven
+from cache.labels.annotation import LabelFormat
 from cache.shared.errors import UserError
 from cache.shared.tree import walk
 
@@ -95,9 +96,8 @@ def _in_memory(samples: Any, sr: Any, n: int) -> Source:
 # Formats with a row for each file and window, see train.predict.rows.
 ROWS = ("text", "csv", "json")
 
-# Labels to open beside the sound: modules, each with the ENDING of its files, their HEADER, the line() of a region, and
-# in words what to do TO_OPEN them.
-LABELS = {"audacity": audacity, "raven": raven}
+# Formats of labels, to open beside the sound.
+LABELS: dict[str, LabelFormat] = {"audacity": audacity, "raven": raven}
 
 PredictFormat = StrEnum("PredictFormat", [*ROWS, *LABELS])  # type: ignore[misc]  # mypy wants to read the names here
 

@@ -26,7 +26,7 @@ from tests.helpers.recordings import heard
 from tests.helpers.tones import tone
 from train.predict.deliver import Output, deliver
 from train.predict.predict import predict
-from train.predict.recordings import Kind, Recording, Source, Window, find_sources
+from train.predict.recordings import LABELS, Kind, Recording, Source, Window, find_sources
 from train.predict.rows import as_csv, as_json, as_text, clock, csv_header
 from train.predict.windows import Detections
 from train.runs.directory import open_run
@@ -169,7 +169,7 @@ def contents(out: Path) -> dict[str, bytes]:
 def test_labels_are_a_file_a_recording_with_the_columns_that_are_opened(
     run: Path, folder: Path, tmp_path: Path
 ) -> None:
-    for format in ("audacity", "raven"):
+    for format in LABELS:
         with pytest.raises(UserError):
             classify_folder(run, folder, format, tmp_path / format, resume=False)
     tracks, tables = contents(tmp_path / "audacity"), contents(tmp_path / "raven")
@@ -192,7 +192,7 @@ def test_a_background_class_is_in_tables_and_in_no_labels(name: str, run: Path, 
     opened = open_run(run)
     opened = replace(opened, record=replace(opened.record, class_names=["dog", "cat", name]))
     source = Source(Path("a.wav"), "a.wav")
-    for format in ("audacity", "raven"):
+    for format in LABELS:
         deliver(opened, [source], lambda _: found, Output(format, tmp_path / format, single=True))
         track = (tmp_path / format).read_text()
         assert name not in track
@@ -352,7 +352,7 @@ def test_rows_of_any_class_and_any_recording_are_read_back(format: str, run: Pat
     assert format == "json" or not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
 
 
-@pytest.mark.parametrize("format", ["audacity", "raven"])
+@pytest.mark.parametrize("format", LABELS)
 def test_a_recording_whose_name_is_too_long_for_labels_is_named_and_the_next_one_is_labelled(
     format: str, run: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from train.predict.windows import Detections
 from train.runs.directory import open_run
 
 
-@pytest.mark.parametrize("format", ["audacity", "raven"])
+@pytest.mark.parametrize("format", LABELS)
 def test_twice_round_is_where_it_began(format: str, run: Path, tmp_path: Path) -> None:
     y = np.concatenate((tone("dog", 2), np.zeros(32000), tone("cat", 2.3), np.zeros(16000), tone("bird", 3.1)))
     soundfile.write(tmp_path / "yard.wav", y, 16000)
