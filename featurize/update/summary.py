@@ -1,12 +1,11 @@
 """Summary of a run for its user, as text or as JSON."""
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from cache.file.columns import ABOVE, ROW_SHAPE
 from cache.look.info import clips_and_rows, long_clips, n_segments, n_silent_windows
-from cache.shared.cli import called
+from cache.shared.cli import command_line
 from cache.shared.segment import recording_of, segment_of
 from cache.shared.text import files_by_kind, human_count, human_list, human_seconds, human_size, printable
 from featurize.audio.find import backslash_words
@@ -79,9 +78,9 @@ def as_text(result: Result) -> str:
             *_named("used", used.items(), where),
             *_some("conflict", conflicts),
             *_counted(result),
-            f"{cache.file}: {size}, {shape} {cache.X.dtype}, {human_seconds(result.seconds)}",
+            f"{printable(str(result.file))}: {size}, {shape} {cache.X.dtype}, {human_seconds(result.seconds)}",
             # A network needs two classes to tell apart.
-            *[f"train on it: {called('train')} fit {shlex.quote(str(cache.file))}"][: len(counts) - 1],
+            *[f"train on it: {printable(command_line('train', 'fit', result.file))}"][: len(counts) - 1],
         ]
     )
 

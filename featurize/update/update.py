@@ -27,6 +27,7 @@ class Result:
     """The outcome of a run."""
 
     cache: Cache  # the cache that it left, open
+    file: Path  # that cache as the user names it, while `cache.file` is where it really is
     found: Found  # the clips, and everything else that was found in DATA
     problems: Sequence[Problem]  # labels that were skipped, and other remarks on lines of tables
     # Clips that were computed, that were there already, and that have gone.
@@ -118,7 +119,8 @@ def _updated(options: Options) -> Result:
     n_removed = len(set(old.clip_paths).difference(cache.clip_paths)) if old is not None and is_new else 0
     n_reused, seconds = cache.n_clips - n_computed, time.perf_counter() - started
     names_crop = options.crop is not None
-    return Result(cache, request.found, request.problems, n_computed, n_reused, n_removed, seconds, names_crop)
+    counts = n_computed, n_reused, n_removed
+    return Result(cache, options.cache_file, request.found, request.problems, *counts, seconds, names_crop)
 
 
 def _is_done(request: Request, corrections: Corrections) -> bool:
