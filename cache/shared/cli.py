@@ -6,12 +6,14 @@ import faulthandler
 import gc
 import io
 import os
+import shlex
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cache.shared.errors import Interrupted, UserError
@@ -45,9 +47,19 @@ _quiet = False
 
 
 def called(package: str) -> str:
-    """Return what the user typed to start a command: `melcache-train` if it is installed, else `python -m train`."""
-    installed = f"melcache-{package}"
-    return installed if os.path.basename(sys.argv[0]) == installed else f"python -m {package}"  # noqa: PTH119
+    """Return how the user starts a command: `melcache-train` if one that is installed runs, else `python -m train`."""
+    is_installed = os.path.basename(sys.argv[0]).startswith("melcache-")  # noqa: PTH119
+    return f"melcache-{package}" if is_installed else f"python -m {package}"
+
+
+def command_line(package: str, *words: str | Path) -> str:
+    """Return a command for the user to type, which a shell takes apart into these words."""
+    return " ".join([called(package), *map(_quoted, words)])
+
+
+def _quoted(word: str | Path) -> str:
+    # A path that begins with a dash would be an option.
+    return shlex.quote(f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word))
 
 
 def leave_on_signals(name: str, kept: str = "") -> None:
@@ -142,8 +154,12 @@ def _exit_code(app: "typer.Typer", name: str) -> int:
         sys.stdout.flush()
         return code
     except TyperException as error:
-        message = getattr(error, "format_message", error.__str__)()
-        where = getattr(getattr(error, "ctx", None), "command_path", name)
+        message, context = getattr(error, "format_message", error.__str__)(), getattr(error, "ctx", None)
+        if "\n" in message and context is not None and message == context.get_help():
+            # A command that says what it can do where no argument says what to do.
+            print(message, file=sys.stderr)
+            return 2
+        where = getattr(context, "command_path", name)
         complain(f"{name}: {message} (see `{where} --help`)")
         return int(getattr(error, "exit_code", 2))
     except UserError as error:

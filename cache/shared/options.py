@@ -18,6 +18,9 @@ from cache.shared.errors import UserError
 if TYPE_CHECKING:
     from typer.core import TyperCommand
 
+# Options that an empty text sets back to the usual columns.
+_MAY_BE_EMPTY = ("file_column", "start_column", "end_column", "label_column")
+
 Option: TypeAlias = "Field[Any]"
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -152,6 +155,8 @@ def _processed(param: Any, by_typer: Callable[[Any, Any], Any], ctx: Any, value:
         return by_typer(ctx, value)
     kind, is_list = known.annotation, param.multiple or param.nargs == -1
     values = value if is_list and value is not None else [value]
+    if "" in values and param.name not in _MAY_BE_EMPTY:
+        raise _refused(param, ctx, "it is empty")
     are_texts = bool(values) and all(isinstance(one, str | Path) for one in values)
     if value is None and not param.required:
         value = () if is_list else None
@@ -160,8 +165,29 @@ def _processed(param: Any, by_typer: Callable[[Any, Any], Any], ctx: Any, value:
     elif are_texts and kind in (Path, list[Path]) and _may_be_any(known.parameter_info, values):
         value = [Path(one) for one in values] if is_list else Path(value)
     elif type(value) is not kind or value != param.default:
-        return by_typer(ctx, value)
+        return _by_pydantic(param, by_typer, ctx, value)
     return value if param.callback is None else param.callback(ctx, param, value)
+
+
+def _by_pydantic(param: Any, by_typer: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
+    """Process a value as typer does, and say of one that is refused how it is and how it must be."""
+    from typer import BadParameter
+
+    try:
+        return by_typer(ctx, value)
+    except BadParameter as error:
+        message = error.message.removeprefix("Value error, ")
+        rule = message.removeprefix("Input should be ")
+        if rule != message:
+            message = f"{value} is not {rule.split(',')[0]}"
+        raise _refused(param, ctx, message.removesuffix(".")) from None
+
+
+def _refused(param: Any, ctx: Any, why: str) -> Exception:
+    from typer import BadParameter
+
+    name = param.opts[-1] if param.param_type_name == "option" else param.metavar or param.name
+    return BadParameter(why, ctx=ctx, param_hint=name)
 
 
 def _may_be_any(known: Any, paths: Iterable[str | Path]) -> bool:

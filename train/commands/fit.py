@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache.shared.cli import notice, summarise
+from cache.shared.cli import command_line, notice, summarise
 from cache.shared.text import printable
 from train.commands import many, options
 
@@ -147,7 +147,7 @@ def _show(folder: Path, record: "Record", summary: Callable[[Path, "Record"], st
     summarise(summary(folder, record))
     if page := report_finished(folder):
         summarise(f"report: {printable(str(page))}")
-    then = f"predict {folder} FILE" if record.command == "fit" else f"review {folder}"
-    summarise(printable(f"next: python -m train {then}"))
+    then = ("predict", folder, "FILE") if record.command == "fit" else ("review", folder)
+    summarise(printable(f"next: {command_line('train', *then)}"))
     if better := hint(record):
         summarise(better)

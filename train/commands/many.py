@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache.shared.cli import notice
+from cache.shared.cli import command_line, notice
 from cache.shared.errors import UserError
 from cache.shared.text import printable, terminal_width
 from train.commands import options
@@ -127,7 +127,7 @@ def _show_comparison(runs: list[Path], sort: str, kind: str) -> None:
     if kind == "text":
         print(comparison.as_text(compared, terminal_width()))
         if with_model := [entry.folder for entry in compared.entries if entry.record.command == "fit"]:
-            print(printable(f"next: python -m train predict {with_model[0]} FILE"))
+            print(printable(f"next: {command_line('train', 'predict', with_model[0], 'FILE')}"))
     elif kind == "json":
         print(json.dumps(comparison.as_json(compared)))
     else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache.shared.cli import complain, notice, silence_libraries, summarise
+from cache.shared.cli import command_line, complain, notice, silence_libraries, summarise
 from cache.shared.options import options_in, typer_option
 from cache.shared.text import human_count, printable
 from train.commands import options
@@ -108,7 +108,7 @@ def evaluate(
         print(json.dumps(result.as_json()))
     else:
         print(screen.evaluate_summary(result))
-        summarise(printable(f"next: python -m train predict {run} FILE"))
+        summarise(printable(f"next: {command_line('train', 'predict', run, 'FILE')}"))
 
 
 def _evaluate_recordings(
@@ -129,8 +129,9 @@ def _evaluate_recordings(
     else:
         summarise(screen.recordings_summary(result))
         summarise(f"report: {printable(str(page))}")
+        then = command_line("train", "predict", run, "RECORDINGS", "--threshold", "auto")
         summarise(
-            f"next: python -m train predict {printable(str(run))} RECORDINGS --threshold auto"
+            f"next: {printable(then)}"
             if keep_thresholds
             else "next: listen to the errors in the report; --keep-thresholds keeps the best thresholds"
         )
@@ -153,7 +154,7 @@ def suspects(
     n = write_suspects(run, out)
     summarise(printable(f"{human_count(n, 'suspect')}: {out}"))
     if n:
-        summarise(printable(f"next: python -m train review {run}"))
+        summarise(printable(f"next: {command_line('train', 'review', run)}"))
 
 
 def review(
@@ -261,9 +262,9 @@ def _move(run: Path, cache: Path | None, data: Path | None, undo: bool) -> None:
         n, file = move_clips(clips, data, notice)
         summarise(printable(f"{human_count(n, 'clip')} moved" + (f"; {file} has their old names" if n else "")))
         if n:
-            summarise(printable(f"undo: python -m train review {run} --undo-move"))
+            summarise(printable(f"undo: {command_line('train', 'review', run, '--undo-move')}"))
     if n:
-        summarise(printable(f"next: python -m featurize {data}"))
+        summarise(printable(f"next: {command_line('featurize', data)}"))
 
 
 def summary(model: Annotated[str, typer_option(options_in(Options)["model"])] = Options.model) -> None:

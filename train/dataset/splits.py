@@ -1,7 +1,6 @@
 """Splits and folds, stratified and grouped: no speaker, recording or duplicate is in two of their parts."""
 
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
-from cache.shared.cli import called
+from cache.shared.cli import command_line
 from cache.shared.errors import UserError
 from cache.shared.segment import recording_of
 from cache.shared.text import human_count
@@ -85,9 +84,8 @@ def _without(cache: Cache, kept: Sequence[str]) -> str:
     """Say how to train on some classes of a cache alone."""
     data = Path(cache.data_folder)
     shown = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
-    command = f"{called('featurize')} {shlex.quote(str(shown))} --classes {shlex.quote(','.join(kept))}"
-    if cache.file.absolute() != data / "features.h5":
-        command += f" --cache {shlex.quote(str(cache.file))}"
+    elsewhere: list[str | Path] = ["--cache", cache.file] if cache.file.absolute() != data / "features.h5" else []
+    command = command_line("featurize", shown, "--classes", ",".join(kept), *elsewhere)
     return f"`{command}`, then this command again"
 
 

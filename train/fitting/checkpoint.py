@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cache import Cache
+from cache.shared.cli import command_line
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.files import own_folder, replacing
 from train.backend.types import Model, Weights
@@ -95,7 +96,7 @@ def unfinished(run_dir: Path, command: str, kept: Callable[[], str]) -> Iterator
 
     The message of an early end gets the work that is kept, and how to go on.
     """
-    go_on = f"go on with `python -m train {command} --resume {run_dir}`"
+    go_on = f"go on with `{command_line('train', command, '--resume', run_dir)}`"
     with held(run_dir):
         try:
             yield
@@ -120,14 +121,15 @@ def resumed(run_dir: Path, command: str, cache_file: Path | None) -> tuple[Recor
     record = read_record(run_dir)
     if record.command != command:
         what = {"fit": "a fit", "crossval": "a cross-validation"}[record.command]
-        raise UserError(f"{run_dir} is {what}; go on with `python -m train {record.command} --resume {run_dir}`")
+        go_on = command_line("train", record.command, "--resume", run_dir)
+        raise UserError(f"{run_dir} is {what}; go on with `{go_on}`")
     if record.state == FINISHED:
         raise UserError(f"{run_dir} is finished; there is nothing to go on with")
     try:
         options = Options(**checked(record.fit_options))
     except (KeyError, TypeError, UserError) as error:
         raise UserError(f"{run_dir / 'run.json'} is damaged: the option {error}; start again") from None
-    otherwise = f"so say where it is: `python -m train {command} CACHE --resume {run_dir}`"
+    otherwise = f"so say where it is: `{command_line('train', command, 'CACHE', '--resume', run_dir)}`"
     cache = own_cache(run_dir, record, cache_file, otherwise)
     if cache.fingerprint != record.cache.fingerprint:
         raise UserError(f"{cache.file} has changed since {run_dir} was started on it; start a new {command}")

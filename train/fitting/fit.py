@@ -132,12 +132,13 @@ def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[
 
 def _train(fit: _Fit) -> Record:
     """Train, score, and finish the run directory, which nobody else may use meanwhile."""
-    from train.backend.keras import seed_everything
-    from train.fitting.loop import train_by_recipe
-
     folder, record, options, cache, _, split, title = fit
     train, val, test = (np.flatnonzero(split == i) for i in range(len(SPLITS)))
     with unfinished(folder, "fit", lambda: "every finished epoch is kept"):
+        # These take seconds, in which the user may interrupt it.
+        from train.backend.keras import seed_everything
+        from train.fitting.loop import train_by_recipe
+
         started = time.perf_counter()
         seed_everything(options.seed, options.deterministic)
         model, history, best = train_by_recipe(cache, options, train, val, folder, title)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from cache.shared.cli import complain, notice, progress_bar, signals_held
+from cache.shared.cli import command_line, complain, notice, progress_bar, signals_held
 from cache.shared.errors import Interrupted, UserError
 from cache.shared.text import printable
 from train.predict.recordings import LABELS, Kind, Recording, Source, Window
@@ -68,7 +68,8 @@ def deliver(
         if left and sink.summary:
             notice(sink.summary)
     if left and output.segments is not None and output.format != "json":
-        notice(f"next: delete the wrong ones and train on the others, python -m featurize {output.segments}")
+        then = command_line("featurize", output.segments)
+        notice(f"next: delete the wrong ones and train on the others, {then}")
     if n_bad:
         raise UnusableFiles(f"{n_bad} of {len(sources)} files could not be used")
 

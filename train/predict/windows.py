@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cache.file.settings import MelSettings
 from cache.labels.annotation import Region
+from cache.shared.cli import command_line
 from cache.shared.errors import UserError
 from cache.shared.segment import grid
 from cache.shared.tree import is_background
@@ -95,10 +96,10 @@ def thresholds_of(run: Run, except_for: Collection[str] = ()) -> dict[str, float
             if run.record.temperature is None and not found
             else f"it has no threshold for {', '.join(missing)}, because no validation clip belongs to that"
         )
+        options = ("--recordings", "FOLDER", "--labels", "FOLDER", "--keep-thresholds")
         raise UserError(
             f"{run.folder}: {why}; give --threshold P, train again with --val 0.15, or find thresholds on labelled "
-            f"recordings with `python -m train evaluate {run.folder} --recordings FOLDER --labels FOLDER "
-            "--keep-thresholds`"
+            f"recordings with `{command_line('train', 'evaluate', run.folder, *options)}`"
         )
     return {name: found.get(name, 0.0) for name in run.class_names}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache import Cache, open_cache
-from cache.shared.cli import complain
+from cache.shared.cli import command_line, complain
 from cache.shared.errors import CacheError, Interrupted, UserError, reason_in
 from cache.shared.files import as_path
 from train.models.calibration import calibrated
@@ -57,7 +57,7 @@ def write_report(folder: str | Path, cache_file: str | Path | None = None, data:
 
 def report_finished(folder: Path) -> Path | None:
     """Write the report of a run that has just finished; if that fails, warn and return None, for the run is whole."""
-    later = f"`python -m train report {folder}`"
+    later = f"`{command_line('train', 'report', folder)}`"
     try:
         return write_report(folder)
     except Interrupted as stop:

@@ -19,7 +19,7 @@ import json
 import os
 import time
 import zipfile
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 
 from cache import Cache, open_cache
 from cache.file.columns import ROW_SHAPE
-from cache.shared.cli import notice
+from cache.shared.cli import called, command_line, notice
 from cache.shared.errors import UserError, reason_in
 from cache.shared.files import LFS_REMEDY, as_path, is_lfs_pointer, locked, own_folder
 from cache.shared.segment import Crop
@@ -77,7 +77,7 @@ def new_run(run: str | Path | None, name: str) -> Path:
             with held(folder):
                 pass
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder} exists already; give another --run, or delete it first")
+            raise UserError(f"{folder} exists already; {_way_out(folder)}give another --run, or delete it first")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     base = Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
@@ -88,6 +88,18 @@ def new_run(run: str | Path | None, name: str) -> Path:
             continue
         return folder
     raise UserError(f"{base} exists already; give another with --run")
+
+
+def _way_out(folder: Path) -> str:
+    """Return how to go on with the run that is in a folder, if one was interrupted there."""
+    with suppress(UserError):
+        record = read_record(folder)
+        return "" if record.state == FINISHED else f"{_go_on(folder, record)}, "
+    return ""
+
+
+def _go_on(folder: Path, record: Record) -> str:
+    return f"go on with `{command_line('train', record.command, '--resume', folder)}`"
 
 
 def held(folder: Path) -> AbstractContextManager[bool]:
@@ -104,9 +116,9 @@ def open_run(folder: str | Path) -> Run:
     folder = as_path(folder, "run")
     record = read_record(folder)
     if record.command != "fit":
-        raise UserError(f"{folder} is a cross-validation, which has no model; make one with `python -m train fit`")
+        raise UserError(f"{folder} is a cross-validation, which has no model; make one with `{called('train')} fit`")
     if record.state != FINISHED:
-        raise UserError(f"{folder} is an unfinished fit; go on with `python -m train fit --resume {folder}`")
+        raise UserError(f"{folder} is an unfinished fit; {_go_on(folder, record)}")
     return Run(folder, record)
 
 

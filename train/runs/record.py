@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cache import Cache
 from cache.file.header import is_folder_name
 from cache.file.settings import SETTINGS, Setting
+from cache.shared.cli import called
 from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
 from cache.shared.segment import Crop
@@ -184,7 +185,7 @@ def read_record(folder: Path) -> Record:
     """
     file = folder / "run.json"
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such run directory; make one with `python -m train fit`")
+        raise UserError(f"{folder}: there is no such run directory; make one with `{called('train')} fit`")
     if not file.exists():
         raise UserError(f"{folder} is not a run directory: it has no run.json")
     try:

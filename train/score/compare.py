@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from cache import Cache
 from cache.labels.corrections import FILE, Correction, Decision, read_corrections
+from cache.shared.cli import called
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.text import printable
@@ -100,7 +101,7 @@ def compare(paths: str | Path | list[Path] | list[str] | tuple[str | Path, ...],
                 raise
             warnings.append(f"{error}; skipped")
     if not entries:
-        raise UserError(f"{' '.join(map(str, named))}: there is no finished run; make one with `python -m train fit`")
+        raise UserError(f"{' '.join(map(str, named))}: there is no finished run; make one with `{called('train')} fit`")
     entries = _in_sets(sorted(entries, key=lambda entry: -entry.accuracy))
     n_sets = len({entry.clips for entry in entries if entry.clips})
     if n_sets > 1:
@@ -137,7 +138,7 @@ def _run_folders(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
         found = [path] if is_named else sorted(_below(path))
         if not found:
             what = "holds no run" if path.is_dir() else "is neither a run directory nor a folder of them"
-            raise UserError(f"{path} {what}; make one with `python -m train fit`")
+            raise UserError(f"{path} {what}; make one with `{called('train')} fit`")
         for folder in found:
             if folder.resolve() not in seen:
                 seen.add(folder.resolve())

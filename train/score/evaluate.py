@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Cache
-from cache.shared.cli import notice
+from cache.shared.cli import command_line, notice
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
 from cache.shared.segment import Crop
@@ -49,7 +49,8 @@ def evaluate(folder: str | Path, cache_file: str | Path | None = None) -> Evalua
     """
     run = open_run(folder)
     file = None if cache_file is None else as_path(cache_file, "cache_file")
-    cache = cache_for(run, file, f"so say where it is: `python -m train evaluate {folder} CACHE`")
+    otherwise = f"so say where it is: `{command_line('train', 'evaluate', run.folder, 'CACHE')}`"
+    cache = cache_for(run, file, otherwise)
     its, own = cache.header.cropping, run.record.cropping
     if cache.n_longer and its != own:
         notice(

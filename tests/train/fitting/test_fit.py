@@ -1,8 +1,10 @@
 """fit: what a run leaves, that it can be repeated and resumed to the bit, and when it stops."""
 
 import json
+import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,27 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights_as_an_uninterrupted_one(
     assert (tmp_path / "run" / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
     assert all((a == b).all() for a, b in zip(weights(tmp_path / "run"), weights(run), strict=True))
     assert {file.name for file in (tmp_path / "run").iterdir()} == {file.name for file in run.iterdir()}
+
+
+def test_a_fit_that_is_interrupted_while_it_loads_keras_says_how_to_go_on_and_so_does_the_same_command(
+    tiny: str, tones_cache: Path, tmp_path: Path
+) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise Interrupted(2)
+
+    folder = tmp_path / "my run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "train.fitting.loop", Loading("loop"))
+        with pytest.raises(Interrupted) as stop:
+            fit(tones_cache, folder, **OF_FIT)
+    go_on = f"go on with `python -m train fit --resume '{folder}'`"
+    assert stop.value.kept.endswith(go_on)
+    with pytest.raises(UserError) as refused:
+        fit(tones_cache, folder, **OF_FIT)
+    assert str(refused.value) == f"{folder} exists already; {go_on}, give another --run, or delete it first"
+    _, record = resume_fit(folder, None)
+    assert record.state == "finished"
 
 
 def test_a_finished_fit_and_a_changed_cache_cannot_be_resumed(
