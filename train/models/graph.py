@@ -289,8 +289,11 @@ def _concatenate(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     return graph.add("Concat", inputs, axis=layer.axis)
 
 
-def _maximum_of_frames(graph: _Graph, layer: Any, inputs: list[str]) -> str:
-    return graph.add("ReduceMax", [*inputs, graph.weight(np.array([1], np.int64))], keepdims=int(layer.keepdims))
+def _pool_all(operation: str, *axes: int) -> Callable[[_Graph, Any, list[str]], str]:
+    def write(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+        return graph.add(operation, [*inputs, graph.weight(np.array(axes, np.int64))], keepdims=int(layer.keepdims))
+
+    return write
 
 
 _WRITERS: dict[str, Callable[[_Graph, Any, list[str]], str]] = {
@@ -307,6 +310,9 @@ _WRITERS: dict[str, Callable[[_Graph, Any, list[str]], str]] = {
     "Dot": _dot,
     "Multiply": _multiply,
     "Concatenate": _concatenate,
-    "GlobalMaxPooling1D": _maximum_of_frames,
+    "GlobalMaxPooling1D": _pool_all("ReduceMax", 1),
+    "GlobalMaxPooling2D": _pool_all("ReduceMax", 2, 3),
+    "GlobalAveragePooling1D": _pool_all("ReduceMean", 1),
+    "GlobalAveragePooling2D": _pool_all("ReduceMean", 2, 3),
     "Dropout": lambda graph, layer, inputs: inputs[0],
 }

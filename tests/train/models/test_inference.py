@@ -47,10 +47,25 @@ def keras_says(model, x):
     return np.asarray(model(x, training=False))
 
 
-@pytest.fixture(scope="module", params=["tiny", "baseline", "dropout", "compact"])
+def build_pooling():
+    """A model with every layer that pools all of its input."""
+    from train.backend.keras import keras
+
+    layers = keras.layers
+    x = clip = keras.Input((128, 128, 1))
+    x = layers.Conv2D(4, 3, 4, activation="relu")(x)
+    frames = layers.Reshape((-1, 4))(x)
+    pooled = [layers.GlobalAveragePooling2D()(x), layers.Flatten()(layers.GlobalMaxPooling2D(keepdims=True)(x))]
+    pooled += [layers.GlobalAveragePooling1D()(frames), layers.GlobalMaxPooling1D()(frames)]
+    return keras.Model(clip, layers.Dense(N_CLASSES, activation="softmax")(layers.Concatenate()(pooled)))
+
+
+@pytest.fixture(scope="module", params=["tiny", "pooling", *RECIPES])
 def model(request):
     if request.param == "tiny":
         return build_tiny(N_CLASSES, None), False
+    if request.param == "pooling":
+        return trained_looking(build_pooling()), False
     made = trained_looking(build_model(request.param, N_CLASSES))
     return made, RECIPES[request.param].variable_width
 
