@@ -58,7 +58,7 @@ class Format(NamedTuple):
     suffix: str  # how its files end; "" for a directory
     packages: Mapping[str, str]  # what both need besides TensorFlow: the name to import, and the name to install
     write: Callable[[Exportable, Path], None]
-    open_file: Callable[[Path], Exported]
+    open_file: Callable[[Path], Exported]  # a file of this format may have any name
 
 
 def _write_onnx(exportable: Exportable, file: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # The most confusions that a page shows.
 MAX_CONFUSIONS = 8
 
-# The headings of the sections by their ids; a run without a test has only some of them.
+# The headings of the sections by their ids, in their order, and those that a run without a test does not have.
 _SECTIONS = {
     "score": "Score",
     "classes": "Classes",
@@ -34,7 +34,7 @@ _SECTIONS = {
     "data": "Data",
     "settings": "Settings and versions",
 }
-_UNSCORED = ("score", "curves", "data", "settings")
+_OF_A_TEST = frozenset({"classes", "calibration", "mistakes", "uncertain"})
 
 
 def write_report(folder: str | Path, cache_file: str | Path | None = None, data: str | Path | None = None) -> Path:
@@ -79,7 +79,7 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
     if data is None:
         data = was.parent.resolve() / record.cache.data_dir if cache is None else data_folder(cache, was)
     curves, metrics = _curves(folder), record.metrics
-    found = None
+    found, absent = None, _OF_A_TEST
     report: dict[str, object] = {
         **sections.head(folder, record)._asdict(),
         "metrics": metrics,
@@ -91,7 +91,6 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
         "n_corrected": 0,
         "changed": None,
         "settings": sections.settings(record),
-        "sections": {id: _SECTIONS[id] for id in _UNSCORED},
     }
     if cache is not None:
         report |= {
@@ -120,8 +119,9 @@ def _compose(folder: Path, record: Record, cache_file: Path | None, data: Path |
             "thresholds_of": record.thresholds_of,
             "range": " to ".join(f"{float(record.settings[name]) / 1000:g}" for name in ("fmin", "fmax")) + " kHz",
             **cards._asdict(),
-            "sections": {id: name for id, name in _SECTIONS.items() if id != "uncertain" or cards.uncertain.n},
         }
+        absent = frozenset() if cards.uncertain.n else frozenset({"uncertain"})
+    report["sections"] = {id: name for id, name in _SECTIONS.items() if id not in absent}
     drawn = _draw(record, curves, found, str(report.get("counted")))
     report["figures"] = {name: figures.as_picture(figure) for name, figure in drawn.items()}
     return render(report), {name: figures.as_png(figure) for name, figure in drawn.items()}
