@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 __all__ = ["Cache", "CacheError", "merge", "open_cache", "subset"]
 
 
+def __dir__() -> list[str]:
+    # For help() and for a notebook's completion, which would not see what is not imported yet.
+    return [*__all__]
+
+
 def __getattr__(name: str) -> Any:
     # Not at the top: a command that imports cache.shared.cli must not wait for h5py before it can answer Ctrl-C.
     if name not in __all__:

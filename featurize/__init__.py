@@ -17,6 +17,11 @@ __all__ = ["build", "featurize_clip"]
 # numpy is there.
 
 
+def __dir__() -> list[str]:
+    # For help() and for a notebook's completion, which would not see what is not imported yet.
+    return [*__all__]
+
+
 def __getattr__(name: str) -> Any:
     if name != "build":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

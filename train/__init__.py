@@ -21,6 +21,11 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    # For help() and for a notebook's completion, which would not see what is not imported yet.
+    return [*__all__]
+
+
 def __getattr__(name: str) -> Any:
     # Not at the top: a command that is started must not wait for modules that it does not need.
     if name not in _HOMES:

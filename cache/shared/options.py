@@ -141,7 +141,15 @@ def takes_options(
 
 def _described(options: Collection[Option]) -> str:
     """Return the options as a section of a docstring."""
-    return "\n".join(["Options", "-------", *(f"{one.name}\n    {one.metadata['help']}" for one in options)])
+    return "\n".join(
+        ["Options", "-------", *(f"{one.name}\n    {one.metadata['help']}{_names(one)}" for one in options)]
+    )
+
+
+def _names(one: Option) -> str:
+    """Return the names that an option can have, if there are several, as the end of its help."""
+    kinds = (kind for kind in get_args(one.type) if issubclass(kind, StrEnum) and len(kind) > 1)
+    return "".join(f" One of {', '.join(kind)}." for kind in kinds)
 
 
 def _processed(param: Any, by_typer: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:

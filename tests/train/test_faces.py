@@ -1,14 +1,23 @@
 """train from Python: what is no path, run or column of a comparison is an error that can be read."""
 
+import pydoc
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+import cache
+import featurize
+import train
 from cache.shared.errors import UserError
+from cache.shared.options import options_in
+from featurize import build
 from tests.helpers.made_runs import made_crossval, made_fit
-from train import evaluate
+from train import crossval, evaluate, export, fit
+from train.exporters.formats import ExportFormat
+from train.fitting.options import Options
 from train.report.mistakes import write_suspects
 from train.report.report import write_report
 from train.runs.directory import open_run
@@ -68,3 +77,18 @@ def test_other_orders_and_places_than_there_are_name_those_that_there_are(tones_
             write_report(folder, **arguments)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="out is 5; it must be a path"):
         write_suspects(folder, 5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("face", [cache, featurize, train], ids=lambda face: face.__name__)
+def test_help_and_completion_show_a_face(face: ModuleType) -> None:
+    assert dir(face) == sorted(face.__all__)
+    page = pydoc.plain(pydoc.render_doc(face))
+    assert [name for name in face.__all__ if f"    {name}(" not in page and f"class {name}" not in page] == []
+
+
+def test_the_help_of_a_function_names_each_option_and_each_value_that_is_a_name() -> None:
+    for function in (fit, crossval):
+        missing = [name for name in options_in(Options) if f"\n{name}\n    " not in (function.__doc__ or "")]
+        assert missing == ([] if function is fit else ["test", "split_file", "val_list", "test_list"])
+    assert "One of middle, segments, loudest." in (build.__doc__ or "")
+    assert [name for name in ExportFormat if f'"{name}"' not in (export.__doc__ or "")] == []

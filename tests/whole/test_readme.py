@@ -197,6 +197,12 @@ def test_every_file_that_the_readme_says_to_change_exists() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_no_page_imports_from_below_a_face() -> None:
+    imported = re.findall(rf"\b(?:from|import) (?:{'|'.join(OURS)})\b[\w.]*", PAGES)
+    assert {"from cache", "from featurize", "from train"} <= set(imported)
+    assert [line for line in imported if "." in line] == []
+
+
 def test_the_table_of_the_cache_is_the_layout() -> None:
     def shown(dtype: str) -> str:
         return "UTF-8" if dtype == "S" else np.dtype(dtype).name
