@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from cache.combine.make import N_SHOWN, Chosen, all_clips, make, place_of
-from cache.file.header import Header
+from cache.file.header import ABOUT_LABELS, Header
 from cache.file.reader import Cache, open_cache
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
@@ -18,11 +18,6 @@ from cache.shared.segment import recording_of
 from cache.shared.text import human_list
 from cache.shared.tree import CLASS_NAMES, is_background, subset_and_folder
 
-# Fields that a cache without tables of labels leaves open.
-_ABOUT_LABELS = (
-    *("file_column", "start_column", "end_column", "label_column"),
-    *("point", "widen", "label_length", "background"),
-)
 # Fields in which caches may differ.
 _OWN = ("class_names", "class_members", "fingerprint", "versions", "data_dir", "tables", "settings", "format_version")
 
@@ -107,10 +102,10 @@ def _unlike(caches: Sequence[Cache]) -> Iterator[str]:
 
 def _pairs(mine: Header, its: Header) -> Iterator[tuple[str, object, object]]:
     """Yield the names and values of what two headers must have in common."""
-    for name, value in mine.settings.items():
-        yield name, value, its.settings[name]
+    for name, value in mine.settings.as_dict().items():
+        yield name, value, getattr(its.settings, name)
     for name in (field.name for field in fields(Header) if field.name not in _OWN):
-        if name not in _ABOUT_LABELS or (mine.tables and its.tables):
+        if name not in ABOUT_LABELS or (mine.tables and its.tables):
             yield name, getattr(mine, name), getattr(its, name)
     for name in sorted(mine.members.keys() & its.members.keys()):
         yield f"the class {name}", "+".join(mine.members[name]), "+".join(its.members[name])

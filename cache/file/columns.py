@@ -98,7 +98,7 @@ def fingerprint(header: Header, columns: Columns) -> str:
     caches, whose fingerprints stay what they were.
     """
     before = lacking(0)
-    settings = header.settings.items()
+    settings = header.settings.as_dict().items()
     head = {
         "settings": {name: value for name, value in settings if name not in before or before[name] != value},
         "feature_version": header.feature_version,

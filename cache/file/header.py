@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, get_type_hints
 
-from cache.file.settings import SETTINGS, Setting
+from cache.file.settings import SETTINGS, MelSettings
 from cache.labels.table import ColumnNames
 from cache.shared.errors import CacheError, DamagedCache
 from cache.shared.segment import MIDDLE, Crop, CropName
@@ -77,10 +77,10 @@ class Header:
     Each field but `settings` and `dtype` is a root attribute of the same name; each setting is one of its own.
     """
 
-    settings: Mapping[str, Setting]  # the feature settings, by the names in `cache.file.settings.SETTINGS`
-    feature_version: int  # version of the code that computes X
-    class_names: tuple[str, ...] = field(metadata={"check": _are_class_names})  # the position is the label index
-    dtype: str  # element type of X, a key of `cache.file.columns.X_DTYPES`
+    settings: MelSettings = field(default_factory=MelSettings)
+    feature_version: int = 0  # version of the code that computes X
+    class_names: tuple[str, ...] = _stored((), _are_class_names)  # the position is the label index
+    dtype: str = "float32"  # element type of X, a key of `cache.file.columns.X_DTYPES`
     # 64 hexadecimal digits that name the content, see `cache.file.columns.fingerprint`; "" before there is any.
     fingerprint: str = ""
     # The libraries that made the cache, with their versions; JSON in the file.
@@ -134,7 +134,7 @@ class Header:
     @property
     def determines_rows(self) -> dict[str, object]:
         """The part that the rows of a clip depend on."""
-        rows = {"settings": dict(self.settings), "feature_version": self.feature_version, "dtype": self.dtype}
+        rows = {"settings": self.settings.as_dict(), "feature_version": self.feature_version, "dtype": self.dtype}
         # Unfinished rows of earlier versions show the middle.
         return rows if self.cropping == MIDDLE else rows | self.cropping._asdict()
 
@@ -150,7 +150,7 @@ class Header:
         # HDF5 keeps text as UTF-8 only.
         own["data_dir"] = self.data_dir if is_utf8(self.data_dir) else ""
         own |= {name: json.dumps(own[name]) for name, stored in _FIELDS.items() if stored.get("is_json")}
-        return {"format": FORMAT, **self.settings, **own, "class_names": list(self.class_names)}
+        return {"format": FORMAT, **self.settings.as_dict(), **own, "class_names": list(self.class_names)}
 
     @classmethod
     def read(cls, attributes: Mapping[str, Any], dtype: str) -> Self:
@@ -162,7 +162,7 @@ class Header:
         if odd := {*attributes} ^ ({*ATTRIBUTES} - {*missing}):
             raise DamagedCache(f"it has other attributes than this format, {min(odd)[:40]!r} is lacking or too much")
         found = {name: missing[name] if name in missing else _plain(attributes[name]) for name in ATTRIBUTES}
-        settings = {name: _checked(name, found[name], kind, {}) for name, kind in SETTINGS.items()}
+        settings = MelSettings(**{name: _checked(name, found[name], kind, {}) for name, kind in SETTINGS.items()})
         hints = get_type_hints(cls)
         own = {name: _checked(name, found[name], hints[name], stored) for name, stored in _FIELDS.items()}
         own |= {name: tuple(own[name]) for name in ("class_names", "tables")}
@@ -174,6 +174,9 @@ class Header:
 
 # How each field is stored that is an attribute, by its name.
 _FIELDS = {one.name: one.metadata for one in fields(Header) if one.name not in ("settings", "dtype")}
+# The fields about tables of labels, which a cache without tables leaves as they are; the first name columns of theirs.
+COLUMN_FIELDS = tuple(f"{role}_column" for role in ColumnNames._fields)
+ABOUT_LABELS = (*COLUMN_FIELDS, "point", "widen", "label_length", "background")
 # The names of all root attributes.
 ATTRIBUTES = ("format", *_FIELDS, *SETTINGS)
 

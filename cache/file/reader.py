@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cache.file.columns import COLUMNS, CUT_SHORT, REJECTED, Columns, Rejected
 from cache.file.container import is_sealed, mapped, open_hdf5
 from cache.file.header import Header, format_version_of, lacking
-from cache.file.settings import MelSettings, Setting
+from cache.file.settings import Setting
 from cache.file.validate import check_arrays
 from cache.shared.errors import CacheError, DamagedCache, MissingCache, UserError
 from cache.shared.files import LFS_REMEDY, Stamp, as_path, is_lfs_pointer, open_regular, stamp_of
@@ -63,7 +63,7 @@ class Cache:
     @property
     def settings(self) -> dict[str, Setting]:
         """The feature settings, by the names in `cache.file.settings.SETTINGS`."""
-        return dict(self.header.settings)
+        return self.header.settings.as_dict()
 
     @property
     def feature_version(self) -> int:
@@ -181,7 +181,7 @@ class Cache:
     @property
     def row_seconds(self) -> float:
         """Seconds that a row shows."""
-        return MelSettings(**self.settings).row_seconds  # type: ignore[arg-type]
+        return self.header.settings.row_seconds
 
     @property
     def is_longer(self) -> npt.NDArray[np.bool_]:

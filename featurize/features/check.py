@@ -47,7 +47,7 @@ def _difference(data: Path, cache: Cache, i: int) -> float:
         raise UserError(f"{path}: {error.strerror}; give the folder the cache was made from") from None
     if (status.st_size, status.st_mtime_ns) != (cache.columns["size"][i], cache.columns["mtime_ns"][i]):
         raise UserError(f"{path} changed since the cache was made; bring the cache up to date first")
-    expected = librosa_spectrogram(path, MelSettings(**cache.settings), segment)  # type: ignore[arg-type]
+    expected = librosa_spectrogram(path, cache.header.settings, segment)
     return float(np.abs(cache.X[i, :, :, 0].astype(np.float32) - expected).max())
 
 

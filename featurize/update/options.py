@@ -5,17 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from cache.labels.table import USUAL, ColumnNames
 from cache.shared.errors import UserError
 from cache.shared.files import as_path
-from cache.shared.options import checked_value, option
-from cache.shared.segment import MIDDLE, Crop, CropName
+from cache.shared.options import option
+from cache.shared.segment import MIDDLE, CropName
 from cache.shared.text import printable
 
 if TYPE_CHECKING:
-    from cache.file.reader import Cache
     from cache.file.settings import Setting
 
 # Instead of names: every folder that has audio in it, and every label.
@@ -41,7 +39,8 @@ _REMEMBERED = "as the cache has it, else {}"
 class Options:
     """The options of one run; None and empty mean: as the cache remembers it.
 
-    A new option is a field here: it becomes an argument of build() and an option of `python -m featurize`.
+    A new option is a field here: it becomes an argument of build() and an option of `python -m featurize`. A cache
+    remembers it if its header has a field of the same name.
     """
 
     # Arguments of build() that the command gives in its own way.
@@ -132,76 +131,9 @@ class Options:
     dashboard: bool = option(False, "Print the address of the cluster's dashboard.")
 
     @property
-    def columns(self) -> ColumnNames:
-        """The columns of tables of labels that are named."""
-        return ColumnNames(self.file_column, self.start_column, self.end_column, self.label_column)
-
-
-class Labelling(NamedTuple):
-    """Which labels are asked for."""
-
-    tables: tuple[Path, ...] = ()  # tables of labels, and folders of them
-    columns: ColumnNames = USUAL  # the columns that the user named
-    point: float = 0.0  # the length in seconds to give to labels of a point in time; 0: skip them
-    widen: bool = False  # whether labels shorter than the median are widened to it around their middle
-    background: int = 0  # how many segments without a label to take of each labelled recording
-    length: float = 0.0  # the median in seconds, as it was when segments were first made of it; 0 if it is not known
-
-    @property
-    def has_length(self) -> bool:
-        """Whether the median length of the labels matters."""
-        return bool(self.tables) and (self.widen or self.background > 0)
-
-
-def resolved_labelling(options: Options, old: "Cache | None") -> Labelling:
-    """Return which labels are asked for; options that are not given stay as the cache remembers them."""
-    forgets = [str(path) for path in options.labels[:1]] == [NONE]
-    remembered = [] if old is None or forgets else old.table_paths
-    for path in remembered:
-        if not path.exists():
-            raise UserError(
-                f"{path} is not there, and the cache has labels of it; put it back, or forget it with --labels none and"
-                " give the others again"
-            )
-    given = [path.absolute() for path in options.labels[1 if forgets else 0 :]]
-    tables = tuple(dict.fromkeys([*remembered, *given]))
-    if not tables:
-        if any(options.columns) or options.point or options.widen or options.background:
-            raise UserError(
-                "--file-column, --start-column, --end-column, --label-column, --point, --widen and --background are"
-                " about labels; give a table with --labels"
-            )
-        return Labelling()
-    before = Labelling()
-    if old is not None:
-        kept = old.header
-        # Columns belong to the tables, and are forgotten with them.
-        before = Labelling((), USUAL if forgets else kept.columns, kept.point, kept.widen, kept.background)
-    background = before.background if options.background is None else options.background
-    checked_value("background", background, int, 0, MOST_BACKGROUND)
-    return Labelling(
-        tables,
-        ColumnNames(*(b if a is None else a for a, b in zip(options.columns, before.columns, strict=True))),
-        before.point if options.point is None else options.point,
-        before.widen if options.widen is None else options.widen,
-        background,
-    )
-
-
-def resolved_crop(options: Options, remembered: Crop) -> Crop:
-    """Return how long clips become rows: what is asked for, else what the cache remembers.
-
-    Raises a UserError if something is asked for that the crop has no use for.
-    """
-    crop = str(options.crop or remembered.crop)
-    if crop == "middle" and options.overlap is not None:
-        raise UserError("--overlap is about windows of long clips; ask for them with --crop segments or loudest")
-    if crop != "loudest" and options.n_windows is not None:
-        raise UserError("--n-windows is about the loudest windows of long clips; ask for them with --crop loudest")
-    if crop == "middle":
-        return MIDDLE
-    overlap = remembered.overlap if options.overlap is None else options.overlap
-    return Crop(crop, overlap, (options.n_windows or remembered.n_windows) if crop == "loudest" else 1)
+    def forgets_tables(self) -> bool:
+        """Whether the tables are to be forgotten that the cache remembers."""
+        return [str(path) for path in self.labels[:1]] == [NONE]
 
 
 def table_list(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[Path, ...]:

@@ -73,7 +73,7 @@ def why_recompute(old: Cache, header: Header) -> str:
     """Return in words what makes the rows of an old cache useless, or "" if they can be reused."""
     if old.feature_version != header.feature_version:
         return f"the feature code is version {header.feature_version}, the cache's was {old.feature_version}"
-    for name, value in header.settings.items():
+    for name, value in header.settings.as_dict().items():
         if old.settings[name] != value:
             return f"{name} is {value!r}, the cache's was {old.settings[name]!r}"
     if old.X.dtype.name != header.dtype:

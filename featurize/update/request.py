@@ -2,25 +2,30 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from cache.file.header import Header
+from cache.file.header import ABOUT_LABELS, COLUMN_FIELDS, Header
 from cache.file.reader import Cache, open_cache
-from cache.file.settings import MelSettings
 from cache.labels.annotation import Problem, told
 from cache.labels.read import Labels
 from cache.shared.errors import DamagedCache, MissingCache, UserError
 from cache.shared.files import Stamp, stamp_of
-from cache.shared.segment import MIDDLE, Crop
+from cache.shared.options import checked_value, options_in
+from cache.shared.segment import MIDDLE
 from cache.shared.text import human_count, human_list, printable
 from cache.shared.tree import Places, class_places
 from featurize.audio.find import Class, Found, Walked, find_clips, nothing_found, walk_data
 from featurize.features.profiles import resolved_settings
 from featurize.features.row import FEATURE_VERSION
 from featurize.update.classes import classes_of, label_names, recordings_of
-from featurize.update.options import ALL, Labelling, Options, resolved_crop, resolved_labelling
+from featurize.update.options import ALL, MOST_BACKGROUND, Options
 from featurize.update.segments import Segments, Shapes, labels_in, segments_of, shapes, usual_length
+
+# The options that a cache remembers.
+_REMEMBERED = [one.name for one in fields(Header) if one.name in options_in(Options)]
 
 
 class Request(NamedTuple):
@@ -31,12 +36,8 @@ class Request(NamedTuple):
     old: Cache | None  # the cache that is there; None if there is none, or a damaged one
     damage: str  # the fault of the damaged cache that is there; "" if there is none
     stamp: Stamp | None  # by this the file that is there is recognised
-    settings: MelSettings
+    asked: Header  # all that a cache remembers, but for its classes and the parts that are known when it is written
     classes: Sequence[Class]  # the position is the label index
-    max_per_class: int
-    crop: Crop
-    dtype: str
-    labelling: Labelling  # the tables of labels, and how they are read
     found: Found  # the clips
     problems: Sequence[Problem]  # labels that are skipped, and other remarks on lines of tables
 
@@ -48,25 +49,10 @@ class Request(NamedTuple):
     @property
     def header(self) -> Header:
         """The header of the cache, without the parts that are known only when it is written."""
-        folder = self.cache_file.parent
-        return Header(
-            self.settings.as_dict(),
-            FEATURE_VERSION,
-            tuple(one.name for one in self.classes),
-            self.dtype,
-            data_dir=os.path.relpath(self.options.data, folder),
-            max_per_class=self.max_per_class,
-            tables=tuple(os.path.relpath(path, folder) for path in self.labelling.tables),
-            file_column=self.labelling.columns.file or "",
-            start_column=self.labelling.columns.start or "",
-            end_column=self.labelling.columns.end or "",
-            label_column=self.labelling.columns.label or "",
-            point=self.labelling.point,
-            widen=self.labelling.widen,
-            label_length=self.labelling.length,
-            background=self.labelling.background,
+        return replace(
+            self.asked,
+            class_names=tuple(one.name for one in self.classes),
             class_members={one.name: one.members for one in self.classes if one.members != (one.name,)},
-            **self.crop._asdict(),
         )
 
     @property
@@ -89,36 +75,25 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     stamp = _stamp_at(cache_file)
     old, damage = _opened(cache_file)
     header = None if old is None else old.header
-    settings = resolved_settings(options.settings, None if old is None else old.settings)
-    crop = resolved_crop(options, MIDDLE if header is None else header.cropping)
-    labelling = resolved_labelling(options, old)
+    tables = _tables(options, old)
+    asked = replace(
+        _asked(options, old, bool(tables)),
+        data_dir=os.path.relpath(data, cache_file.parent),
+        tables=tuple(os.path.relpath(path, cache_file.parent) for path in tables),
+    )
     shape_of = shapes(data)
     places = class_places(data)
-    walked, labels = _walked_for_labels(data, places, labelling, shape_of, notify)
-    walked, classes = classes_of(options, header, places, walked, labels, bool(labelling.background), notify)
-    if labelling.has_length:
+    walked, labels = _walked_for_labels(data, places, tables, asked, shape_of, notify)
+    walked, classes = classes_of(options, header, places, walked, labels, bool(asked.background), notify)
+    if asked.widen or asked.background:
         before = 0.0 if header is None else header.label_length
-        length = usual_length(labels.annotations, classes, before, settings.row_seconds, notify)
-        labelling = labelling._replace(length=length)
-    segments = segments_of(data, labels, classes, labelling, shape_of, notify)
-    _check_labels(labelling, labels, classes, segments)
-    remembered = 0 if header is None else header.max_per_class
-    max_per_class = remembered if options.max_per_class is None else options.max_per_class
-    request = Request(
-        options=options,
-        cache_file=cache_file,
-        old=old,
-        damage=damage,
-        stamp=stamp,
-        settings=settings,
-        classes=classes,
-        max_per_class=max_per_class,
-        crop=crop,
-        dtype=str(options.dtype or ("float32" if header is None else header.dtype)),
-        labelling=labelling,
-        found=find_clips(walked, classes, max_per_class, segments.clips, recordings_of(labels)),
-        problems=[*labels.problems, *segments.problems],
-    )
+        length = usual_length(labels.annotations, classes, before, asked.settings.row_seconds, notify)
+        asked = replace(asked, label_length=length)
+    segments = segments_of(data, labels, classes, asked, shape_of, notify)
+    _check_labels(tables, labels, classes, segments)
+    found = find_clips(walked, classes, asked.max_per_class, segments.clips, recordings_of(labels))
+    problems = [*labels.problems, *segments.problems]
+    request = Request(options, cache_file, old, damage, stamp, asked, classes, found, problems)
     return _without_empty(request, walked, segments, notify)
 
 
@@ -146,18 +121,64 @@ def _opened(cache_file: Path) -> tuple[Cache | None, str]:
         return None, str(error).split("; make it again")[0]
 
 
+def _tables(options: Options, old: Cache | None) -> list[Path]:
+    """Return the tables of labels, and folders of them: those that the cache remembers, and those that are given."""
+    remembered = [] if old is None or options.forgets_tables else old.table_paths
+    for path in remembered:
+        if not path.exists():
+            raise UserError(
+                f"{path} is not there, and the cache has labels of it; put it back, or forget it with --labels none and"
+                " give the others again"
+            )
+    given = [path.absolute() for path in options.labels[options.forgets_tables :]]
+    return list(dict.fromkeys([*remembered, *given]))
+
+
+def _asked(options: Options, old: Cache | None, has_tables: bool) -> Header:
+    """Return the header that is asked for; an option that is not given stays as the cache remembers it."""
+    default, before = Header(), Header() if old is None else old.header
+    given = {
+        name: str(value) if isinstance(value, StrEnum) else value
+        for name in _REMEMBERED
+        if (value := getattr(options, name)) is not None
+    }
+    if not has_tables and any(map(given.get, ABOUT_LABELS)):
+        raise UserError(
+            "--file-column, --start-column, --end-column, --label-column, --point, --widen and --background are about"
+            " labels; give a table with --labels"
+        )
+    # Columns belong to the tables, and are forgotten with them.
+    forgotten = ABOUT_LABELS if not has_tables else COLUMN_FIELDS if options.forgets_tables else ()
+    kept: dict[str, Any] = {name: getattr(default if name in forgotten else before, name) for name in _REMEMBERED}
+    settings = resolved_settings(options.settings, None if old is None else old.settings)
+    asked = Header(settings, FEATURE_VERSION, **kept | given)
+    checked_value("background", asked.background, int, 0, MOST_BACKGROUND)
+    if asked.crop == "middle" and options.overlap is not None:
+        raise UserError("--overlap is about windows of long clips; ask for them with --crop segments or loudest")
+    if asked.crop != "loudest" and options.n_windows is not None:
+        raise UserError("--n-windows is about the loudest windows of long clips; ask for them with --crop loudest")
+    if asked.crop == "middle":
+        return replace(asked, **MIDDLE._asdict())
+    return asked if asked.crop == "loudest" else replace(asked, n_windows=1)
+
+
 def _walked_for_labels(
-    data: Path, places: Places, labelling: Labelling, shape_of: Shapes, notify: Callable[[str], None]
+    data: Path,
+    places: Places,
+    tables: Sequence[Path],
+    asked: Header,
+    shape_of: Shapes,
+    notify: Callable[[str], None],
 ) -> tuple[Walked | None, Labels]:
     """Walk all of DATA, where recordings that have labels may lie anywhere, and read the labels.
 
     Raises a UserError if nothing can be used of the tables that are asked for; the message has each reason.
     """
-    if not labelling.tables:
+    if not tables:
         return None, Labels([], [], [])
     walked = walk_data(data, places, places.names, with_rest=True)
-    labels = labels_in(walked, labelling, shape_of)
-    if not labels.annotations and not (labels.empty and labelling.background):
+    labels = labels_in(walked, tables, asked, shape_of)
+    if not labels.annotations and not (labels.empty and asked.background):
         reasons = [line.removesuffix("; skipped") for line in told(one for one in labels.problems if one.skipped)]
         if labels.empty:
             n_empty = human_count(len(labels.empty), "recording")
@@ -168,9 +189,9 @@ def _walked_for_labels(
     return walked, labels
 
 
-def _check_labels(labelling: Labelling, labels: Labels, classes: Sequence[Class], segments: Segments) -> None:
+def _check_labels(tables: Sequence[Path], labels: Labels, classes: Sequence[Class], segments: Segments) -> None:
     """Raise a UserError if labels are asked for and none gives a clip."""
-    if not labelling.tables or segments.clips or segments.doubles:
+    if not tables or segments.clips or segments.doubles:
         return
     names = human_list(label_names(labels.annotations))
     raise UserError(
@@ -187,7 +208,7 @@ def _without_empty(request: Request, walked: Walked, segments: Segments, notify:
     there = {clip.label for clip in request.found.clips}
     for label, one in enumerate(request.classes):
         if label not in there and label not in segments.doubles:
-            raise nothing_found(one, walked, request.found, bool(request.labelling.tables))
+            raise nothing_found(one, walked, request.found, bool(request.asked.tables))
     reasons = {label: doubles[0] for label, doubles in segments.doubles.items() if label not in there}
     return without_classes(request, reasons, notify)
 

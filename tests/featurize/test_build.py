@@ -140,7 +140,7 @@ def test_a_background_that_a_cache_remembers_is_held_to_the_limit(data: Path, mo
     said: list[str] = []
     build(data, labels=data / "n.txt", background=3, notify=said.append)
     assert "n.wav: 2 of the 3 background segments of 0.5 s fit between its labels" in said
-    monkeypatch.setattr("featurize.update.options.MOST_BACKGROUND", 2)
+    monkeypatch.setattr("featurize.update.request.MOST_BACKGROUND", 2)
     with pytest.raises(UserError, match=r"background is 3; .* from 0 to 2"):
         build(data)
 

@@ -17,7 +17,7 @@ from cache.__main__ import app
 from cache.file.columns import COLUMNS, REJECTED, fingerprint
 from cache.file.container import ALIGNMENT, SEAL_OFFSET, seal
 from cache.file.header import FORMAT_VERSION, Header, lacking
-from cache.file.settings import SETTINGS
+from cache.file.settings import SETTINGS, MelSettings
 from cache.labels.table import ColumnNames
 from cache.look.info import check_rows
 from featurize import build
@@ -66,7 +66,7 @@ def forge(content, tmp_path):
         data = {k: v for k, v in {**content[1], **dict(arrays)}.items() if k not in without}
         if "fingerprint" not in (*dict(attributes), *without):
             try:
-                settings = {name: attrs[name] for name in SETTINGS}
+                settings = MelSettings(**{name: attrs[name] for name in SETTINGS})
                 names = tuple(attrs["class_names"])
                 header = Header(settings, attrs["feature_version"], names, data["X"].dtype.name)
                 attrs["fingerprint"] = fingerprint(header, data)

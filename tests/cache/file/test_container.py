@@ -51,8 +51,7 @@ def filled(n, size):
 
 
 def header(arrays, size):
-    settings, class_names = MelSettings().as_dict(), tuple(f"c{i}" for i in range(size.n_classes))
-    made = Header(settings, 1, class_names, size.dtype)
+    made = Header(MelSettings(), 1, tuple(f"c{i}" for i in range(size.n_classes)), size.dtype)
     return replace(made, fingerprint=fingerprint(made, arrays)).attributes()
 
 

@@ -50,7 +50,7 @@ def later(monkeypatch):
     monkeypatch.setattr("cache.file.header.ATTRIBUTES", (*ATTRIBUTES, "preemphasis"))
     monkeypatch.setitem(SETTINGS, "preemphasis", float)
     monkeypatch.setattr("featurize.features.profiles.MelSettings", LaterSettings)
-    monkeypatch.setattr("cache.file.reader.MelSettings", LaterSettings)
+    monkeypatch.setattr("cache.file.header.MelSettings", LaterSettings)
     monkeypatch.setitem(COLUMNS, "loudness", "<f4")
     monkeypatch.setitem(SINCE, FORMAT_VERSION + 1, {"preemphasis": 0.0, "loudness": 0.0})
 
