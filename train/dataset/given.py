@@ -1,7 +1,7 @@
 """Splits that are given: by the folders of DATA, by a table, or by a list for each subset."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,13 @@ def choose_split(
     table: str | None = None,
     val_list: str | None = None,
     test_list: str | None = None,
+    asked: Collection[str] = (),
 ) -> tuple[Subsets, list[str]]:
     """Put every clip into train, validation or test, as it is given or else at random.
 
     Returns the index of every clip into `SPLITS`, and a line for each thing that does not fit: paths that no clip has,
-    groups in two subsets, a subset without a class. Raises a UserError if a file cannot be read, names no clip, or
-    contradicts itself, or a subset that is drawn cannot have clips of every class.
+    groups in two subsets, a subset without a class, a share without effect. Raises a UserError if a file cannot be
+    read, names no clip, or contradicts itself, or a subset that is drawn cannot have clips of every class.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ def choose_split(
         A table with the columns `path` (or `file`) and `split`; "random": given splits are ignored.
     val_list, test_list
         Text files with a path on each line. A clip that neither a list nor the table names is a training clip.
+    asked
+        Those of "val" and "test" whose share the user chose.
     """
     if table is not None and (val_list is not None or test_list is not None):
         raise UserError("--split names all subsets; leave out --val-list and --test-list, or --split")
@@ -63,7 +66,13 @@ def choose_split(
             subset[clip] = -1 if found is None else SPLITS.index(found)
     if (subset != -1).any():
         remarks += _complete(cache, groups, subset)
-        val, test = (0.0 if (subset == i).any() else share for i, share in ((1, val), (2, test)))
+        there = [name for i, name in enumerate(SPLITS) if (subset == i).any()]
+        remarks += [
+            f"--{name} has no effect: the given split has its own {name} clips; --split random draws others"
+            for name in asked
+            if name in there
+        ]
+        val, test = (0.0 if name in there else share for name, share in (("val", val), ("test", test)))
     else:
         subset[:] = 0
     if val or test:

@@ -97,7 +97,9 @@ def fit(
     refuse_one_class(cache.file, cache.class_names)
     groups = groups_of(cache, options.group_by)
     given = options.split_file, options.val_list, options.test_list
-    split, remarks = choose_split(cache, groups, options.val, options.test, options.seed, *given)
+    usual = options_of(cache.n_clips, model=options.model)
+    asked = [name for name in ("val", "test") if getattr(options, name) != getattr(usual, name)]
+    split, remarks = choose_split(cache, groups, options.val, options.test, options.seed, *given, asked)
     folder = new_run(run, options.model)
     record = replace(
         start_record("fit", cache, asdict(options)),

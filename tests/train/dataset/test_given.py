@@ -57,6 +57,14 @@ def test_folders_that_are_sides_are_kept_to(val: str, test: str) -> None:
     assert remarks == []
 
 
+def test_a_share_that_a_given_split_leaves_without_effect_is_named() -> None:
+    paths = [f"{folder}/{name}/{i}.wav" for folder in ("train", "test") for name in CLASSES for i in range(9)]
+    kept, remarks = split(paths, asked=["val", "test"])
+    assert remarks == ["--test has no effect: the given split has its own test clips; --split random draws others"]
+    assert kept == split(paths)[0]
+    assert split(paths, table="random", asked=["val", "test"])[1] == []
+
+
 def test_a_side_that_is_missing_is_made_from_train_and_the_other_stays() -> None:
     paths = [*clips("train/", 20), *clips("test/", 3)]
     found, remarks = split(paths)
