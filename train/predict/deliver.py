@@ -53,7 +53,11 @@ def deliver(
         bad = [Kind.REJECTED] if output.segments is None else [Kind.REJECTED, CLASSIFIED_BUT]
         n_bad = sum(finished.get(path(source)) in bad for source in sources)
         if len(left) < len(sources):
-            notice(f"{len(sources) - len(left)} of {len(sources)} files are finished already")
+            is_late = output.segments is not None and not output.segments.exists()
+            beside = f": {output.segments} lacks their detections" if is_late else ""
+            notice(
+                f"{len(sources) - len(left)} of {len(sources)} files are finished already and stay as they are{beside}"
+            )
         # Sound that is still coming ends with a signal as with its end: what was found until then is written.
         is_live = any(source.is_stdin for source in left)
         try:

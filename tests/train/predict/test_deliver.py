@@ -363,6 +363,20 @@ def test_a_recording_whose_name_is_too_long_for_labels_is_named_and_the_next_one
     assert [file.name.split(".")[0] for file in (tmp_path / "labels").iterdir()] == ["b"]
 
 
+def test_files_that_are_finished_are_said_to_stay_as_they_are_and_to_lack_segments_that_were_not_asked_for_then(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, segments = tmp_path / "out.csv", tmp_path / "segments"
+    opened = open_run(run)
+    sources = [Source(tmp_path / "a.wav", "a.wav")]
+    found = Recording(sources[0].path, Kind.CLIP, 1.0, "dog", dict.fromkeys(opened.class_names, 0.3))
+    deliver(opened, sources, lambda _: [found], Output("csv", out))
+    capsys.readouterr()
+    deliver(opened, sources, lambda _: [], Output("csv", out, resume=True, segments=segments))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"1 of 1 files are finished already and stay as they are: {segments} lacks their detections"
+
+
 def test_a_killed_command_goes_on_and_standard_input_is_the_file(run: Path, folder: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.wav"
     soundfile.write(long, np.concatenate([tone("dog", 200), tone("cat", 200)]), 16000)
