@@ -203,6 +203,9 @@ def test_the_command_scores_what_predict_finds(mine: Path, yard: Path) -> None:
     assert result["misses"][0].keys() == {"recording", "start", "end", "class", "probability", "instead"}
     assert "kept_thresholds" not in result
     assert (mine / "recordings.html").exists()
+    assert "Shown are" not in (mine / "recordings.html").read_text(encoding="utf-8"), (
+        "a handful of errors is shown whole"
+    )
 
 
 @pytest.mark.slow

@@ -182,6 +182,15 @@ def test_a_phone_scrolls_in_one_direction_only(opened: Open, page_file: Path, wi
     assert page.evaluate(inside)
 
 
+@pytest.mark.parametrize("width", [360, 390])
+def test_the_scores_of_short_class_names_fit_a_phone_without_scrolling(
+    opened: Open, fit_page: Path, width: int
+) -> None:
+    page = opened(fit_page, viewport={"width": width, "height": 844}).page
+    table = page.get_by_label("Score of each class")
+    assert table.evaluate("e => e.scrollWidth") == table.evaluate("e => e.clientWidth")
+
+
 @pytest.mark.parametrize(("scheme", "viewport"), SCREENS)
 def test_axe_finds_nothing_serious(opened: Open, page_file: Path, scheme: str, viewport: dict[str, int]) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
