@@ -1,4 +1,4 @@
-"""A whole fit of `compact`, by its recipe, by the one before it and in PyTorch: `python -m tests.bench.compact SIDE`.
+"""A fit of `compact`, by its recipe, by that of 2026-11-28 and in PyTorch: `python -m tests.bench.compact SIDE`.
 
 Each is a process of its own, in which nothing of another side is loaded, and prints a line an epoch: seconds since
 the libraries were loaded, and accuracy on the clips held back if there are any. All build the network, vary the same
@@ -22,67 +22,36 @@ from train.models.compact import STRIDE
 
 BATCH_SIZE = 32
 Clock = Callable[[], float]
-# The recipe before: AdamW for 60 epochs, voices varied less and masked more, more filters and columns at the
-# beginning of the network, half the frames at its end, layers in the operations that Keras makes of them, and its loop.
-EARLIER = Augmentation(time_stretch=0.15, mel_stretch=0.1, mel_shift=4.0, mel_mask=16.0, time_mask=0.2)
-EARLIER_RATE, EARLIER_DECAY = 2e-3, 0.05
-EARLIER_STRIDE = 8
+# The network of 2026-11-28 began with more filters, and halved the time axis a block later.
+EARLIER_BLOCKS = ((24, 5, (2, 1), None), (32, 3, (2, 2), (2, 1)))
+# AdamW's, in PyTorch.
+TORCH_RATE, TORCH_DECAY = 2e-3, 0.05
 
 
 def ours(cache: Cache, train: Any, val: Any, epochs: int, seed: int, clock: Clock) -> Iterator[tuple[float, float]]:
     """As `train fit` does it."""
-    from train.models.recipes import recipe
-
-    yield from _keras(cache, train, val, epochs, seed, clock, recipe("compact").augmentation, earlier=False)
-
-
-def before(cache: Cache, train: Any, val: Any, epochs: int, seed: int, clock: Clock) -> Iterator[tuple[float, float]]:
-    """By the recipe before, in the loop before."""
-    yield from _keras(cache, train, val, epochs, seed, clock, EARLIER, earlier=True)
-
-
-def _keras(
-    cache: Cache,
-    train: Any,
-    val: Any,
-    epochs: int,
-    seed: int,
-    clock: Clock,
-    augmentation: Any,
-    earlier: bool,
-) -> Iterator[tuple[float, float]]:
-    from train.backend.keras import keras, reseed, seed_everything
+    from train.backend.keras import reseed, seed_everything
     from train.dataset.rows import Batches
     from train.fitting.loop import compile_steps
     from train.models.inference import forward, predict_rows
-    from train.models.recipes import build_model, build_to_train
+    from train.models.recipes import build_model, build_to_train, recipe
 
     started = clock()
     seed_everything(seed, deterministic=False)
     n_frames = cache.columns["n_frames"].astype(np.int64)
     n_steps = epochs * -(-len(train) // BATCH_SIZE)
     n_classes = len(cache.class_names)
-    if earlier:
-        _as_it_was()
     model = build_to_train("compact", n_classes, None, n_steps, int(n_frames.max()))
-    if earlier:
-        schedule = keras.optimizers.schedules.CosineDecay(
-            EARLIER_RATE / 50, n_steps - n_steps // 10, warmup_target=EARLIER_RATE, warmup_steps=max(1, n_steps // 10)
-        )
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=EARLIER_DECAY)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=0.1), metrics=["accuracy"])
     compiled = compile_steps(model)
-    batches = Batches(cache.X, cache.y, train, BATCH_SIZE, model.input_shape[2], augmentation, n_frames)
+    batches = Batches(
+        cache.X, cache.y, train, BATCH_SIZE, model.input_shape[2], recipe("compact").augmentation, n_frames
+    )
     whole = build_model("compact", n_classes)
     scoring = 0.0
     for epoch in range(epochs):
         batches.shuffle(seed, epoch)
         reseed(model, seed, epoch)
-        if earlier:
-            model.fit(_fed(batches), initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
-        else:
-            one_epoch(compiled, batches)
+        one_epoch(compiled, batches)
         paused = clock()
         accuracy = float("nan")
         if len(val):
@@ -92,29 +61,12 @@ def _keras(
         yield clock() - started - scoring, accuracy
 
 
-def _fed(batches: Any) -> Any:
-    """Batches as Keras's fit() takes them."""
-    from train.backend.keras import keras
+def before(cache: Cache, train: Any, val: Any, epochs: int, seed: int, clock: Clock) -> Iterator[tuple[float, float]]:
+    """The same with the network of 2026-11-28."""
+    from train.models import compact
 
-    class Fed(keras.utils.PyDataset):  # type: ignore[misc]
-        def __len__(self) -> int:
-            return len(batches)
-
-        def __getitem__(self, index: int) -> Any:
-            return batches[index]
-
-    return Fed()
-
-
-def _as_it_was() -> None:
-    from train.backend.keras import keras
-    from train.models import compact, recipes
-
-    _, _, third, fourth, last = compact._BLOCKS
-    first = (24, 5, (2, 1), None), (32, 3, (2, 2), (2, 1))
-    compact._BLOCKS = (*first, third, (*fourth[:3], (1, 2)), last)
-    compact.STRIDE = recipes.STRIDE = EARLIER_STRIDE
-    compact._fused_normalization = lambda: keras.layers.BatchNormalization
+    compact._BLOCKS = (*EARLIER_BLOCKS, *compact._BLOCKS[len(EARLIER_BLOCKS) :])
+    yield from ours(cache, train, val, epochs, seed, clock)
 
 
 class Varied:
@@ -184,8 +136,8 @@ def torch(
     n_columns = min(128, -(-n_frames // STRIDE) * STRIDE)
     network = Compact(len(cache.class_names)).to(memory_format=torch.channels_last)
     n_batches = -(-len(train) // BATCH_SIZE)
-    optimizer = torch.optim.AdamW(network.parameters(), EARLIER_RATE, weight_decay=EARLIER_DECAY, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, EARLIER_RATE, epochs * n_batches, pct_start=0.1)
+    optimizer = torch.optim.AdamW(network.parameters(), TORCH_RATE, weight_decay=TORCH_DECAY, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, TORCH_RATE, epochs * n_batches, pct_start=0.1)
 
     def accuracy() -> float:
         network.eval()

@@ -1,10 +1,12 @@
 """Measure two sides in turns, so that a machine whose speed drifts slows both, and keep the medians."""
 
+import io
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -32,12 +34,24 @@ def in_turns(ours: Callable[[], float], theirs: Callable[[], float], n_pairs: in
     return Pair(a, b, statistics.median(ratios), min(ratios), max(ratios))
 
 
-def run(*command: str) -> str:
-    """Run a Python module to its end from the project's root and return what it printed."""
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+def run(*command: str, code: Path = ROOT) -> str:
+    """Run a Python module of the project, or of other code of it, to its end and return what it printed."""
+    done = subprocess.run([sys.executable, *command], cwd=code, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1:]}")
     return done.stdout
+
+
+def earlier(scratch: Path, commit: str) -> Path | None:
+    """Write the code of an earlier commit into a folder, once; None if there is no history to take it from."""
+    folder = scratch / f"code-{commit}"
+    if not folder.exists():
+        done = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
+        if done.returncode:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            archive.extractall(folder, filter="data")
+    return folder
 
 
 def printed(*command: str) -> float:
@@ -45,12 +59,12 @@ def printed(*command: str) -> float:
     return float(run(*command).strip().splitlines()[-1])
 
 
-def seconds(*command: str) -> float:
-    """Return how long a whole process takes."""
+def seconds(*command: str, code: Path = ROOT) -> float:
+    """Return how long a whole process takes, by other code of the project if it is given."""
     # Data that the run before has left to be written would slow this one.
     os.sync()
     started = time.perf_counter()
-    run(*command)
+    run(*command, code=code)
     return time.perf_counter() - started
 
 
