@@ -3,8 +3,10 @@
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -38,19 +40,39 @@ class Checkpoint:
     step count says which epoch the model has finished, and restore() brings the other two files in line with it.
 
     The arrays are in archives of NumPy, which are written in an eighth of the time of Keras's own files of weights: a
-    tenth of an epoch of a few hundred clips.
+    tenth of an epoch of a few hundred clips. A thread writes them while the next epoch is trained, because it takes as
+    long again until the disk has them. At the end of a block `with Checkpoint(..)` they are written.
     """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.folder = own_folder(run_dir / CHECKPOINT)
+        self._writer = ThreadPoolExecutor(1)
+        self._written: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.shutdown()
+        self._raise_errors()
 
     def save(self, model: Model, history: History, best_weights: Weights) -> None:
-        """Keep an epoch, and the weights of the best epoch so far."""
+        """Begin to keep an epoch, and the weights of the best epoch so far; raises the OSError of the epoch before."""
+        latest = [*model.get_weights(), *(variable.numpy() for variable in model.optimizer.variables)]
+        self._raise_errors()
+        self._written = [self._writer.submit(self._keep, list(history), best_weights, latest)]
+
+    def _raise_errors(self) -> None:
+        """Wait until the last epoch is written, and raise the error if it could not be."""
+        while self._written:
+            self._written.pop().result()
+
+    def _keep(self, history: History, best_weights: Weights, latest: Weights) -> None:
         write_history(self.run_dir, history)
         if best_epoch(history) == len(history) - 1:
             self._write(_BEST, best_weights)
-        self._write(_LATEST, [*model.get_weights(), *(variable.numpy() for variable in model.optimizer.variables)])
+        self._write(_LATEST, latest)
 
     def restore(self, model: Model, n_batches: int) -> tuple[History, Weights]:
         """Load the last kept epoch into a model, which was compiled as in the interrupted fit.

@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -187,7 +188,7 @@ def train_model(
     logs = keras.callbacks.CallbackList(_logs(run_dir), model=model)
     logs.on_train_begin()
     # One bar for the whole fit, so that it shows how long that takes.
-    with progress_bar(options.epochs * n_batches, unit="batch") as bar:
+    with checkpoint or nullcontext(), progress_bar(options.epochs * n_batches, unit="batch") as bar:
         bar.n = bar.initial = len(history) * n_batches
         while len(history) < options.epochs and (not history or len(history) - best_epoch(history) < patience):
             epoch, started = len(history), time.perf_counter()

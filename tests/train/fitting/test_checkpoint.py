@@ -32,12 +32,13 @@ def train(folder: Path, history: History) -> None:
     """Train a model and keep every epoch, as a fit does."""
     folder.mkdir(exist_ok=True)
     (folder / checkpoint.CHECKPOINT).mkdir(exist_ok=True)
-    model, kept, best = Counting(), Checkpoint(folder), []
-    for n in range(1, len(history) + 1):
-        model.train()
-        if best_epoch(history[:n]) == n:
-            best = model.get_weights()
-        kept.save(model, history[:n], best)
+    model, best = Counting(), []
+    with Checkpoint(folder) as kept:
+        for n in range(1, len(history) + 1):
+            model.train()
+            if best_epoch(history[:n]) == n:
+                best = model.get_weights()
+            kept.save(model, history[:n], best)
 
 
 def restored(folder: Path) -> tuple[int, History, int]:
@@ -124,3 +125,15 @@ def test_a_flipped_bit_in_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(UserError, match="is damaged"):
         restored(tmp_path)
+
+
+def test_a_disk_that_takes_no_more_ends_a_fit_at_the_next_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Checkpoint, "_write", write)
+    for n_epochs in (1, 2):
+        with pytest.raises(OSError, match="No space left"):
+            train(tmp_path, HISTORIES[0][:n_epochs])

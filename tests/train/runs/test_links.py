@@ -42,7 +42,8 @@ def made(tones_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def save_checkpoint(folder: Path) -> None:
     history = read_history(folder)
     # The epoch after the best one is kept with the weights of both.
-    Checkpoint(folder).save(Counting(), history[: best_epoch(history) + 1], [np.zeros(3, np.float32)])
+    with Checkpoint(folder) as kept:
+        kept.save(Counting(), history[: best_epoch(history) + 1], [np.zeros(3, np.float32)])
 
 
 def save_fold(folder: Path) -> None:
