@@ -19,6 +19,7 @@ from featurize.audio.audio import Audio, ClipError, Reading, audio_of, check_sr
 from featurize.audio.find import Clip
 from featurize.audio.pieces import Loudest, cut_windows, open_clip
 from featurize.audio.resample import Sound, mono_blocks, n_resampled, sound_remark
+from featurize.features.profiles import Wish, asked_settings, resolved_settings
 from featurize.features.row import check_reach, energy, n_frames_of, write_spectrogram
 
 Rows = npt.NDArray[Any]
@@ -236,20 +237,40 @@ class _Windows:
         return [first._replace(remark="; ".join(filter(None, remarks))), *others]
 
 
-def row_of_file(path: str, settings: MelSettings) -> Float32:
-    """Compute the row of a clip by its path, which may be that of a segment; see `featurize.featurize_clip`."""
-    out = np.empty(ROW_SHAPE, np.float32)
+def featurize_clip(
+    clip: str | os.PathLike[str] | npt.NDArray[np.floating], settings: Wish = None, *, sr: int | None = None
+) -> Float32:
+    """Compute the normalised mel spectrogram of one clip, to the bit as it would be in a cache.
+
+    Returns an array of shape (128, 128, 1), in [0, 1]. Raises a ClipError if the clip cannot be used; the message says
+    why, and names the file.
+
+    Parameters
+    ----------
+    clip
+        An audio file, the path of a segment as a cache has it, or samples: floats of shape (n,), or (n_channels, n) of
+        which the mean is taken.
+    settings
+        The feature settings, as for `build`; the project's contract by default.
+    sr
+        The sample rate of samples in Hz.
+    """
+    wanted, out = resolved_settings(asked_settings(settings)), np.empty(ROW_SHAPE, np.float32)
+    if not isinstance(clip, str | os.PathLike):
+        write_row(_audio_of(clip, sr), wanted, out)
+        return out
+    path = os.fspath(clip)
     try:
         with open_clip(path) as audio:
-            write_row(audio, settings, out)
+            write_row(audio, wanted, out)
     except ClipError as error:
         gone = not Path(recording_of(path)).exists() and not Path(path).exists()
         raise ClipError(f"{path}: {'there is no such file' if gone else error}", error.passing) from None
     return out
 
 
-def row_of_samples(y: npt.NDArray[np.floating], sr: int | None, settings: MelSettings) -> Float32:
-    """Compute the row of samples, shape (n,) or (n_channels, n); see `featurize.featurize_clip`."""
+def _audio_of(y: npt.NDArray[np.floating], sr: int | None) -> Audio:
+    """Return samples as an open clip."""
     if sr is None:
         raise UserError("samples need their sample rate; give it as featurize_clip(y, sr=22050)")
     y = np.asarray(y)
@@ -260,6 +281,4 @@ def row_of_samples(y: npt.NDArray[np.floating], sr: int | None, settings: MelSet
     check_sr(sr, "the sample rate is")
     with np.errstate(over="ignore"):  # a sample that is too large is refused when the row is finished
         samples = np.ascontiguousarray(np.atleast_2d(y).T, np.float32)
-    out = np.empty(ROW_SHAPE, np.float32)
-    write_row(audio_of(samples, sr, y.dtype.name), settings, out)
-    return out
+    return audio_of(samples, sr, y.dtype.name)
