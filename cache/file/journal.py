@@ -67,7 +67,7 @@ def gathered_path(rows_path: Path) -> Path:
 
 
 def room_path(rows_path: Path, number: int) -> Path:
-    """Return a file in which the rows of a batch wait that are more than a worker keeps in memory."""
+    """Return the file for the rows of a batch, if they are more than a worker keeps in memory."""
     return rows_path.with_name(f"{rows_path.name}.rows-{number}")
 
 

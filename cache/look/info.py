@@ -59,7 +59,7 @@ def as_text(cache: Cache, width: int | None = None) -> str:
     made_by = ", ".join(f"{name} {version}" for name, version in cache.header.versions.items())
     most = f"the first {cache.header.max_per_class} of each class" if cache.header.max_per_class else "all clips"
     silent = n_silent_windows(cache)
-    # What is "" is not shown.
+    # A fact that is "" is not shown.
     facts = [
         ("X", f"({n}, {', '.join(map(str, ROW_SHAPE))}) {cache.X.dtype}"),
         ("y", f"{cache.y.shape} {cache.y.dtype}, one-hot"),

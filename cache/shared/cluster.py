@@ -173,7 +173,7 @@ class _Executor(Executor):
 
 
 def shortcoming(needs: Needs) -> str:
-    """Return in words that follow the name of this worker what it lacks, or ""."""
+    """Say what this worker lacks, in words that follow its name; "" for nothing."""
     here = needs.software()
     for name, version in needs.versions:
         if here[name] != version:
@@ -230,7 +230,7 @@ def portable(call: Callable[[], T]) -> Callable[[], T]:
 
 
 def _in_words(error: BaseException) -> str:
-    """Return the error of a task in words that follow the name of its worker."""
+    """Say why a task failed, in words that follow the name of its worker."""
     # The error of a missing package comes wrapped in other exceptions.
     if missing := re.search(r"No module named '(\w+)|No package metadata was found for (\w+)", str(error)):
         package = missing[1] or missing[2]

@@ -54,7 +54,7 @@ def open_regular(file: Path) -> BinaryIO:
 
 
 def read_text(file: Path, limit: int = MAX_TEXT) -> str:
-    """Return the text of a file that somebody else may have written, in UTF-8 or, with its mark, in UTF-16.
+    """Return the text of a file that somebody else may have written, in UTF-8 or, with a byte order mark, in UTF-16.
 
     Raises a UserError if it cannot be read, is not a regular file, has more bytes than the limit, is not text, or is a
     Git LFS pointer.

@@ -199,7 +199,7 @@ def _refused(param: Any, ctx: Any, why: str) -> Exception:
 
 
 def _may_be_any(known: Any, paths: Iterable[str | Path]) -> bool:
-    """Whether nothing is asked of paths but that they can be read if they are there, and that is so."""
+    """Whether paths need not exist, and those that do need only be readable, and are."""
     return (
         (known.file_okay and known.dir_okay)
         and not (known.exists or known.writable or known.resolve_path)

@@ -66,7 +66,7 @@ def plain(name: str) -> str:
 
 
 def terminal_width() -> int | None:
-    """Return the columns of the terminal that stdout is, or None where it is none: in a file no line is folded."""
+    """Return the width of the terminal that stdout is; None for a file or a pipe, whose lines are not folded."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 

@@ -242,7 +242,7 @@ def class_places(data: str | os.PathLike[str]) -> Places:
 
 
 def _entries(top: str | os.PathLike[str], folder: str) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and the paths of the audio files in a folder, sorted, hidden ones not."""
+    """Return the names of the folders and the paths of the audio files in a folder, sorted, without hidden ones."""
     is_folder = {entry.name: _is_folder(entry) for entry in _visible(f"{os.fspath(top)}/{folder}")}
     names = sorted(is_folder)
     audio = [f"{folder}{name}" for name in names if not is_folder[name] and _extension(name) in AUDIO_EXTENSIONS]
@@ -250,7 +250,7 @@ def _entries(top: str | os.PathLike[str], folder: str) -> tuple[list[str], list[
 
 
 def subset_and_folder(path: str, folders: Collection[str]) -> tuple[str, str]:
-    """Return the subset in which a file lies, or "", and its class folder; "" if that is none of these."""
+    """Return the subset and the class folder in which a file lies; "" for each in which it does not."""
     first, *rest = path.split("/", 2)
     if first in folders:
         return "", first

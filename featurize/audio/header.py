@@ -148,7 +148,7 @@ def _body(file: int, size: int, start: int, n_bytes: int) -> Body | None:
 
 
 def _mended(file: int, size: int, start: int, n_bytes: int) -> bytes:
-    """Return the header of a WAV with true sizes if its own are 0 or of the first moments; else nothing.
+    """Return the header of a WAV with true sizes if its sizes are 0 or those of its first moments; else nothing.
 
     A recorder that lost power leaves such a header. The bytes behind the stated ones are samples then, not a chunk.
     """

@@ -153,7 +153,7 @@ def _kept(audio: Audio, segment: Segment, parts: list[Float32], recording: Decod
 
 
 def _streamed(audio: Audio, segment: Segment) -> Audio:
-    """Return a segment for which the recording is read, every time that the segment is."""
+    """Return a segment that is read from the recording each time, because it is too long to keep."""
     span = segment.samples(audio.sr)
     return _piece(audio, segment, _length(span), lambda: audio.pieces([span]))
 

@@ -52,7 +52,7 @@ def check_reach(sr: int, settings: MelSettings) -> None:
 
 
 def reach_remark(sr: int, settings: MelSettings) -> str:
-    """Return in words that a clip of a sample rate holds only a part of what a row shows, or ""."""
+    """Return a remark if a clip of a sample rate holds only a part of what a row shows; "" if it holds all."""
     if sr >= min(settings.sr, 2 * settings.fmax):
         return ""
     return f"nothing above {sr / 2000:g} kHz, and a row shows up to {settings.fmax / 1000:g} kHz"

@@ -62,7 +62,7 @@ fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 def update_alone(request: Request) -> tuple[Request, int, Cache]:
-    """Compute what is missing and publish it; return the request as it was at last, the clips computed, the cache."""
+    """Compute what is missing and publish it; return the final request, the number of clips computed, the cache."""
     options = request.options
     why = request.damage or (why_recompute(request.old, request.header) if request.old is not None else "")
     if why:

@@ -1,4 +1,4 @@
-"""The labels of the recordings in DATA, and the segments that are clips: what they name, and background without any."""
+"""The labels of the recordings in DATA, and the segments that are clips: labelled ones, and unlabelled background."""
 
 import math
 import os

@@ -100,7 +100,7 @@ def build(
 
 
 def _warning_for(file: str, line: int) -> Callable[[str], None]:
-    """Return what gives a notice as a warning of a line of the caller's code, at every call again."""
+    """Return a function that gives each notice as a warning at a line of the caller's code."""
     return lambda text: warnings.warn_explicit(text, UserWarning, file, line)
 
 
@@ -133,7 +133,7 @@ def _is_done(request: Request, corrections: Corrections) -> bool:
 
 
 def _update(request: Request) -> tuple[Request, int, Cache]:
-    """Update the cache while no other run may; return the request as it was at last, the rows computed, the cache."""
+    """Update the cache while no other run may; return the final request, the number of clips computed, the cache."""
     # A run that finds nothing to do need not load this.
     from featurize.update.compute import update_alone
 

@@ -52,7 +52,7 @@ class Pool(Protocol):
         """Return the rows of a finished batch in parts, each of shape (some rows, 128, 128, 1)."""
 
     def suspects(self, block: int, tasks: Sequence[Task], future: "Future[Done]") -> Sequence[Task]:
-        """Return the clips of a batch, all or one work item, of which a worker may have died; none if it lives."""
+        """Return the clips of a batch that may have killed a worker, all or one work item; none if it lives."""
 
     def renew(self) -> None:
         """Replace workers that died."""

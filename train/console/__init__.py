@@ -20,7 +20,7 @@ def _run(package: str) -> None:
 
 
 def _foreign(name: str) -> str:
-    """Return in words what stands in the way of one of our packages, or ""."""
+    """Say which other package is found in the place of one of ours; "" if none is."""
     # In a wheel this folder lies beside the packages; in a checkout it lies within one of them.
     homes = Path(__file__).resolve().parents[1:3]
     spec = find_spec(name)

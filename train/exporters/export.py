@@ -189,7 +189,7 @@ def checked_clips(cache: Cache, settings: MelSettings | None, data: Path) -> lis
 
 
 def _read_clip(settings: MelSettings, data: Path, path: str, clip: str, sha256: str) -> CheckedClip | None:
-    """Read a row by its path; None if the clip that it shows, or is a window of, is not the one of a digest."""
+    """Read a row by its path; None if the content of its clip has another digest."""
     from featurize import featurize_clip
     from featurize.audio.audio import ClipError
     from featurize.audio.pieces import open_clip

@@ -166,7 +166,7 @@ def format_named(name: str | None, out: Path) -> ExportFormat:
 
 
 def known(names: type[_Names], name: str, what: str) -> _Names:
-    """Return one of some names; a UserError lists them if this is none of them."""
+    """Return a name as one of some names; a UserError lists them if it is another."""
     if name not in list(names):
         raise UserError(f"there is no {what} {name!r}; there are {', '.join(names)}")
     return names(name)

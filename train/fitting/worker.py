@@ -125,7 +125,7 @@ def _n_cores() -> int:
 def _n_threads(n_workers: int, n_jobs: int, n_cores: int) -> int:
     """Return how many threads each process gets: its share of the cores, or twice that for the sake of the last jobs.
 
-    Of five jobs on two cores, the fifth runs alone; one thread more costs the others a twentieth.
+    With five jobs on two cores, the fifth runs alone. One thread more costs the others a twentieth of their speed.
     """
     n_last = n_jobs % n_workers or n_workers
     return max(1, n_cores // max(n_last, -(-n_workers // 2)))

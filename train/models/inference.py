@@ -60,7 +60,7 @@ _N_COMPARED = 256
 
 
 def forward_of(run: Run, n_frames: int = N_COLUMNS) -> Forward:
-    """Open the model of a run, for spectrograms every column of which is 0 from a number of frames on.
+    """Open the model of a run, for spectrograms whose columns are 0 from a number of frames on.
 
     Raises a UserError if neither the network nor the model can be loaded.
     """
@@ -129,7 +129,7 @@ def write_network(
 
 
 def open_network(folder: Path, n_classes: int, n_frames: int = N_COLUMNS) -> Forward:
-    """Open the network.onnx of a run, for spectrograms every column of which is 0 from a number of frames on.
+    """Open the network.onnx of a run, for spectrograms whose columns are 0 from a number of frames on.
 
     Raises a NoNetwork if there is no such file, it was written from another `model.keras`, it is damaged, or it has
     other classes.

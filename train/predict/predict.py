@@ -205,7 +205,7 @@ def _loudest(
 
 
 def _featurized(cut: Cut, path: Path, audio: Audio, settings: MelSettings, dtype: str) -> _Part:
-    """Return a cut of a recording with its spectrogram; or without one, and in words what is silent."""
+    """Return a cut of a recording with its spectrogram, or with the reason why a silent one has none."""
     y, sr = cut.y, audio.sr
     kind = Kind.CLIP if cut.whole else Kind.WINDOW
     part = _Part(path, kind, cut.start, cut.end, duration=audio.n_samples / sr)

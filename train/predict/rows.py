@@ -100,7 +100,7 @@ def _encoded(text: str) -> bytes:
 
 @contextmanager
 def rows_file(run: Run, file: Path, format: str, resume: bool) -> Iterator[tuple[IO[bytes], dict[str, str]]]:
-    """Open a file for rows where the next one goes, behind the last recording that is finished.
+    """Open a file of rows to go on behind the last recording that is finished.
 
     With it comes, for every finished recording by path(), the kind of its last row, or CLASSIFIED_BUT if that notes so.
     Raises a UserError if the file exists and `resume` is False, or it holds something else.

@@ -64,7 +64,7 @@ class Sink(Protocol):
 
     @property
     def summary(self) -> str:
-        """A sentence, after the last one, on the files that were written and the next step; "" if that shows."""
+        """After the last recording, a sentence on the files that were written and the next step; "" for none."""
 
 
 class Rows:
@@ -246,7 +246,7 @@ class _TooLoudError(Exception):
 def _write(
     path: Path, regions: Sequence[Region], files: Sequence[Path], format: str, subtype: str, highest: float
 ) -> list[int]:
-    """Write regions of a recording as files, and return those that are not written: with a sample beyond the highest.
+    """Write regions of a recording as files, and return those that are not, because a sample is beyond the highest.
 
     Raises a ClipError if the recording cannot be read, or the format cannot hold it.
     """
@@ -286,5 +286,5 @@ def _file_name(name: str, region: Region) -> str:
 
 
 def _safe(class_name: str) -> str:
-    """Return a class as the name of one folder, whoever named it."""
+    """Return the name of a class as that of one folder, whatever characters it has."""
     return printable(class_name).replace("/", "_").lstrip(".") or "_"

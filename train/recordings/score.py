@@ -170,7 +170,7 @@ class ClassScore:
 
 
 class Counts(NamedTuple):
-    """Numbers by threshold, each of shape (.., n_thresholds): of what is found, of false alarms, of what is there."""
+    """Numbers by threshold, each of shape (.., n_thresholds): of windows or events found, of false alarms, of all."""
 
     found: Ints
     false: Ints
@@ -181,17 +181,17 @@ class Counts(NamedTuple):
         return Counts(*(np.tensordot(weights, one, 1) for one in self))
 
     def precision(self) -> Float64:
-        """Return the share of what is found among that and the false alarms; NaN where there are neither."""
+        """Return found / (found + false alarms); NaN where both are 0."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.found / (self.found + self.false))
 
     def recall(self) -> Float64:
-        """Return the share of what is there that is found; NaN where there is nothing."""
+        """Return found / all; NaN where there are none."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.found / self.there)
 
     def f1(self) -> Float64:
-        """Return the harmonic mean of the two; NaN where there is nothing."""
+        """Return the harmonic mean of precision and recall; NaN where there is nothing to find."""
         with np.errstate(invalid="ignore"):
             f1 = 2 * self.found / (self.found + self.false + self.there)
         return np.where(self.there > 0, f1, np.nan)

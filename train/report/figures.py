@@ -244,7 +244,7 @@ def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
 
 
 def _mean_curve(curves: Curves, name: str) -> tuple[list[int], list[float]]:
-    """Return epochs and mean of a measure, as far as half of the curves go: where one ends, a mean of few jumps."""
+    """Return the epochs that half of the curves reach, and the mean of a measure: a mean of few curves would jump."""
     by_epoch: dict[int, list[float]] = {}
     for curve in curves:
         for epoch, value in zip(curve["epoch"], curve[name], strict=True):

@@ -120,7 +120,7 @@ def verdict(other: str, p_other: float, label: str, p_label: float) -> str:
 
 
 def note_on_windows(n: int) -> str:
-    """Say how the picture of a clip with so many windows stands to its probabilities; "" if it has one."""
+    """Say which of a clip's windows the picture shows, and which the probabilities are of; "" if it has one."""
     return f"The picture shows the first of its {n} windows; the probabilities are the mean of all." if n > 1 else ""
 
 

@@ -155,7 +155,7 @@ def own_cache(folder: Path, record: Record, file: Path | None, otherwise: str) -
 
 
 def data_folder(cache: Cache, was: Path | None = None) -> Path:
-    """Return the folder of a cache's clips, as the cache or its place when a run was trained on it, `was`, has it."""
+    """Return the folder of a cache's clips, seen from the cache, or from where it `was` when a run took it."""
     found = [Path(cache.data_folder)]
     if was is not None:
         # A ".." behind a link means one folder by name and another for the system.

@@ -126,7 +126,7 @@ def are_few(n_groups: int, n_clips: int) -> bool:
 
 
 def few_groups(score: Score) -> str:
-    """Say how far the interval of a score can be trusted whose clips are of few groups; "" if they are of many."""
+    """Say how far the interval of a score on clips of few groups can be trusted; "" if there are many groups."""
     if not are_few(score.n_groups, score.n):
         return ""
     if score.n_groups == 1:
