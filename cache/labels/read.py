@@ -263,7 +263,8 @@ def _once(found: Iterable[Annotation], problems: list[Problem]) -> Iterator[Anno
             kept.setdefault((file, label, channel, cell), []).append(one)
             yield one
         elif (copy.start, copy.end) != (start, end):
-            problems.append(Problem(one.table, one.line, f"it is the label of {copy.where} to a millisecond", "copy"))
+            reason = f"it repeats the label of {copy.where} to a millisecond"
+            problems.append(Problem(one.table, one.line, reason, "copy"))
 
 
 def _is_near(a: Annotation, b: Annotation) -> bool:

@@ -182,7 +182,7 @@ def _walked_for_labels(
         reasons = [line.removesuffix("; skipped") for line in told(one for one in labels.problems if one.skipped)]
         if labels.empty:
             n_empty = human_count(len(labels.empty), "recording")
-            reasons.append(f"nothing calls in {n_empty}, by empty tables; --background takes segments of such")
+            reasons.append(f"{n_empty} with an empty table: nothing calls there; --background takes segments of such")
         raise UserError("; ".join(["none of the labels can be used", *reasons]))
     for line in told(labels.problems):
         notify(line)

@@ -281,7 +281,7 @@ def summary(model: Annotated[str, typer_option(options_in(Options)["model"])] = 
 def preview(
     cache: options.CacheFile = options.CACHE,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: png, svg or pdf.")] = Path("sheet.png"),
-    model: Annotated[str, typer.Option(help="Whose augmentation to show.")] = "compact",
+    model: Annotated[str, typer.Option(help="Model whose augmentation to show.")] = "compact",
     seed: Annotated[int, typer.Option(min=0, help="Chooses the clips and how they are varied.")] = 0,
     quiet: options.Quiet = False,
 ) -> None:

@@ -286,7 +286,7 @@ def test_near_copies_of_a_label_count_once(rec: Path) -> None:
     rows = ("1.0,1.8,dog", "1.0004,1.8004,dog", "1.0,1.8,dog", "1.0004,1.8004,cat", "1.01,1.81,dog")
     labels, said = read(rec, "file,start,end,label", *(f"n0.wav,{row}" for row in rows))
     assert [(start, label) for _, start, _, label in labels] == [(1.0, "dog"), (1.0004, "cat"), (1.01, "dog")]  # type: ignore[misc]
-    assert said == [f"{rec.parent}/table.csv:3: it is the label of table.csv:2 to a millisecond; skipped"]
+    assert said == [f"{rec.parent}/table.csv:3: it repeats the label of table.csv:2 to a millisecond; skipped"]
 
 
 def test_the_channel_of_a_selection_is_that_of_its_annotation(rec: Path) -> None:

@@ -206,7 +206,7 @@ def test_an_empty_table_says_that_nothing_calls_and_gives_background(field: Path
     quiet, _ = run(field, labels=field, background=1)
     assert quiet.cache.n_per_class == {"background": 1}
     assert np.allclose(quiet.cache.columns["duration"], 4.096)
-    with pytest.raises(UserError, match="nothing calls in 1 recording, by empty tables; --background takes segments"):
+    with pytest.raises(UserError, match="1 recording with an empty table: nothing calls there; --background takes"):
         build(field, field.parent / "g.h5", labels=[field])
 
 

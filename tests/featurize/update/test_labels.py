@@ -428,7 +428,7 @@ def test_one_sound_in_two_classes_is_named_and_near_copies_count_once(field: Pat
     track(field / "night.wav", spans)
     cache, said, result = made(field, field)
     assert cache.n_per_class == {"frog": 2, "owl": 2}
-    near = "it is the label of night.txt:1 to a millisecond"
+    near = "it repeats the label of night.txt:1 to a millisecond"
     overlap = '"owl" overlaps "frog" in night.txt:3 by more than half, so one sound is in two classes'
     assert [line for line in said if "night.txt" in line] == [
         f"{field}/night.txt:2: {near}; skipped",
