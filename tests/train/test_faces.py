@@ -1,5 +1,6 @@
 """train from Python: what is no path, run or column of a comparison is an error that can be read."""
 
+import inspect
 import pydoc
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import typer
 
 import cache
 import featurize
@@ -16,8 +18,10 @@ from cache.shared.options import options_in
 from featurize import build
 from tests.helpers.made_runs import made_crossval, made_fit
 from train import crossval, evaluate, export, fit
+from train.__main__ import app
 from train.exporters.formats import ExportFormat
 from train.fitting.options import Options
+from train.predict.windows import Windows
 from train.report.mistakes import write_suspects
 from train.report.report import write_report
 from train.runs.directory import open_run
@@ -92,3 +96,16 @@ def test_the_help_of_a_function_names_each_option_and_each_value_that_is_a_name(
         assert missing == ([] if function is fit else ["test", "split_file", "val_list", "test_list"])
     assert "One of middle, segments, loudest." in (build.__doc__ or "")
     assert [name for name in ExportFormat if f'"{name}"' not in (export.__doc__ or "")] == []
+
+
+def test_a_command_has_the_defaults_of_its_function() -> None:
+    def default(function: Callable[..., object], name: str) -> object:
+        return inspect.signature(function).parameters[name].default
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    given = {name: {one.name: one for one in command.params} for name, command in commands.items()}
+    assert given["crossval"]["folds"].default == default(crossval, "n_folds")
+    assert given["crossval"]["repeats"].default == default(crossval, "n_repeats")
+    assert given["export"]["input"].default == default(export, "input")
+    assert given["compare"]["sort"].default == default(compare, "sort")
+    assert given["predict"]["overlap"].show_default == str(Windows.overlap)
