@@ -1,6 +1,6 @@
 """Runs of `python -m featurize` as forks of a process that has it loaded: each without half a second of imports.
 
-A run is a process of its own with the exit of a real one, and may be stopped by any signal. What it imports is there
+A run is a process of its own with the exit of a real one, and may be stopped by any signal. Its imports are there
 before its `code` runs, and its command line is that of the server.
 """
 

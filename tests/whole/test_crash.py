@@ -120,7 +120,7 @@ TURN = {"ENOSPC": 0, "EIO": 1, "interrupt": 0}
 def some_of(calls, n_wanted, how):
     """Numbers of calls to break: the first and last of each kind, and up to n_wanted others at random.
 
-    What breaks in the middle breaks only where bytes are written.
+    Faults in the middle of a run come only where bytes are written.
     """
     if "half-" in how or how == "kill-half":
         writes = [number for number, call in enumerate(calls, 1) if call.split()[0] in WRITING]

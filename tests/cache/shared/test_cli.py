@@ -1,4 +1,4 @@
-"""What a command says to type next can be typed, and a command without arguments shows its help."""
+"""A command that is shown as the next step can be typed, and a command without arguments shows its help."""
 
 import shlex
 import sys
