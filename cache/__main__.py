@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cache.shared.options import once
+from cache.shared.options import once, several
 
 if TYPE_CHECKING:
     from cache import Cache
@@ -27,7 +27,7 @@ Quiet = Annotated[
 ]
 
 
-@app.callback()
+@app.callback(cls=several())
 def commands() -> None:
     """Show what is in a cache of mel spectrograms, verify it, and make a cache of others.
 

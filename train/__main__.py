@@ -16,13 +16,13 @@ from collections.abc import Callable
 
 import typer
 
-from cache.shared.options import once
+from cache.shared.options import once, several
 from train.commands import fit, many, predict, runs
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
-@app.callback()
+@app.callback(cls=several())
 def train() -> None:
     """Train a CNN on a cache of mel spectrograms, see what it is worth, and classify clips with it.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_args
 from cache.shared.errors import UserError
 
 if TYPE_CHECKING:
-    from typer.core import TyperCommand
+    from typer.core import TyperCommand, TyperGroup
 
 # Options that an empty text sets back to the usual columns.
 _MAY_BE_EMPTY = ("file_column", "start_column", "end_column", "label_column")
@@ -207,6 +207,24 @@ def _may_be_any(known: Any, paths: Iterable[str | Path]) -> bool:
     )
 
 
+def _without_pydantic(command: "TyperCommand | TyperGroup", ctx: Any) -> None:
+    for param in command.get_params(ctx):
+        param.process_value = functools.partial(_processed, param, param.process_value)  # type: ignore[method-assign]
+
+
+@functools.cache
+def several() -> "type[TyperGroup]":
+    """Return the class of an app that has several commands."""
+    from typer.core import TyperGroup
+
+    class Several(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            _without_pydantic(self, ctx)
+            return super().parse_args(ctx, args)
+
+    return Several
+
+
 @functools.cache
 def once() -> "type[TyperCommand]":
     """Return the class of commands that refuse an option given twice, whose first value would be lost."""
@@ -215,8 +233,7 @@ def once() -> "type[TyperCommand]":
 
     class Once(TyperCommand):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            for param in self.get_params(ctx):
-                param.process_value = functools.partial(_processed, param, param.process_value)  # type: ignore[method-assign]
+            _without_pydantic(self, ctx)
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
             for option in order:
                 if option.param_type_name == "option" and order.count(option) > 1 and not option.multiple:

@@ -51,6 +51,11 @@ def test_a_run_with_nothing_to_do_loads_no_signal_processing(tones, tones_cache)
     assert not {"llvmlite", "scipy", "soundfile", "soxr", "tqdm", "multiprocessing", "librosa", "pydantic"} & loaded
 
 
+def test_a_command_of_several_asks_pydantic_about_no_option(tones_cache):
+    code = f"import sys; sys.argv = ['cache', 'verify', {str(tones_cache)!r}]\n"
+    assert "pydantic" not in modules_after(code + "import runpy; runpy.run_module('cache', run_name='__main__')")
+
+
 # The rooms from the top down: a room imports what stands on lower floors, and itself. A change here is a change of the
 # plan of the house, and of its picture in README.md.
 FLOORS = [
