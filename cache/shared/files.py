@@ -1,6 +1,7 @@
 """Files: read only if they are files, replaced whole or not at all, and locked by one process at a time."""
 
 import errno
+import hashlib
 import os
 import re
 import socket
@@ -129,6 +130,18 @@ def replacing(file: Path, sync: bool = False) -> Iterator[Path]:
         raise
     if sync:
         sync_directory(file.parent)
+
+
+def write_file(file: Path, content: bytes | str, sync: bool = False) -> None:
+    """Write a file, whole or not at all, see replacing(); a text in UTF-8."""
+    with replacing(file, sync) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sha256_of(file: Path) -> str:
+    """Return the digest of a file's content, in hexadecimal."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def refuse_existing(file: Path, another: str) -> None:

@@ -11,7 +11,6 @@ arm64) and macOS. onnxruntime was taken because its file is written in 0.02 s (`
 converter for LiteRT takes 1.6 s, and because one file serves every width of the input.
 """
 
-import hashlib
 import os
 from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
@@ -24,7 +23,7 @@ import numpy.typing as npt
 from cache import Cache
 from cache.shared.cli import notice
 from cache.shared.errors import reason_in
-from cache.shared.files import replacing
+from cache.shared.files import sha256_of, write_file
 from cache.shared.types import Float32, Rows
 from train.backend.types import Model
 from train.dataset.rows import mean_by_clip, rows_of
@@ -117,15 +116,14 @@ def write_network(
     With a variable width the model computes the same function at any width. Raises a NoNetwork, and writes nothing, if
     the model cannot be written as such a graph, or the graph does not compute the same as the forward pass by Keras.
     """
-    graph = graph_of(model, variable_width, {_DIGEST: _digest(folder / MODEL_FILE)})
+    graph = graph_of(model, variable_width, {_DIGEST: sha256_of(folder / MODEL_FILE)})
     forward = _forward(_session(graph))
     # The rows as they are, and without a silent column: the graph may have a branch for silent columns.
     samples = rows, np.maximum(rows, 0.01)
     difference = max(float(np.abs(forward(x) - probabilities_of(x)).max(initial=0.0)) for x in samples)
     if not difference <= TOLERANCE:
         raise NoNetwork(f"its probabilities differ from Keras's by {difference:.1g}")
-    with replacing(folder / FILE) as beside:
-        beside.write_bytes(graph)
+    write_file(folder / FILE, graph)
 
 
 def open_network(folder: Path, n_classes: int, n_frames: int = N_COLUMNS) -> Forward:
@@ -140,7 +138,7 @@ def open_network(folder: Path, n_classes: int, n_frames: int = N_COLUMNS) -> For
     session = _session(file.read_bytes())
     model_file = folder / MODEL_FILE
     own = session.get_modelmeta().custom_metadata_map.get(_DIGEST)
-    if not model_file.is_file() or own != _digest(model_file):
+    if not model_file.is_file() or own != sha256_of(model_file):
         raise NoNetwork(f"{FILE} was written from another {MODEL_FILE}")
     shapes = [tensor.shape for tensor in (*session.get_inputs(), *session.get_outputs())]
     if len(shapes) != 2 or shapes[0][1] != 128 or shapes[0][3:] != [1] or shapes[1][1:] != [n_classes]:
@@ -184,11 +182,6 @@ def _forward(session: Any, n_columns: int = N_COLUMNS) -> Forward:
         return probabilities
 
     return probabilities_of
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as model:
-        return hashlib.file_digest(model, "sha256").hexdigest()
 
 
 def nearest_clips(model: Model, name: str, cache: Cache, clips: Rows, probabilities: Float32) -> Rows:

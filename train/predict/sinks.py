@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from cache.labels.annotation import Region
 from cache.shared.errors import UserError
-from cache.shared.files import replacing
+from cache.shared.files import replacing, write_file
 from cache.shared.segment import samples_of
 from cache.shared.text import human_count, printable
 from cache.shared.types import Float32
@@ -129,8 +129,7 @@ class Labels:
         elif one.kind in (Kind.RECORDING, Kind.CLIP):
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(file) as beside:
-                    beside.write_bytes(_encoded(self.lines))
+                write_file(file, _encoded(self.lines))
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:
                     raise

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from cache.shared.errors import UserError, reason_in
-from cache.shared.files import own_folder, replacing
+from cache.shared.files import own_folder, sha256_of, write_file
 from cache.shared.segment import Segment, segment_of
 from cache.shared.text import human_seconds, human_size, printable
 from cache.shared.types import Float32
@@ -89,8 +89,7 @@ def save(page: Path, html: str, pictures: Mapping[str, bytes]) -> Path:
     drawn = own_folder(page.parent / "figures")
     files = {drawn / f"{name}.png": picture for name, picture in pictures.items()}
     for file, content in {**files, page: html.encode()}.items():
-        with replacing(file) as beside:
-            beside.write_bytes(content)
+        write_file(file, content)
     return page
 
 
@@ -177,8 +176,7 @@ def _playable(original: Path, segment: Segment | None, sha256: str | None) -> tu
 @lru_cache(maxsize=64)
 def _digest(original: Path, mtime_ns: int) -> str:
     # Many segments of one long recording may be on a page.
-    with original.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(original)
 
 
 def _converted(original: Path, segment: Segment | None) -> bytes | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
-from cache.shared.files import read_text, replacing
+from cache.shared.files import read_text, replacing, write_file
 from cache.shared.text import as_utf8, human_percent, printable
 from train.predict.deliver import Output, UnusableFiles, deliver
 from train.predict.predict import label_of, predict
@@ -95,9 +95,8 @@ def note_replaced(run: Run, sources: Sequence[Source], table: Path, stamps: Path
     for name in sorted(replaced):
         then = "it is classified again" if is_own else f"take its rows out of {table} to have it classified again"
         notice(f"warning: {name} has changed since it was classified; {then}, and decisions about it stay")
-    with replacing(stamps) as beside:
-        # Faults in a table that somebody else made are named at every start.
-        beside.write_text(json.dumps({**known, **now, **{name: [] for name in replaced if not is_own}}))
+    # Faults in a table that somebody else made are named at every start.
+    write_file(stamps, json.dumps({**known, **now, **{name: [] for name in replaced if not is_own}}))
 
 
 def find(run: Run, recordings: Recordings, thresholds: Mapping[str, float], table: Path) -> list[Finding]:

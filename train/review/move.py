@@ -6,7 +6,6 @@ command goes on.
 """
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,7 +24,7 @@ from cache.labels.corrections import (
     read_decisions,
 )
 from cache.shared.errors import UserError
-from cache.shared.files import replacing
+from cache.shared.files import sha256_of, write_file
 from cache.shared.segment import segment_of
 from cache.shared.text import csv_line, printable
 from cache.shared.tree import Places, class_places
@@ -102,8 +101,7 @@ def undo_moves(cache: Cache, data: Path, notify: Callable[[str], None]) -> int:
     if skipped:
         return n_moved  # the file stays: nothing else knows where these clips were
     if kept:
-        with replacing(file, sync=True) as beside:
-            beside.write_text("".join(map(csv_line, (Move._fields, *kept))), encoding="utf-8")
+        write_file(file, "".join(map(csv_line, (Move._fields, *kept))), sync=True)
     else:
         file.unlink()
     return n_moved
@@ -153,9 +151,8 @@ def _refuse(data: Path, before: str, after: str, sha256: str) -> None:
         raise _Unmovable(f"{after} exists already")
     if any(not folder.resolve().is_relative_to(top) for folder in (old.parent, new.parent)):
         raise _Unmovable("a link leads out of the folder of clips")
-    with old.open("rb") as content:
-        if hashlib.file_digest(content, "sha256").hexdigest() != sha256:
-            raise _Unmovable("its content has changed since")
+    if sha256_of(old) != sha256:
+        raise _Unmovable("its content has changed since")
 
 
 def _rename(old: Path, new: Path) -> None:

@@ -18,7 +18,7 @@ from cache.labels.annotation import Region
 from cache.labels.corrections import Decision, append_line, read_decisions
 from cache.shared.cli import notice
 from cache.shared.errors import UserError
-from cache.shared.files import own_folder, read_text, replacing
+from cache.shared.files import own_folder, read_text, write_file
 from cache.shared.text import printable
 from train.predict.recordings import LABELS
 from train.predict.sinks import label_text
@@ -87,11 +87,10 @@ def read_rulings(file: Path) -> list[Ruling]:
 
 
 def _ruling(cells: Sequence[str]) -> Ruling:
-    recording, start, end, found, decision, new, new_start, new_end, who, when, run = cells
-    times = [float(cell) for cell in (start, end, new_start, new_end)]
-    one = Ruling(recording, times[0], times[1], found, Decision(decision), new, times[2], times[3], who, when, run)
+    one = Ruling(*(kind(cell) for kind, cell in zip(Ruling.__annotations__.values(), cells, strict=True)))
+    times = (one.start, one.end, one.new_start, one.new_end)
     is_span = all(map(math.isfinite, times)) and 0 <= one.new_start < one.new_end
-    is_whole = recording and found and when and bool(new) == one.decision.names_class
+    is_whole = one.recording and one.found and one.when and bool(one.new) == one.decision.names_class
     if one.decision is Decision.UNUSABLE or not (is_span and is_whole):
         raise ValueError
     return one
@@ -142,16 +141,14 @@ class Tables:
         if there == wanted or not (there or content):
             return
         self.written[name] = [one for one in (there, wanted) if one]
-        with replacing(self.folder / _WRITTEN) as beside:
-            beside.write_text(json.dumps(self.written))
+        write_file(self.folder / _WRITTEN, json.dumps(self.written))
         if not content:
             file.unlink()  # an empty table would say that nothing calls in the recording
             return
         folder = self.folder
         for part in Path(name).parent.parts:
             folder = own_folder(folder / part)
-        with replacing(file) as beside:
-            beside.write_bytes(content)
+        write_file(file, content)
 
     @property
     def note(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, cast
+from typing import Annotated, Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from cache.file.header import is_folder_name
 from cache.file.settings import SETTINGS, Setting
 from cache.shared.cli import called
 from cache.shared.errors import UserError
-from cache.shared.files import read_text, replacing
+from cache.shared.files import read_text, write_file
 from cache.shared.segment import Crop
 from train.dataset.splits import SPLITS, Subsets
 from train.runs.results import Count, FoldSummary, LeakProbe, Number, Score, Seconds, Share, Subset, Within, typed
@@ -50,13 +50,6 @@ class TrainedOn:
     dtype: Literal["float32", "float16"] = "float32"
     data_dir: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, cache: Cache) -> Self:
-        """Describe a cache."""
-        file, header = str(cache.file.absolute()), cache.header
-        dtype = cast(Literal["float32", "float16"], header.dtype)
-        return cls(file, header.fingerprint, cache.n_clips, dtype, header.data_dir, dict(header.versions))
 
 
 @dataclass(frozen=True)
@@ -156,7 +149,9 @@ def _absent(command: object, state: object) -> set[str]:
 def start_record(command: Literal["fit", "crossval"], cache: Cache, options: dict[str, Option]) -> Record:
     """Return the record of a run that starts now on a cache."""
     has_long_clips = cache.columns["clip"].astype(bool).any()
-    cropping = cache.header.cropping if has_long_clips else Crop()
+    header, file = cache.header, str(cache.file.absolute())
+    cropping = header.cropping if has_long_clips else Crop()
+    dtype = cast(Literal["float32", "float16"], header.dtype)
     return Record(
         state=UNFINISHED,
         command=command,
@@ -164,7 +159,7 @@ def start_record(command: Literal["fit", "crossval"], cache: Cache, options: dic
         class_names=list(cache.class_names),
         settings=cache.settings,
         feature_version=cache.feature_version,
-        cache=TrainedOn.of(cache),
+        cache=TrainedOn(file, header.fingerprint, cache.n_clips, dtype, header.data_dir, dict(header.versions)),
         options=options,
         **cropping._asdict(),
     )
@@ -172,9 +167,8 @@ def start_record(command: Literal["fit", "crossval"], cache: Cache, options: dic
 
 def write_record(folder: Path, record: Record) -> None:
     """Replace `run.json`."""
-    text = json.dumps({"run_format": RUN_FORMAT, **record.as_dict()}, indent=2) + "\n"
-    with replacing(folder / "run.json", sync=True) as file:
-        file.write_text(text, encoding="utf-8")
+    content = {"run_format": RUN_FORMAT, **record.as_dict()}
+    write_file(folder / "run.json", json.dumps(content, indent=2) + "\n", sync=True)
 
 
 def read_record(folder: Path) -> Record:
@@ -190,20 +184,15 @@ def read_record(folder: Path) -> Record:
         raise UserError(f"{folder} is not a run directory: it has no run.json")
     try:
         content = json.loads(read_text(file))
-    except (ValueError, RecursionError):
-        raise UserError(f"{file} is damaged: it is not JSON; train again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file} is damaged: it is not an object; train again")
-    if content.get("run_format") != RUN_FORMAT:
-        raise UserError(
-            f"{file} has format {content.get('run_format')!r}, and this program reads {RUN_FORMAT}; train again"
-        )
-    absent = _absent(content.get("command"), content.get("state"))
-    try:
+        if not isinstance(content, dict):
+            raise ValueError("it is not an object")
+        if (found := content.get("run_format")) != RUN_FORMAT:
+            raise UserError(f"{file} has format {found!r}, and this program reads {RUN_FORMAT}; train again")
+        absent = _absent(content.get("command"), content.get("state"))
         own = {name: value for name, value in content.items() if name not in absent - {"warnings"}}
         record = typed(Record, own, optional=absent | {*_OF_CROP})
         _check(record)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged: {error}; train again") from None
     return record
 
@@ -239,13 +228,9 @@ def _check(record: Record) -> None:
         _check_classes(f"split.{name}.n_per_class", subset.n_per_class, names)
     for name, score in {"metrics": record.metrics, **{f"sanity.{k}": v for k, v in record.sanity.items()}}.items():
         if score is not None:
-            _check_score(name, score, names)
-
-
-def _check_score(name: str, score: Score, class_names: list[str]) -> None:
-    _check_classes(f"{name}.per_class", score.per_class, class_names)
-    if [len(row) for row in score.confusion] != [len(class_names)] * len(class_names):
-        raise ValueError(f"{name}.confusion is not a square of {len(class_names)} classes")
+            _check_classes(f"{name}.per_class", score.per_class, names)
+            if [len(row) for row in score.confusion] != [len(names)] * len(names):
+                raise ValueError(f"{name}.confusion is not a square of {len(names)} classes")
 
 
 def _check_classes(name: str, found: Mapping[str, object], class_names: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Files are read only if they are files, replaced whole or not at all, and nothing is written through a link."""
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from cache import CacheError, open_cache
 from cache.file.journal import open_journal
 from cache.shared.errors import UserError
-from cache.shared.files import open_regular, own_folder, read_lines, read_text, replacing
+from cache.shared.files import open_regular, own_folder, read_lines, read_text, replacing, sha256_of, write_file
 from train.runs.record import read_record
 from train.runs.tables import read_history, read_predictions, read_split
 
@@ -95,6 +96,17 @@ def test_a_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     with replacing(tmp_path / "file", sync=True):
         pass
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+@pytest.mark.parametrize("content", ["Kauz, Käuzchen\n", b"\xff\x00"])
+def test_a_file_that_is_written_has_the_content_and_its_digest(tmp_path: Path, content: str | bytes) -> None:
+    file = tmp_path / "a.txt"
+    file.symlink_to(tmp_path / "elsewhere")
+    write_file(file, content)
+    expected = content.encode() if isinstance(content, str) else content
+    assert file.read_bytes() == expected
+    assert sha256_of(file) == hashlib.sha256(expected).hexdigest()
+    assert os.listdir(tmp_path) == ["a.txt"]  # noqa: PTH208
 
 
 def test_a_folder_that_is_a_link_is_refused_wherever_it_leads(tmp_path: Path) -> None:
