@@ -4,6 +4,7 @@ import json
 import shlex
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # A process that has switched `deterministic` on cannot switch it off, and runs on other splits cannot be compared.
 _NOT_VARIED = {"deterministic", "split_file", "val_list", "test_list"}
 _DEFAULT = "default"
+
+_bad = partial(typer.BadParameter, param_hint="--grid")
 
 
 @options.with_options_of_fit()
@@ -71,13 +74,11 @@ def where(
 ) -> "AbstractContextManager[Map[Any, Any]]":
     """Provide the map that runs folds or runs: `map` itself, that of several processes, or that of a cluster."""
     if scheduler is not None:
-        if jobs is not None and jobs > 1:
-            raise typer.BadParameter("a cluster has its own workers; leave out --jobs", param_hint="--scheduler")
-        from train.fitting.dask import cluster_map
+        options.refuse({"--scheduler": jobs not in (None, 1)}, "a cluster has its own workers; leave out --jobs")
+        from train.fitting.worker import cluster_map
 
         return cluster_map(scheduler, cache, folders, notice, dashboard)
-    if dashboard:
-        raise typer.BadParameter("only a cluster has one; name it with --scheduler", param_hint="--dashboard")
+    options.refuse({"--dashboard": dashboard}, "only a cluster has one; name it with --scheduler")
     if jobs == 1:
         return nullcontext(map)
     from train.fitting.worker import local_map
@@ -188,7 +189,3 @@ def _value(context: typer.Context, name: str, value: str) -> object:
 
 def _shown(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _bad(message: str) -> typer.BadParameter:
-    return typer.BadParameter(message, param_hint="--grid")

@@ -177,8 +177,7 @@ def _kept_folds(folder: Path) -> dict[int, FoldResult]:
         with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(file, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
             said, probabilities = json.loads(str(arrays.pop("said"))), arrays.pop("probabilities")
-            nearest = arrays.pop("nearest", np.full((len(probabilities), 1), -1))  # earlier versions kept none
-            summary = typed(FoldSummary, said["summary"])
+            summary, nearest = typed(FoldSummary, said["summary"]), arrays.pop("nearest")
             number = int(file.stem.partition("-")[2])
             results[number] = FoldResult(summary, said["history"], probabilities, nearest, arrays)
     return results

@@ -53,15 +53,8 @@ def compiled_for(options: Options, n_classes: int, n_steps: int, n_frames: int) 
     seconds to build a model and to trace its steps, a sixth of a fold of a few hundred clips. So a process does that
     once, and every fit gets the same model, with weights of its own by set_weights().
     """
-    shared = _shared(
-        recipe(options.model),
-        options.deterministic,
-        options.model,
-        n_classes,
-        options.learning_rate,
-        n_steps,
-        min(n_frames, N_COLUMNS),
-    )
+    arguments = options.model, n_classes, options.learning_rate, n_steps, min(n_frames, N_COLUMNS)
+    shared = _shared(recipe(options.model), options.deterministic, arguments)
     for variable, value in zip(shared.model.optimizer.variables, shared.optimizer_state, strict=True):
         variable.assign(value)
     return shared
@@ -70,16 +63,8 @@ def compiled_for(options: Options, n_classes: int, n_steps: int, n_frames: int) 
 # Two, for folds that differ by one optimiser step. `_recipe` and `_deterministic` are there to be compared: a name may
 # come to stand for another recipe, and a step that was traced for other kernels is another step.
 @lru_cache(2)
-def _shared(
-    _recipe: Recipe,
-    _deterministic: bool,
-    name: str,
-    n_classes: int,
-    learning_rate: float | None,
-    n_steps: int,
-    n_frames: int,
-) -> Compiled:
-    return compile_steps(build_to_train(name, n_classes, learning_rate, n_steps, n_frames))
+def _shared(_recipe: Recipe, _deterministic: bool, arguments: tuple[str, int, float | None, int, int]) -> Compiled:
+    return compile_steps(build_to_train(*arguments))
 
 
 def compile_steps(model: Model) -> Compiled:

@@ -60,22 +60,21 @@ def sweep(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".sweep.lock", f"is at work on another sweep in {folder}", "give another --runs", notice):
         done, folders = _plan(folder, options_list, fingerprint)
-        todo = [options for options in options_list if options not in done]
         jobs = [
             Job(
                 cache_file,
                 fingerprint,
-                folders[one],
-                one,
+                run,
+                options,
                 tensorboard,
-                title=f"{i}/{len(todo)} {folders[one].name}",
-                work=one.epochs * cache.n_clips,
+                title=f"{i}/{len(folders)} {run.name}",
+                work=options.epochs * cache.n_clips,
             )
-            for i, one in enumerate(todo, start=1)
+            for i, (options, run) in enumerate(folders.items(), start=1)
         ]
         try:
-            for options, job, outcome in zip(todo, jobs, run_all(run_one, jobs), strict=True):
-                done[options] = outcome
+            for job, outcome in zip(jobs, run_all(run_one, jobs), strict=True):
+                done[job.options] = outcome
                 _notify(job, outcome)
         except Interrupted as stop:
             stop.kept = "finished runs and epochs are kept; give the same command again to go on"

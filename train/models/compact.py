@@ -60,15 +60,14 @@ def _normalised(normalization: Layer, x: Tensor, sound: Tensor) -> Tensor:
 
 
 def _fused_normalization() -> Layer:
-    from train.backend.optim import BatchNormalization
+    from train.backend.keras import BatchNormalization
 
     return BatchNormalization
 
 
 def _scheduled_muon(learning_rate: float | None, n_steps: int) -> Optimizer:
     """Return Muon with a tenth of the steps to warm up and a half cosine from there to 0."""
-    from train.backend.keras import keras
-    from train.backend.optim import Muon
+    from train.backend.keras import Muon, keras
 
     peak = _LEARNING_RATE if learning_rate is None else learning_rate
     n_warm = max(1, n_steps // 10)

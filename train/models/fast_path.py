@@ -21,8 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cache.shared.types import Float32
-from train.backend.keras import keras, tf
-from train.backend.optim import Adam
+from train.backend.keras import Adam, keras, tf
 from train.backend.types import Layer, Model, Tensor, Weights
 
 

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from train.backend.keras import keras, tf
-from train.backend.optim import Adam, BatchNormalization, Muon
+from train.backend.keras import Adam, BatchNormalization, Muon, keras, tf
 
 
 def after_steps(optimizer: Any, weights: list[Any], gradients: list[list[Any]]) -> list[Any]:

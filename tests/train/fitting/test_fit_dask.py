@@ -30,7 +30,7 @@ def new(needs, function, job): return was(needs, partial(knowing_tiny, function)
 def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
     """A scheduler and a worker, which has more threads than one."""
     processes = DaskProcesses(tmp_path_factory.mktemp("dask"))
-    processes.add_worker(changing("train.fitting.dask._work", KNOWING_TINY), "--no-nanny", "--nthreads", "2")
+    processes.add_worker(changing("train.fitting.worker._work", KNOWING_TINY), "--no-nanny", "--nthreads", "2")
     yield processes
     processes.stop()
 
@@ -87,7 +87,7 @@ def test_a_worker_that_cannot_see_the_cache_or_has_other_code_is_named_before_wo
             f"cannot read {tones_cache} (Permission denied); every worker must see it under this name",
         ),
         (
-            "train.fitting.dask.__file__",
+            "train.fitting.worker.__file__",
             "new = '/nowhere/fit/dask.py'",
             "has training code e3b0c44298fc, and this machine has ",
         ),
@@ -105,7 +105,7 @@ def test_a_fold_that_ends_its_process_or_its_workers_and_a_scheduler_that_goes_a
 ) -> None:
     dask = DaskProcesses(tmp_path)
     end = "import os, time\ndef new(*rest): {how}"
-    work = "train.fitting.dask._work"
+    work = "train.fitting.worker._work"
     try:
         for name, code, complaint in (
             ("sys.executable", "new = '/bin/false'", "a run on worker tcp://127.0.0.1:"),
