@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from train.runs.directory import Run
 
 _LABELS = " and ".join(f"{name} ({kind.KIND})" for name, kind in LABELS.items())
+_bad = partial(typer.BadParameter, param_hint="--threshold")
 
 
 def predict(
@@ -89,18 +91,14 @@ def predict(
 
     Example: sox in.mp3 -t wav - | python -m train predict runs/first -
     """
-    if as_json and format not in ("text", "json"):
-        raise typer.BadParameter(
-            f"it is the same as --format json, so leave out --format {format}", param_hint="--json"
-        )
+    is_other = as_json and format not in ("text", "json")
+    options.refuse({"--json": is_other}, f"it is the same as --format json, so leave out --format {format}")
     given = given_thresholds(threshold or [])
     format = PredictFormat["json"] if as_json else format
-    if every_window and format != "text":
-        raise typer.BadParameter(f"it is for text; leave out --format {format}", param_hint="--windows")
-    if resume and out is None:
-        raise typer.BadParameter("it continues a file; name that file with --out", param_hint="--resume")
-    if segments is not None and "-" in paths:
-        raise typer.BadParameter("standard input cannot be read twice; name a file", param_hint="--segments")
+    options.refuse({"--windows": every_window and format != "text"}, f"it is for text; leave out --format {format}")
+    options.refuse({"--resume": resume and out is None}, "it continues a file; name that file with --out")
+    is_twice = segments is not None and "-" in paths
+    options.refuse({"--segments": is_twice}, "standard input cannot be read twice; name a file")
     if segments is not None and not resume and segments.exists() and (segments.is_file() or any(segments.iterdir())):
         raise UserError(f"{segments} exists already; give another --segments, or delete it first")
     silence_libraries()
@@ -136,10 +134,7 @@ def thresholds_by_class(run: "Run", base: float | None, of_class: dict[str, floa
     from train.predict.windows import thresholds_of
 
     if unknown := of_class.keys() - set(run.class_names):
-        raise typer.BadParameter(
-            f"{run.folder} has no class {min(unknown)}; its classes are {', '.join(run.class_names)}",
-            param_hint="--threshold",
-        )
+        raise _bad(f"{run.folder} has no class {min(unknown)}; its classes are {', '.join(run.class_names)}")
     thresholds = thresholds_of(run, except_for=of_class) if base is None else dict.fromkeys(run.class_names, base)
     return thresholds | of_class
 
@@ -154,15 +149,13 @@ def given_thresholds(given: list[str], base: float | None = 0.0) -> tuple[float 
         except ValueError:
             p = nan
         if p is not None and not 0 <= p <= 1:
-            raise typer.BadParameter(
-                f"{text} is neither a number from 0 to 1, nor auto, nor CLASS=P", param_hint="--threshold"
-            )
+            raise _bad(f"{text} is neither a number from 0 to 1, nor auto, nor CLASS=P")
         if equals and p is not None:
             if name in of_class:
-                raise typer.BadParameter(f"it is given twice for {name}; give it once", param_hint="--threshold")
+                raise _bad(f"it is given twice for {name}; give it once")
             of_class[name] = p
         elif any("=" not in other for other in given[:n]):
-            raise typer.BadParameter("it is given twice for all classes; give it once", param_hint="--threshold")
+            raise _bad("it is given twice for all classes; give it once")
         else:
             base = p
     return base, of_class

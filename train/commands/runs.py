@@ -83,8 +83,8 @@ def evaluate(
 
     Example: python -m train evaluate runs/1 --recordings nights --labels nights
     """
-    if (recordings is None) != (not labels):
-        raise typer.BadParameter("recordings and their labels go together", param_hint="--recordings and --labels")
+    is_half = (recordings is None) != (not labels)
+    options.refuse({"--recordings and --labels": is_half}, "recordings and their labels go together")
     from cache.labels.table import ColumnNames
 
     columns = ColumnNames(file_column, start_column, end_column, label_column)
@@ -92,8 +92,7 @@ def evaluate(
         named = {f"--{role}-column": name for role, name in columns._asdict().items()}
         options.refuse({**named, "--keep-thresholds": keep_thresholds}, "it needs --recordings and --labels")
     if recordings is not None and labels:
-        if cache is not None:
-            raise typer.BadParameter("give either a cache or recordings", param_hint="--recordings")
+        options.refuse({"--recordings": cache}, "give either a cache or recordings")
         _evaluate_recordings(run, recordings, [*map(Path, labels)], columns, keep_thresholds, as_json)
         return
     from train.commands import screen
@@ -221,8 +220,7 @@ def review(
     else:
         of_recordings = {"--out": out, "--predictions": predictions, "--threshold": threshold}
         options.refuse(of_recordings, "it is for recordings; give some")
-    if move and undo_move:
-        raise typer.BadParameter("give either --move or --undo-move", param_hint="--undo-move")
+    options.refuse({"--undo-move": move and undo_move}, "give either --move or --undo-move")
     if move or undo_move:
         of_page = {"--only": only, "--port": port, "--no-browser": no_browser}
         options.refuse(of_page, "it is for the page, and moving opens none")

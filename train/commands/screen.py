@@ -85,7 +85,7 @@ def recordings_summary(result: "RecordingsScore") -> str:
             rows.append([_short(class_name), *(value for value, _ in cells)])
             if result.n_recordings > 1:
                 rows.append(["  95 % interval", *(ends for _, ends in cells)])
-        lines += ["", *(f"  {line}" for line in aligned(rows, to_left={0}))]
+        lines += ["", *_indented(rows)]
     lines += ["", f"at the thresholds {_thresholds({name: one.threshold for name, one in result.per_class.items()})}"]
     if result.kept_thresholds is not None:
         lines.append(f"kept for `predict --threshold auto`: {_thresholds(result.kept_thresholds)}")
@@ -122,7 +122,6 @@ def score_lines(
 ) -> list[str]:
     """Return a score beside its sanity baselines, its table of classes and its confusion matrix, under a title."""
     names = [_short(name) for name in score.per_class]
-    width = max(len("class"), *map(len, names))
     lines = [
         title,
         f"  accuracy        {_percent(score.accuracy)}  (95 % interval {human_interval(score.interval)})",
@@ -134,25 +133,20 @@ def score_lines(
         lines.append(f"  {name:<16}{_percent(baseline.accuracy)}")
     if probe:
         lines.append(f"  without sound   {_percent(probe.accuracy)}  (from duration, sample rate and file format)")
-    table = ["", f"  {'class':<{width}}  precision   recall       F1  clips"]
+    table = [["class", "precision", "recall", "F1", "clips"]]
     for name, one in zip(names, score.per_class.values(), strict=True):
-        precision, recall, f1 = (_percent(share) for share in (one.precision, one.recall, one.f1))
-        table.append(f"  {name:<{width}}  {precision:>9}  {recall}  {f1}  {one.n:5d}")
-    return lines + table + ["", *confusion_lines(score.confusion, names)]
+        table.append([name, *map(_percent, (one.precision, one.recall, one.f1)), str(one.n)])
+    return [*lines, "", *_indented(table), "", *confusion_lines(score.confusion, names)]
 
 
 def confusion_lines(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> list[str]:
     """Return a confusion matrix as lines; past a screen's width, its largest errors instead."""
-    corner = "true \\ predicted"
-    width = max(len(corner), *map(len, names))
-    cell = max(5, *map(len, names))
-    if 2 + width + len(names) * (cell + 2) <= 80:
-        head = f"  {corner:<{width}}" + "".join(f"  {name:>{cell}}" for name in names)
-        rows = (
-            f"  {name:<{width}}" + "".join(f"  {n:>{cell}}" for n in row)
-            for name, row in zip(names, confusion, strict=True)
-        )
-        return [head, *rows]
+    width = max(5, *map(len, names))
+    table = [["true \\ predicted", *(name.rjust(width) for name in names)]]
+    table += [[name, *map(str, row)] for name, row in zip(names, confusion, strict=True)]
+    lines = _indented(table)
+    if len(lines[0]) <= 80:
+        return lines
     worst = confusions(confusion, names)[:10]
     return ["  most frequent confusions", *(f"  {one.n:5d}  {one.true} taken for {one.predicted}" for one in worst)]
 
@@ -165,6 +159,11 @@ def export_summary(result: "Export") -> str:
         *(f"largest difference of the {name}: {value:.1e}" for name, value in result.largest_difference.items()),
     ]
     return "\n".join(lines)
+
+
+def _indented(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose first column has names."""
+    return [f"  {line}" for line in aligned(table, to_left={0})]
 
 
 def _short(name: str) -> str:
