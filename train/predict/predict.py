@@ -100,38 +100,26 @@ def predict(
     for batch in _batches(sources, windows, settings, run.record.cache.dtype):
         rows = [part.x for part in batch if part.x is not None]
         found = iter(calibrated(network(np.stack(rows)), run.temperature).tolist() if rows else ())
-        for part in batch:
-            probabilities = {} if part.x is None else dict(zip(run.class_names, next(found), strict=True))
-            label = label_of(probabilities, thresholds)
-            if part.kind is Kind.WINDOW:
-                window = Window(part.path, part.start, part.end, label, probabilities, part.reason, part.duration)
-                tally.add(window)
-                yield window
-                continue
-            if part.kind is Kind.RECORDING:
-                recording = tally.recording(part.path, part.end, part.note)
+        for one, x in batch:
+            if x is not None:
+                probabilities = dict(zip(run.class_names, next(found), strict=True))
+                one = replace(one, label=label_of(probabilities, thresholds), probabilities=probabilities)
+            if isinstance(one, Window):
+                tally.add(one)
+            elif one.kind is Kind.RECORDING:
+                one = tally.recording(one.path, one.end, one.note)
                 # Scores are of the mean over a recording's windows.
-                label = label_of(recording.probabilities, thresholds)
-                yield replace(recording, label=label) if run.is_cropped else recording
-            else:
-                yield Recording(part.path, part.kind, part.end, label, probabilities, part.reason, part.note)
-            tally = Tally()
+                label = label_of(one.probabilities, thresholds) if run.is_cropped else one.label
+                one = replace(one, label=label)
+            tally = tally if isinstance(one, Window) else Tally()
+            yield one
 
 
 class _Part(NamedTuple):
-    """A window or a clip before it is classified, the end of a long recording, or the reason of a bad one.
+    """A window or a recording before it is classified, and its spectrogram, (128, 128, 1), None where it has none."""
 
-    `x` is the spectrogram, (128, 128, 1); None for what has none.
-    """
-
-    path: Path
-    kind: Kind
-    start: float = 0.0
-    end: float = 0.0
+    one: Window | Recording
     x: npt.NDArray[Any] | None = None
-    reason: str = ""
-    note: str = ""
-    duration: float = 0.0
 
 
 def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str, threads: ThreadPool) -> Iterator[_Part]:
@@ -151,25 +139,26 @@ def _parts(source: Source, windows: Windows, settings: MelSettings, dtype: str, 
                 parts = (part for _, part in mapped(featurized, of_cuts, threads, 2 * _N_THREADS))
             else:
                 parts = map(featurized, of_cuts)
-            part = _Part(source.path, Kind.CLIP)
+            part = _Part(Recording(source.path, Kind.CLIP))
             for part in parts:
-                if part.kind is Kind.WINDOW:
+                if part.one.kind is Kind.WINDOW:
                     yield part
             # Only when all is read is it known whether something is wrong with it.
             decoded = blocks.result.decoded
             note = "; ".join(filter(None, (decoded.remark, reach_remark(audio.sr, settings))))
-            if part.kind is Kind.WINDOW:
+            one, x = part
+            if isinstance(one, Window):
                 # The loudest windows need not reach the end.
-                end = decoded.n_samples / audio.sr if windows.n_loudest else part.end
-                part = _Part(source.path, Kind.RECORDING, end=end)
-            yield part._replace(note=note)
+                end = decoded.n_samples / audio.sr if windows.n_loudest else one.end
+                one, x = Recording(source.path, Kind.RECORDING, end), None
+            yield _Part(replace(one, note=note), x)
         return
     except (ClipError, OSError) as error:
         reason = reason_in(error)
     except Exception as error:
         # A file of unknown origin may make a decoder fail in any way; that must cost this file only.
         reason = f"it cannot be decoded ({type(error).__name__}: {error})"
-    yield _Part(source.path, Kind.REJECTED, reason=reason)
+    yield _Part(Recording(source.path, Kind.REJECTED, reason=reason))
 
 
 def _open(source: Source) -> AbstractContextManager[Any]:
@@ -200,15 +189,15 @@ def _loudest(
             if part.x is not None:
                 loudest.add(at, first, part)
             else:
-                silent = [part._replace(reason=_SILENT)]
+                silent = [_Part(replace(part.one, reason=_SILENT))]
     return loudest.chosen or silent
 
 
 def _featurized(cut: Cut, path: Path, audio: Audio, settings: MelSettings, dtype: str) -> _Part:
     """Return a cut of a recording with its spectrogram, or with the reason why a silent one has none."""
     y, sr = cut.y, audio.sr
-    kind = Kind.CLIP if cut.whole else Kind.WINDOW
-    part = _Part(path, kind, cut.start, cut.end, duration=audio.n_samples / sr)
+    one: Window | Recording = Window(path, cut.start, cut.end, "", {}, duration=audio.n_samples / sr)
+    one = Recording(path, Kind.CLIP, cut.end) if cut.whole else one
     try:
         # Through the type of the cache, so that a row is to the bit what the model saw in training.
         x = spectrogram(y, sr, settings).astype(dtype, copy=False)
@@ -216,11 +205,10 @@ def _featurized(cut: Cut, path: Path, audio: Audio, settings: MelSettings, dtype
         raise ClipError(str(error) if cut.whole else f"from {cut.start:.2f} to {cut.end:.2f} s {error}") from None
     # Silence has nothing to tell classes apart by, so what a network says about it means nothing.
     if x.any():
-        return part._replace(x=x)
-    if len(y) / sr <= settings.row_seconds or np.abs(y).max() < _QUIET:
-        return part._replace(reason=_SILENT)
+        return _Part(one, x)
     reason = f"no sound in the {settings.row_seconds:.2g} s that are used; there is sound elsewhere"
-    return part._replace(reason=reason)
+    is_silent = len(y) / sr <= settings.row_seconds or np.abs(y).max() < _QUIET
+    return _Part(replace(one, reason=_SILENT if is_silent else reason))
 
 
 def _batches(sources: Iterable[Source], windows: Windows, settings: MelSettings, dtype: str) -> Iterator[list[_Part]]:

@@ -8,16 +8,13 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from cache.file.settings import MelSettings
 from cache.labels.annotation import Region
 from cache.shared.cli import command_line
 from cache.shared.errors import UserError
 from cache.shared.segment import grid
 from cache.shared.tree import is_background
-from cache.shared.types import Float32, Float64
+from cache.shared.types import Float32
 from featurize.audio.pieces import cut_windows
 from featurize.features.profiles import computable
 from featurize.features.row import FEATURE_VERSION
@@ -181,20 +178,3 @@ class Detections:
         windows, self._windows = self._windows, []
         label = windows[0].label
         return [Detection(self._start, end, label, windows)] if label and not is_background(label) else []
-
-
-def joined(windows: Float64, labels: npt.NDArray[np.integer]) -> tuple[Float64, list[slice]]:
-    """Join neighbouring windows of one label into segments that do not overlap.
-
-    Where two windows overlap, each has the half that is nearer to it; what lies apart is not joined. Windows, by rising
-    start, and segments, whatever their label, are start and end in seconds, shape (n, 2) and (m, 2). The second result
-    has the windows of each segment.
-    """
-    if not len(windows):
-        return np.empty((0, 2)), []
-    starts, ends = windows[:, 0].copy(), windows[:, 1].copy()
-    apart, middles = starts[1:] > ends[:-1], (starts[1:] + ends[:-1]) / 2
-    changes = np.flatnonzero((np.diff(labels) != 0) | apart) + 1
-    first, stop = np.concatenate(([0], changes)), np.concatenate((changes, [len(labels)]))
-    starts[1:][~apart] = ends[:-1][~apart] = middles[~apart]
-    return np.column_stack((starts[first], ends[stop - 1])), [slice(a, b) for a, b in zip(first, stop, strict=True)]

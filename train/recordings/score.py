@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.shared.types import Bools, Float64
-from train.predict.windows import joined
 
 # Both shares, see match(); their authors' example has the same.
 TOLERANCE = INTERSECTION = 0.5
@@ -61,20 +60,28 @@ def lengths(spans: Float64) -> Float64:
 def detections(windows: Float64, is_on: Bools, event: float) -> tuple[Float64, list[slice]]:
     """Join the windows of a class as predict() does, and cut a detection as long as several events into equal parts.
 
-    Without the cut, a network that always answers the same would have one endless detection: one false alarm in a
-    night, or none if half of the night is labelled. Windows and detections are start and end in seconds, shape (n, 2)
-    and (m, 2); an event is its length in seconds. The second result has the windows of each detection; parts of one
-    share theirs.
+    Where two windows overlap, each has the half that is nearer to it; what lies apart is not joined. Without the cut, a
+    network that always answers the same would have one endless detection: one false alarm in a night, or none if half
+    of the night is labelled. Windows, by rising start, and detections are start and end in seconds, shape (n, 2) and
+    (m, 2); an event is its length in seconds. The second result has the windows of each detection; parts of one share
+    theirs.
     """
-    segments, members = joined(windows, is_on.astype(np.int8))
-    on = [i for i, one in enumerate(members) if is_on[one.start]]
-    starts, ends = segments[on].T
+    starts, ends = windows.T.copy()
+    is_apart, middles = starts[1:] > ends[:-1], (starts[1:] + ends[:-1]) / 2
+    starts[1:][~is_apart] = ends[:-1][~is_apart] = middles[~is_apart]
+    is_first = np.ones(len(windows), bool)
+    is_first[1:] = (is_on[1:] != is_on[:-1]) | is_apart
+    first = np.flatnonzero(is_first)
+    stop = np.append(first, len(windows))[1:]
+    first, stop = first[is_on[first]], stop[is_on[first]]
+    starts, ends = starts[first], ends[stop - 1]
     n_parts = np.maximum(1, ((ends - starts) / event + _ROUNDING).astype(int))
-    whole = np.repeat(np.arange(len(on)), n_parts)
+    whole = np.repeat(np.arange(len(first)), n_parts)
     part = np.arange(len(whole)) - np.repeat(np.cumsum(n_parts) - n_parts, n_parts)
     step = ((ends - starts) / n_parts)[whole]
-    first = starts[whole] + part * step
-    return np.column_stack((first, first + step)), [members[on[i]] for i in whole.tolist()]
+    begins = starts[whole] + part * step
+    members = [slice(a, b) for a, b in zip(first[whole].tolist(), stop[whole].tolist(), strict=True)]
+    return np.column_stack((begins, begins + step)), members
 
 
 def labelled(windows: Float64, labels: Float64) -> Bools:
