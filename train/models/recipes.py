@@ -1,7 +1,7 @@
-"""Recipes: the models by name, each built in a module of its own, and how they are trained.
+"""Recipes: the models by name, how each is built, and how it is trained when the user does not say.
 
-A new model is a module with a function that builds it, and its line in `RECIPES`. Keras is imported inside the
-functions, so that the names are known without starting TensorFlow.
+A new model is a module with a function that builds it, and its line in `RECIPES`; the two of the notebook are built
+here. Keras is imported inside the functions, so that the names are known without starting TensorFlow.
 """
 
 import math
@@ -12,11 +12,40 @@ from cache.shared.errors import UserError
 from train.backend.types import Model
 from train.dataset.augment import Augmentation
 from train.models.compact import STRIDE, compact
-from train.models.notebook import baseline, dropout
 
 N_COLUMNS = 128
 _FEWEST_EPOCHS = 8
 _MOST_EPOCHS = 100
+
+
+def baseline(n_classes: int, learning_rate: float | None) -> Model:
+    """Two convolutions and a Dense of 64, as in the notebook."""
+    return _model("baseline", (32, 64), 64, 0.0, n_classes, learning_rate)
+
+
+def dropout(n_classes: int, learning_rate: float | None) -> Model:
+    """Three convolutions and a Dense of 128 with dropout."""
+    return _model("dropout", (32, 64, 128), 128, 0.5, n_classes, learning_rate)
+
+
+def _model(
+    name: str, filters: tuple[int, ...], n_units: int, rate: float, n_classes: int, learning_rate: float | None
+) -> Model:
+    """Build convolutions, each with its pooling, a Dense, dropout at a rate or none, and the Dense of the classes."""
+    from train.backend.keras import keras
+
+    # Each layer draws the seed of its first weights when it is made, so their order belongs to a seed's results.
+    layers = [keras.Input((128, 128, 1))]
+    for n_filters in filters:
+        layers.append(keras.layers.Conv2D(n_filters, (3, 3), activation="relu", padding="same"))
+        layers.append(keras.layers.MaxPooling2D((2, 2)))
+    layers += [keras.layers.Flatten(), keras.layers.Dense(n_units, activation="relu")]
+    layers += [keras.layers.Dropout(rate)] if rate else []
+    layers.append(keras.layers.Dense(n_classes, activation="softmax"))
+    model: Model = keras.Sequential(layers, name=name)
+    optimizer = keras.optimizers.Adam() if learning_rate is None else keras.optimizers.Adam(learning_rate)
+    model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+    return model
 
 
 @dataclass(frozen=True)
