@@ -127,11 +127,11 @@ def _metadata(run: Run, input: ExportInput) -> dict[str, object]:
 def _with_input(model: Model, settings: MelSettings | None, temperature: float) -> Model:
     """Return the model with names for its input and its outputs; with settings, it takes waveforms."""
     from train.backend.keras import keras
-    from train.exporters.frontend import front_end
+    from train.exporters.frontend import FrontEnd
 
     name, shape = ("features", model.input_shape[1:]) if settings is None else ("waveform", (None,))
     given = keras.Input(shape, name=name)
-    features = given if settings is None else front_end(settings)(given)
+    features = given if settings is None else FrontEnd(settings)(given)
     probabilities: Tensor = model(features)
     if temperature != 1:
         probabilities = probabilities ** (1 / temperature)

@@ -1,4 +1,4 @@
-"""front_end(): featurize's steps from the waveform to the features as a Keras layer, for a model that stands alone.
+"""FrontEnd: featurize's steps from the waveform to the features as a Keras layer, for a model that stands alone.
 
 Only operations that ONNX and LiteRT have too, so the Fourier transform is two products of matrices.
 """
@@ -11,19 +11,16 @@ from cache.file.settings import MelSettings
 from cache.shared.types import Float32
 from featurize.features.reference import mel_filterbank
 from train.backend.keras import keras, tf
-from train.backend.types import Layer, Tensor
+from train.backend.types import Tensor
 
 
-def front_end(settings: MelSettings) -> Layer:
-    """Return a layer that computes, a batch at a time, `featurize.features.row.write_spectrogram` to within 1e-3.
+class FrontEnd(keras.layers.Layer):  # type: ignore[misc]
+    """A layer that computes, a batch at a time, `featurize.features.row.write_spectrogram` to within 1e-3.
 
     It takes mono waveforms of one length at `settings.sr`, shape (n, n_samples) with any n_samples, to normalised mel
     spectrograms, shape (n, n_mels, n_frames, 1) in [0, 1].
     """
-    return _FrontEnd(settings)
 
-
-class _FrontEnd(keras.layers.Layer):  # type: ignore[misc]
     def __init__(self, settings: MelSettings) -> None:
         super().__init__(name="front_end")
         self.settings = settings
@@ -31,9 +28,11 @@ class _FrontEnd(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of the spectrograms."""
         return (input_shape[0], self.settings.n_mels, self.settings.n_frames, 1)
 
     def call(self, waveform: Tensor) -> Tensor:
+        """Return the spectrograms of waveforms."""
         n_frames = 1 + tf.shape(waveform)[1] // self.settings.hop_length
         mel = self._mel_power(self._frames(waveform, n_frames))
         mel = tf.reshape(mel, (-1, n_frames, self.settings.n_mels))

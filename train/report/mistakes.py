@@ -57,20 +57,15 @@ class Cards(NamedTuple):
     uncertain: Shown[Card]
 
 
-def worst_mistakes(tested: Predictions) -> Rows:
-    """Return the clips whose mean probability is highest for a wrong class, the least probable true class first."""
-    return _by_true_probability(tested, right=False)
+def mistakes_and_others(tested: Predictions) -> tuple[Rows, Rows]:
+    """Return the clips whose mean probability is highest for a wrong class, and the others.
 
-
-def least_certain(tested: Predictions) -> Rows:
-    """Return the other clips, the least probable true class first."""
-    return _by_true_probability(tested, right=True)
-
-
-def _by_true_probability(tested: Predictions, right: bool) -> Rows:
+    In both, the clip whose true class is the least probable comes first.
+    """
     mean = tested.mean
-    clips = np.flatnonzero((mean.argmax(axis=1) == tested.labels) == right)
-    return clips[np.argsort(mean[clips, tested.labels[clips]], kind="stable")]
+    clips = np.argsort(mean[np.arange(len(mean)), tested.labels], kind="stable")
+    is_right = mean[clips].argmax(axis=1) == tested.labels[clips]
+    return clips[~is_right], clips[is_right]
 
 
 def find_suspects(tested: Predictions) -> Rows:
@@ -129,14 +124,10 @@ def clip_cards(folder: Path, record: Record, tested: Predictions, cache: Cache |
 
     Without the cache there are no pictures. `folder` is that of the page, and `data` that of the clips.
     """
-    wrong, right, suspects = worst_mistakes(tested), least_certain(tested), find_suspects(tested)
+    (wrong, right), suspects = mistakes_and_others(tested), find_suspects(tested)
     clips = [*wrong[:MAX_MISTAKES].tolist(), *right[:MAX_UNCERTAIN].tolist()]
-    paths, names, mean, n_tests = (
-        [tested.paths[clip] for clip in clips],
-        record.class_names,
-        tested.mean,
-        tested.n_tests,
-    )
+    paths, names = [tested.paths[clip] for clip in clips], record.class_names
+    mean, n_tests = tested.mean, tested.n_tests
     rows, n_windows, sha256 = dict[str, int](), dict[str, int](), dict[str, str]()
     if cache is not None:
         rows = dict(zip(cache.clip_paths, cache.first_rows.tolist(), strict=True))

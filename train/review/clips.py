@@ -17,7 +17,7 @@ from featurize.audio.pieces import open_clip
 from train.dataset.rows import seconds_shown
 from train.dataset.splits import group_names
 from train.report.figures import spectrogram_png
-from train.report.mistakes import find_suspects, least_certain, note_on_windows, verdict, worst_mistakes
+from train.report.mistakes import find_suspects, mistakes_and_others, note_on_windows, verdict
 from train.report.page import LONGEST, encoded, original_of, playable
 from train.review.desk import Desk, Item
 from train.review.server import Server, opened_server
@@ -68,8 +68,7 @@ def make_queue(folder: Path, record: Record, cache: Cache, class_name: str | Non
     if class_name is not None and class_name not in names:
         raise UserError(f"there is no class {class_name!r} in {folder}; there are {', '.join(names)}")
     tested = read_predictions(folder, names)
-    suspects = find_suspects(tested).tolist()
-    others = [*worst_mistakes(tested).tolist(), *least_certain(tested).tolist()]
+    suspects, others = find_suspects(tested).tolist(), np.concatenate(mistakes_and_others(tested)).tolist()
     place_of = {path: place for place, path in enumerate(cache.clip_paths)}
     speakers, sha256 = group_names([*place_of], record.group_by), cache.clip_sha256
     labels, n_windows = cache.clip_labels, np.bincount(cache.clips)
@@ -110,15 +109,12 @@ def make_queue(folder: Path, record: Record, cache: Cache, class_name: str | Non
 
 
 def _nearest(folder: Path) -> dict[str, list[str]]:
-    """Return the clips most like each one, none with a notice if the run does not know or its table is damaged."""
+    """Return the clips most like each one, none with a notice if their table is missing or damaged."""
     try:
-        nearest = read_nearest(folder)
+        return read_nearest(folder)
     except UserError as error:
         notice(f"warning: {error}; until then, clips that are alike are not shown")
         return {}
-    if not nearest:
-        notice(f"{folder} does not know which clips are alike (an earlier version trained it), so none are shown")
-    return nearest
 
 
 def wav_of(data: Path, path: str, duration: float, middle: float) -> bytes:

@@ -15,6 +15,7 @@ from cache.shared.errors import UserError
 from cache.shared.files import read_text, replacing
 from cache.shared.text import csv_line, plain_cell
 from cache.shared.types import Rows
+from train.dataset.rows import mean_by_clip
 from train.dataset.splits import SPLITS, Subsets
 
 # A table of a run has a line a clip, and up to some kilobytes of probabilities in it.
@@ -55,9 +56,7 @@ class Predictions:
     @property
     def mean(self) -> npt.NDArray[np.float64]:
         """Each clip's mean probabilities over its tests, shape (n_clips, n_classes)."""
-        total = np.zeros((len(self.paths), self.probabilities.shape[1]))
-        np.add.at(total, self.clip, self.probabilities)
-        return total / self.n_tests[:, None]
+        return mean_by_clip(self.probabilities, self.clip)
 
     @property
     def first_repeat(self) -> "Predictions":
@@ -177,15 +176,13 @@ def write_nearest(folder: Path, cache: Cache, clips: Rows, nearest: Iterable[Ite
 
 
 def read_nearest(folder: Path) -> dict[str, list[str]]:
-    """Read `nearest.csv`: the paths of the clips most like each tested one, by its path; empty if there is none.
+    """Read `nearest.csv`: the paths of the clips most like each tested one, by its path.
 
-    Raises a UserError if it is damaged.
+    Raises a UserError if it is missing or damaged.
     """
-    nearest: dict[str, list[str]] = {}
-    if (folder / "nearest.csv").exists():
-        table = _read(folder / "nearest.csv")
-        for path, other in zip(table.texts("path"), table.texts("nearest"), strict=True):
-            nearest.setdefault(path, []).append(other)
+    table, nearest = _read(folder / "nearest.csv"), dict[str, list[str]]()
+    for path, other in zip(table.texts("path"), table.texts("nearest"), strict=True):
+        nearest.setdefault(path, []).append(other)
     return nearest
 
 

@@ -215,10 +215,10 @@ def test_every_model_can_be_taken_away(name: str, formats: list[str], run: Path,
 def test_the_features_are_computed_with_the_settings_that_they_have(
     n_fft: int, hop_length: int, fmax: float, tmp_path: Path
 ) -> None:
-    from train.exporters.frontend import front_end
+    from train.exporters.frontend import FrontEnd
 
     settings = MelSettings(n_fft=n_fft, hop_length=hop_length, fmin=50.0, fmax=fmax, top_db=60.0)
-    layer = front_end(settings)
+    layer = FrontEnd(settings)
     for n_samples in (1, 5000, 40_000):
         y = np.random.default_rng(n_samples).normal(0, 0.1, n_samples).astype(np.float32)
         soundfile.write(tmp_path / "clip.wav", y, 16000, subtype="FLOAT")
@@ -243,11 +243,9 @@ def test_the_settings_are_those_of_the_run(run: Path, tones: Path, tmp_path: Pat
 def test_a_file_that_computes_something_else_is_not_kept(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train.exporters.frontend import front_end
+    from train.exporters.frontend import FrontEnd
 
-    monkeypatch.setattr(
-        "train.exporters.frontend.front_end", lambda settings: front_end(replace(settings, fmax=7900.0))
-    )
+    monkeypatch.setattr("train.exporters.frontend.FrontEnd", lambda settings: FrontEnd(replace(settings, fmax=7900.0)))
     with pytest.raises(UserError, match=r"was not kept: .*features of .* differ .* more than 0.001"):
         export(run, tmp_path / "out.onnx", ExportFormat.onnx, WAVEFORM)
     assert list(tmp_path.iterdir()) == []

@@ -70,8 +70,9 @@ def test_a_class_of_few_clips_has_fewer_and_none_is_named_twice(tones_cache: Pat
     assert sorted(last[3:]) == [-1, 45, 46]
 
 
-def test_a_run_of_an_earlier_version_has_none_and_a_damaged_table_is_named(tmp_path: Path) -> None:
-    assert read_nearest(tmp_path) == {}
+def test_a_table_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nearest\.csv is missing"):
+        read_nearest(tmp_path)
     for text, reason in (("path\na\n", "its column nearest is missing"), ("path,nearest\na\n", "row 1 has 1 cell")):
         (tmp_path / "nearest.csv").write_text(text)
         with pytest.raises(UserError, match=rf"nearest\.csv is damaged: {reason}"):

@@ -151,7 +151,7 @@ def test_the_clips_most_like_it_are_sent_as_its_views_and_no_others(server: Serv
         assert [ask(server, f"/{what}/0/{view}")[0] for what in ("sound", "picture")] == [422, 422]
 
 
-def test_a_run_of_an_earlier_version_is_reviewed_without_clips_like_it(
+def test_a_run_without_its_table_of_clips_that_are_alike_is_reviewed_without_them(
     place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (place / "run" / "nearest.csv").rename(place / "nearest.csv")
@@ -160,7 +160,9 @@ def test_a_run_of_an_earlier_version_is_reviewed_without_clips_like_it(
             assert server.desk.item(0)["near"] == []
     finally:
         (place / "nearest.csv").rename(place / "run" / "nearest.csv")
-    assert "does not know which clips are alike" in capfd.readouterr().err
+    (said,) = [line for line in capfd.readouterr().err.splitlines() if "nearest.csv" in line]
+    assert "nearest.csv is missing" in said
+    assert said.endswith("clips that are alike are not shown")
 
 
 @pytest.mark.parametrize("damage", ["path,nearest\ndog/1s0_nohash_0.wav\n", "path\n", "\0", 'path,nearest\n"a,b\n'])
