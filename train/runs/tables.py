@@ -58,20 +58,6 @@ class Predictions:
         """Each clip's mean probabilities over its tests, shape (n_clips, n_classes)."""
         return mean_by_clip(self.probabilities, self.clip)
 
-    @property
-    def first_repeat(self) -> "Predictions":
-        """The first repeat alone, which tests each clip once."""
-        first = self.repeat == 1
-        clips, clip = np.unique(self.clip[first], return_inverse=True)
-        return Predictions(
-            [self.paths[i] for i in clips.tolist()],
-            self.labels[clips],
-            clip,
-            self.repeat[first],
-            self.predicted[first],
-            self.probabilities[first],
-        )
-
 
 def write_split(folder: Path, cache: Cache, split: Subsets) -> None:
     """Write `split.csv`: the subset of every clip, an index into `SPLITS`."""

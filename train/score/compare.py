@@ -19,19 +19,12 @@ from cache.shared.files import as_path
 from cache.shared.text import printable
 from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import read_predictions, read_split
+from train.score.metrics import McNemar, mcnemar
 
 SORTS = ("accuracy", "seconds", "run")
 
 # Settings that the columns model and split already show.
 _SHOWN_ELSEWHERE = {"model", "val", "test", "folds", "repeats"}
-
-
-class McNemar(NamedTuple):
-    """How often only the first of two runs was right, how often only the second, and the p-value of that."""
-
-    only_first: int
-    only_second: int
-    p: float
 
 
 @dataclass(frozen=True)
@@ -114,22 +107,6 @@ def compare(paths: str | Path | list[Path] | list[str] | tuple[str | Path, ...],
     return Comparison(entries, _differing(entries), warnings)
 
 
-def mcnemar(answers: Sequence[tuple[bool, bool]]) -> McNemar:
-    """Test whether two classifiers differ, by the clips on which one is right and the other wrong.
-
-    McNemar's test (Q. McNemar, Psychometrika 1947) in its exact form: if neither is better, such a clip falls to either
-    with probability 1/2. It assumes that clips are independent. The p-value is two-sided, in (0, 1]; it is 1 if they
-    differ on no clip.
-    """
-    only_first = sum(a and not b for a, b in answers)
-    only_second = sum(b and not a for a, b in answers)
-    if only_first == only_second:
-        return McNemar(only_first, only_second, 1.0)
-    from scipy.stats import binomtest
-
-    return McNemar(only_first, only_second, float(binomtest(only_first, only_first + only_second).pvalue))
-
-
 def _run_folders(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
     """Yield every run directory once, and whether it was named itself."""
     seen = set()
@@ -153,21 +130,41 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def _tested(folder: Path, record: Record) -> tuple[dict[Hashable, bool], dict[Hashable, bool]]:
-    """Read the tests of a finished run, by path and by content; of a cross-validation the first repeat alone."""
-    first = read_predictions(folder, record.class_names).first_repeat
-    paths = (first.paths[i] for i in first.clip.tolist())
-    correct: dict[Hashable, bool] = dict(zip(paths, first.correct.tolist(), strict=True))
+    """Return whether a finished run was right in its tests, by path and by content."""
+    tests = _tests(folder, record)
     by_content: dict[Hashable, bool] = {}
     if record.command == "fit":
         sha256 = {clip.path: clip.sha256 for clip in read_split(folder)}
-        if missing := next((path for path in first.paths if path not in sha256), None):
+        if missing := next((path for path in tests if path not in sha256), None):
             raise UserError(f"{folder / 'predictions.csv'} has {missing}, which split.csv does not list; train again")
         n_before: Counter[tuple[str, str]] = Counter()
-        for path, label in zip(first.paths, first.labels.tolist(), strict=True):
-            key = sha256[path], record.class_names[label]
-            by_content[*key, n_before[key]] = correct[path]
+        for path, test in tests.items():
+            key = sha256[path], test.true
+            by_content[*key, n_before[key]] = test.is_right
             n_before[key] += 1
-    return correct, by_content
+    return {path: test.is_right for path, test in tests.items()}, by_content
+
+
+class _Test(NamedTuple):
+    """The class of a clip and the one that a run predicted, by their names."""
+
+    true: str
+    predicted: str
+
+    @property
+    def is_right(self) -> bool:
+        return self.true == self.predicted
+
+
+def _tests(folder: Path, record: Record) -> dict[str, _Test]:
+    """Read the tests of a finished run, by path; of a cross-validation the first repeat alone."""
+    names, tested = record.class_names, read_predictions(folder, record.class_names)
+    tests = zip(tested.clip.tolist(), tested.repeat.tolist(), tested.predicted.tolist(), strict=True)
+    return {
+        tested.paths[clip]: _Test(names[tested.labels[clip]], names[predicted])
+        for clip, repeat, predicted in tests
+        if repeat == 1
+    }
 
 
 def _in_sets(entries: Sequence[Entry]) -> list[Entry]:
@@ -269,13 +266,6 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-class _Named(NamedTuple):
-    """The class of a clip and the one that a run predicted, by their names."""
-
-    true: str
-    predicted: str
-
-
 def _folder_of(run: str, folder: Path) -> Path:
     """Return the directory of a run that corrections name, perhaps as it was seen from another folder."""
     places = [Path(run), folder.parent / Path(run).name]
@@ -285,20 +275,16 @@ def _folder_of(run: str, folder: Path) -> Path:
     return found
 
 
-def _named(folder: Path) -> dict[str, _Named]:
-    """Return the classes of the clips that a run tested, in its first repeat, by their printable paths."""
+def _named(folder: Path) -> dict[str, _Test]:
+    """Return the tests of a run by their printable paths."""
     record = read_record(folder)
     if record.state != FINISHED or record.metrics is None:
         raise UserError(f"{folder} has no test")
-    names, tested = record.class_names, read_predictions(folder, record.class_names).first_repeat
-    return {
-        printable(tested.paths[clip]): _Named(names[tested.labels[clip]], names[predicted])
-        for clip, predicted in zip(tested.clip.tolist(), tested.predicted.tolist(), strict=True)
-    }
+    return {printable(path): test for path, test in _tests(folder, record).items()}
 
 
 def _pairs(
-    before: Mapping[str, _Named], after: Mapping[str, _Named], relabelled: Mapping[str, Correction]
+    before: Mapping[str, _Test], after: Mapping[str, _Test], relabelled: Mapping[str, Correction]
 ) -> dict[bool, list[tuple[bool, bool]]]:
     """Return whether each run was right, for the clips that got another class (True) and those of the same (False)."""
     pairs: dict[bool, list[tuple[bool, bool]]] = {True: [], False: []}
@@ -307,7 +293,7 @@ def _pairs(
         # A clip that was moved had another path then.
         was = before.get(path) or (one and before.get(one.path))
         if was and (one or was.true == now.true):
-            pairs[one is not None].append((was.predicted == now.true, now.predicted == now.true))
+            pairs[one is not None].append((was.predicted == now.true, now.is_right))
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy with its interval, macro-F1, precision and recall per class, confusion matrix."""
+"""How good predictions are: accuracy with its interval, macro-F1, precision, recall, confusions; McNemar's test."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -44,6 +44,14 @@ class Confusion(NamedTuple):
     predicted: str
     n: int
     share: float
+
+
+class McNemar(NamedTuple):
+    """How often only the first of two runs was right, how often only the second, and the p-value of that."""
+
+    only_first: int
+    only_second: int
+    p: float
 
 
 def score(true: Ints, predicted: Ints, class_names: tuple[str, ...], groups: Ints) -> Score:
@@ -166,3 +174,19 @@ def calibration(
 
 def _ratio(part: npt.NDArray[np.float64], whole: Ints) -> npt.NDArray[np.float64]:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def mcnemar(answers: Sequence[tuple[bool, bool]]) -> McNemar:
+    """Test whether two classifiers differ, by the clips on which one is right and the other wrong.
+
+    McNemar's test (Q. McNemar, Psychometrika 1947) in its exact form: if neither is better, such a clip falls to either
+    with probability 1/2. It assumes that clips are independent. The p-value is two-sided, in (0, 1]; it is 1 if they
+    differ on no clip.
+    """
+    only_first = sum(a and not b for a, b in answers)
+    only_second = sum(b and not a for a, b in answers)
+    if only_first == only_second:
+        return McNemar(only_first, only_second, 1.0)
+    from scipy.stats import binomtest
+
+    return McNemar(only_first, only_second, float(binomtest(only_first, only_first + only_second).pvalue))

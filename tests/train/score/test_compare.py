@@ -21,8 +21,8 @@ from train.dataset.splits import SPLITS
 from train.report.side_by_side import as_csv, as_html, as_json, as_text
 from train.runs.record import FINISHED, Record, TrainedOn, write_record
 from train.runs.results import Subset
-from train.score.compare import compare, mcnemar
-from train.score.metrics import score
+from train.score.compare import compare
+from train.score.metrics import mcnemar, score
 
 HEADER = ("path", "class", "predicted", "p_dog", "p_cat")
 OPTIONS = {"model": "baseline", "epochs": 15, "learning_rate": None, "seed": 0, "val": 0.15, "test": 0.15}
