@@ -136,7 +136,7 @@ def test_a_quiet_fit_prints_no_summary_and_no_warning(tmp_path: Path, monkeypatc
     )
     monkeypatch.setattr("train.fitting.fit.fit", lambda *_, **__: (tmp_path, record))
     monkeypatch.setattr("train.report.report.report_finished", lambda *_: tmp_path / "report.html")
-    monkeypatch.setattr("train.commands.screen.fit_summary", lambda *_: "the summary")
+    monkeypatch.setattr("train.commands.screen.run_summary", lambda *_: "the summary")
     for arguments, stdout, stderr in (
         (
             [],

@@ -1,7 +1,6 @@
 """The commands that train: fit and crossval."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +38,6 @@ def fit(
 
     Example: python -m train fit --resume runs/20261122-201500-baseline
     """
-    from train.commands import screen
     from train.fitting import fit as fits
 
     if resume is not None:
@@ -51,7 +49,7 @@ def fit(
         folder, record = fits.resume_fit(resume, cache if "cache" in given else None)
     else:
         folder, record = fits.fit(cache, run, tensorboard=tensorboard, notify=lambda _warning: None, **asked)
-    _show(folder, record, screen.fit_summary, as_json)
+    _show(folder, record, as_json)
 
 
 @options.with_options_of_fit("test", "split_file", "val_list", "test_list")
@@ -91,7 +89,6 @@ def crossval(
 
     Example: python -m train crossval --resume runs/interrupted
     """
-    from train.commands import screen
     from train.fitting import crossval as validation
     from train.runs.record import read_record
 
@@ -99,9 +96,9 @@ def crossval(
     if fold_by is not None and (both := given & {"folds", "repeats"}):
         raise typer.BadParameter(f"the paths decide that; leave out --{min(both)}", param_hint="--fold-by")
     if resume is not None:
-        moved = cache if "cache" in given else None
-        _refuse_others(resume, given, {**asked, "folds": folds, "repeats": repeats, "fold_by": fold_by, "run": run})
-        was = read_record(resume)
+        moved, was = cache if "cache" in given else None, read_record(resume)
+        asked |= {"folds": folds, "repeats": repeats, "fold_by": fold_by, "run": run}
+        _refuse_others(resume, was, given, asked)
         exact, file = bool(was.options.get("deterministic")), moved or Path(was.cache.file)
         with many.where(jobs, exact, scheduler, dashboard, file) as run_all:
             folder, record = validation.resume_crossval(resume, moved, run_all)
@@ -117,23 +114,20 @@ def crossval(
                 notify=lambda _warning: None,
                 **asked,
             )
-    _show(folder, record, screen.crossval_summary, as_json)
+    _show(folder, record, as_json)
 
 
-def _refuse_others(run: Path, given: set[str], asked: dict[str, object]) -> None:
+def _refuse_others(run: Path, record: "Record", given: set[str], asked: dict[str, object]) -> None:
     """Refuse options beside --resume that differ from those with which the run was started."""
-    from train.runs.record import read_record
-
-    was = {"run": run, "fold_by": None, **read_record(run).options}
+    was = {"run": run, "fold_by": None, **record.options}
     for name in sorted(given & asked.keys()):
-        if asked[name] != was.get(name):
-            option = "--" + name.replace("_", "-")
-            raise typer.BadParameter(
-                f"{run} was started with {option} {was.get(name)}; leave out {option}", param_hint="--resume"
-            )
+        option = "--" + name.replace("_", "-")
+        is_other = asked[name] != was.get(name)
+        options.refuse({"--resume": is_other}, f"{run} was started with {option} {was.get(name)}; leave out {option}")
 
 
-def _show(folder: Path, record: "Record", summary: Callable[[Path, "Record"], str], as_json: bool) -> None:
+def _show(folder: Path, record: "Record", as_json: bool) -> None:
+    from train.commands.screen import run_summary
     from train.report.report import report_finished
     from train.report.sections import hint
     from train.runs.record import as_json as record_as_json
@@ -144,7 +138,7 @@ def _show(folder: Path, record: "Record", summary: Callable[[Path, "Record"], st
         print(json.dumps(record_as_json(folder, record)))
         report_finished(folder)
         return
-    summarise(summary(folder, record))
+    summarise(run_summary(folder, record))
     if page := report_finished(folder):
         summarise(f"report: {printable(str(page))}")
     then = ("predict", folder, "FILE") if record.command == "fit" else ("review", folder)

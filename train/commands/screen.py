@@ -18,8 +18,18 @@ if TYPE_CHECKING:
 _MAX_NAME = 20
 
 
-def fit_summary(folder: Path, record: Record) -> str:
-    """Return the summary of a finished fit."""
+def run_summary(folder: Path, record: Record) -> str:
+    """Return the summary of a finished fit or cross-validation."""
+    lines, title = _of_fit(record) if record.command == "fit" else _of_crossval(record)
+    if record.metrics is None:
+        lines.append("no test clips (--test 0), so there is no score")
+    else:
+        lines += ["", *score_lines(record.metrics, title, record.sanity, record.leak_probe)]
+    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record.seconds)})"])
+
+
+def _of_fit(record: Record) -> tuple[list[str], str]:
+    """Return the lines above the score of a fit, and its title."""
     split, validation = record.split, record.validation_accuracy
     sizes = (f"{one.n} {name} ({human_count(one.n_groups, 'group')})" for name, one in split.items() if one.n)
     if validation is None:
@@ -33,16 +43,11 @@ def fit_summary(folder: Path, record: Record) -> str:
         "clips: " + ", ".join(sizes),
         kept,
     ]
-    if record.metrics is None:
-        lines.append("no test clips (--test 0), so there is no score")
-    else:
-        title = f"test: {human_count(record.metrics.n, 'clip')} never trained on"
-        lines += ["", *score_lines(record.metrics, title, record.sanity, record.leak_probe)]
-    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record.seconds)})"])
+    return lines, f"test: {human_count(split['test'].n, 'clip')} never trained on"
 
 
-def crossval_summary(folder: Path, record: Record) -> str:
-    """Return the summary of a finished cross-validation."""
+def _of_crossval(record: Record) -> tuple[list[str], str]:
+    """Return the lines above the score of a cross-validation, and its title."""
     n_clips, n_groups = human_count(record.cache.n_clips, "clip"), human_count(record.n_groups, "group")
     lines = [
         f"{record.model} on {_shown(record.cache.file)}: {n_clips} in {n_groups}",
@@ -54,11 +59,8 @@ def crossval_summary(folder: Path, record: Record) -> str:
             f"  {fold.repeat:6d}  {fold.fold:4d}  {fold.n_train:5d}  {fold.n_val:5d}  {fold.n_test:5d}"
             f"   {_percent(fold.accuracy)}  {fold.best_epoch:5d}  {human_seconds(fold.seconds):>8}"
         )
-    if record.metrics is not None:
-        often = "once" if record.n_repeats == 1 else f"{record.n_repeats} times"
-        title = f"every clip tested {often}, by a network that never saw its group"
-        lines += ["", *score_lines(record.metrics, title, record.sanity, record.leak_probe)]
-    return "\n".join([*lines, "", f"{printable(str(folder))}  ({human_seconds(record.seconds)})"])
+    often = "once" if record.n_repeats == 1 else f"{record.n_repeats} times"
+    return lines, f"every clip tested {often}, by a network that never saw its group"
 
 
 def evaluate_summary(result: "Evaluation") -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.made_runs import made_crossval, made_fit
-from train.commands.screen import confusion_lines, crossval_summary, fit_summary, score_lines
+from train.commands.screen import confusion_lines, run_summary, score_lines
 from train.fitting.options import Options
 from train.models.recipes import default_epochs, recipe
 from train.report import sections
@@ -89,8 +89,7 @@ def test_one_of_a_kind_is_singular(make: Any, tones_cache: Path, tmp_path: Path)
     one = replace(record, n_epochs=1, n_groups=1, validation_accuracy=None)
     one = replace(one, split={name: replace(part, n=1, n_groups=1) for name, part in record.split.items()})
     one = replace(one, metrics=replace(record.metrics, n=1, n_groups=1), cache=replace(record.cache, n_clips=1))
-    summary = fit_summary if make is made_fit else crossval_summary
-    text = summary(tmp_path, one) + sections.head(tmp_path, one).lead + sections.tested(one, one.metrics)
+    text = run_summary(tmp_path, one) + sections.head(tmp_path, one).lead + sections.tested(one, one.metrics)
     assert re.findall(r"\b1 (?:clips|groups|epochs|folds|runs|times)\b", text) == []
     assert re.findall(r"\b1 (?:clip|group)\b", text)
 
@@ -99,7 +98,7 @@ def test_every_share_has_a_blank_before_its_sign(tones_cache: Path, tmp_path: Pa
     folder = made_fit(tmp_path / "run", tones_cache)
     record = read_record(folder)
     probe = LeakProbe(0.9, (0.85, 0.95), 0.4, leaks=True)
-    shown = [fit_summary(folder, record), *warnings(record.metrics, record.sanity, probe)]
+    shown = [run_summary(folder, record), *warnings(record.metrics, record.sanity, probe)]
     shown += [as_text(compare(folder), None), write_report(folder).read_text(encoding="utf-8").split("<main>")[1]]
     for text in shown:
         prose = re.sub(r"<script.*|<svg.*?</svg>|src=\"[^\"]*\"", "", text, flags=re.DOTALL)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from train.commands.screen import crossval_summary, fit_summary
+from train.commands.screen import run_summary
 from train.models.calibration import fit_temperature
 from train.report import sections
 from train.runs.record import FINISHED, UNFINISHED, Record, TrainedOn, as_json, read_record, write_record
@@ -210,7 +210,7 @@ def test_whatever_stands_in_an_entry_a_record_is_read_or_is_one_line(data: st.Da
             record = read_record(Path(folder))
             assert repr(record).startswith("<Record: ")
             if record.state == FINISHED:
-                assert (fit_summary if record.command == "fit" else crossval_summary)(Path(folder), record)
+                assert run_summary(Path(folder), record)
                 assert sections.head(Path(folder), record)
                 assert sections.settings(record)
                 assert sections.clips(record)
