@@ -44,12 +44,7 @@ def merge(
     class_names = _class_names([cache.class_names for cache in caches])
     with_tables = [cache.header for cache in caches if cache.header.tables]
     base = (with_tables or [caches[0].header])[0]
-    header = replace(
-        base,
-        class_names=class_names,
-        class_members={name: of for name in class_names if (of := members[name]) != (name,)},
-        versions=_versions(caches),
-    )
+    header = replace(base, versions=_versions(caches)).of_classes({name: members[name] for name in class_names})
     chosen, others = _once(replace(all_clips(caches, class_names), header=header, data=folder))
     if reasons := [*_unlike(caches), *others, *_unlike_clips(chosen)]:
         raise UserError(f"the caches do not fit together: {'; '.join(dict.fromkeys(reasons))}")

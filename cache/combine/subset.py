@@ -96,9 +96,7 @@ def _header(cache: Cache, names: tuple[str, ...], max_per_class: int | None) -> 
         raise UserError(f"{cache.file} itself was made with --max-per-class {old.max_per_class}; ask for no more")
     background = old.background if BACKGROUND in names else 0
     return replace(
-        old,
-        class_names=names,
-        class_members={name: members for name, members in old.class_members.items() if name in names},
+        old.of_classes({name: old.members[name] for name in names}),
         max_per_class=most,
         background=background,
         label_length=old.label_length if old.widen or background else 0.0,

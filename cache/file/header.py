@@ -12,6 +12,10 @@ from cache.shared.errors import CacheError, DamagedCache
 from cache.shared.segment import MIDDLE, Crop, CropName
 from cache.shared.text import is_utf8
 
+# The names of the folders and labels that belong to each class, by its name, which as a rule is the only one. The
+# position of the class is its label index.
+Classes = Mapping[str, tuple[str, ...]]
+
 FORMAT = "melcache"
 FORMAT_VERSION = 5
 _OLDEST_VERSION = 3
@@ -117,7 +121,7 @@ class Header:
         return Crop(self.crop, self.overlap, self.n_windows)
 
     @property
-    def members(self) -> dict[str, tuple[str, ...]]:
+    def members(self) -> Classes:
         """The names of the folders and labels that belong to each class."""
         return {name: self.class_members.get(name, (name,)) for name in self.class_names}
 
@@ -142,6 +146,11 @@ class Header:
     def request(self) -> Self:
         """The part that was asked for: headers of the same request are equal in it."""
         return replace(self, fingerprint="", versions={}, data_dir="")
+
+    def of_classes(self, members: Classes) -> Self:
+        """Return the header with other classes."""
+        own = {name: names for name, names in members.items() if names != (name,)}
+        return replace(self, class_names=tuple(members), class_members=own)
 
     def attributes(self) -> dict[str, Any]:
         """Return the root attributes, as h5py writes them."""

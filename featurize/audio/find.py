@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cache.file.columns import Rejected
+from cache.file.header import Classes
 from cache.shared.errors import UserError
 from cache.shared.segment import Segment, in_turn
 from cache.shared.text import files_by_kind, human_count, human_list, printable
@@ -14,13 +15,6 @@ from cache.shared.tree import Places, Tree, look_at, walk
 
 # Folders that an error names.
 _N_SHOWN = 12
-
-
-class Class(NamedTuple):
-    """A class and its members: the names of the folders and labels that belong to it, as a rule its own name."""
-
-    name: str
-    members: tuple[str, ...]
 
 
 class Clip(NamedTuple):
@@ -93,7 +87,7 @@ def walk_data(data: Path, places: Places, members: Iterable[str], with_rest: boo
 
 def find_clips(
     walked: Walked,
-    classes: Sequence[Class],
+    classes: Classes,
     max_per_class: int = 0,
     segments: Sequence[Clip] = (),
     recordings: Collection[str] = (),
@@ -108,8 +102,8 @@ def find_clips(
     """
     found = Found([], [], [], Counter(), [path for path in walked.places.loose if path not in recordings], [])
     n_files = [0] * len(classes)
-    for label, one in enumerate(classes):
-        for tree in walked.places.of_class(one.members, walked.trees):
+    for label, members in enumerate(classes.values()):
+        for tree in walked.places.of_class(members, walked.trees):
             tree.audio = [path for path in tree.audio if path not in recordings]
             looked = look_at(walked.data, tree, max_per_class or None)
             found.clips.extend(Clip(path, label, *stamp) for path, stamp in looked.clips.items())
@@ -117,7 +111,7 @@ def find_clips(
             found.ignored.extend(looked.ignored.items())
             found.others.update(tree.others)
             n_files[label] += len(looked.clips)
-        found.folders.extend(walked.places.folders_of(one.members))
+        found.folders.extend(walked.places.folders_of(members))
     if segments:
         found.folders.append("")
         if max_per_class:
@@ -127,11 +121,11 @@ def find_clips(
     return found
 
 
-def nothing_found(one: Class, walked: Walked, found: Found, has_labels: bool) -> UserError:
+def nothing_found(members: Sequence[str], walked: Walked, found: Found, has_labels: bool) -> UserError:
     """Return the error that says what there is instead of the clips of a class."""
-    folders = walked.places.folders_of(one.members)
+    folders = walked.places.folders_of(members)
     if not folders:
-        return missing(one.members[0], walked.data, walked.places, has_labels)
+        return missing(members[0], walked.data, walked.places, has_labels)
     others = sum((tree.others for folder, tree in walked.trees.items() if folder in folders), Counter[str]())
     holds = [files_by_kind(others)] if others else []
     bad = [clip for clip in found.rejected if any(f"{clip.path}/".startswith(f"{folder}/") for folder in folders)]

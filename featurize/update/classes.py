@@ -2,15 +2,16 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
-from cache.file.header import Header, is_folder_name
+from cache.file.header import Classes, Header, is_folder_name
 from cache.labels.annotation import Annotation
 from cache.labels.read import Labels
 from cache.shared.errors import UserError
 from cache.shared.text import human_count, human_list, is_utf8, plain, printable
 from cache.shared.tree import BACKGROUND, CLASS_NAMES, Places, is_background
-from featurize.audio.find import Class, Walked, loose_words, missing, walk_data
+from featurize.audio.find import Walked, loose_words, missing, walk_data
 from featurize.update.options import ALL, Options
 
 # Folders that a line names.
@@ -25,7 +26,7 @@ def classes_of(
     labels: Labels,
     has_background: bool,
     notify: Callable[[str], None],
-) -> tuple[Walked, Sequence[Class]]:
+) -> tuple[Walked, Classes]:
     """Return the classes, and what lies in DATA, which is walked as far as that needs it if it was not walked yet."""
     names = label_names(labels.annotations)
     classes = _known_classes(options, old, places, names, has_background, notify)
@@ -35,10 +36,9 @@ def classes_of(
         classes = _found_classes(options.classes == (ALL,), walked, names, recordings_of(labels), notify)
         if old is not None and labels.annotations:
             # A class that is new comes last, so that the others keep their indices.
-            order = [*old.class_names, *(one.name for one in classes)]
-            classes = sorted(classes, key=lambda one: order.index(one.name))
-    if has_background and BACKGROUND not in (one.name for one in classes):
-        classes = [*classes, Class(BACKGROUND, (BACKGROUND,))]
+            classes = {name: classes[name] for name in (*old.class_names, *classes) if name in classes}
+    if has_background and BACKGROUND not in classes:
+        classes = {**classes, BACKGROUND: (BACKGROUND,)}
     return walked, classes
 
 
@@ -56,10 +56,10 @@ def recordings_of(labels: Labels) -> set[str]:
     return {*(one.file for one in labels.annotations), *labels.empty}
 
 
-def _walked_for_classes(options: Options, places: Places, known: Sequence[Class] | None) -> Walked:
+def _walked_for_classes(options: Options, places: Places, known: Classes | None) -> Walked:
     """Walk the folders of the classes, and where these are not known, all that can be one."""
     if known is not None:
-        return walk_data(options.data, places, [name for one in known for name in one.members])
+        return walk_data(options.data, places, chain.from_iterable(known.values()))
     if options.classes or not _has_usual(places):
         return walk_data(options.data, places, places.names)
     # The other folders are only counted, so a link to one adds to the class.
@@ -73,21 +73,19 @@ def _known_classes(
     labels: Sequence[str],
     has_background: bool,
     notify: Callable[[str], None],
-) -> Sequence[Class] | None:
+) -> Classes | None:
     """Return the classes that are named, or else those of the cache; None if they are to be found in DATA."""
     if options.classes and options.classes != (ALL,):
         return _named_classes(options.classes, options.data, places, labels, notify)
     if options.classes or old is None:
         return None
-    classes = [Class(name, members) for name, members in old.members.items()]
-    if old.background and not has_background and BACKGROUND not in (*places.names, *labels):
-        classes = [one for one in classes if one.name != BACKGROUND]
-    return classes
+    is_gone = old.background and not has_background and BACKGROUND not in (*places.names, *labels)
+    return {name: members for name, members in old.members.items() if not (is_gone and name == BACKGROUND)}
 
 
 def _named_classes(
     given: Sequence[str], data: Path, places: Places, labels: Sequence[str], notify: Callable[[str], None]
-) -> list[Class]:
+) -> Classes:
     """Return the classes that are asked for by name, each with the folders and labels that belong to it.
 
     A class is a folder or a label, whose name may be written in another case or Unicode form, or `name=first+second`,
@@ -97,22 +95,22 @@ def _named_classes(
     def member(name: str) -> str:
         return _member(name.strip(), data, places, labels, notify)
 
-    classes = []
+    classes: list[tuple[str, tuple[str, ...]]] = []
     for text in given:
         name, is_merged, members = text.partition("=")
         if text in (*places.folders, *labels) or not is_merged:
             found = member(text)
-            classes.append(Class(found, (found,)))
+            classes.append((found, (found,)))
         else:
             # The name of a folder may hold a plus sign.
             parts = [members] if members in places.folders else members.split("+")
             if not is_folder_name(name.strip()) or not all(map(str.strip, parts)):
                 raise UserError(f"{text!r:.60} cannot be the name of a class; give NAME=FIRST+SECOND")
-            classes.append(Class(name.strip(), tuple(map(member, parts))))
-    names, members_of_all = [one.name for one in classes], [name for one in classes for name in one.members]
-    if len({*names}) < len(names) or len({*members_of_all}) < len(members_of_all):
+            classes.append((name.strip(), tuple(map(member, parts))))
+    members_of_all = [name for _, members in classes for name in members]
+    if len(dict(classes)) < len(classes) or len({*members_of_all}) < len(members_of_all):
         raise UserError(f"a class is named twice: {', '.join(map(printable, given))}")
-    return classes
+    return dict(classes)
 
 
 def _member(name: str, data: Path, places: Places, labels: Sequence[str], notify: Callable[[str], None]) -> str:
@@ -134,7 +132,7 @@ def _found_classes(
     labels: Sequence[str],
     recordings: Collection[str],
     notify: Callable[[str], None],
-) -> list[Class]:
+) -> Classes:
     """Return the classes that are there, folders before labels, and say which folders with audio are not among them.
 
     They are `everything`, that is every folder with audio in it and every label; or where there are labels, these
@@ -161,7 +159,7 @@ def _found_classes(
             f" each class into a folder of their own there{there}"
         )
     same = {*map(plain, folders)}
-    return [Class(name, (name,)) for name in (*folders, *(name for name in labels if plain(name) not in same))]
+    return {name: (name,) for name in (*folders, *(name for name in labels if plain(name) not in same))}
 
 
 def _has_usual(places: Places) -> bool:

@@ -70,15 +70,15 @@ def update_alone(request: Request) -> tuple[Request, int, Cache]:
     elif request.old is not None and (why_some := why_cut_again(request.old, request.header)):
         options.notify(why_some)
     reusable = None if why else request.old
-    journal, notice = open_journal(request.cache_file, request.header.determines_rows, X_DTYPES[request.asked.dtype])
+    journal, notice = open_journal(request.cache_file, request.header.determines_rows, X_DTYPES[request.header.dtype])
     if notice:
         options.notify(notice)
     try:
         corrections = corrections_of(request.cache_file, request.header.class_names, lambda line: None)
-        plan = make_plan(request.found, reusable, journal, options.rehash, corrections, request.asked.cropping)
+        plan = make_plan(request.found, reusable, journal, options.rehash, corrections, request.header.cropping)
         n_computed = _compute(request, plan, journal)
         settle(plan, reusable, journal)
-        if gone := unusable_classes(plan, len(request.classes)):
+        if gone := unusable_classes(plan, len(request.header.class_names)):
             request = without_classes(request, gone, options.notify)
             plan = without(plan, gone, request.found.clips)
             corrections = corrections._replace(class_names=request.header.class_names)
@@ -93,7 +93,7 @@ def update_alone(request: Request) -> tuple[Request, int, Cache]:
         return request, n_computed, _publish(request, plan, reusable, journal)
     except Interrupted as interrupt:
         n_clips = len(request.found.clips)
-        n_missing = len(make_plan(request.found, reusable, journal, rehash=False, crop=request.asked.cropping).tasks)
+        n_missing = len(make_plan(request.found, reusable, journal, rehash=False, crop=request.header.cropping).tasks)
         interrupt.kept = (
             f"{n_clips - n_missing} of {n_clips} clips are finished and kept; run the same command again to go on"
         )
@@ -122,19 +122,19 @@ def _compute(request: Request, plan: Plan, journal: Journal) -> int:
         bad = min(plan.rejected.values())
         raise UserError(f"{options.data / bad.path}: {bad.reason}; nothing was published because of --strict")
     new = [task for task in plan.tasks if request.options.rehash or not task.known_sha256]
-    _check_space(request, plan, journal, len(new), _estimated_rows(options.data, new, request.asked.settings))
+    _check_space(request, plan, journal, len(new), _estimated_rows(options.data, new, request.header.settings))
     with _pool(request, len(plan.tasks), journal) as pool:
-        return _compute_by(pool, options.data, plan.tasks, request.asked.settings, options.strict, journal)
+        return _compute_by(pool, options.data, plan.tasks, request.header.settings, options.strict, journal)
 
 
 def _pool(request: Request, n_tasks: int, journal: Journal) -> AbstractContextManager[Pool]:
-    options, asked = request.options, request.asked
+    options, header = request.options, request.header
     if options.scheduler is not None and n_tasks:
         from featurize.workers.dask import cluster_workers
 
         folders = [options.data / folder for folder in request.found.folders]
-        return cluster_workers(options.scheduler, folders, n_tasks, asked.dtype, options.notify, options.dashboard)
-    return processes(options.n_jobs, n_tasks, asked.settings, asked.dtype, journal.rows_path)
+        return cluster_workers(options.scheduler, folders, n_tasks, header.dtype, options.notify, options.dashboard)
+    return processes(options.n_jobs, n_tasks, header.settings, header.dtype, journal.rows_path)
 
 
 def _check_space(request: Request, plan: Plan, journal: Journal, n_new: int, n_rows: int) -> None:

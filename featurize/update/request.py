@@ -17,7 +17,7 @@ from cache.shared.options import checked_value, options_in
 from cache.shared.segment import MIDDLE
 from cache.shared.text import human_count, human_list, printable
 from cache.shared.tree import Places, class_places
-from featurize.audio.find import Class, Found, Walked, find_clips, nothing_found, walk_data
+from featurize.audio.find import Found, Walked, find_clips, nothing_found, walk_data
 from featurize.features.profiles import resolved_settings
 from featurize.features.row import FEATURE_VERSION
 from featurize.update.classes import classes_of, label_names, recordings_of
@@ -36,8 +36,7 @@ class Request(NamedTuple):
     old: Cache | None  # the cache that is there; None if there is none, or a damaged one
     damage: str  # the fault of the damaged cache that is there; "" if there is none
     stamp: Stamp | None  # by this the file that is there is recognised
-    asked: Header  # all that a cache remembers, but for its classes and the parts that are known when it is written
-    classes: Sequence[Class]  # the position is the label index
+    header: Header  # that of the cache, without the parts that are known only when it is written
     found: Found  # the clips
     problems: Sequence[Problem]  # labels that are skipped, and other remarks on lines of tables
 
@@ -45,15 +44,6 @@ class Request(NamedTuple):
     def is_stale(self) -> bool:
         """Whether another cache has taken the place of the old one."""
         return _stamp_at(self.cache_file) != self.stamp
-
-    @property
-    def header(self) -> Header:
-        """The header of the cache, without the parts that are known only when it is written."""
-        return replace(
-            self.asked,
-            class_names=tuple(one.name for one in self.classes),
-            class_members={one.name: one.members for one in self.classes if one.members != (one.name,)},
-        )
 
     @property
     def names_classes(self) -> bool:
@@ -74,26 +64,27 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     _check_place(cache_file)
     stamp = _stamp_at(cache_file)
     old, damage = _opened(cache_file)
-    header = None if old is None else old.header
+    before = None if old is None else old.header
     tables = _tables(options, old)
-    asked = replace(
+    header = replace(
         _asked(options, old, bool(tables)),
         data_dir=os.path.relpath(data, cache_file.parent),
         tables=tuple(os.path.relpath(path, cache_file.parent) for path in tables),
     )
     shape_of = shapes(data)
     places = class_places(data)
-    walked, labels = _walked_for_labels(data, places, tables, asked, shape_of, notify)
-    walked, classes = classes_of(options, header, places, walked, labels, bool(asked.background), notify)
-    if asked.widen or asked.background:
-        before = 0.0 if header is None else header.label_length
-        length = usual_length(labels.annotations, classes, before, asked.settings.row_seconds, notify)
-        asked = replace(asked, label_length=length)
-    segments = segments_of(data, labels, classes, asked, shape_of, notify)
-    _check_labels(tables, labels, classes, segments)
-    found = find_clips(walked, classes, asked.max_per_class, segments.clips, recordings_of(labels))
+    walked, labels = _walked_for_labels(data, places, tables, header, shape_of, notify)
+    walked, classes = classes_of(options, before, places, walked, labels, bool(header.background), notify)
+    if header.widen or header.background:
+        last = 0.0 if before is None else before.label_length
+        length = usual_length(labels.annotations, classes, last, header.settings.row_seconds, notify)
+        header = replace(header, label_length=length)
+    header = header.of_classes(classes)
+    segments = segments_of(data, labels, header, shape_of, notify)
+    _check_labels(header, labels, segments)
+    found = find_clips(walked, classes, header.max_per_class, segments.clips, recordings_of(labels))
     problems = [*labels.problems, *segments.problems]
-    request = Request(options, cache_file, old, damage, stamp, asked, classes, found, problems)
+    request = Request(options, cache_file, old, damage, stamp, header, found, problems)
     return _without_empty(request, walked, segments, notify)
 
 
@@ -189,13 +180,13 @@ def _walked_for_labels(
     return walked, labels
 
 
-def _check_labels(tables: Sequence[Path], labels: Labels, classes: Sequence[Class], segments: Segments) -> None:
+def _check_labels(header: Header, labels: Labels, segments: Segments) -> None:
     """Raise a UserError if labels are asked for and none gives a clip."""
-    if not tables or segments.clips or segments.doubles:
+    if not header.tables or segments.clips or segments.doubles:
         return
     names = human_list(label_names(labels.annotations))
     raise UserError(
-        f"none of the labels is one of the classes {human_list([one.name for one in classes])}; the labels are {names}:"
+        f"none of the labels is one of the classes {human_list(header.class_names)}; the labels are {names}:"
         " --classes all includes every label, and --labels none goes on without them"
     )
 
@@ -206,9 +197,9 @@ def _without_empty(request: Request, walked: Walked, segments: Segments, notify:
     Raises a UserError if nothing was found of a class, or nothing usable of one that was asked for by its name.
     """
     there = {clip.label for clip in request.found.clips}
-    for label, one in enumerate(request.classes):
+    for label, members in enumerate(request.header.members.values()):
         if label not in there and label not in segments.doubles:
-            raise nothing_found(one, walked, request.found, bool(request.asked.tables))
+            raise nothing_found(members, walked, request.found, bool(request.header.tables))
     reasons = {label: doubles[0] for label, doubles in segments.doubles.items() if label not in there}
     return without_classes(request, reasons, notify)
 
@@ -218,9 +209,10 @@ def without_classes(request: Request, reasons: Mapping[int, str], notify: Callab
 
     Raises a UserError if one was asked for by its name, or no class is left.
     """
+    members = list(request.header.members.items())
     for label, reason in reasons.items():
-        name = printable(request.classes[label].name)
-        if request.names_classes or len(reasons) == len(request.classes):
+        name = printable(members[label][0])
+        if request.names_classes or len(reasons) == len(members):
             raise UserError(
                 f"{name} has no usable clip ({reason}); put clips there that can be read, or leave the class out with"
                 " --classes"
@@ -228,7 +220,7 @@ def without_classes(request: Request, reasons: Mapping[int, str], notify: Callab
         notify(f"{name} has no usable clip ({reason}), so it is not a class of the cache")
     if not reasons:
         return request
-    kept = [label for label in range(len(request.classes)) if label not in reasons]
+    kept = [label for label in range(len(members)) if label not in reasons]
     clips = [clip._replace(label=kept.index(clip.label)) for clip in request.found.clips if clip.label in kept]
-    classes = [request.classes[label] for label in kept]
-    return request._replace(classes=classes, found=request.found._replace(clips=clips))
+    header = request.header.of_classes(dict(members[label] for label in kept))
+    return request._replace(header=header, found=request.found._replace(clips=clips))

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cache.file.header import Header, is_folder_name
+from cache.file.header import Classes, Header, is_folder_name
 from cache.labels.annotation import Annotation, Problem, told
 from cache.labels.read import Labels, read_labels
 from cache.shared.segment import Segment
 from cache.shared.text import human_count, human_list, is_utf8, plain, printable
 from cache.shared.tree import BACKGROUND
-from featurize.audio.find import Class, Clip, Walked
+from featurize.audio.find import Clip, Walked
 
 # The median may change by this share before all segments that depend on it are recomputed.
 _TOLERATED_CHANGE = 0.1
@@ -44,13 +44,13 @@ class Segments(NamedTuple):
     problems: Sequence[Problem]  # remarks on single labels: these doubles, and sounds that are in two classes
 
 
-def labels_in(walked: Walked, tables: Sequence[Path], asked: Header, shape_of: Shapes) -> Labels:
+def labels_in(walked: Walked, tables: Sequence[Path], header: Header, shape_of: Shapes) -> Labels:
     """Read the labels of the recordings in DATA, to which their paths become relative.
 
     Raises a UserError if a table is not there, or nothing can be made of one that was named.
     """
     data = walked.data
-    read = read_labels(tables, data, asked.columns, asked.point, walked.audio)
+    read = read_labels(tables, data, header.columns, header.point, walked.audio)
     relative = {path: _within(data, Path(path)) for path in {*(one.file for one in read.annotations), *read.empty}}
     problems = [
         one._replace(reason=f"{one.reason}, which --point gives it") if one.kind == "point" else one
@@ -140,8 +140,7 @@ def overlapping(used: Iterable[tuple[Annotation, int]]) -> Iterator[Problem]:
 def segments_of(
     data: Path,
     labels: Labels,
-    classes: Sequence[Class],
-    asked: Header,
+    header: Header,
     shape_of: Shapes,
     notify: Callable[[str], None],
 ) -> Segments:
@@ -149,11 +148,11 @@ def segments_of(
 
     `shape_of` returns the seconds and channels of a recording.
     """
-    class_of = class_by_label(classes)
+    class_of = class_by_label(header.members)
     _tell_unknown(Counter(one.label for one in labels.annotations if class_of(one.label) is None), notify)
     used = [(one, label) for one in labels.annotations if (label := class_of(one.label)) is not None]
     widened = [
-        Segment(one.file, *_widened(one, asked.label_length if asked.widen else 0, shape_of), one.channel)
+        Segment(one.file, *_widened(one, header.label_length if header.widen else 0, shape_of), one.channel)
         for one, _ in used
     ]
     chosen: dict[Segment, tuple[Annotation, int]] = {}
@@ -168,28 +167,28 @@ def segments_of(
     for line in told(problems):
         notify(line)
     clips = [(segment, label, one.where) for segment, (one, label) in chosen.items()]
-    if asked.background:
-        background = next(i for i, one in enumerate(classes) if one.name == BACKGROUND)
-        clips += [(segment, background, "") for segment in _background(labels, widened, asked, shape_of, notify)]
+    if header.background:
+        background = header.class_names.index(BACKGROUND)
+        clips += [(segment, background, "") for segment in _background(labels, widened, header, shape_of, notify)]
     reasons = {
         label: [f"{one.table.name}:{one.line}: {one.reason}" for one in found] for label, found in doubles.items()
     }
     return Segments(_clips(data, clips), reasons, problems)
 
 
-def class_by_label(classes: Sequence[Class]) -> Callable[[str], int | None]:
+def class_by_label(classes: Classes) -> Callable[[str], int | None]:
     """Return a function that finds the class of a label, in whatever case or Unicode form the label is written.
 
     Tables that `predict` writes have escapes for what would break a line.
     """
-    exact = {name: i for i, one in enumerate(classes) for name in one.members}
+    exact = {name: i for i, members in enumerate(classes.values()) for name in members}
     plainly = {plain(printable(name)): i for name, i in reversed(exact.items())}
     return lambda label: exact.get(label, plainly.get(plain(printable(label))))
 
 
 def usual_length(
     labels: Sequence[Annotation],
-    classes: Sequence[Class],
+    classes: Classes,
     before: float,
     row_seconds: float,
     notify: Callable[[str], None],
@@ -239,7 +238,7 @@ def _widened(one: Annotation, length: float, shape_of: Shapes) -> Span:
 def _background(
     labels: Labels,
     widened: Iterable[Segment],
-    asked: Header,
+    header: Header,
     shape_of: Shapes,
     notify: Callable[[str], None],
 ) -> list[Segment]:
@@ -252,17 +251,17 @@ def _background(
     found: list[Segment] = []
     short: dict[str, int] = {}
     for recording, taken in spans.items():
-        free = _unlabelled(recording, taken, shape_of(recording)[0], asked.label_length, asked.background)
+        free = _unlabelled(recording, taken, shape_of(recording)[0], header.label_length, header.background)
         found += [Segment(recording, *span) for span in free]
-        if len(free) < asked.background:
+        if len(free) < header.background:
             short[recording] = len(free)
     if short:
-        notify(_short_of_room(short, asked))
+        notify(_short_of_room(short, header))
     return found
 
 
-def _short_of_room(short: Mapping[str, int], asked: Header) -> str:
-    segments = f"{asked.background} background segments of {asked.label_length:g} s"
+def _short_of_room(short: Mapping[str, int], header: Header) -> str:
+    segments = f"{header.background} background segments of {header.label_length:g} s"
     if len(short) == 1:
         [(recording, n)] = short.items()
         return f"{printable(recording)}: {n or 'none'} of the {segments} fit{'s' * (n < 2)} between its labels"

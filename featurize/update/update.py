@@ -127,7 +127,7 @@ def _is_done(request: Request, corrections: Corrections) -> bool:
     """Whether the cache is already what is asked for, and nothing lies beside it."""
     if request.old is None or any(path.exists() for path in journal_paths(request.cache_file)):
         return False
-    plan = make_plan(request.found, request.old, None, request.options.rehash, corrections, request.asked.cropping)
+    plan = make_plan(request.found, request.old, None, request.options.rehash, corrections, request.header.cropping)
     plan = correct(plan, corrections, request.old, None)
     return not why_recompute(request.old, request.header) and is_published(plan, request.old, request.header)
 
