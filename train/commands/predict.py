@@ -18,7 +18,7 @@ from train.predict.recordings import LABELS, PredictFormat
 if TYPE_CHECKING:
     from train.runs.directory import Run
 
-_LABELS = " and ".join(f"{name} ({kind.KIND})" for name, kind in LABELS.items())
+_LABELS = ", ".join(f"{name} ({kind.KIND})" for name, kind in LABELS.items())
 _bad = partial(typer.BadParameter, param_hint="--threshold")
 
 
@@ -39,7 +39,7 @@ def predict(
         typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats.", show_default="0.5"),
     ] = None,
     threshold: Annotated[list[str] | None, options.threshold("0")] = None,
-    format: Annotated[PredictFormat, typer.Option(help=f"Format of the output; {_LABELS} are labels.")] = PredictFormat[
+    format: Annotated[PredictFormat, typer.Option(help=f"Format of the output; of labels: {_LABELS}.")] = PredictFormat[
         "text"
     ],
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: one JSON object a line.")] = False,
@@ -117,7 +117,7 @@ def predict(
     deliver(
         opened,
         find_sources(paths),
-        lambda sources: find(opened, sources, windows, thresholds),
+        partial(find, opened, windows=windows, threshold=thresholds),
         Output(
             format=format.value,
             out=out,
