@@ -58,7 +58,7 @@ def changes(cache: Cache) -> Changes:
     try:
         places = class_places(data)
     except OSError:
-        places = Places([], {}, [])
+        places = Places([], {}, [], [])
     folders = places.folders_of(cache.header.folders)
     if not (folders or any(os.path.exists(f"{data}/{file}") for file in recordings)):  # noqa: PTH110
         return Changes(data, reason="the class folders are not there; DATA or the cache was moved")

@@ -44,6 +44,7 @@ class Tree:
     # (path, reason) of every folder that cannot be read.
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     hollow: list[str] = field(default_factory=list)  # folders with an audio extension that hold no audio
+    dangling: list[str] = field(default_factory=list)  # links that lead nowhere, and may have led to folders
 
     def add(self, other: "Tree") -> None:
         """Add the content of another folder."""
@@ -51,6 +52,7 @@ class Tree:
         self.others += other.others
         self.unreadable += other.unreadable
         self.hollow += other.hollow
+        self.dangling += other.dangling
 
 
 class Stamp(NamedTuple):
@@ -127,6 +129,8 @@ class _Walk:
                 if not _is_folder(entry):
                     if extension in self._endings:
                         tree.audio.append(path)
+                    elif _is_dangling(entry):
+                        tree.dangling.append(path)
                     else:
                         tree.others[extension] += 1
                     continue
@@ -155,6 +159,11 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
+def _is_dangling(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a link that leads nowhere, and not to a file by its name: a disk of clips may not be mounted."""
+    return entry.is_symlink() and not _extension(entry.name) and not os.path.exists(entry.path)  # noqa: PTH110
+
+
 def _identity(path: str) -> tuple[int, int]:
     try:
         status = os.stat(path)  # noqa: PTH116
@@ -163,6 +172,8 @@ def _identity(path: str) -> tuple[int, int]:
     return (status.st_dev, status.st_ino)
 
 
+# What is said of a link whose target is not there.
+DANGLING = "a link that leads nowhere"
 # By the first letter of their modes, as `ls` shows them.
 _KINDS = {"p": "a pipe", "s": "a socket"}
 
@@ -180,9 +191,8 @@ class Looked(NamedTuple):
 def look_at(top: str | os.PathLike[str], tree: Tree, limit: int | None = None) -> Looked:
     """Look at the audio files of a walk without opening one, with a limit only until there are so many clips."""
     root = os.fspath(top)
-    looked = Looked(
-        {}, {as_utf8(path): reason for path, reason in tree.unreadable}, dict.fromkeys(tree.hollow, "a folder")
-    )
+    ignored = dict.fromkeys(tree.hollow, "a folder") | dict.fromkeys(map(as_utf8, tree.dangling), DANGLING)
+    looked = Looked({}, {as_utf8(path): reason for path, reason in tree.unreadable}, ignored)
     for path in tree.audio:
         if limit is not None and len(looked.clips) >= limit:
             break
@@ -193,7 +203,7 @@ def look_at(top: str | os.PathLike[str], tree: Tree, limit: int | None = None) -
             status = os.stat(f"{root}/{path}")  # noqa: PTH116
         except OSError as error:
             is_link = os.path.islink(f"{root}/{path}")  # noqa: PTH114
-            what = "a link that leads nowhere" if is_link else "it cannot be looked at"
+            what = DANGLING if is_link else "it cannot be looked at"
             looked.rejected[path] = f"{what} ({error.strerror})"
             continue
         if stat.S_ISREG(status.st_mode):
@@ -212,6 +222,8 @@ class Places(NamedTuple):
     folders: dict[str, dict[str, str]]
     # Audio files in DATA, and in train, val and test, that are beside the class folders, relative to DATA.
     loose: list[str]
+    # Links there that lead nowhere, and may have led to class folders.
+    dangling: list[str]
 
     def folders_of(self, members: Iterable[str]) -> list[str]:
         """Return the folders of these names, relative to DATA."""
@@ -229,24 +241,25 @@ class Places(NamedTuple):
 
 def class_places(data: str | os.PathLike[str]) -> Places:
     """Return where the class folders of DATA lie: in DATA itself, or else in its folders train, val and test."""
-    names, loose = _entries(data, "")
+    names, loose, dangling = _entries(data, "")
     own = {name: {"": name} for name in names if name.lower() not in SUBSETS}
     split: dict[str, dict[str, str]] = {}
     for subset in names:
         if subset.lower() in SUBSETS:
-            below, files = _entries(data, f"{subset}/")
-            loose += files
+            below, files, links = _entries(data, f"{subset}/")
+            loose, dangling = loose + files, dangling + links
             for name in below:
                 split.setdefault(name, {})[subset] = f"{subset}/{name}"
-    return Places(sorted(split) or list(own), split | own, loose)
+    return Places(sorted(split) or list(own), split | own, loose, dangling)
 
 
-def _entries(top: str | os.PathLike[str], folder: str) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and the paths of the audio files in a folder, sorted, without hidden ones."""
-    is_folder = {entry.name: _is_folder(entry) for entry in _visible(f"{os.fspath(top)}/{folder}")}
-    names = sorted(is_folder)
-    audio = [f"{folder}{name}" for name in names if not is_folder[name] and _extension(name) in AUDIO_EXTENSIONS]
-    return [name for name in names if is_folder[name]], audio
+def _entries(top: str | os.PathLike[str], folder: str) -> tuple[list[str], list[str], list[str]]:
+    """Return names of the folders in a folder, paths of its audio files, and of links that lead nowhere, all sorted."""
+    entries = sorted(_visible(f"{os.fspath(top)}/{folder}"), key=lambda entry: entry.name)
+    folders = [entry.name for entry in entries if _is_folder(entry)]
+    files = [entry for entry in entries if not _is_folder(entry)]
+    audio = [f"{folder}{entry.name}" for entry in files if _extension(entry.name) in AUDIO_EXTENSIONS]
+    return folders, audio, [f"{folder}{entry.name}" for entry in files if _is_dangling(entry)]
 
 
 def subset_and_folder(path: str, folders: Collection[str]) -> tuple[str, str]:

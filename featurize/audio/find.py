@@ -10,8 +10,8 @@ from cache.file.columns import Rejected
 from cache.file.header import Classes
 from cache.shared.errors import UserError
 from cache.shared.segment import Segment, in_turn
-from cache.shared.text import files_by_kind, human_count, human_list, printable
-from cache.shared.tree import Places, Tree, look_at, walk
+from cache.shared.text import as_utf8, files_by_kind, human_count, human_list, printable
+from cache.shared.tree import DANGLING, Places, Tree, look_at, walk
 
 # Folders that an error names.
 _N_SHOWN = 12
@@ -112,6 +112,7 @@ def find_clips(
             found.others.update(tree.others)
             n_files[label] += len(looked.clips)
         found.folders.extend(walked.places.folders_of(members))
+    found.ignored.extend((as_utf8(path), DANGLING) for path in walked.places.dangling)
     if segments:
         found.folders.append("")
         if max_per_class:
@@ -141,7 +142,12 @@ def nothing_found(members: Sequence[str], walked: Walked, found: Found, has_labe
 def missing(name: str, data: Path, places: Places, has_labels: bool) -> UserError:
     """Return the error that there is no folder and no label of a name, with the folders that are spelt alike."""
     near = sorted(places.names, key=lambda other: -SequenceMatcher(None, other.casefold(), name.casefold()).ratio())
-    there = f"there is no folder {data / name}" + (f' and no label "{printable(name)}"' if has_labels else "")
+    is_link = (data / name).is_symlink()
+    there = (
+        f"{data / name} is {DANGLING}"
+        if is_link
+        else f"there is no folder {data / name}" + (f' and no label "{printable(name)}"' if has_labels else "")
+    )
     folders = f"{data} has the folders {human_list(near, _N_SHOWN)}" if near else f"{data} has no folders"
     return UserError(f"{there}; {folders}{loose_words(data, places)}; name your classes with --classes")
 

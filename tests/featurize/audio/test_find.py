@@ -100,3 +100,14 @@ def test_every_format_that_libsndfile_reads_without_help_has_its_extension():
     assert known_by_extension <= formats
     # These need the sample rate from the caller, or hold other things than audio as a rule.
     assert not {".raw", ".mat"} & AUDIO_EXTENSIONS
+
+
+def test_a_link_that_may_have_led_to_a_folder_is_named_in_data_and_in_a_class(data):
+    (data / "owl").symlink_to("/nowhere/owl")
+    (data / "dog" / "more").symlink_to("/nowhere/more")
+    (data / "dog" / "notes.txt").symlink_to("/nowhere/notes.txt")
+    found = find_clips(data)
+    assert found.ignored == [("dog/more", "a link that leads nowhere"), ("owl", "a link that leads nowhere")]
+    assert found.others == {".txt": 1}
+    with pytest.raises(UserError, match=rf"^{data}/owl is a link that leads nowhere; .* has the folders"):
+        build(data, classes=["owl", "dog"])
