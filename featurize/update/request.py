@@ -65,6 +65,8 @@ def resolve(options: Options, notify: Callable[[str], None]) -> Request:
     stamp = _stamp_at(cache_file)
     old, damage = _opened(cache_file)
     before = None if old is None else old.header
+    if old is not None and os.path.isdir(old.data_folder) and not os.path.samefile(old.data_folder, data):  # noqa: PTH112, PTH121
+        notify(f"{options.cache_file} has clips of {old.data_folder}; it gets those of {data} instead")
     tables = _tables(options, old)
     header = replace(
         _asked(options, old, bool(tables)),

@@ -1,13 +1,17 @@
 """Summary of a run for its user, as text or as JSON."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 from cache.file.columns import ABOVE, ROW_SHAPE
+from cache.file.reader import Cache
 from cache.look.info import clips_and_rows, long_clips, n_segments, n_silent_windows
 from cache.shared.cli import command_line
 from cache.shared.segment import recording_of, segment_of
 from cache.shared.text import files_by_kind, human_count, human_list, human_seconds, human_size, printable
+from cache.shared.tree import SUBSETS
 from featurize.audio.find import backslash_words
 from featurize.update.update import Result
 
@@ -79,10 +83,23 @@ def as_text(result: Result) -> str:
             *_some("conflict", conflicts),
             *_counted(result),
             f"{printable(str(result.file))}: {size}, {shape} {cache.X.dtype}, {human_seconds(result.seconds)}",
-            # A network needs two classes to tell apart.
-            *[f"train on it: {printable(command_line('train', 'fit', result.file))}"][: len(counts) - 1],
+            f"train on it: {printable(command_line('train', 'fit', result.file))}"
+            if len(counts) > 1
+            else _lonely(cache),
         ]
     )
+
+
+def _lonely(cache: Cache) -> str:
+    """Say of the only class why nothing can be trained on it, and which folders in it may be the classes."""
+    words = f"{printable(cache.class_names[0])} is the only class, and a network needs two to tell apart"
+    folders = {str(PurePosixPath(recording_of(path)).parent) for path in cache.paths}
+    top = os.path.commonpath(folders)
+    names = sorted({name for folder in folders for name in PurePosixPath(folder).relative_to(top).parts[:1]})
+    if len(names) < 2 or cache.header.tables or not {name.lower() for name in names}.isdisjoint(SUBSETS):
+        return words
+    data = Path(os.path.relpath(f"{cache.data_folder}/{top}"))
+    return f"{words}; for its folders {human_list(names)} as classes: {printable(command_line('featurize', data))}"
 
 
 def _lines_of_tables(result: Result) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """The public face: what `build` and `featurize_clip` take, refuse, and say."""
 
 import inspect
+import shlex
+import shutil
 import subprocess
 import sys
 import warnings
@@ -170,7 +172,34 @@ def test_the_summary_ends_with_what_comes_next(data: Path) -> None:
     assert last == f"train on it: python -m train fit {data / 'features.h5'}"
     spaced = summary.as_text(build(data, data / "my features.h5")).splitlines()[-1]
     assert spaced.endswith(f" fit '{data / 'my features.h5'}'")
-    assert "train on it" not in summary.as_text(build(data, data / "one.h5", "dog"))
+    alone = summary.as_text(build(data, data / "one.h5", "dog")).splitlines()[-1]
+    assert alone == "dog is the only class, and a network needs two to tell apart"
+
+
+@pytest.mark.parametrize("above", ["audio", "sets/2024/all sounds"])
+def test_classes_that_lie_in_the_only_folder_of_data_are_named_with_the_command_that_takes_them(
+    data: Path, tmp_path: Path, above: str
+) -> None:
+    whole = tmp_path / "whole"
+    (whole / above).parent.mkdir(parents=True)
+    data.rename(whole / above)
+    last = summary.as_text(build(whole, tmp_path / "f.h5")).splitlines()[-1]
+    words, command = last.split(" as classes: ")
+    assert words.endswith("for its folders bird, cat, dog")
+    assert (Path.cwd() / shlex.split(command)[-1]).resolve() == (whole / above).resolve()
+
+
+def test_a_cache_that_gets_the_clips_of_another_folder_says_so(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "copy")
+    build(data, tmp_path / "f.h5")
+    said: list[str] = []
+    build(tmp_path / "copy", tmp_path / "f.h5", notify=said.append)
+    assert said[0] == f"{tmp_path / 'f.h5'} has clips of {data}; it gets those of {tmp_path / 'copy'} instead"
+    assert len([line for line in said if "instead" in line]) == 1
+    data.rename(tmp_path / "gone")
+    moved: list[str] = []
+    build(tmp_path / "copy", tmp_path / "f.h5", notify=moved.append)
+    assert moved == []
 
 
 def test_clips_that_are_longer_than_a_row_shows_are_counted(data: Path) -> None:
