@@ -74,8 +74,7 @@ def changes(cache: Cache) -> Changes:
     for tree in chain.from_iterable(places.of_class(members, trees) for members in cache.header.members.values()):
         if unreadable := [f"{data}/{folder}: {reason}" for folder, reason in tree.unreadable if folder in trees]:
             return Changes(data, reason=unreadable[0])
-        tree.audio = [path for path in tree.audio if path not in recordings]
-        looked = look_at(data, tree, cache.header.max_per_class or None)
+        looked = look_at(data, tree, cache.header.max_per_class or None, recordings)
         found |= {path: stamp[:2] for path, stamp in looked.clips.items()}
         found |= dict.fromkeys(looked.rejected, _UNKNOWN)
         others += tree.others

@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 
 from cache.file.columns import ABOVE, ROW_SHAPE
+from cache.file.header import COLUMN_FIELDS
 from cache.file.reader import Cache
 from cache.look.changes import Changes, changes
 from cache.shared.errors import CacheError
@@ -17,34 +18,39 @@ from cache.shared.text import files_by_kind, human_count, human_seconds, human_s
 _N_SHOWN = 10
 
 
-def as_json(cache: Cache) -> dict[str, object]:
-    """Return everything about a cache but its rows."""
+def facts(cache: Cache) -> dict[str, object]:
+    """Return the entries about a cache that `cache info --json` and `featurize --json` have."""
     return {
         "cache": str(cache.file),
-        "bytes": cache.file.stat().st_size,
         "n_clips": cache.n_clips,
         "n_rows": len(cache),
         "n_per_class": cache.n_clips_per_class,
-        "dtype": cache.X.dtype.name,
-        "settings": cache.settings,
-        "feature_version": cache.feature_version,
-        "fingerprint": cache.fingerprint,
-        "versions": cache.header.versions,
-        "data": changes(cache).as_json(),
         "max_per_class": cache.header.max_per_class,
-        "tables": [str(path) for path in cache.table_paths],
-        **{f"{role}_column": name for role, name in cache.header.columns._asdict().items()},
-        "point": cache.header.point,
-        "widen": cache.header.widen,
-        "background": cache.header.background,
-        **cache.header.cropping._asdict(),
         "n_stretches": n_segments(cache),
         "n_longer": cache.n_longer,
         "n_silent_windows": n_silent_windows(cache),
         "n_cut_short": cache.n_cut_short,
-        "n_corrected": cache.n_corrected,
         "remarks": [{"path": path, "remark": remark} for path, remark in cache.remarks],
         "rejected": [{"path": path, "reason": reason} for path, reason in cache.rejections],
+        "fingerprint": cache.fingerprint,
+    }
+
+
+def as_json(cache: Cache) -> dict[str, object]:
+    """Return everything about a cache but its rows."""
+    header = cache.header
+    return {
+        **facts(cache),
+        "bytes": cache.file.stat().st_size,
+        "dtype": header.dtype,
+        "settings": cache.settings,
+        "feature_version": header.feature_version,
+        "versions": header.versions,
+        "data": changes(cache).as_json(),
+        "tables": [str(path) for path in cache.table_paths],
+        **{name: getattr(header, name) for name in (*COLUMN_FIELDS, "point", "widen", "background")},
+        **header.cropping._asdict(),
+        "n_corrected": cache.n_corrected,
     }
 
 

@@ -188,12 +188,12 @@ class Looked(NamedTuple):
     ignored: dict[str, str]  # the kind of a path that is not a file, such as "a pipe"
 
 
-def look_at(top: str | os.PathLike[str], tree: Tree, limit: int | None = None) -> Looked:
-    """Look at the audio files of a walk without opening one, with a limit only until there are so many clips."""
+def look_at(top: str | os.PathLike[str], tree: Tree, limit: int | None = None, without: Collection[str] = ()) -> Looked:
+    """Look at the audio files of a walk, but for some, without opening one; with a limit until there are so many."""
     root = os.fspath(top)
     ignored = dict.fromkeys(tree.hollow, "a folder") | dict.fromkeys(map(as_utf8, tree.dangling), DANGLING)
     looked = Looked({}, {as_utf8(path): reason for path, reason in tree.unreadable}, ignored)
-    for path in tree.audio:
+    for path in (path for path in tree.audio if path not in without):
         if limit is not None and len(looked.clips) >= limit:
             break
         if not is_utf8(path):

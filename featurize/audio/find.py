@@ -36,6 +36,11 @@ class Clip(NamedTuple):
         """Path of the file that it is in."""
         return self.segment.recording if self.segment else self.path
 
+    def rejected(self, reason: str, is_passing: bool = False) -> Rejected:
+        """Return the entry of a clip that cannot be used; one for a passing reason is tried again."""
+        size, mtime_ns = (-1, -1) if is_passing else (self.size, self.mtime_ns)
+        return Rejected(self.path, size, mtime_ns, reason, self.inode)
+
     @property
     def span(self) -> tuple[float, float]:
         """Start and end of the segment in seconds; both 0 of a file that is a clip as a whole."""
@@ -104,8 +109,7 @@ def find_clips(
     n_files = [0] * len(classes)
     for label, members in enumerate(classes.values()):
         for tree in walked.places.of_class(members, walked.trees):
-            tree.audio = [path for path in tree.audio if path not in recordings]
-            looked = look_at(walked.data, tree, max_per_class or None)
+            looked = look_at(walked.data, tree, max_per_class or None, recordings)
             found.clips.extend(Clip(path, label, *stamp) for path, stamp in looked.clips.items())
             found.rejected.extend(Rejected(path, -1, -1, reason) for path, reason in looked.rejected.items())
             found.ignored.extend(looked.ignored.items())

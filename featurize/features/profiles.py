@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from cache.file.settings import SETTINGS, MelSettings, Setting
 from cache.shared.errors import UserError
+from cache.shared.options import checked_value
 
 # The kernel is written for these, and the file format for the shape; the other settings are free.
 _FIXED = ("mono", "res_type", "window", "center", "pad_mode", "n_mels", "htk", "norm", "power", "ref", "n_frames")
@@ -33,21 +34,10 @@ def asked_settings(wish: Wish) -> dict[str, Setting]:
         wish = PROFILES[wish]
     if isinstance(wish, MelSettings):
         wish = wish.as_dict()
-    return {name: _typed(name, value) for name, value in (wish or {}).items()}
-
-
-def _typed(name: str, value: Setting) -> Setting:
-    kind = SETTINGS.get(name)
-    if kind is None:
-        raise UserError(f"there is no setting {name!r:.40}; there are {', '.join(SETTINGS)}")
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise UserError(f"{name} is {value!r:.40}; give {_WORDS[kind]}")
-    return value
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+    asked = wish or {}
+    if unknown := [name for name in asked if name not in SETTINGS]:
+        raise UserError(f"there is no setting {unknown[0]!r:.40}; there are {', '.join(SETTINGS)}")
+    return {name: checked_value(name, value, SETTINGS[name]) for name, value in asked.items()}
 
 
 def resolved_settings(asked: Mapping[str, Setting], remembered: Mapping[str, Setting] | None = None) -> MelSettings:

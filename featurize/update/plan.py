@@ -36,7 +36,7 @@ class Corrections(NamedTuple):
         """Return a clip of some content with its right class, or why it is rejected."""
         one = self.by_content.get(sha256)
         if one is not None and (reason := one.why_rejected(self.class_names)):
-            return Rejected(clip.path, clip.size, clip.mtime_ns, reason, clip.inode)
+            return clip.rejected(reason)
         if one is None or one.decision is not Decision.CHANGE or self.class_names[clip.label] == one.new:
             return clip
         return clip._replace(label=self.class_names.index(one.new), corrected=1 + clip.label)

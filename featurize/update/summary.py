@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from cache.file.columns import ABOVE, ROW_SHAPE
 from cache.file.reader import Cache
-from cache.look.info import clips_and_rows, long_clips, n_segments, n_silent_windows
+from cache.look.info import clips_and_rows, facts, long_clips, n_silent_windows
 from cache.shared.cli import command_line
 from cache.shared.segment import recording_of, segment_of
 from cache.shared.text import files_by_kind, human_count, human_list, human_seconds, human_size, printable
@@ -26,21 +26,12 @@ def as_json(result: Result) -> dict[str, object]:
     cache, found = result.cache, result.found
     where = _lines_of_tables(result)
     return {
-        "cache": str(cache.file),
-        "n_clips": cache.n_clips,
-        "n_rows": len(cache),
+        **facts(cache),
         "n_computed": result.n_computed,
         "n_reused": result.n_reused,
         "n_removed": result.n_removed,
-        "n_per_class": cache.n_clips_per_class,
-        "max_per_class": cache.header.max_per_class,
-        "n_stretches": n_segments(cache),
-        "n_longer": cache.n_longer,
-        "n_silent_windows": n_silent_windows(cache),
         "n_low_rate": len(_low_rates(result)),
         "n_silent": len(cache.silent),
-        "n_cut_short": cache.n_cut_short,
-        "remarks": [{"path": path, "remark": remark} for path, remark in cache.remarks],
         "others": dict(found.others),
         "unclassed": found.loose,
         "label_problems": [
@@ -55,7 +46,6 @@ def as_json(result: Result) -> dict[str, object]:
         ],
         "ignored": [{"path": path, "reason": f"it is {what}, not a file"} for path, what in found.ignored],
         "seconds": round(result.seconds, 3),
-        "fingerprint": cache.fingerprint,
     }
 
 

@@ -90,11 +90,6 @@ def featurize_batch(
     return done._replace(X=room.close())
 
 
-def _rejected(clip: Clip, error: ClipError) -> Rejected:
-    stamp = (-1, -1) if error.passing else (clip.size, clip.mtime_ns)
-    return Rejected(clip.path, *stamp, str(error), clip.inode)
-
-
 def _compute(data: str, task: Task, settings: MelSettings, room: Room, done: Done) -> None:
     clip, n_before = task.clip, room.n
     try:
@@ -103,7 +98,7 @@ def _compute(data: str, task: Task, settings: MelSettings, room: Room, done: Don
             rows = [] if sha256 == task.known_sha256 else add_rows(clip, audio, sha256, settings, task.crop, room)
     except ClipError as error:
         room.cut(n_before)
-        done.rejected.append(_rejected(clip, error))
+        done.rejected.append(clip.rejected(str(error), error.passing))
         return
     done.rows.extend(rows)
     if not rows:
@@ -140,9 +135,10 @@ def _compute_segments(data: str, tasks: Sequence[Task], settings: MelSettings, r
     done.rows.extend(ready.rows)
     done.unchanged.extend(tasks[i].clip.path for i in sorted(same))
     there = {row.clip or row.path for row in ready.rows}.union(done.unchanged)
-    done.rejected.extend(
-        _rejected(task.clip, bad.get(i, trouble)) for i, task in enumerate(tasks) if task.clip.path not in there
-    )
+    for i, task in enumerate(tasks):
+        if task.clip.path not in there:
+            why = bad.get(i, trouble)
+            done.rejected.append(task.clip.rejected(str(why), why.passing))
 
 
 class _InOrder:
