@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -113,15 +114,17 @@ def stamp_of(status: os.stat_result) -> Stamp:
 def replacing(file: Path, sync: bool = False) -> Iterator[Path]:
     """Make an empty file beside `file` for the block to write, and give it that name when the block ends.
 
-    After an exception the old file is as it was and the new one is gone. No link is followed: where `file` is a link,
-    the link itself is replaced, and the new file has a name that nothing had before, with the same ending. A kill may
-    leave the new file, under a hidden name. With `sync` the file survives even a power cut, which takes some
-    milliseconds.
+    After an exception the old file is as it was and the new one is gone; an OSError names `file`. No link is followed:
+    where `file` is a link, the link itself is replaced, and the new file has a name that nothing had before, with the
+    same ending. A kill may leave the new file, under a hidden name. With `sync` the file survives even a power cut,
+    which takes some milliseconds.
     """
     beside = file.with_name(f".{os.urandom(4).hex()}-{file.name[-_N_KEPT:]}")
-    os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+    with _errors_of(file, beside):
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
     try:
-        yield beside
+        with _errors_of(file, beside):
+            yield beside
         if sync:
             _sync(beside)
         beside.replace(file)
@@ -130,6 +133,29 @@ def replacing(file: Path, sync: bool = False) -> Iterator[Path]:
         raise
     if sync:
         sync_directory(file.parent)
+
+
+@contextmanager
+def folder_beside(file: Path) -> Iterator[Path]:
+    """Make a hidden folder beside `file` for the block; a kill may leave it. An OSError names `file`."""
+    folder = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
+    with _errors_of(file, folder):
+        folder.mkdir(0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _errors_of(file: Path, beside: Path) -> Iterator[None]:
+    """Have an OSError about what is hidden beside a file name the file, which the user knows."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (beside, str(beside)):
+            error.filename = str(file)
+        raise
 
 
 def write_file(file: Path, content: bytes | str, sync: bool = False) -> None:

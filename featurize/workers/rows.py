@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cache.file.columns import ROW_SHAPE, Row
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError
-from cache.shared.files import write_all
+from cache.shared.files import as_path, write_all
 from cache.shared.segment import Crop, Grid, Segment, grid, recording_of
 from cache.shared.types import Float32
 from featurize.audio.audio import Audio, ClipError, Reading, audio_of, check_sr
@@ -259,7 +259,9 @@ def featurize_clip(
     if not isinstance(clip, str | os.PathLike):
         write_row(_audio_of(clip, sr), wanted, out)
         return out
-    path = os.fspath(clip)
+    path = str(as_path(clip, "clip"))
+    if Path(path).is_dir():
+        raise ClipError(f"{path}: it is a folder, not a file")
     try:
         with open_clip(path) as audio:
             write_row(audio, wanted, out)

@@ -70,6 +70,10 @@ def test_a_clip_that_cannot_be_used_is_an_error_for_users(tmp_path: Path) -> Non
     assert issubclass(ClipError, UserError)
     with pytest.raises(UserError, match="there is no such file"):
         featurize_clip(tmp_path / "gone.wav")
+    with pytest.raises(UserError, match=f"^{tmp_path}: it is a folder, not a file$"):
+        featurize_clip(tmp_path)
+    with pytest.raises(UserError, match=r"^clip is ''; it must be a path$"):
+        featurize_clip("")
 
 
 @pytest.mark.parametrize(

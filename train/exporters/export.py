@@ -1,6 +1,5 @@
 """export(): a run's model as a file that runs without this project, checked against real clips before it is kept."""
 
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from cache import Cache
 from cache.file.settings import MelSettings
 from cache.shared.errors import UserError, reason_in
-from cache.shared.files import as_path, refuse_existing
+from cache.shared.files import as_path, folder_beside, refuse_existing
 from cache.shared.types import Float32
 from train.backend.types import Model, Tensor
 from train.exporters.formats import (
@@ -91,8 +90,8 @@ def export(
     model = load_model(opened)
     whole = _with_input(model, settings, opened.temperature)
     exportable = Exportable(whole, _metadata(opened, input), [clip.given for clip in clips])
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
-        made = Path(beside) / f"model.{format}"
+    with folder_beside(out) as beside:
+        made = beside / f"model.{format}"
         _write(writer, exportable, made)
         runtime, run_exported = writer.open_file(made)
         differences = _check(model, opened.temperature, clips, run_exported, f"{out} was not kept: run in {runtime}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from cache.labels import audacity, raven
 from cache.labels.annotation import LabelFormat
 from cache.shared.errors import UserError
+from cache.shared.files import as_path
 from cache.shared.tree import walk
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _sources_of(clip: Clip, n: int) -> Iterator[Source]:
     if isinstance(clip, tuple):
         yield _in_memory(*clip, n)
         return
-    path = Path(clip)
+    path = as_path(clip, "a clip")
     if clip == STDIN:
         yield Source(path, "stdin", is_stdin=True)
     elif not path.is_dir():

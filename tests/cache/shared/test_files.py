@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ import pytest
 from cache import CacheError, open_cache
 from cache.file.journal import open_journal
 from cache.shared.errors import UserError
-from cache.shared.files import open_regular, own_folder, read_lines, read_text, replacing, sha256_of, write_file
+from cache.shared.files import (
+    folder_beside,
+    open_regular,
+    own_folder,
+    read_lines,
+    read_text,
+    replacing,
+    sha256_of,
+    write_file,
+)
 from train.runs.record import read_record
 from train.runs.tables import read_history, read_predictions, read_split
 
@@ -72,6 +82,22 @@ def test_a_link_under_the_name_of_the_new_file_is_not_followed(tmp_path: Path, m
     with pytest.raises(FileExistsError), replacing(tmp_path / "table.csv") as beside:
         beside.write_text("new")
     assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("made", [replacing, folder_beside])
+def test_an_error_of_the_disk_names_the_file_that_was_asked_for(
+    tmp_path: Path, made: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    with pytest.raises(OSError, match="No such file") as error, made(tmp_path / "gone" / "sheet.png"):
+        pass
+    assert error.value.filename == str(tmp_path / "gone" / "sheet.png")
+
+
+def test_a_folder_beside_a_file_is_hidden_and_goes_with_its_block(tmp_path: Path) -> None:
+    with folder_beside(tmp_path / "model.onnx") as folder:
+        (folder / "part").write_text("x")
+        assert [file.name[0] for file in tmp_path.iterdir()] == ["."]
+    assert not [*tmp_path.iterdir()]
 
 
 def test_two_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:

@@ -275,3 +275,9 @@ def test_a_model_that_unpacks_to_more_than_its_file_is_refused_by_the_sizes_it_s
         monkeypatch.setattr(zipfile.ZipFile, "extract", lambda *_: pytest.fail("it was unpacked"))
     with pytest.raises(UserError, match="would be larger than the file"):
         load_model(open_run(folder))
+
+
+@pytest.mark.parametrize("clip", ["", ["a.wav", ""]])
+def test_an_empty_name_is_not_the_working_directory(run: Path, clip: Any) -> None:
+    with pytest.raises(UserError, match=r"^a clip is ''; it must be a path$"):
+        list(classify(run, clip))
