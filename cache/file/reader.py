@@ -17,6 +17,7 @@ from cache.file.settings import Setting
 from cache.file.validate import check_arrays
 from cache.shared.errors import CacheError, DamagedCache, MissingCache, UserError
 from cache.shared.files import LFS_REMEDY, Stamp, as_path, is_lfs_pointer, open_regular, stamp_of
+from cache.shared.text import human_count
 from cache.shared.types import Rows
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -49,7 +50,8 @@ class Cache:
 
     def __repr__(self) -> str:
         rows = f"{len(self)} rows of " if len(self) > self.n_clips else ""
-        what = f"{rows}{self.n_clips} clips of {len(self.class_names)} classes"
+        n = len(self.class_names)
+        what = f"{rows}{human_count(self.n_clips, 'clip')} of {n} class{'' if n == 1 else 'es'}"
         return f"<Cache {str(self.file)!r}: {what}, {self.header.dtype}>"
 
     def __reduce__(self) -> tuple[Any, ...]:

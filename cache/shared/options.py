@@ -126,7 +126,10 @@ def takes_options(
 
         @functools.wraps(function)
         def called(*arguments: object, **named: object) -> object:
-            signature.bind(*arguments, **named)  # its TypeError names an argument that does not exist
+            try:
+                signature.bind(*arguments, **named)
+            except TypeError as error:  # it names an argument that does not exist, but not the function
+                raise TypeError(f"{function.__name__}(): {error}") from None
             return function(*arguments, **named)
 
         if annotate is argument_of:

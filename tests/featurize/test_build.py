@@ -115,7 +115,7 @@ def test_help_names_every_option_as_the_command_does() -> None:
         assert taken[name].default == parameters[name].default
         assert taken[name].help == one.metadata["help"]
         assert one.metadata["help"] in (build.__doc__ or "")
-    with pytest.raises(TypeError, match="unexpected keyword argument 'job'"):
+    with pytest.raises(TypeError, match=r"^build\(\): got an unexpected keyword argument 'job'"):
         build(job=3)
 
 
@@ -176,7 +176,9 @@ def test_the_summary_ends_with_what_comes_next(data: Path) -> None:
     assert last == f"train on it: python -m train fit {data / 'features.h5'}"
     spaced = summary.as_text(build(data, data / "my features.h5")).splitlines()[-1]
     assert spaced.endswith(f" fit '{data / 'my features.h5'}'")
-    alone = summary.as_text(build(data, data / "one.h5", "dog")).splitlines()[-1]
+    one = build(data, data / "one.h5", "dog")
+    assert repr(one.cache).endswith(": 1 clip of 1 class, float32>")
+    alone = summary.as_text(one).splitlines()[-1]
     assert alone == "dog is the only class, and a network needs two to tell apart"
 
 
