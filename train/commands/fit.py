@@ -39,20 +39,16 @@ def fit(
     Example: python -m train fit --resume runs/20261122-201500-baseline
     """
     from train.fitting import fit as fits
-    from train.fitting.aside import aside_if_idle
 
-    aside = aside_if_idle()
     if resume is not None:
         given = options.given(context)
         beside = sorted(given - {"cache", "resume", "quiet", "as_json"})
         if beside:
             option = "--" + beside[0].replace("_", "-")
             raise typer.BadParameter(f"the fit goes on with its own options; leave out {option}", param_hint="--resume")
-        folder, record = fits.resume_fit(resume, cache if "cache" in given else None, aside=aside)
+        folder, record = fits.resume_fit(resume, cache if "cache" in given else None)
     else:
-        folder, record = fits.fit(
-            cache, run, tensorboard=tensorboard, notify=lambda _warning: None, aside=aside, **asked
-        )
+        folder, record = fits.fit(cache, run, tensorboard=tensorboard, notify=lambda _warning: None, **asked)
     _show(folder, record, as_json)
 
 

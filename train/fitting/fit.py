@@ -2,11 +2,9 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +19,6 @@ from train.backend.types import Model
 from train.dataset.given import choose_split
 from train.dataset.rows import mean_by_clip, rows_of
 from train.dataset.splits import SPLITS, Subsets, groups_of, refuse_one_class
-from train.fitting.aside import Aside
 from train.fitting.checkpoint import resumed, unfinished
 from train.fitting.options import Options, checked, idle_patience, options_of, warn_caller
 from train.models.calibration import FEW_CLIPS, best_thresholds, calibrated, fit_temperature
@@ -52,8 +49,6 @@ from train.runs.tables import read_split, write_nearest, write_predictions, writ
 from train.score.baselines import BASELINES, leak_probe, warnings
 from train.score.metrics import score
 
-_WithoutNetwork: TypeAlias = tuple[LeakProbe | None, dict[str, Rows]]
-
 
 class _Fit(NamedTuple):
     """A fit that can begin, or go on: its run directory holds the record and the split."""
@@ -65,7 +60,6 @@ class _Fit(NamedTuple):
     groups: Rows  # of every clip
     split: Subsets  # of every clip, an index into `SPLITS`
     title: str  # see fit()
-    aside: Aside | None  # see fit()
 
 
 @takes_options(Options)
@@ -76,7 +70,6 @@ def fit(
     tensorboard: bool = False,
     title: str = "",
     notify: Callable[[str], None] | None = None,
-    aside: Aside | None = None,
     **chosen: object,
 ) -> tuple[Path, Record]:
     """Train a model on a cache and leave everything about it in a new run directory.
@@ -97,9 +90,6 @@ def fit(
         The name of this fit in the progress bar, when it is one of many.
     notify
         Takes the warnings of the record, a line each; None: they are warnings of Python.
-    aside
-        Where the baselines and the leak probe are computed during the training, such as `train.fitting.aside.aside`;
-        None: in this process, after the training.
     """
     chosen = checked(chosen)
     cache = open_cache(cache_file)
@@ -121,15 +111,13 @@ def fit(
     if tensorboard:
         own_folder(folder / LOGS)
     write_record(folder, record)
-    record = _train(_Fit(folder, record, options, cache, groups, split, title, aside))
+    record = _train(_Fit(folder, record, options, cache, groups, split, title))
     for line in record.warnings:
         (notify or warn_caller)(line)
     return folder, record
 
 
-def resume_fit(
-    folder: Path, cache_file: Path | None, title: str = "", aside: Aside | None = None
-) -> tuple[Path, Record]:
+def resume_fit(folder: Path, cache_file: Path | None, title: str = "") -> tuple[Path, Record]:
     """Go on with an interrupted fit, after its last whole epoch; see fit(). Its cache may be elsewhere now.
 
     Raises a UserError if it is finished, or not a fit, or its cache is gone or has changed.
@@ -141,20 +129,14 @@ def resume_fit(
     except (KeyError, ValueError):
         raise UserError(f"{folder / 'split.csv'} does not list the clips of {cache.file}; start a new fit") from None
     groups = groups_of(cache, options.group_by)
-    return folder, _train(_Fit(folder, record, options, cache, groups, split, title, aside))
+    return folder, _train(_Fit(folder, record, options, cache, groups, split, title))
 
 
 def _train(fit: _Fit) -> Record:
     """Train, score, and finish the run directory, which nobody else may use meanwhile."""
-    folder, record, options, cache, groups, split, title, aside = fit
+    folder, record, options, cache, _, split, title = fit
     train, val, test = (np.flatnonzero(split == i) for i in range(len(SPLITS)))
-    own = groups, train, test, options.seed
-    here = partial(_without_network, cache, *own)
-    there = partial(_without_network_of, cache.file.absolute(), cache.fingerprint, *own)
-    with (
-        unfinished(folder, "fit", lambda: "every finished epoch is kept"),
-        nullcontext(here) if aside is None else aside(there) as others,
-    ):
+    with unfinished(folder, "fit", lambda: "every finished epoch is kept"):
         # These take seconds, in which the user may interrupt it.
         from train.backend.keras import seed_everything
         from train.fitting.loop import train_by_recipe
@@ -169,11 +151,7 @@ def _train(fit: _Fit) -> Record:
             write_predictions(folder, cache, test, probabilities)
             nearest = nearest_clips(model, options.model, cache, test, probabilities)
             write_nearest(folder, cache, test, nearest.tolist())
-        try:
-            probe, guesses = others()
-        except (UserError, OSError):  # the process was ended, or the file has changed: the cache is still open here
-            probe, guesses = here()
-        metrics, sanity = _scores(fit, test, probabilities, guesses)
+        metrics, sanity, probe = _scores(fit, train, test, probabilities)
         examples = cache.X[cache.first_rows[train[:16]]]
         without_network = _save(folder, model, options.model, examples, probabilities_of)
         record = replace(
@@ -214,33 +192,20 @@ def _calibration(
     return temperature, thresholds, [f"{few}(to {temperature:.2f}), and probabilities may be off"]
 
 
-def _without_network(cache: Cache, groups: Rows, train: Rows, test: Rows, seed: int) -> _WithoutNetwork:
-    """Return the leak probe, and the class of every test clip by each baseline."""
-    guesses = {name: guess(cache, train, test, seed) for name, guess in BASELINES.items()} if len(test) else {}
-    return leak_probe(cache, groups, seed), guesses
-
-
-def _without_network_of(
-    cache_file: Path, fingerprint: str, groups: Rows, train: Rows, test: Rows, seed: int
-) -> _WithoutNetwork:
-    """Do the same in another process; a UserError if the file does not have that cache any more."""
-    cache = open_cache(cache_file)
-    if cache.fingerprint != fingerprint:
-        raise UserError(f"{cache_file} has changed since the fit began")
-    return _without_network(cache, groups, train, test, seed)
-
-
 def _scores(
-    fit: _Fit, test: Rows, probabilities: Float32, guesses: dict[str, Rows]
-) -> tuple[Score | None, dict[str, Score]]:
-    """Return the network's score, and each baseline's by its name."""
+    fit: _Fit, train: Rows, test: Rows, probabilities: Float32
+) -> tuple[Score | None, dict[str, Score], LeakProbe | None]:
+    """Return the network's score, each baseline's by its name, and the leak probe."""
+    cache, groups, seed = fit.cache, fit.groups, fit.options.seed
+    probe = leak_probe(cache, groups, seed)
     if not len(test):
-        return None, {}
-    labels, names, groups = fit.cache.clip_labels[test], fit.cache.class_names, fit.groups[test]
+        return None, {}, probe
+    guesses = {name: guess(cache, train, test, seed) for name, guess in BASELINES.items()}
     metrics, *others = (
-        score(labels, predicted, names, groups) for predicted in (probabilities.argmax(axis=1), *guesses.values())
+        score(cache.clip_labels[test], predicted, cache.class_names, groups[test])
+        for predicted in (probabilities.argmax(axis=1), *guesses.values())
     )
-    return metrics, dict(zip(guesses, others, strict=True))
+    return metrics, dict(zip(guesses, others, strict=True)), probe
 
 
 def _save(

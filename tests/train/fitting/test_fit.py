@@ -1,12 +1,8 @@
 """fit: what a run leaves, that it can be repeated and resumed to the bit, and when it stops."""
 
 import json
-import operator
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,12 +14,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from cache import open_cache
 from cache.shared.errors import Interrupted, UserError
 from tests.helpers.tables import table
-from tests.helpers.tiny import OF_FIT, knowing_tiny
+from tests.helpers.tiny import OF_FIT
 from train import fit
-from train.fitting.aside import aside
 from train.fitting.fit import resume_fit
 from train.fitting.options import Options
-from train.fitting.worker import Ended
 
 
 def weights(folder: Path) -> list[np.ndarray]:
@@ -250,23 +244,3 @@ def test_few_validation_clips_are_said_to_calibrate_little(run: Path) -> None:
     (line,) = (line for line in record["warnings"] if "calibrate" in line)
     assert line.startswith(f"only {n} validation clips to calibrate with")
     assert f"drawn towards 1 (to {record['temperature']:.2f})" in line
-
-
-def test_a_process_beside_the_fit_gives_the_same_baselines_and_the_fit_does_without_one_that_ended(
-    run: Path, tones_cache: Path, tmp_path: Path
-) -> None:
-    def as_here(call: Callable[[], object]) -> AbstractContextManager[Callable[[], object]]:
-        return aside(partial(knowing_tiny, operator.call, call))
-
-    @contextmanager
-    def ending(_call: object) -> Iterator[Callable[[], object]]:
-        def ended() -> object:
-            raise Ended("was ended by signal 9")
-
-        yield ended
-
-    whole = json.loads((run / "run.json").read_text())
-    for name, process in (("as here", as_here), ("ending", ending)):
-        folder, _ = fit(tones_cache, tmp_path / name, aside=process, **OF_FIT)
-        record = json.loads((folder / "run.json").read_text())
-        assert [record[key] for key in ("sanity", "leak_probe")] == [whole[key] for key in ("sanity", "leak_probe")]
