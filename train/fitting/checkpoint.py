@@ -3,7 +3,7 @@
 import os
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -21,6 +21,7 @@ from train.runs.record import FINISHED, Record, read_record
 from train.runs.tables import History, read_history, write_history
 
 _LATEST, _BEST = "latest.npz", "best.npz"
+_PATIENCE = 0.5  # seconds
 _LATEST_BEFORE = "latest.weights.h5"  # in checkpoints of earlier versions
 
 
@@ -53,9 +54,12 @@ class Checkpoint:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._writer.shutdown()
-        self._raise_errors()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._raise_errors()
+        # An interrupted command has a second to say how to go on; what is not whole by then is given up.
+        wait(self._written, _PATIENCE)
+        self._writer.shutdown(wait=False)
 
     def save(self, model: Model, history: History, best_weights: Weights) -> None:
         """Begin to keep an epoch, and the weights of the best epoch so far; raises the OSError of the epoch before."""
