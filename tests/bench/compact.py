@@ -1,4 +1,4 @@
-"""A fit of `compact`, by its recipe, by that of 2026-11-28 and in PyTorch: `python -m tests.bench.compact SIDE`.
+"""A fit of `compact`, by its recipe and in PyTorch: `python -m tests.bench.compact SIDE`.
 
 Each is a process of its own, in which nothing of another side is loaded, and prints a line an epoch: seconds since
 the libraries were loaded, and accuracy on the clips held back if there are any. All build the network, vary the same
@@ -15,15 +15,13 @@ import numpy as np
 
 from cache import Cache, open_cache
 from tests.bench.fits import one_epoch
-from train.dataset.augment import Augmentation, augment, mix
+from train.dataset.augment import Augmentation, augment
 from train.dataset.given import choose_split
 from train.dataset.splits import clip_groups
 from train.models.compact import STRIDE
 
-BATCH_SIZE = 32
+BATCH_SIZE, N_VIEWS = 32, 2
 Clock = Callable[[], float]
-# The network of 2026-11-28 began with more filters, and halved the time axis a block later.
-EARLIER_BLOCKS = ((24, 5, (2, 1), None), (32, 3, (2, 2), (2, 1)))
 # AdamW's, in PyTorch.
 TORCH_RATE, TORCH_DECAY = 2e-3, 0.05
 
@@ -36,7 +34,7 @@ def ours(cache: Cache, train: Any, val: Any, epochs: int, seed: int, clock: Cloc
     from train.models.inference import forward, predict_rows
     from train.models.recipes import build_model, build_to_train, recipe
 
-    started = clock()
+    started, own = clock(), recipe("compact")
     seed_everything(seed, deterministic=False)
     n_frames = cache.columns["n_frames"].astype(np.int64)
     n_steps = epochs * -(-len(train) // BATCH_SIZE)
@@ -44,7 +42,7 @@ def ours(cache: Cache, train: Any, val: Any, epochs: int, seed: int, clock: Cloc
     model = build_to_train("compact", n_classes, None, n_steps, int(n_frames.max()))
     compiled = compile_steps(model)
     batches = Batches(
-        cache.X, cache.y, train, BATCH_SIZE, model.input_shape[2], recipe("compact").augmentation, n_frames
+        cache.X, cache.y, train, BATCH_SIZE, model.input_shape[2], own.augmentation, n_frames, n_views=own.n_views
     )
     whole = build_model("compact", n_classes)
     scoring = 0.0
@@ -61,14 +59,6 @@ def ours(cache: Cache, train: Any, val: Any, epochs: int, seed: int, clock: Cloc
         yield clock() - started - scoring, accuracy
 
 
-def before(cache: Cache, train: Any, val: Any, epochs: int, seed: int, clock: Clock) -> Iterator[tuple[float, float]]:
-    """The same with the network of 2026-11-28."""
-    from train.models import compact
-
-    compact._BLOCKS = (*EARLIER_BLOCKS, *compact._BLOCKS[len(EARLIER_BLOCKS) :])
-    yield from ours(cache, train, val, epochs, seed, clock)
-
-
 class Varied:
     """Batches as a map for PyTorch's loader."""
 
@@ -80,9 +70,9 @@ class Varied:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        rows, rng, settings = self.batches[index], np.random.default_rng([self.seed, index]), Augmentation()
+        rows, rng = np.tile(self.batches[index], N_VIEWS), np.random.default_rng([self.seed, index])
         X = np.asarray(self.cache.X)[rows, :, : self.n_columns].astype(np.float32, copy=False)
-        return mix(augment(X, self.cache.columns["n_frames"][rows], rng, settings), self.cache.y[rows], rng, settings)
+        return augment(X, self.cache.columns["n_frames"][rows], rng, Augmentation()), self.cache.y[rows]
 
 
 def torch(
@@ -167,14 +157,11 @@ def torch(
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.compact", description=__doc__)
-    parser.add_argument("side", choices=["ours", "before", "torch"])
+    parser.add_argument("side", choices=["ours", "torch"])
     parser.add_argument("cache", type=Path)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--test-list", help="clips to hold back, as for `train fit`; none by default")
-    parser.add_argument(
-        "--processor", action="store_true", help="print the processor's time, which other programs change less"
-    )
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
     parser.add_argument("--workers", type=int, default=1, help="processes of PyTorch's loader")
     given = parser.parse_args()
@@ -184,10 +171,9 @@ def main() -> None:
         groups = clip_groups(cache.paths, cache.columns["sha256"])
         split, _ = choose_split(cache, groups, 0.0, 0.0, given.seed, None, None, given.test_list)
         rows = np.flatnonzero(split == 0), np.flatnonzero(split == 2)
-    asked = (cache, *rows, given.epochs, given.seed, time.process_time if given.processor else time.perf_counter)
+    asked = (cache, *rows, given.epochs, given.seed, time.perf_counter)
     sides = {
         "ours": lambda: ours(*asked),
-        "before": lambda: before(*asked),
         "torch": lambda: torch(*asked, given.threads, given.workers),
     }
     for seconds, accuracy in sides[given.side]():

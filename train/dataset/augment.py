@@ -1,4 +1,4 @@
-"""augment(), overlay() and mix(): spectrograms as other speakers, rooms and microphones might have given them.
+"""augment() and overlay(): spectrograms as other speakers, rooms and microphones might have given them.
 
 They work on the cached features, a batch at a time, in NumPy, and only in training. Levels are in units of the
 features: 1 is the whole range after power_to_db, 80 dB unless the cache has another `top_db`.
@@ -38,8 +38,6 @@ class Augmentation:
     time_mask: float = 0.1  # the largest share of a clip's frames that one covers
     background: float = 0.4  # how far below a clip's own level a clip of the background class is mixed in at most
     background_share: float = 0.5  # share of the other clips that a background is mixed into
-    mixup: float = 0.3  # both parameters of the beta distribution of another clip's share (Zhang et al. 2018)
-    mixup_share: float = 0.5  # share of the clips that another one is mixed into
     # The `top_db` of the cache: how many decibels lie between the levels 0 and 1. Amounts that are levels are those for
     # 80 dB, and change as many decibels in another range.
     range_db: float = _USUAL_DB
@@ -109,20 +107,6 @@ def _sum_of_levels(a: Float32, b: Float32, log_energy: float) -> Float32:
     apart *= -log_energy
     both: Float32 = np.maximum(a, b) + np.log1p(np.exp(apart)) / log_energy
     return both
-
-
-def mix(X: Float32, y: Float32, rng: np.random.Generator, settings: Augmentation) -> tuple[Float32, Float32]:
-    """Mix some rows, and their labels, with other rows of the batch (mixup, Zhang et al. 2018).
-
-    Each row keeps at least half of itself, and each label, shape (n, n_classes), still sums to one.
-    """
-    if not settings.mixup:
-        return X, y
-    share = rng.beta(settings.mixup, settings.mixup, len(X)).astype(np.float32)
-    own = np.where(rng.random(len(X)) < settings.mixup_share, np.maximum(share, 1 - share), np.float32(1))
-    other = rng.permutation(len(X))
-    X_own, y_own = own[:, None, None, None], own[:, None]
-    return X * X_own + X[other] * (1 - X_own), y * y_own + y[other] * (1 - y_own)
 
 
 def _warp(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cache import Cache
 from cache.shared.segment import segment_of
 from cache.shared.types import Rows
-from train.dataset.augment import Augmentation, augment, mix, overlay
+from train.dataset.augment import Augmentation, augment, overlay
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 _Float = TypeVar("_Float", bound=np.floating)
@@ -76,6 +76,8 @@ class Batches:
     clip
         The clip of which each of the rows is a window, ascending from 0; None: each is a clip. An epoch takes one
         window of every clip, each in turn, so that a long clip counts as much as a short one.
+    n_views
+        How often each clip of a batch is in it, each time varied in another way; all clips once, then all again.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Batches:
         n_frames: npt.NDArray[np.integer] | None = None,
         backgrounds: npt.NDArray[np.intp] | None = None,
         clip: npt.NDArray[np.intp] | None = None,
+        n_views: int = 1,
     ) -> None:
         self.X = np.asarray(X)
         self.y = np.asarray(y)
@@ -100,6 +103,7 @@ class Batches:
         self.n_frames = np.full(len(self.X), self.n_columns) if n_frames is None else np.asarray(n_frames)
         self.backgrounds = rows[:0] if backgrounds is None else backgrounds
         self.n_windows = np.ones(len(rows), np.intp) if clip is None else np.bincount(clip)
+        self.n_views = n_views
         self.seeds = (0, 0)
         self._map, self._offset = _map_of(self.X)
 
@@ -107,7 +111,7 @@ class Batches:
         return -(-len(self.n_windows) // self.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        rows = np.tile(self.order[index * self.batch_size : (index + 1) * self.batch_size], self.n_views)
         X, y = self.X[rows, :, : self.n_columns].astype(np.float32, copy=False), self.y[rows]
         self._ask_for(index + 1)
         if self.augmentation is None:
@@ -116,7 +120,7 @@ class Batches:
         rng = np.random.default_rng([*self.seeds, index + 1])
         if len(self.backgrounds):
             X = self._with_backgrounds(X, rows, rng, self.augmentation)
-        return mix(augment(X, self.n_frames[rows], rng, self.augmentation), y, rng, self.augmentation)
+        return augment(X, self.n_frames[rows], rng, self.augmentation), y
 
     def _with_backgrounds(
         self,

@@ -133,7 +133,9 @@ def train_by_recipe(
     is_noise = np.array([is_background(name) for name in cache.class_names])
     backgrounds = train_rows[is_noise[cache.labels[train_rows]]]
     varied = own.augmentation and replace(own.augmentation, range_db=float(cache.settings["top_db"]))
-    batches = Batches(cache.X, cache.y, train_rows, options.batch_size, n_columns, varied, n_frames, backgrounds, clip)
+    batches = Batches(
+        cache.X, cache.y, train_rows, options.batch_size, n_columns, varied, n_frames, backgrounds, clip, own.n_views
+    )
     held_out = Batches(cache.X, cache.y, val_rows, options.batch_size, n_columns)
     validation = Validation(held_out, val_clip) if len(val) else None
     class_weights = balanced_weights(cache.clip_labels[train], n_classes) if options.class_weight else None

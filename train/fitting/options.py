@@ -39,7 +39,7 @@ class Options:
         MISSING,
         "How often to go through all training clips.",
         min=1,
-        show_default="the model's: 15 for baseline; for compact 54 for 500 clips, 12 for 20,000",
+        show_default="the model's: 15 for baseline; for compact 36 for 500 clips, 8 for 20,000",
     )
     batch_size: int = option(32, "Clips per optimiser step.", min=1)
     learning_rate: float | None = option(None, "Learning rate of the optimiser.", min=0, show_default="the model's")

@@ -12,7 +12,7 @@ _BLOCKS: tuple[tuple[int, int, tuple[int, int], tuple[int, int] | None], ...] = 
     (128, 3, (1, 1), None),
 )
 STRIDE = 4  # of all blocks, along time
-_LEARNING_RATE = 2e-2
+_LEARNING_RATE = 3e-2
 _DECAY = 0.1
 
 

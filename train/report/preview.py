@@ -12,14 +12,14 @@ from cache.look.plot import drawable, plain_text
 from cache.shared.errors import UserError
 from cache.shared.files import replacing
 from cache.shared.types import Rows
-from train.dataset.augment import augment, mix
+from train.dataset.augment import augment
 from train.models import recipes as models
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 N_CLIPS_PER_CLASS = 2
-N_VARIATIONS = 3
+N_VARIATIONS = 4
 
 
 def draw_preview(cache_file: Path, out: Path, model: str, seed: int) -> int:
@@ -39,12 +39,11 @@ def draw_preview(cache_file: Path, out: Path, model: str, seed: int) -> int:
     rows = _some_rows(cache, rng)
     n_frames = cache.columns["n_frames"][rows].astype(np.int64)
     X = np.asarray(cache.X[rows, :, : models.input_columns(model, int(n_frames.max()))], np.float32)
-    y = np.asarray(cache.y[rows])
-    columns = [("in the cache", X, y)]
-    columns += [("varied", augment(X, n_frames, rng, settings), y) for _ in range(N_VARIATIONS)]
-    columns += [("varied and mixed", *mix(augment(X, n_frames, rng, settings), y, rng, settings))]
+    columns = [("in the cache", X)]
+    columns += [("varied", augment(X, n_frames, rng, settings)) for _ in range(N_VARIATIONS)]
+    labels = [cache.class_names[label] for label in cache.labels[rows]]
     with plain_text(), replacing(out) as beside:
-        _draw(columns, [Path(cache.paths[row]).name for row in rows], cache.class_names).savefig(beside, dpi=100)
+        _draw(columns, [Path(cache.paths[row]).name for row in rows], labels).savefig(beside, dpi=100)
     return len(rows)
 
 
@@ -56,19 +55,15 @@ def _some_rows(cache: Cache, rng: np.random.Generator) -> Rows:
     return np.array(rows, np.intp)
 
 
-def _draw(
-    columns: list[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float32]]],
-    names: list[str],
-    class_names: tuple[str, ...],
-) -> "Figure":
+def _draw(columns: list[tuple[str, npt.NDArray[np.float32]]], names: list[str], labels: list[str]) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.6 * len(columns), 1.9 * len(names) + 0.4), layout="constrained")
     axes = figure.subplots(len(names), len(columns), squeeze=False, sharex=True, sharey=True)
-    for j, (title, X, y) in enumerate(columns):
-        for i, name in enumerate(names):
+    for j, (title, X) in enumerate(columns):
+        for i, (name, label) in enumerate(zip(names, labels, strict=True)):
             axes[i, j].imshow(X[i, :, :, 0], origin="lower", aspect="auto", vmin=0, vmax=1, cmap="magma")
-            lines = [*([name] if j == 0 else []), _label(y[i], class_names)]
+            lines = [name, label] if j == 0 else [label]
             axes[i, j].set_title("\n".join(map(drawable, lines)), fontsize=7)
         axes[0, j].annotate(title, (0.5, 1.35), xycoords="axes fraction", ha="center", fontsize=9, fontweight="bold")
         axes[-1, j].set_xlabel("frame", fontsize=7)
@@ -77,10 +72,3 @@ def _draw(
         for one in row:
             one.tick_params(labelsize=6)
     return figure
-
-
-def _label(y: npt.NDArray[np.float32], class_names: tuple[str, ...]) -> str:
-    shares = [(float(share), name) for share, name in zip(y, class_names, strict=True) if share >= 0.005]
-    return " + ".join(
-        name if share > 0.995 else f"{100 * share:.0f} % {name}" for share, name in sorted(shares, reverse=True)
-    )

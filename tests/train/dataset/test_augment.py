@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from cache import open_cache
 from cache.shared.errors import UserError
-from train.dataset.augment import Augmentation, augment, mix, overlay
+from train.dataset.augment import Augmentation, augment, overlay
 from train.dataset.rows import Batches
 from train.report import preview
 
@@ -76,10 +76,6 @@ def test_the_same_seed_varies_alike_and_another_one_differently() -> None:
 def test_with_everything_switched_off_clips_pass_unchanged() -> None:
     X, n_frames = some_clips()
     np.testing.assert_allclose(augment(X, n_frames, np.random.default_rng(0), OFF), X, atol=1e-6)
-    y = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]
-    mixed, labels = mix(X, y, np.random.default_rng(0), OFF)
-    assert np.array_equal(mixed, X)
-    assert np.array_equal(labels, y)
 
 
 def test_a_shift_in_time_moves_the_clip_and_nothing_else() -> None:
@@ -107,20 +103,6 @@ def test_noise_fills_gaps_and_leaves_the_loudest_where_it_is() -> None:
     assert np.median(noisy) > 0.02
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 7])
-def test_mixed_labels_sum_to_one_and_say_how_much_of_each_clip_is_there(n_classes: int) -> None:
-    # Each clip is a constant of its own class's number, so that the mixture can be read off it.
-    labels = np.random.default_rng(0).integers(n_classes, size=64)
-    y = np.eye(n_classes, dtype=np.float32)[labels]
-    X = np.broadcast_to(labels[:, None, None, None], (64, 4, 4, 1)).astype(np.float32)
-    mixed, shares = mix(X, y, np.random.default_rng(1), replace(Augmentation(), mixup=1.0, mixup_share=0.5))
-    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(mixed[:, 0, 0, 0], shares @ np.arange(n_classes), atol=1e-5)
-    assert (shares.max(axis=1) >= 0.5).all()
-    assert (shares[np.arange(64), labels] >= 0.5 - 1e-6).all()
-    assert 0 < (shares.max(axis=1) < 1).mean() < 0.7
-
-
 def test_batches_vary_with_seed_epoch_and_place_and_only_in_training(tones_cache: Path) -> None:
     from train.dataset.rows import Batches
 
@@ -138,6 +120,18 @@ def test_batches_vary_with_seed_epoch_and_place_and_only_in_training(tones_cache
     assert not np.array_equal(batch(3, 1), batch(4, 1))
     plain = Batches(cache.X, cache.y, rows, 16)
     assert np.array_equal(plain[1][0], cache.X[16:32])
+
+
+def test_two_views_show_the_clips_of_a_batch_in_their_order_each_varied_in_another_way(tones_cache: Path) -> None:
+    from train.dataset.rows import Batches
+
+    cache = open_cache(tones_cache)
+    rows, n_frames = np.arange(len(cache)), cache.columns["n_frames"]
+    X, y = Batches(cache.X, cache.y, rows, 16, n_views=2)[1]
+    np.testing.assert_array_equal(X, np.concatenate([cache.X[16:32]] * 2))
+    varied, labels = Batches(cache.X, cache.y, rows, 16, None, Augmentation(), n_frames, n_views=2)[1]
+    np.testing.assert_array_equal(labels, y)
+    assert not any(np.array_equal(first, second) for first, second in zip(varied[:16], varied[16:], strict=True))
 
 
 @pytest.mark.slow
