@@ -15,17 +15,14 @@ from tests import ROOT
 from tests.helpers.browser import DESKTOP
 from train.review.server import Server
 
-# Notes how often the page began to play after a key, and which sounds it has received.
+# Notes which clips the page began to play, counted from 0, and which sounds it has received.
 WATCH = """() => {
-  let [isPressed, nHeard] = [false, 0];
-  const received = new Set();
-  addEventListener("keydown", () => { isPressed = true; }, true);
+  const [played, received] = [new Set(), new Set()];
   new MutationObserver(() => {
-    if (!isPressed || document.body.dataset.playing === undefined) return;
-    isPressed = false;
-    nHeard += 1;
-    document.body.dataset.heard = nHeard;
-  }).observe(document.body, { attributes: true });
+    if (document.body.dataset.playing === undefined) return;
+    played.add(document.body.dataset.playing);
+    document.body.dataset.played = [...played].join(" ");
+  }).observe(document.body, { attributeFilter: ["data-playing"] });
   new PerformanceObserver((entries) => {
     for (const entry of entries.getEntries()) received.add(new URL(entry.name).pathname);
     document.body.dataset.received = [...received].join(" ");
@@ -61,6 +58,10 @@ class Opened:
     def has_next(self, n: int) -> None:
         """Wait until the page, at clip `n`, has received the sound of the next one, before any key asks for it."""
         self.page.locator(f"body[data-received~='/sound/{n}']").wait_for()
+
+    def plays_next(self, n: int) -> None:
+        """Wait until the page, after a key at clip `n`, plays the next one."""
+        self.page.locator(f"body[data-played~='{n}']").wait_for()
 
     def assert_each_sound_is_sent_once(self) -> None:
         """No key made the page ask for a sound again, which would be heard too late."""

@@ -69,7 +69,7 @@ def test_findings_of_an_hour_are_corrected_by_keys_alone_and_the_next_cache_is_r
                 for edge in "q" * 8 + "p" * 4:
                     opened.page.keyboard.press(edge)
             opened.page.keyboard.press(key)
-            opened.page.locator(f"body[data-heard='{n}']").wait_for()
+            opened.plays_next(n)
         opened.page.get_by_text("decisions: 6").wait_for()
         opened.assert_each_sound_is_sent_once()
         process.kill()
@@ -88,7 +88,7 @@ def test_findings_of_an_hour_are_corrected_by_keys_alone_and_the_next_cache_is_r
                 opened.page.keyboard.type("owl")
             opened.page.keyboard.press("Enter")
             if n < 12:
-                opened.page.locator(f"body[data-heard='{n - 6}']").wait_for()
+                opened.plays_next(n)
         opened.page.get_by_text("decisions: 12").wait_for()
         opened.page.keyboard.press("z")
         opened.page.get_by_text("decisions: 11").wait_for()

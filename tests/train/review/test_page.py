@@ -73,7 +73,7 @@ def decide_by_ear(opened: Opened, truth: dict[str, str], first: int, last: int) 
         opened.has_next(n)
         right = by_page.get(opened.text("path"))
         opened.page.keyboard.press("Enter" if right is None else str(CLASSES.index(right) + 1))
-        opened.page.locator(f"body[data-heard='{n + 1 - first}']").wait_for()
+        opened.plays_next(n)
     opened.page.get_by_text(f"decisions: {last}").wait_for()
     opened.assert_each_sound_is_sent_once()
 
