@@ -172,7 +172,7 @@ def _identity(path: str) -> tuple[int, int]:
     return (status.st_dev, status.st_ino)
 
 
-# What is said of a link whose target is not there.
+# How messages call a link without a target.
 DANGLING = "a link that leads nowhere"
 # By the first letter of their modes, as `ls` shows them.
 _KINDS = {"p": "a pipe", "s": "a socket"}
