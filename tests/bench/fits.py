@@ -46,8 +46,7 @@ def one_epoch(compiled: Any, batches: Any) -> None:
     """A step on every batch, as `train fit` takes them."""
     import numpy as np
 
-    for index in range(len(batches)):
-        X, y = batches[index]
+    for X, y in batches:
         compiled.train(X, y, np.ones(len(y), np.float32))
 
 

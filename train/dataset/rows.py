@@ -4,6 +4,8 @@ Most clips are one row, and a long one may be several, each a window of it; the 
 """
 
 import mmap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -58,8 +60,8 @@ def seconds_shown(cache: Cache, row: int) -> tuple[float, float]:
 class Batches:
     """Some rows of a cache, a batch at a time.
 
-    Only the rows of one batch are copied, and cast to float32 if the cache has float16. The rows of the next are asked
-    of the disk meanwhile, so that a cache that is not in memory is read while the network trains.
+    Only the rows of two batches are copied, and cast to float32 if the cache has float16. While one is trained on, a
+    thread reads and varies the next, and the rows of the one after that are asked of the disk.
 
     Parameters
     ----------
@@ -106,9 +108,19 @@ class Batches:
         self.n_views = n_views
         self.seeds = (0, 0)
         self._map, self._offset = _map_of(self.X)
+        # One thread for all epochs: the memory that malloc keeps belongs to a thread.
+        self._thread = ThreadPoolExecutor(1)
 
     def __len__(self) -> int:
         return -(-len(self.n_windows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = (self._thread.submit(self.__getitem__, index) for index in range(len(self)))
+        following = next(batches, None)
+        while following is not None:
+            batch = following.result()
+            following = next(batches, None)
+            yield batch
 
     def __getitem__(self, index: int) -> Batch:
         rows = np.tile(self.order[index * self.batch_size : (index + 1) * self.batch_size], self.n_views)

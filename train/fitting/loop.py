@@ -203,8 +203,7 @@ def _train_epoch(
 ) -> dict[str, float]:
     """Take a step on every batch; return the means over the clips, each computed before its batch's step."""
     sums = np.zeros(3)
-    for index in range(len(batches)):
-        X, y = batches[index]
+    for X, y in batches:
         loss, n_correct = compiled.train(X, y, weights[y.argmax(axis=1)])
         if not math.isfinite(loss):
             raise UserError(
@@ -221,8 +220,7 @@ def _validate(compiled: Compiled, validation: Validation) -> dict[str, float]:
     n_windows, size = np.bincount(clip), batches.batch_size
     weights = (1 / n_windows[clip]).astype(np.float32)
     total, probabilities, labels = 0.0, [], batches.y[batches.rows].argmax(axis=1)
-    for index in range(len(batches)):
-        X, y = batches[index]
+    for index, (X, y) in enumerate(batches):
         loss, p = compiled.score(X, y, weights[index * size : index * size + len(y)])
         total += float(loss) * len(y)
         probabilities.append(np.asarray(p))

@@ -1,4 +1,4 @@
-"""The rows of the next batch are asked of the disk while the rows of this one are used."""
+"""The rows of the next batch are asked of the disk, and prepared, while this one is used."""
 
 import ctypes
 import mmap
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from train.dataset.augment import Augmentation
 from train.dataset.rows import Batches
 
 N_ROWS = 256
@@ -52,3 +53,25 @@ def test_rows_in_memory_come_as_they_are() -> None:
     X = np.random.default_rng(0).random((5, 128, 128, 1), np.float32)
     batches = Batches(X[1:], np.eye(4, dtype=np.float32), np.arange(4), 3)
     np.testing.assert_array_equal(np.concatenate([batches[0][0], batches[1][0]]), X[1:])
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 3, 4, 10])
+def test_a_loop_over_batches_takes_each_once_and_in_order(n_rows: int) -> None:
+    X = np.random.default_rng(0).random((10, 128, 16, 1), np.float32)
+    n_frames, rows = np.full(10, 16), np.arange(n_rows)
+    batches = Batches(X, np.eye(10, dtype=np.float32), rows, 3, None, Augmentation(), n_frames, n_views=2)
+    for epoch in range(2):
+        batches.shuffle(0, epoch)
+        looped = list(batches)
+        assert len(looped) == len(batches) == -(-n_rows // 3)
+        for index, (varied, labels) in enumerate(looped):
+            np.testing.assert_array_equal(varied, batches[index][0])
+            np.testing.assert_array_equal(labels, batches[index][1])
+
+
+def test_an_error_in_a_batch_reaches_the_loop_over_them() -> None:
+    X = np.random.default_rng(0).random((4, 128, 16, 1), np.float32)
+    batches = iter(Batches(X, np.eye(4, dtype=np.float32), np.array([0, 1, 2, 4]), 2))
+    next(batches)
+    with pytest.raises(IndexError):
+        next(batches)
