@@ -95,16 +95,19 @@ class Checkpoint:
                 return history, model.get_weights()
             return history, self._read(_BEST)
         except (OSError, UserError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{self.folder} is damaged, so this fit cannot go on ({error}); start a new one") from None
+            message = f"{self.folder} cannot be used, so this fit cannot go on ({error}); start a new one"
+            raise UserError(message) from None
 
     def _load_latest(self, model: Model) -> None:
         if not (self.folder / _LATEST).exists():
             model.load_weights(self.folder / _LATEST_BEFORE)
             return
         values = self._read(_LATEST)
-        n_weights = len(model.get_weights())
-        model.set_weights(values[:n_weights])
-        for variable, value in zip(model.optimizer.variables, values[n_weights:], strict=True):
+        weights = model.get_weights()
+        if [value.shape for value in values[: len(weights)]] != [value.shape for value in weights]:
+            raise ValueError("it was made by a version that builds another network")
+        model.set_weights(values[: len(weights)])
+        for variable, value in zip(model.optimizer.variables, values[len(weights) :], strict=True):
             variable.assign(value)
 
     def _write(self, name: str, values: Weights) -> None:

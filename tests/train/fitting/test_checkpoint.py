@@ -113,7 +113,7 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(tiny: str, tmp_path:
 def test_a_damaged_checkpoint_is_an_error_of_a_sentence(name: str, content: bytes, tmp_path: Path) -> None:
     train(tmp_path, next(history for history in HISTORIES if best_epoch(history) == 2))
     (tmp_path / checkpoint.CHECKPOINT / name).write_bytes(content)
-    with pytest.raises(UserError, match="is damaged, so this fit cannot go on"):
+    with pytest.raises(UserError, match="cannot be used, so this fit cannot go on"):
         restored(tmp_path)
 
 
@@ -123,7 +123,16 @@ def test_a_flipped_bit_in_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     content[content.index(np.array([3.0]).tobytes())] ^= 1
     file.write_bytes(content)
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match="cannot be used"):
+        restored(tmp_path)
+
+
+def test_a_checkpoint_of_another_network_is_an_error_that_says_so(tmp_path: Path) -> None:
+    train(tmp_path, HISTORIES[0])
+    with np.load(tmp_path / checkpoint.CHECKPOINT / "latest.npz") as kept:
+        values = [np.zeros(2), *(kept[key] for key in kept.files[1:])]
+    np.savez(tmp_path / checkpoint.CHECKPOINT / "latest.npz", *values)
+    with pytest.raises(UserError, match="by a version that builds another network"):
         restored(tmp_path)
 
 
