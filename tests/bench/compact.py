@@ -101,21 +101,20 @@ def torch(
             super().__init__()
             self.blocks = nn.ModuleList(
                 [
-                    Sounding(1, 16, 5, (2, 2), 2),
+                    Sounding(1, 16, (7, 5), (4, 2), (3, 2)),
                     Sounding(16, 32, 3, (2, 1), 1),
-                    Sounding(32, 64, 3, 1, 1),
+                    Sounding(32, 48, 3, 1, 1),
+                    Sounding(48, 64, 3, 1, 1),
                     Sounding(64, 96, 3, 1, 1),
-                    Sounding(96, 128, 3, 1, 1),
                 ]
             )
-            self.last = Sounding(128, 128, (8, 1), 1, 0)
+            self.last = Sounding(96, 128, (8, 1), 1, 0)
             self.classify = nn.Sequential(nn.Dropout(0.3), nn.Linear(256, n_classes))
 
         def forward(self, x: Any) -> Any:
             pool = nn.functional.max_pool2d
             sound = pool(pool(x, (128, 1)).mul(1e4).clamp(max=1), (1, 2))
-            x = self.blocks[0](x, sound)
-            x = pool(self.blocks[1](x, sound), (2, 1))
+            x = self.blocks[1](self.blocks[0](x, sound), sound)
             x, sound = pool(self.blocks[2](x, sound), 2), pool(sound, (1, 2))
             x = self.blocks[4](self.blocks[3](x, sound), sound)
             frames = self.last(x, sound)

@@ -4,12 +4,12 @@ from train.backend.types import Layer, Model, Optimizer, Tensor
 
 N_MELS = 128
 # Filters, kernel, strides, pool of each block, as (mel, time); the mel axis, which has bands to spare, shrinks first.
-_BLOCKS: tuple[tuple[int, int, tuple[int, int], tuple[int, int] | None], ...] = (
-    (16, 5, (2, 2), None),
-    (32, 3, (2, 1), (2, 1)),
-    (64, 3, (1, 1), (2, 2)),
-    (96, 3, (1, 1), None),
-    (128, 3, (1, 1), None),
+_BLOCKS: tuple[tuple[int, tuple[int, int], tuple[int, int], tuple[int, int] | None], ...] = (
+    (16, (7, 5), (4, 2), None),
+    (32, (3, 3), (2, 1), None),
+    (48, (3, 3), (1, 1), (2, 2)),
+    (64, (3, 3), (1, 1), None),
+    (96, (3, 3), (1, 1), None),
 )
 STRIDE = 4  # of all blocks, along time
 _LEARNING_RATE = 3e-2
