@@ -150,9 +150,9 @@ def combinations(context: typer.Context, cache: Path, asked: dict[str, object], 
     names = [name.replace("-", "_") for name in varied]
     if both := sorted(options.given(context).intersection(names)):
         raise _bad(f"{_shown(both[0])} is given as an option too; leave out one of them")
-    n_clips = open_cache(cache).n_clips
-    found = [options_of(n_clips, **asked | dict(zip(names, row, strict=True))) for row in product(*varied.values())]
-    return list(dict.fromkeys(found))
+    found = open_cache(cache)
+    grid_of = (asked | dict(zip(names, row, strict=True)) for row in product(*varied.values()))
+    return list(dict.fromkeys(options_of(found.n_clips, len(found.class_names), **chosen) for chosen in grid_of))
 
 
 def _read(context: typer.Context, asked: dict[str, object], grid: str) -> dict[str, list[object]]:

@@ -103,7 +103,7 @@ def crossval(
     n_folds = checked_value("n_folds", n_folds, int, 2)
     n_repeats = checked_value("n_repeats", n_repeats, int, 1)
     cache = open_cache(cache_file)
-    options = options_of(cache.n_clips, **chosen)
+    options = options_of(cache.n_clips, len(cache.class_names), **chosen)
     refuse_one_class(cache.file, cache.class_names)
     n_repeats = 1 if fold_by else n_repeats
     folding = Folding(cache.file.absolute(), cache.fingerprint, options, n_folds, n_repeats, fold_by)

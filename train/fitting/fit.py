@@ -93,11 +93,11 @@ def fit(
     """
     chosen = checked(chosen)
     cache = open_cache(cache_file)
-    options = options_of(cache.n_clips, **chosen)
+    options = options_of(cache.n_clips, len(cache.class_names), **chosen)
     refuse_one_class(cache.file, cache.class_names)
     groups = groups_of(cache, options.group_by)
     given = options.split_file, options.val_list, options.test_list
-    usual = options_of(cache.n_clips, model=options.model)
+    usual = options_of(cache.n_clips, len(cache.class_names), model=options.model)
     asked = [name for name in ("val", "test") if getattr(options, name) != getattr(usual, name)]
     split, remarks = choose_split(cache, groups, options.val, options.test, options.seed, *given, asked)
     folder = new_run(run, options.model)

@@ -39,7 +39,7 @@ class Options:
         MISSING,
         "How often to go through all training clips.",
         min=1,
-        show_default="the model's: 15 for baseline; for compact 36 for 500 clips, 8 for 20,000",
+        show_default="the model's: 15 for baseline; for compact 32 for 500 clips of 3 classes, 8 for 20,000",
     )
     batch_size: int = option(32, "Clips per optimiser step.", min=1)
     learning_rate: float | None = option(None, "Learning rate of the optimiser.", min=0, show_default="the model's")
@@ -88,16 +88,17 @@ def checked(chosen: Mapping[str, object]) -> dict[str, Any]:
     return values
 
 
-def options_of(n_clips: int, **chosen: object) -> Options:
-    """Return the options of a fit on so many clips; `epochs` and `val` are the model's own if they are missing or None.
+def options_of(n_clips: int, n_classes: int, **chosen: object) -> Options:
+    """Return the options of a fit on so many clips of so many classes.
 
-    Raises a UserError as checked() does, and a KeyError if there is no such option.
+    `epochs` and `val` are the model's own if they are missing or None. Raises a UserError as checked() does,
+    and a KeyError if there is no such option.
     """
     from train.models.recipes import default_epochs, recipe
 
     values = checked(chosen)
     own = recipe(values.get("model", Options.model))
-    epochs = default_epochs(own, n_clips, values.get("batch_size", Options.batch_size))
+    epochs = default_epochs(own, n_clips, n_classes, values.get("batch_size", Options.batch_size))
     unset = {"epochs": epochs, "val": own.val}
     return Options(**values | {name: value for name, value in unset.items() if values.get(name) is None})
 

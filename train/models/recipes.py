@@ -55,7 +55,8 @@ class Recipe:
     # Takes the number of classes and the learning rate (None: its own), returns the compiled model.
     build: Callable[..., Model]
     epochs: int  # default of `--epochs`, see default_epochs()
-    epochs_of_few: float = 0.0  # for few clips, divided by the square root of their number, instead of `epochs`
+    # Few clips are gone through more often than `epochs`: until so many are seen for two classes, see default_epochs().
+    n_seen: int = 0
     n_steps: int = 10_000  # for many clips, as many epochs as make so many optimiser steps
     val: float = 0.15  # default of `--val`
     augmentation: Augmentation | None = None  # how the training rows are varied; None: not at all
@@ -119,14 +120,15 @@ def input_columns(name: str, n_frames: int) -> int:
     return min(N_COLUMNS, max(2, -(-n_frames // STRIDE)) * STRIDE)
 
 
-def default_epochs(own: Recipe, n_clips: int, batch_size: int) -> int:
-    """Return how many epochs a model is trained on so many clips.
+def default_epochs(own: Recipe, n_clips: int, n_classes: int, batch_size: int) -> int:
+    """Return how many epochs a model is trained on so many clips of so many classes.
 
-    The more clips there are, the more steps it takes to learn from them, but the number of steps grows slower than the
-    number of clips. So few clips are gone through more often. After `n_steps` of the recipe, more steps gain little.
+    It takes some number of steps to learn a few hundred clips, however many they are, and more for more classes. So the
+    fewer clips there are, the more often they are gone through. After `n_steps` of the recipe, more steps gain little.
     """
     n_clips = max(n_clips, 1)
-    wanted = max(own.epochs, min(_MOST_EPOCHS, round(own.epochs_of_few / math.sqrt(n_clips))))
+    of_few = own.n_seen * math.sqrt(n_classes / 2) / n_clips
+    wanted = max(own.epochs, min(_MOST_EPOCHS, round(of_few)))
     return min(wanted, max(_FEWEST_EPOCHS, own.n_steps * batch_size // n_clips))
 
 
@@ -144,7 +146,7 @@ RECIPES: dict[str, Recipe] = {
     "compact": Recipe(
         compact,
         epochs=16,
-        epochs_of_few=800,
+        n_seen=13_000,
         n_steps=5_500,
         val=0.0,
         augmentation=Augmentation(),

@@ -70,8 +70,9 @@ def test_the_defaults_that_the_help_names_are_those_of_the_models() -> None:
     assert of_notebook.endswith(f": {recipe('baseline').epochs} for baseline")
     sizes = re.findall(r"(\d+) for ([\d,]+)", of_compact)
     assert len(sizes) == 2
+    assert "of 3 classes" in of_compact
     for epochs, n_clips in sizes:
-        assert int(epochs) == default_epochs(recipe("compact"), int(n_clips.replace(",", "")), Options.batch_size)
+        assert int(epochs) == default_epochs(recipe("compact"), int(n_clips.replace(",", "")), 3, Options.batch_size)
 
 
 def test_one_group_is_too_few_for_an_interval_and_a_few_are_said_to_be(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_an_interrupted_one_keeps_its_finished_folds_and_goes_on_to_the_same_pre
 
 
 def test_folds_in_another_process_come_to_what_they_come_to_here_to_the_bit(tiny: str, tones_cache: Path) -> None:
-    options = options_of(48, **OPTIONS | {"epochs": 1})
+    options = options_of(48, 2, **OPTIONS | {"epochs": 1})
     folding = Folding(tones_cache, open_cache(tones_cache).fingerprint, options, 2, 1, None)
     jobs = [FoldJob(folding, 0), FoldJob(folding, 1)]
     with local_map(1, deterministic=True) as run_all:

@@ -69,7 +69,7 @@ def test_an_option_that_does_not_exist_is_python_s_own_error(tones_cache: Path, 
 
 def test_numbers_of_numpy_and_paths_are_taken_as_they_are_meant(tiny: str) -> None:
     odd = {"epochs": np.int64(3), "val": np.float32(0.5), "test": 0, "seed": np.uint8(7), "split_file": Path("a/b.csv")}
-    options = options_of(10, model=tiny, **odd)
+    options = options_of(10, 2, model=tiny, **odd)
     assert (options.epochs, options.val, options.test, options.seed, options.split_file) == (3, 0.5, 0.0, 7, "a/b.csv")
     assert [type(one) for one in (options.epochs, options.val, options.test, options.seed)] == [int, float, float, int]
     json.dumps(vars(options))
@@ -85,6 +85,6 @@ def test_what_the_command_takes_is_what_fit_takes_with_the_same_defaults() -> No
 
 
 def test_without_epochs_and_val_they_are_the_recipe_s_own(tiny: str) -> None:
-    assert options_of(1, model=tiny) == options_of(1, model=tiny, epochs=None, val=None)
-    assert (options_of(1, model=tiny).epochs, options_of(1, model=tiny).val) == (3, RECIPES[tiny].val)
-    assert Options(**OF_FIT) == options_of(1, **OF_FIT)
+    assert options_of(1, 2, model=tiny) == options_of(1, 2, model=tiny, epochs=None, val=None)
+    assert (options_of(1, 2, model=tiny).epochs, options_of(1, 2, model=tiny).val) == (3, RECIPES[tiny].val)
+    assert Options(**OF_FIT) == options_of(1, 2, **OF_FIT)

@@ -31,7 +31,7 @@ OPTIONS = Options(**OF_FIT)
 def expanded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Options]]:
     """The options of all runs that a command line asks for."""
     asked: list[Options] = []
-    monkeypatch.setattr("cache.open_cache", lambda _file: SimpleNamespace(n_clips=N_CLIPS))
+    monkeypatch.setattr("cache.open_cache", lambda _file: SimpleNamespace(n_clips=N_CLIPS, class_names=("dog", "cat")))
     monkeypatch.setattr(sweeps, "sweep", lambda _cache, options, *_: asked.extend(options) or [])
 
     def expand(*arguments: str) -> list[Options]:
@@ -51,7 +51,7 @@ def test_a_grid_is_every_combination_and_other_options_hold_for_all(expanded: Ca
     ]
     assert {one.batch_size for one in found} == {8}
     assert {(one.model, one.epochs) for one in found} == {
-        (name, default_epochs(recipe(name), N_CLIPS, 8)) for name in ("baseline", "compact")
+        (name, default_epochs(recipe(name), N_CLIPS, 2, 8)) for name in ("baseline", "compact")
     }
 
 

@@ -1,5 +1,6 @@
 """The models are what their descriptions say, and what is saved is plain Keras."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -57,20 +58,31 @@ def test_dropout_has_the_layers_it_is_described_by() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_more_clips_there_are_the_fewer_epochs_they_are_trained_for(name: str) -> None:
     own = recipe(name)
-    epochs = [default_epochs(own, n_clips, 32) for n_clips in (1, 200, 1_000, 5_000, 20_000, 40_000, 10_000_000)]
+    epochs = [default_epochs(own, n_clips, 3, 32) for n_clips in (1, 200, 1_000, 5_000, 20_000, 40_000, 10_000_000)]
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[0] <= 100
     assert epochs[3] == own.epochs
     assert epochs[4] * 20_000 / 32 <= own.n_steps
     assert 1 < epochs[-1] < own.epochs
-    assert default_epochs(own, 20_000, 64) >= epochs[4]
+    assert default_epochs(own, 20_000, 3, 64) >= epochs[4]
 
 
-def test_fewer_clips_take_fewer_steps_though_they_are_gone_through_more_often() -> None:
+@pytest.mark.parametrize("n_classes", [2, 3, 20])
+def test_few_clips_take_as_many_steps_however_many_they_are(n_classes: int) -> None:
     own = recipe("compact")
-    n_steps = [default_epochs(own, n_clips, 32) * n_clips for n_clips in (100, 300, 1_000, 3_000, 10_000)]
-    assert n_steps == sorted(n_steps)
-    assert default_epochs(own, 300, 32) > own.epochs
+    n_seen = {n: default_epochs(own, n, n_classes, 32) * n for n in range(1, 10_000, 37)}
+    wanted = own.n_seen * math.sqrt(n_classes / 2)
+    for n_clips, seen in n_seen.items():
+        if own.epochs < seen / n_clips < 100:
+            assert abs(seen - wanted) <= n_clips / 2
+    assert n_seen[1] < wanted < n_seen[max(n_seen)]
+
+
+@pytest.mark.parametrize("n_clips", [300, 1_000, 3_000])
+def test_as_many_clips_of_more_classes_are_gone_through_more_often(n_clips: int) -> None:
+    epochs = [default_epochs(recipe("compact"), n_clips, n_classes, 32) for n_classes in (2, 5, 20, 60)]
+    assert epochs == sorted(epochs)
+    assert epochs[0] < epochs[-1]
 
 
 @pytest.mark.parametrize("name", NAMES)
