@@ -75,7 +75,7 @@ def _fit_seconds(side: str, cache: Path, epochs: int, *more: str) -> float:
 
 
 def _against_torch(cache: Path, kind: str, n_pairs: int, epochs: int) -> Iterator[str]:
-    """A fit, building and input included, against half as many epochs again in PyTorch, which still make more errors."""
+    """A fit, building and input included, against half as many epochs again in PyTorch, which make more errors."""
     if find_spec("torch") is None:
         yield f"| compact, {kind} / PyTorch | | | skipped: torch is not installed | |"
         return
