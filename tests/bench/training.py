@@ -13,7 +13,7 @@ from tests.bench.measure import Pair, earlier, in_turns, peak_anonymous, printed
 
 FITS = ("-m", "tests.bench.fits")
 COMPACT = ("-m", "tests.bench.compact")
-# The code of 2026-11-28: `compact` has half as many filters again, and `crossval` is one process.
+# The code of 2026-11-28: `compact` has a third as many filters again, and `crossval` is one process.
 EARLIER = "40d9e17"
 # PyTorch's threads, and the processes that prepare its batches.
 TORCH_SETTINGS = ((2, 1), (2, 0), (1, 1))
